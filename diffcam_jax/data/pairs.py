@@ -1,0 +1,265 @@
+"""Pairs (I', T) of the embedded generator and the class of the edit between them (2207.08134, section 3.3).
+
+A sample is one face and its N edits: w = mapping(z), truncated, sometimes mixed from two faces; T_c = G(w + strength n_c).
+Two sources give the same batches, {"inverted", "edited": uint8 [b,s,s,3] RGB, "label": int32 [b]}, as a pure function of the
+step: `OnlinePairs` runs the generator (for a GPU), `CachedPairs` reads a folder that this module writes once:
+
+    python -m diffcam_jax.data.pairs --out DIR --count 1024 --seed 0
+
+    DIR/index.json              classes, hashes of generator and directions, recipe
+    DIR/00000.npy, 00001.npy    uint8 [samples, 1 + N, s, s, 3], picture 0 is I'; memory-mapped, so reading costs no decoding
+
+The first samples of either source are held out for evaluation.
+"""
+
+import argparse
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+import pathlib
+import sys
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, UInt8
+from tqdm import tqdm
+
+from diffcam_jax.errors import UserError
+
+SHARD = 16  # samples a file
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """The distribution of samples.
+
+    Attributes:
+        seed: of all draws; sample i depends on seed and i only.
+        size: side of the pictures in pixels.
+        psi: range of the truncation, uniform.
+        strength: range of the edit, uniform, in the directions' unit (1 is one clear edit).
+        both_signs: draw negative strengths as well; the class stays that of the direction.
+        mixing: probability that the fine layers come from a second face, which fills W+ beyond W.
+    """
+
+    seed: int = 0
+    size: int = 256
+    psi: tuple[float, float] = (0.5, 0.9)
+    strength: tuple[float, float] = (0.6, 1.4)
+    both_signs: bool = False
+    mixing: float = 0.3
+
+
+@flax.struct.dataclass
+class EditWorld:
+    """The generator and the edits that samples are drawn from.
+
+    Attributes:
+        model, params: generator with methods mapping and synthesis.
+        mean: average w [k].
+        names: N class names.
+        directions: [N,rows,k]; strength 1 adds the array to W+.
+    """
+
+    model: nn.Module = flax.struct.field(pytree_node=False)
+    params: dict
+    mean: Float[Array, " k"]
+    names: tuple[str, ...] = flax.struct.field(pytree_node=False)
+    directions: Float[Array, "n rows k"]
+
+    def fingerprint(self) -> dict:
+        """Class names and content hashes, to recognise pairs made with other parts."""
+        # weights is imported here because data sits below it and needs it for this identity only.
+        from diffcam_jax.weights import tree_hash
+
+        arrays = np.asarray(self.directions, np.float32)
+        return {
+            "classes": list(self.names),
+            "direction_sha256": {n: hashlib.sha256(a.tobytes()).hexdigest() for n, a in zip(self.names, arrays, strict=True)},
+            "generator_sha256": tree_hash(self.params),
+        }
+
+
+def draw_code(world: EditWorld, recipe: Recipe, index: Int[Array, ""]) -> Float[Array, "rows k"]:
+    """The W+ code of sample `index`."""
+    key_z, key_psi, key_mix, key_cut = jax.random.split(jax.random.fold_in(jax.random.key(recipe.seed), index), 4)
+    z = jax.random.normal(key_z, (2, world.mean.shape[0]))
+    w = world.model.apply({"params": world.params}, z, method="mapping")
+    psi = jax.random.uniform(key_psi, (), minval=recipe.psi[0], maxval=recipe.psi[1])
+    w = world.mean + psi * (w - world.mean)
+    rows = world.directions.shape[1]
+    mixed = jax.random.uniform(key_mix) < recipe.mixing
+    cut = jnp.where(mixed, jax.random.randint(key_cut, (), rows // 3, rows), rows)
+    return jnp.where((jnp.arange(rows) < cut)[:, None], w[0], w[1])
+
+
+def draw_strengths(world: EditWorld, recipe: Recipe, index: Int[Array, ""]) -> Float[Array, " n"]:
+    """The strength of each of sample `index`'s edits."""
+    key, key_sign = jax.random.split(jax.random.fold_in(jax.random.key(recipe.seed + 1), index))
+    strengths = jax.random.uniform(key, (len(world.names),), minval=recipe.strength[0], maxval=recipe.strength[1])
+    return strengths * jax.random.rademacher(key_sign, strengths.shape) if recipe.both_signs else strengths
+
+
+def to_pixels(images: Float[Array, "b h w 3"]) -> UInt8[Array, "b h w 3"]:
+    """[-1,1] to uint8, clamped and rounded."""
+    return jnp.round(jnp.clip(images * 127.5 + 127.5, 0, 255)).astype(jnp.uint8)
+
+
+def render_sample(world: EditWorld, recipe: Recipe, index: Int[Array, ""]) -> UInt8[Array, "_ s s 3"]:
+    """All pictures of sample `index`: I' and its N edits."""
+    code = draw_code(world, recipe, index)
+    edits = code + draw_strengths(world, recipe, index)[:, None, None] * world.directions
+    codes = jnp.concatenate([code[None], edits])
+    return to_pixels(world.model.apply({"params": world.params}, codes, method="synthesis", size=recipe.size))
+
+
+_render_sample = jax.jit(render_sample, static_argnums=1)
+
+
+def choose(seed: int, step: int, batch_size: int, held_out: int, samples: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Sample numbers in [held_out, samples) and classes of the batch of `step`."""
+    rng = np.random.default_rng((seed, step))
+    return rng.integers(held_out, samples, batch_size), rng.integers(0, classes, batch_size).astype(np.int32)
+
+
+class OnlinePairs:
+    """Batches made by the generator on demand; never repeats a face."""
+
+    def __init__(self, world: EditWorld, recipe: Recipe, batch_size: int, held_out: int) -> None:
+        self.names, self.held_out, self.fingerprint = world.names, held_out, world.fingerprint()
+        self._recipe, self._batch_size = recipe, batch_size
+
+        @jax.jit
+        def render(world: EditWorld, indices: Int[Array, " b"], labels: Int[Array, " b"]) -> UInt8[Array, "b2 s s 3"]:
+            codes = jax.vmap(lambda i: draw_code(world, recipe, i))(indices)
+            strengths = jax.vmap(lambda i, c: draw_strengths(world, recipe, i)[c])(indices, labels)
+            codes = jnp.concatenate([codes, codes + strengths[:, None, None] * world.directions[labels]])
+            return to_pixels(world.model.apply({"params": world.params}, codes, method="synthesis", size=recipe.size))
+
+        self._render = functools.partial(render, world)
+        self._sample = functools.partial(_render_sample, world, recipe)
+
+    def __getitem__(self, step: int) -> dict[str, np.ndarray]:
+        first = self.held_out + step * self._batch_size
+        indices = jnp.arange(first, first + self._batch_size)
+        _, labels = choose(self._recipe.seed, step, self._batch_size, 0, 1, len(self.names))
+        before, after = np.split(np.asarray(self._render(indices, jnp.asarray(labels))), 2)
+        return {"inverted": before, "edited": after, "label": labels}
+
+    def sample(self, index: int) -> UInt8[np.ndarray, "_ s s 3"]:
+        """I' and its N edits of held-out sample `index`."""
+        return np.asarray(self._sample(jnp.asarray(index)))
+
+
+class CachedPairs:
+    """Batches from a prepared folder, drawn with replacement.
+
+    Args:
+        folder: what `write` made; the complete files in it are used.
+        batch_size: pairs a batch.
+        held_out: samples at the front that batches never contain.
+        seed: of the order.
+    """
+
+    def __init__(self, folder: str | os.PathLike, batch_size: int, held_out: int, seed: int = 0) -> None:
+        folder = pathlib.Path(folder)
+        if not (folder / "index.json").is_file():
+            raise UserError(f"no pairs in {folder}; make them with python -m diffcam_jax.data.pairs --out {folder}")
+        self.fingerprint = json.loads((folder / "index.json").read_text())
+        self.recipe = self.fingerprint.pop("recipe")
+        self.names, self.held_out = tuple(self.fingerprint["classes"]), held_out
+        self._shards = [np.load(f, mmap_mode="r", allow_pickle=False) for f in sorted(folder.glob("[0-9]*.npy"))]
+        self._batch_size, self._seed = batch_size, seed
+        self.count = SHARD * len(self._shards)
+        if self.count <= held_out:
+            raise UserError(f"{folder} has {self.count} samples and {held_out} are held out; write more with --count")
+
+    def __getitem__(self, step: int) -> dict[str, np.ndarray]:
+        indices, labels = choose(self._seed, step, self._batch_size, self.held_out, self.count, len(self.names))
+        pictures = [self.sample(int(i)) for i in indices]
+        before = np.stack([p[0] for p in pictures])
+        after = np.stack([p[1 + c] for p, c in zip(pictures, labels, strict=True)])
+        return {"inverted": before, "edited": after, "label": labels}
+
+    def sample(self, index: int) -> UInt8[np.ndarray, "_ s s 3"]:
+        """I' and its N edits of sample `index`; those below `held_out` are for evaluation."""
+        return self._shards[index // SHARD][index % SHARD]
+
+
+def write(world: EditWorld, recipe: Recipe, folder: str | os.PathLike, count: int) -> None:
+    """Write samples 0 .. count-1 (rounded up to whole files); files that exist are kept.
+
+    Raises:
+        UserError: the folder holds pairs of other directions, another generator or another recipe.
+    """
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    index = {**world.fingerprint(), "recipe": json.loads(json.dumps(dataclasses.asdict(recipe)))}
+    if (folder / "index.json").exists():
+        if json.loads((folder / "index.json").read_text()) != index:
+            raise UserError(f"{folder} holds pairs made from other parts or another recipe; choose an empty folder")
+    else:
+        _atomically(folder / "index.json", lambda f: f.write(json.dumps(index, indent=1).encode()))
+    files = -(-count // SHARD)
+    with tqdm(total=files * SHARD, unit="sample", disable=None) as bar:
+        for number in range(files):
+            path = folder / f"{number:05d}.npy"
+            if not path.exists():
+                samples = []
+                for i in range(number * SHARD, (number + 1) * SHARD):
+                    samples.append(np.asarray(_render_sample(world, recipe, jnp.asarray(i))))
+                    bar.update()
+                stack = np.stack(samples)
+                _atomically(path, lambda f, stack=stack: np.save(f, stack, allow_pickle=False))
+            else:
+                bar.update(SHARD)
+
+
+def _atomically(path: pathlib.Path, fill) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            fill(file)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def pretrained_world(directions: str | None = None) -> EditWorld:
+    """The embedded generator with the shipped directions, or those of a file."""
+    from diffcam_jax.directions import load_directions
+    from diffcam_jax.latents import latent_stats
+    from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
+    from diffcam_jax.weights import load_pretrained
+
+    params, _ = load_pretrained("mobile_stylegan_ffhq")
+    model, params = MobileStyleGAN(), jax.tree.map(jnp.asarray, params)
+    table = load_directions(directions)
+    names = tuple(sorted(table))  # the official order: class i is the i-th file name
+    arrays = jnp.stack([jnp.asarray(table[name].array) for name in names])
+    return EditWorld(model, params, latent_stats(model, params, jax.random.key(0)).mean, names, arrays)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Write training pairs of the Diff-CAM classifier to a folder.")
+    parser.add_argument("--out", required=True, help="folder; a rerun continues where it stopped")
+    parser.add_argument("--count", type=int, default=1024, help="faces (each comes with all its edits)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--size", type=int, default=256, help="side of the pictures")
+    parser.add_argument("--directions", help="safetensors file; default: the shipped directions")
+    args = parser.parse_args(argv)
+    try:
+        write(pretrained_world(args.directions), Recipe(seed=args.seed, size=args.size), args.out, args.count)
+    except UserError as error:
+        print(f"pairs: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,115 @@
+"""Directions from other projects' files: `.npy`, InterFaceGAN and idinvert boundaries, `.pt`.
+
+No file is executed: numpy files are read without pickles, dictionaries through a reader that knows arrays only.
+"""
+
+import hashlib
+import io
+from pathlib import Path
+
+import numpy as np
+
+from diffcam_jax import formats
+from diffcam_jax.directions import Direction
+from diffcam_jax.errors import UserError
+from diffcam_jax.latents import WPLUS_ROWS
+
+# 14 x 512 boundaries belong to 256 x 256 generators, whose rows are the first 14.
+KNOWN_ROWS = (1, 14, 16, 18)
+MAX_BYTES = 16 << 20
+
+
+def read_direction_array(path: Path) -> tuple[np.ndarray, tuple[int, int]]:
+    """Reads the array of a direction file.
+
+    Args:
+      path: `.npy` with [18, 512], [1, 512] or [512] (a leading axis of 1 is accepted), an InterFaceGAN boundary
+        `.npy` ([1, 512]), an idinvert boundary (a pickled dictionary of `boundary` and `meta_data`), or `.pt`/`.pth`.
+
+    Returns:
+      (array [18, 512] float32 as stored, half-open range of rows it acts on).
+
+    Raises:
+      UserError: not a direction, or a file that wants to run code.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; give a .npy, .pt or boundary file")
+    if path.stat().st_size > MAX_BYTES:
+        raise UserError(f"{path}: {path.stat().st_size >> 20} MiB is too large for a direction; expected 18x512 numbers")
+    data = path.read_bytes()
+    layers = None
+    try:
+        if path.suffix in (".pt", ".pth"):
+            content = formats.read_torch(data)
+            array = next(iter(content.values())) if isinstance(content, dict) else content
+        else:
+            content = _read_numpy(data)
+            if isinstance(content, dict):
+                layers = content.get("meta_data", {}).get("manipulate_layers")
+                content = content["boundary"]
+            array = content
+        array = np.asarray(array, np.float32)
+    except (ValueError, KeyError, StopIteration, TypeError, EOFError) as error:
+        raise UserError(f"{path}: not a direction file ({error}); expected an array of 18x512 or 1x512") from error
+    array = array.reshape(array.shape[-2:] if array.ndim > 1 else (1, -1))
+    if array.shape[1:] != (512,) or array.shape[0] not in KNOWN_ROWS or not np.isfinite(array).all():
+        raise UserError(f"{path}: array of shape {array.shape} is no direction; expected 18x512 or 1x512 finite numbers")
+    rows = np.broadcast_to(array, (WPLUS_ROWS, 512)).copy() if len(array) == 1 else np.zeros((WPLUS_ROWS, 512), np.float32)
+    if len(array) > 1:
+        rows[: len(array)] = array
+    used = (0, WPLUS_ROWS if len(array) == 1 else len(array))
+    if layers is not None and len(layers):
+        used = (int(min(layers)), int(max(layers)) + 1)
+        keep = np.isin(np.arange(WPLUS_ROWS), np.asarray(layers, int))
+        rows = rows * keep[:, None]
+    return rows.astype(np.float32), used
+
+
+def _read_numpy(data: bytes) -> np.ndarray | dict:
+    """An array, or the dictionary that idinvert wraps into an object array or a bare pickle."""
+    if data[:6] != b"\x93NUMPY":
+        return formats.read_numpy_pickle(data)
+    stream = io.BytesIO(data)
+    version = np.lib.format.read_magic(stream)
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    if version not in readers:
+        raise ValueError(f"numpy format {version}")
+    dtype = readers[version](stream)[2]
+    if not dtype.hasobject:
+        return np.load(io.BytesIO(data), allow_pickle=False)
+    content = formats.read_numpy_pickle(stream.read())
+    return content.item() if isinstance(content, np.ndarray) else content
+
+
+def import_direction(
+    path: Path, name: str, scale: float | None = None, norm: float | None = None, generator: str = ""
+) -> Direction:
+    """Turns a file into a `Direction`.
+
+    Args:
+      path: see `read_direction_array`.
+      name: attribute name.
+      scale: strength 1 adds `scale` times the array as stored (InterFaceGAN: about 3).
+      norm: strength 1 adds the array scaled to this Frobenius norm over all entries (Diff-CAM's files: 20, its alpha).
+        Default, when neither is given: norm 20.
+      generator: hash of the generator it belongs to, when known.
+    """
+    array, layers = read_direction_array(path)
+    if scale is not None and norm is not None:
+        raise UserError("give either a scale or a norm, not both")
+    length = float(np.linalg.norm(array))
+    if length == 0:
+        raise UserError(f"{path}: the direction is zero everywhere")
+    if scale is None:
+        scale = (20.0 if norm is None else norm) / length
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+    return Direction(
+        name=name,
+        array=(array * scale).astype(np.float32),
+        range=(-2.0, 2.0),
+        layers=layers,
+        generator=generator,
+        normalisation=f"file array (Frobenius norm {length:.4g}) times {scale:.6g}",
+        method=f"imported from {path.name} (sha256 {digest})",
+        licence="as stated by its source",
+    )

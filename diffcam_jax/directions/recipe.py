@@ -1,0 +1,200 @@
+"""How the shipped directions are made: which score, which layers, what is held still, how strong an edit is."""
+
+import dataclasses
+import functools
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm import tqdm
+
+from diffcam_jax.directions import Direction
+from diffcam_jax.directions.fit import Boundary, condition, fit_boundary, unwhitened, whitened
+from diffcam_jax.latents import WPLUS_ROWS, LatentStats, sample_w, to_wplus, truncate
+
+# Side of the pictures that are scored; the parsing network sees 512.
+SCORE_SIZE = 512
+PSI = 0.8
+LICENCE = "non-commercial research, as the FFHQ generator they were fitted on"
+
+
+@dataclasses.dataclass(frozen=True)
+class Attribute:
+    """Recipe of one direction.
+
+    Attributes:
+      score: name in `scorers` of the score that it raises.
+      layers: half-open range of W+ rows it may change.
+      still: attributes whose directions are projected out.
+      shift: rise of the mean score at strength 1, in standard deviations of the score over the samples.
+      most: largest allowed step, in prior standard deviations along the direction.
+    """
+
+    score: str
+    layers: tuple[int, int]
+    still: tuple[str, ...]
+    shift: float
+    most: float = 6.0
+
+
+ATTRIBUTES = {
+    "smiling": Attribute("smiling", (2, 9), ("gender", "old", "eyeglasses", "yaw"), 1.5),
+    "mouth_open": Attribute("mouth_open", (2, 9), ("smiling", "gender", "old", "yaw"), 1.8),
+    "eyes_closed": Attribute("eyes_closed", (3, 9), ("smiling", "old", "eyeglasses", "yaw"), 2.0),
+    "old": Attribute("age", (2, 14), ("eyeglasses", "gender", "smiling", "yaw"), 1.6),
+    "gender": Attribute("gender", (0, 10), ("old", "smiling", "eyeglasses", "yaw"), 1.5),
+    "eyeglasses": Attribute("eyeglasses", (0, 7), ("old", "gender", "smiling", "yaw"), 2.0),
+    "beard": Attribute("beard", (4, 12), ("gender", "old", "eyeglasses", "smiling"), 1.8),
+    "bushy_eyebrows": Attribute("bushy_eyebrows", (4, 12), ("gender", "hair_color", "eyeglasses"), 1.8),
+    "hair_color": Attribute("hair_color", (7, 16), ("old", "gender", "smiling"), 1.5),
+    "yaw": Attribute("yaw", (0, 4), ("smiling", "gender", "old"), 1.0),
+}
+
+
+@functools.partial(jax.jit, static_argnames=("model", "size"))
+def draw_uint8(model, params: dict, codes: jax.Array, size: int) -> jax.Array:
+    """Pictures of codes as uint8 [b, size, size, 3]."""
+    pictures = model.apply({"params": params}, codes, method="synthesis", size=size)
+    return jnp.round((pictures.clip(-1, 1) + 1) * 127.5).astype(jnp.uint8)
+
+
+def score_codes(model, params: dict, codes: np.ndarray, names: list[str], batch: int = 4, progress: bool = True) -> dict:
+    """Scores of the pictures of codes.
+
+    Args:
+      codes: [n, 512] or [n, 18, 512].
+      names: scores, see `scorers`.
+
+    Returns:
+      name -> [n] float32, NaN where there is no face.
+    """
+    from diffcam_jax import scorers
+
+    chunks = []
+    for start in tqdm(range(0, len(codes), batch), desc="scoring", unit="batch", disable=not progress):
+        part = codes[start : start + batch]
+        padded = np.concatenate([part, np.repeat(part[-1:], batch - len(part), 0)])
+        pictures = np.asarray(draw_uint8(model, params, jnp.asarray(padded), SCORE_SIZE))
+        chunks.append(scorers.score(pictures[: len(part)], names))
+    return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in names}
+
+
+def scored_samples(model, params: dict, stats: LatentStats, count: int, seed: int, work: Path) -> tuple[np.ndarray, dict]:
+    """Draws and scores samples; finished parts of 100 are kept in `work`, so that an interrupted run goes on.
+
+    Returns:
+      (codes [n, 512], name -> scores [n]).
+    """
+    codes = np.asarray(truncate(sample_w(model, params, jax.random.key(seed), count), stats.mean, PSI))
+    names = sorted({attribute.score for attribute in ATTRIBUTES.values()})
+    work.mkdir(parents=True, exist_ok=True)
+    parts = []
+    for start in tqdm(range(0, count, 100), desc="samples", unit="x100"):
+        path = work / f"scores_{seed}_{count}_{start:06d}.npz"
+        if not path.exists():
+            scores = score_codes(model, params, codes[start : start + 100], names, progress=False)
+            temporary = path.with_suffix(".tmp")
+            with open(temporary, "wb") as file:
+                np.savez(file, **scores)
+            os.replace(temporary, path)
+        with np.load(path) as part:
+            parts.append({name: part[name] for name in names})
+    return codes, {name: np.concatenate([part[name] for part in parts]) for name in names}
+
+
+def fit_boundaries(codes: np.ndarray, scores: dict, stats: LatentStats) -> dict[str, Boundary]:
+    """Whitened boundary of every attribute, before conditioning."""
+    u = whitened(codes, *(np.asarray(a) for a in (stats.mean, stats.eigenvectors, stats.eigenvalues)))
+    return {name: fit_boundary(u, scores[attribute.score]) for name, attribute in ATTRIBUTES.items()}
+
+
+def conditioned_steps(boundaries: dict[str, Boundary], stats: LatentStats) -> dict[str, np.ndarray]:
+    """Steps [18, 512] of one prior standard deviation along each conditioned direction, zero outside its layers."""
+    steps = {}
+    for name, attribute in ATTRIBUTES.items():
+        normal = condition(boundaries[name].normal, [boundaries[other].normal for other in attribute.still])
+        step = unwhitened(normal, np.asarray(stats.eigenvectors), np.asarray(stats.eigenvalues))
+        rows = np.zeros((WPLUS_ROWS, 512), np.float32)
+        rows[slice(*attribute.layers)] = step
+        steps[name] = rows
+    return steps
+
+
+def calibrate(
+    attribute: Attribute,
+    step: np.ndarray,
+    codes: np.ndarray,
+    spread: float,
+    score: Callable[[np.ndarray], np.ndarray],
+    ladder: tuple[float, ...] = (1.0, 2.0, 3.0, 4.5, 6.0),
+) -> float:
+    """Length of strength 1: where the mean score has risen by `attribute.shift` standard deviations.
+
+    Args:
+      attribute: its recipe.
+      step: [18, 512], one prior standard deviation.
+      codes: [n, 512] samples to try it on.
+      spread: standard deviation of the score over the prior.
+      score: codes [n, 18, 512] -> scores [n].
+      ladder: lengths that are tried, ascending.
+
+    Returns:
+      Length in prior standard deviations, at most `attribute.most`.
+    """
+    base = np.asarray(to_wplus(jnp.asarray(codes)))
+    before = score(base)
+    lengths, rises = [0.0], [0.0]
+    for length in ladder:
+        after = score(base + length * step)
+        lengths.append(length)
+        rises.append(float(np.nanmean(after - before)) / spread)
+        if rises[-1] >= attribute.shift:
+            break
+    # Interpolation needs ascending values; a score that saturates keeps its best rise.
+    return float(min(np.interp(attribute.shift, np.maximum.accumulate(rises), lengths), attribute.most))
+
+
+def make_directions(model, params: dict, generator: str, samples: int, seed: int, tries: int, work: Path):
+    """The whole recipe: scored samples, boundaries, conditioning, calibration.
+
+    Args:
+      model, params: generator.
+      generator: hash of its parameters.
+      samples: number of scored samples.
+      seed: of the samples; the calibration uses the next one.
+      tries: samples each strength is calibrated on.
+      work: folder of the scores, which makes the run resumable.
+
+    Returns:
+      (name -> Direction, name -> Boundary).
+    """
+    from diffcam_jax.latents import latent_stats
+
+    stats = latent_stats(model, params, jax.random.key(0))
+    codes, scores = scored_samples(model, params, stats, samples, seed, work)
+    boundaries = fit_boundaries(codes, scores, stats)
+    fresh = np.asarray(truncate(sample_w(model, params, jax.random.key(seed + 1), tries), stats.mean, PSI))
+    directions = {}
+    for name, step in conditioned_steps(boundaries, stats).items():
+        attribute = ATTRIBUTES[name]
+
+        def score(rows: np.ndarray, name: str = attribute.score) -> np.ndarray:
+            return score_codes(model, params, rows, [name], progress=False)[name]
+
+        length = calibrate(attribute, step, fresh, float(np.nanstd(scores[attribute.score])), score)
+        print(f"{name}: held-out accuracy {boundaries[name].accuracy:.3f}, strength 1 = {length:.2f} standard deviations")
+        directions[name] = Direction(
+            name=name,
+            array=(length * step).astype(np.float32),
+            range=(-2.0, 2.0),
+            layers=attribute.layers,
+            generator=generator,
+            normalisation=f"{length:.4f} prior standard deviations: {attribute.score} rises by {attribute.shift} of its own",
+            method=f"linear SVM in whitened W on {samples} samples (seed {seed}, truncation {PSI}), "
+            f"conditioned on {', '.join(attribute.still)}",
+            licence=LICENCE,
+        )
+    return directions, boundaries

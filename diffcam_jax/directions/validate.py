@@ -1,0 +1,92 @@
+"""Does a direction do what its name says, and nothing else? A table and a strip of pictures per direction."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from diffcam_jax.directions import Direction
+from diffcam_jax.directions.recipe import ATTRIBUTES, PSI, SCORE_SIZE, draw_uint8, score_codes
+from diffcam_jax.latents import latent_stats, sample_w, to_wplus, truncate
+
+STRIP_STRENGTHS = (-1.0, -0.5, 0.0, 0.5, 1.0)
+
+
+def validate(model, params: dict, directions: Mapping[str, Direction], count: int = 100, seed: int = 100) -> dict:
+    """Moves fresh samples by +1 along each direction and scores them before and after.
+
+    Args:
+      directions: those to try.
+      count: number of samples; they were not used in fitting.
+      seed: of the samples.
+
+    Returns:
+      "scores" (names), and per direction: "shift" (mean change of every score, in standard deviations over the samples),
+      "identity" (mean SFace cosine before and after) and "right_way" (share of samples whose own score rose).
+    """
+    from diffcam_jax import scorers
+
+    stats = latent_stats(model, params, jax.random.key(0))
+    w = truncate(sample_w(model, params, jax.random.key(seed), count), stats.mean, PSI)
+    base = np.asarray(to_wplus(w))
+    names = [attribute.score for attribute in ATTRIBUTES.values()]
+    before = score_codes(model, params, base, names)
+    spread = {name: float(np.nanstd(before[name])) for name in names}
+    table: dict = {"scores": names, "directions": {}}
+    for direction in directions.values():
+        moved = base + direction.array
+        after = score_codes(model, params, moved, names)
+        shift = {name: float(np.nanmean(after[name] - before[name])) / spread[name] for name in names}
+        cosines = []
+        for start in range(0, count, 4):
+            pair = [np.asarray(draw_uint8(model, params, jnp.asarray(c[start : start + 4]), SCORE_SIZE)) for c in (base, moved)]
+            cosines.append(scorers.identity_similarity(*pair))
+        entry = {"shift": shift, "identity": float(np.nanmean(np.concatenate(cosines)))}
+        if direction.name in ATTRIBUTES:
+            own = ATTRIBUTES[direction.name].score
+            change = after[own] - before[own]
+            entry["right_way"] = float(np.mean(change[np.isfinite(change)] > 0))
+        table["directions"][direction.name] = entry
+    return table
+
+
+def markdown_table(table: dict) -> str:
+    """The validation as a Markdown table: a row per direction, a column per score, in standard deviations."""
+    head = ["direction", "right way", "identity", *table["scores"]]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for name, entry in table["directions"].items():
+        own = ATTRIBUTES[name].score if name in ATTRIBUTES else None
+        cells = [f"{entry.get('right_way', float('nan')):.0%}", f"{entry['identity']:.2f}"]
+        for score in table["scores"]:
+            value = f"{entry['shift'][score]:+.2f}"
+            cells.append(f"**{value}**" if score == own else value)
+        lines.append("| " + " | ".join([name, *cells]) + " |")
+    return "\n".join(lines)
+
+
+def strip(model, params: dict, directions: Mapping[str, Direction], path: Path, seed: int = 100, faces: int = 2) -> None:
+    """Draws a strip: a row per direction, strengths from -1 to 1 of `faces` samples side by side.
+
+    Args:
+      path: JPEG or PNG to write.
+      seed: of the samples.
+    """
+    size, margin = 128, 120
+    stats = latent_stats(model, params, jax.random.key(0))
+    w = truncate(sample_w(model, params, jax.random.key(seed), faces), stats.mean, 0.7)
+    columns = faces * len(STRIP_STRENGTHS)
+    sheet = Image.new("RGB", (margin + columns * size, 20 + len(directions) * size), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
+    for column in range(columns):
+        draw.text((margin + column * size + 50, 3), f"{STRIP_STRENGTHS[column % 5]:+g}", fill="black", font=font)
+    for row, direction in enumerate(directions.values()):
+        draw.text((6, 20 + row * size + 56), direction.name, fill="black", font=font)
+        codes = np.asarray(to_wplus(w))[:, None] + np.asarray(STRIP_STRENGTHS)[None, :, None, None] * direction.array
+        pictures = draw_uint8(model, params, jnp.asarray(codes.reshape(columns, *codes.shape[2:]), jnp.float32), 256)
+        for column, picture in enumerate(np.asarray(pictures)):
+            tile = Image.fromarray(picture).resize((size, size), Image.Resampling.LANCZOS)
+            sheet.paste(tile, (margin + column * size, 20 + row * size))
+    sheet.save(path, quality=90)

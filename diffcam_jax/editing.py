@@ -1,0 +1,136 @@
+"""The whole edit as one pure function over a batch of aligned pictures, compiled once per shape.
+
+I the aligned original, I' = G(w) its inversion, T_i = G(w + sum of the first i edits), all NHWC RGB in [-1, 1]. The
+mask of step i comes from the pair (T_{i-1}, T_i), the final mask is their maximum, and the last T is blended into I there
+(Diff-CAM, arXiv 2207.08134: Eq. 1 to 5 and section 3.6). `Editor` in `diffcam_jax.editor` wraps this for photographs.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from diffcam_jax.compose import MaskConfig, blend, combine, refine, resize_mask, with_user_mask
+from diffcam_jax.diffcam import OFFICIAL, Activation, CamConfig, cam, diff_cam, grad_cam
+
+METHODS: dict[str, Callable[..., Activation]] = {"diffcam": diff_cam, "grad_cam": grad_cam, "cam": cam}
+
+
+@dataclasses.dataclass(frozen=True)
+class EditConfig:
+    """Choices of an edit; hashable, so it can be a static argument of jit.
+
+    Attributes:
+      method: "diffcam", or a baseline "grad_cam", "cam".
+      cam: how a class activation map becomes a mask.
+      mask: contrast, dilation, feather and resizing of the mask, in pixels at `classifier_size`.
+      user_mask: how a hand-made mask enters, "union" or "intersection".
+      classifier_size: side of the pictures the classifier compares.
+    """
+
+    method: Literal["diffcam", "grad_cam", "cam"] = "diffcam"
+    cam: CamConfig = OFFICIAL
+    mask: MaskConfig = MaskConfig()
+    user_mask: Literal["union", "intersection"] = "intersection"
+    classifier_size: int = 256
+
+
+class EditParams(NamedTuple):
+    """Parameters of the networks: the generator's tree and the classifier's variables (params, batch_stats)."""
+
+    generator: dict
+    classifier: dict
+
+
+class Edit(NamedTuple):
+    """What an edit of a batch gives.
+
+    Attributes:
+      inverted: I' at full size [b, s, s, 3].
+      edited: T, the inversion with all edits [b, s, s, 3].
+      mask: final mask [b, s, s] in [0, 1].
+      fused: Eq. 5 [b, s, s, 3]; equal to the original, bit for bit, where the mask is 0.
+      logits: scores of the classifier for each step [b, r, N].
+      codes: edited W+ codes [b, 18, 512].
+    """
+
+    inverted: Float[Array, "b s s 3"]
+    edited: Float[Array, "b s s 3"]
+    mask: Float[Array, "b s s"]
+    fused: Float[Array, "b s s 3"]
+    logits: Float[Array, "b r n"]
+    codes: Float[Array, "b rows k"]
+
+
+@functools.partial(jax.jit, static_argnames=("generator", "classifier", "config"))
+def edit_batch(
+    generator: nn.Module,
+    classifier: nn.Module,
+    params: EditParams,
+    images: Float[Array, "b s s 3"],
+    codes: Float[Array, "b rows k"],
+    directions: Float[Array, "r rows k"],
+    strengths: Float[Array, "b r"],
+    classes: Int[Array, " r"],
+    config: EditConfig = EditConfig(),
+    user_mask: Float[Array, "b s s"] | None = None,
+) -> Edit:
+    """Edits a batch of aligned pictures whose codes are known.
+
+    A negative strength undoes an attribute: the pair is swapped, so that the classifier sees the attribute appear.
+    A strength of 0 changes nothing and has an empty mask.
+
+    Args:
+      generator, classifier: modules (static).
+      params: their parameters.
+      images: I [b, s, s, 3] in [-1, 1], s the generator's resolution.
+      codes: W+ codes [b, 18, 512] of I, from an encoder or `inversion`.
+      directions: [r, 18, 512], in the order in which they are applied.
+      strengths: [b, r].
+      classes: [r] index of each direction among the classifier's classes.
+      config: static choices.
+      user_mask: optional [b, s, s] in [0, 1].
+
+    Returns:
+      An `Edit`.
+    """
+    size, small = images.shape[1], config.classifier_size
+
+    def draw(w: Array, side: int) -> Array:
+        return generator.apply({"params": params.generator}, w, method="synthesis", size=side).clip(-1, 1)
+
+    # Codes after 0, 1, ... r edits (section 3.6): the pairs are neighbours in this list.
+    steps = strengths.T[:, :, None, None] * directions[:, None]
+    ladder = [codes]
+    for step in steps:
+        ladder.append(ladder[-1] + step)
+    inverted, edited = draw(codes, size), draw(ladder[-1], size)
+    pictures = [pool(inverted, small), *(draw(w, small) for w in ladder[1:-1]), pool(edited, small)]
+
+    masks, logits = [], []
+    for i, (before, after) in enumerate(zip(pictures[:-1], pictures[1:])):
+        undo = (strengths[:, i] < 0)[:, None, None, None]
+        pair = jnp.where(undo, after, before), jnp.where(undo, before, after)
+        chosen = jnp.broadcast_to(classes[i], (len(images),))
+        activation = METHODS[config.method](classifier, params.classifier, *pair, chosen, config.cam)
+        masks.append(jnp.where((strengths[:, i] == 0)[:, None, None], 0.0, activation.mask))
+        logits.append(activation.logits)
+
+    mask = resize_mask(refine(combine(jnp.stack(masks)), config.mask), (size, size), config.mask.resize)
+    if user_mask is not None:
+        mask = with_user_mask(mask, user_mask, config.user_mask)
+    return Edit(inverted, edited, mask, blend(images, edited, mask), jnp.stack(logits, 1), ladder[-1])
+
+
+def pool(images: Float[Array, "b s s 3"], size: int) -> Float[Array, "b t t 3"]:
+    """Exact area mean down to a divisor of the side (the "face pool" of the official encoders)."""
+    b, s = images.shape[:2]
+    if s % size:
+        raise ValueError(f"{size} does not divide the pictures' side {s}")
+    factor = s // size
+    return images.reshape(b, size, factor, size, factor, 3).mean((2, 4))

@@ -1,0 +1,66 @@
+"""Latent codes: w [b, 512], W+ [b, n, 512], and the distribution of w that edits and inversions are measured by."""
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+# 18 rows drive StyleGAN2 at 1024x1024; generators with fewer layers ignore the last rows.
+WPLUS_ROWS = 18
+
+
+@flax.struct.dataclass
+class LatentStats:
+    """First and second moments of w over the prior.
+
+    Attributes:
+      mean: [512] average w, the centre of truncation.
+      eigenvectors: [512, 512] orthonormal columns of the covariance, by descending eigenvalue.
+      eigenvalues: [512] variances along them.
+    """
+
+    mean: Float[Array, "k"]
+    eigenvectors: Float[Array, "k k"]
+    eigenvalues: Float[Array, "k"]
+
+
+def latent_stats(model: nn.Module, params: dict, key: jax.Array, n: int = 4096) -> LatentStats:
+    """Moments of w = mapping(z) over `n` normal draws of z.
+
+    Args:
+      model: generator with a `mapping` method and a `latent_size`.
+      params: its parameters.
+      key: PRNG key of the draws.
+      n: number of draws.
+    """
+    w = sample_w(model, params, key, n)
+    mean = w.mean(0)
+    eigenvalues, eigenvectors = jnp.linalg.eigh((w - mean).T @ (w - mean) / (n - 1))
+    return LatentStats(mean, eigenvectors[:, ::-1], jnp.maximum(eigenvalues[::-1], 0.0))
+
+
+def sample_w(model: nn.Module, params: dict, key: jax.Array, n: int) -> Float[Array, "n k"]:
+    """Draws `n` codes w = mapping(z) with z normal."""
+    return model.apply({"params": params}, jax.random.normal(key, (n, model.latent_size)), method="mapping")
+
+
+def truncate(w: Float[Array, "... k"], mean: Float[Array, "k"], psi: float | Float[Array, ""]) -> Float[Array, "... k"]:
+    """Truncation trick: moves w towards the mean; psi 1 changes nothing, psi 0 gives the mean face."""
+    return mean + psi * (w - mean)
+
+
+def to_wplus(w: Float[Array, "b k"], n: int = WPLUS_ROWS) -> Float[Array, "b n k"]:
+    """Repeats one w for each of `n` layers."""
+    return jnp.broadcast_to(w[:, None], (w.shape[0], n, w.shape[1]))
+
+
+def whiten(delta: Float[Array, "... k"], stats: LatentStats, epsilon: float = 1e-3) -> Float[Array, "... k"]:
+    """Coordinates of a difference of codes in standard deviations of the prior.
+
+    Args:
+      delta: difference of codes, w - mean for instance.
+      stats: moments of w.
+      epsilon: added to the eigenvalues, so that directions the prior hardly uses do not blow up.
+    """
+    return (delta @ stats.eigenvectors) * jax.lax.rsqrt(stats.eigenvalues + epsilon)

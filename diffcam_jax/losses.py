@@ -1,0 +1,83 @@
+"""Losses: (pred, target) -> [b], one value per picture, unweighted and not averaged over the batch.
+
+Pictures float32 [b, h, w, 3] RGB in [-1, 1]. Networks are passed in as functions, so nothing here holds parameters.
+"""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+# LPIPS v0.1: ImageNet's mean and standard deviation, expressed for pictures in [-1, 1].
+LPIPS_SHIFT = (-0.030, -0.088, -0.188)
+LPIPS_SCALE = (0.458, 0.448, 0.450)
+LPIPS_EPSILON = 1e-10
+
+Trunk = Callable[[Float[Array, "b h w 3"]], Sequence[Array]]
+
+
+def mse(
+    pred: Float[Array, "b h w c"], target: Float[Array, "b h w c"], weight: Float[Array, "h w"] | None = None
+) -> Float[Array, " b"]:
+    """Mean squared error over pixels and channels.
+
+    Args:
+        pred, target: pictures or features of equal shape.
+        weight: [h, w], mean 1, how much each pixel counts; None counts all alike.
+    """
+    error = ((pred - target) ** 2).mean(-1)
+    return (error if weight is None else error * weight).mean((1, 2))
+
+
+def lpips_features(image: Float[Array, "b h w 3"], trunk: Trunk) -> tuple[Array, ...]:
+    """A trunk's features, each scaled to unit length over the channels.
+
+    Args:
+        image: RGB in [-1, 1].
+        trunk: normalised picture -> features at the taps, in the order of the heads.
+
+    Returns:
+        One [b, h_k, w_k, c_k] per tap. The target's can be computed once and kept.
+    """
+    features = trunk((image - jnp.asarray(LPIPS_SHIFT)) / jnp.asarray(LPIPS_SCALE))
+    return tuple(_unit(feature) for feature in features)
+
+
+def _unit(feature: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+    squares = (feature**2).sum(-1, keepdims=True)
+    # A pixel whose features are all zero has no gradient of the root: keep the root away from 0 there, the quotient stays 0.
+    norm = jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1.0)), 0.0)
+    return feature / (norm + LPIPS_EPSILON)
+
+
+def lpips_distance(
+    pred: Sequence[Array], target: Sequence[Array], heads: Sequence[Array], weight: Float[Array, "h w"] | None = None
+) -> Float[Array, " b"]:
+    """LPIPS between two sets of unit-length features.
+
+    Args:
+        pred, target: from `lpips_features`.
+        heads: one non-negative [c_k] per tap.
+        weight: [h, w], mean 1, how much each pixel counts, shrunk by area means to each tap; None counts all alike.
+
+    Returns:
+        [b], the sum over taps of the spatial mean of the weighted squared differences.
+
+    Reference:
+        Zhang et al., The Unreasonable Effectiveness of Deep Features as a Perceptual Metric (1801.03924), eq. 1.
+    """
+    total = jnp.zeros(pred[0].shape[0])
+    for a, b, head in zip(pred, target, heads, strict=True):
+        error = (a - b) ** 2 @ head
+        if weight is not None:
+            error = error * jax.image.resize(weight, error.shape[1:], "linear", antialias=True)
+        total = total + error.mean((1, 2))
+    return total
+
+
+def lpips(
+    pred: Float[Array, "b h w 3"], target: Float[Array, "b h w 3"], trunk: Trunk, heads: Sequence[Array]
+) -> Float[Array, " b"]:
+    """LPIPS of two pictures; see `lpips_features` and `lpips_distance`."""
+    return lpips_distance(lpips_features(pred, trunk), lpips_features(target, trunk), heads)

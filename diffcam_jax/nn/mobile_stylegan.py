@@ -1,0 +1,213 @@
+"""MobileStyleGAN generator (Belousov, arXiv 2104.04767), distilled from StyleGAN2-FFHQ config-f at 1024x1024.
+
+z and w are [b, 512]; images are NHWC RGB, nominally in [-1, 1] and not clamped. The W space is the teacher's, and every
+layer has a modulation of its own, so that W+ codes of the teacher (18 rows) drive it too: conv1 takes row 0,
+block i takes row 2i + 1 for its up-sampling and its first convolution and row 2i + 2 for the second, the output
+takes the row after the last block. Rows beyond that (16 and 17 at 1024) drive layers which only the teacher has.
+
+Demodulation is a constant of the distilled network and folded into its weights; the noise is a fixed map.
+Wavelet bands are kept as contiguous channel blocks (see `ops.haar`).
+"""
+
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from diffcam_jax.ops.haar import inverse_haar
+
+PIXEL_NORM_EPSILON = 1e-8
+SLOPE = 0.2
+
+
+class Modulation(nn.Module):
+    """Affine map from a style to per-channel factors, shaped to multiply a feature map."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, w: Float[Array, "b k"]) -> Float[Array, "b 1 1 c"]:
+        kernel = self.param("kernel", nn.initializers.normal(1 / math.sqrt(w.shape[-1])), (w.shape[-1], self.features))
+        bias = self.param("bias", nn.initializers.ones, (self.features,))
+        return (w @ kernel + bias)[:, None, None, :]
+
+
+def depthwise3x3(x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c"]) -> Float[Array, "b h w c"]:
+    """Depthwise 3x3 convolution, zero padding 1, as nine shifted multiply-adds (many times faster than XLA's on CPU)."""
+    h, w = x.shape[1:3]
+    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    return sum(padded[:, i : i + h, j : j + w] * kernel[i, j] for i in range(3) for j in range(3))
+
+
+class StyledConv(nn.Module):
+    """Modulated 3x3 convolution, fixed noise, bias, leaky ReLU; depthwise separable except in the 4x4 layer."""
+
+    features: int
+    separable: bool = True
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"], w: Float[Array, "b k"]) -> Float[Array, "b h w d"]:
+        h, width, channels = x.shape[1:]
+        normal = nn.initializers.normal(1.0)
+        x = x * (Modulation(channels, name="modulation")(w) / math.sqrt(9 * channels))
+        if self.separable:
+            x = depthwise3x3(x, self.param("depthwise", normal, (3, 3, channels)))
+            x = x @ self.param("pointwise", normal, (channels, self.features))
+        else:
+            kernel = self.param("kernel", normal, (3, 3, channels, self.features))
+            x = jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        x = x + self.param("noise", nn.initializers.zeros, (h, width))[..., None]
+        return nn.leaky_relu(x + self.param("bias", nn.initializers.zeros, (self.features,)), SLOPE)
+
+
+class Block(nn.Module):
+    """Doubles the resolution: modulated inverse Haar transform, then two styled convolutions."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x, w_up: Float[Array, "b k"], w_out: Float[Array, "b k"]):
+        x = inverse_haar(x * Modulation(x.shape[-1], name="up")(w_up))
+        x = StyledConv(self.features, name="conv1")(x, w_up)
+        return StyledConv(self.features, name="conv2")(x, w_out)
+
+
+class ToImage(nn.Module):
+    """Modulated 1x1 convolution to the wavelet bands of the picture, then the last inverse Haar transform."""
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"], w: Float[Array, "b k"], size: int) -> Float[Array, "b s s 3"]:
+        channels = x.shape[-1]
+        kernel = self.param("kernel", nn.initializers.normal(1.0), (channels, 12))
+        bias = self.param("bias", nn.initializers.zeros, (12,))
+        x = x * (Modulation(channels, name="modulation")(w) / math.sqrt(channels))
+        if size == 2 * x.shape[1]:
+            return inverse_haar(x @ kernel + bias)
+        # The mean of a 2x2 block of an inverse Haar transform is half its low band: smaller pictures skip the rest.
+        picture = 0.5 * (x @ kernel[:, :3] + bias[:3])
+        factor = picture.shape[1] // size
+        return picture.reshape(-1, size, factor, size, factor, 3).mean((2, 4))
+
+
+class MobileStyleGAN(nn.Module):
+    """The generator: `mapping` z -> w, `synthesis` w or W+ -> image, `__call__` both.
+
+    Attributes:
+      widths: channels of the feature maps at 4, 8, 16, ...; the picture is twice as large as the last of them.
+      latent_size: size of z and w.
+      mapping_layers: depth of the mapping network.
+    """
+
+    widths: tuple[int, ...] = (512, 512, 512, 512, 512, 256, 128, 64)
+    latent_size: int = 512
+    mapping_layers: int = 8
+
+    @property
+    def resolution(self) -> int:
+        """Side of the full picture in pixels."""
+        return 4 * 2 ** len(self.widths)
+
+    @property
+    def num_styles(self) -> int:
+        """Rows of W+ that have an effect."""
+        return 2 * len(self.widths)
+
+    def setup(self):
+        self.dense = [nn.Dense(self.latent_size) for _ in range(self.mapping_layers)]
+        self.const = self.param("const", nn.initializers.normal(1.0), (4, 4, self.widths[0]))
+        self.conv1 = StyledConv(self.widths[0], separable=False)
+        self.block = [Block(width) for width in self.widths[1:]]
+        self.to_image = ToImage()
+
+    def mapping(self, z: Float[Array, "b k"]) -> Float[Array, "b k"]:
+        """Maps normally distributed z [b, 512] to w [b, 512]."""
+        w = z * jax.lax.rsqrt(jnp.mean(z**2, axis=-1, keepdims=True) + PIXEL_NORM_EPSILON)
+        for dense in self.dense:
+            w = math.sqrt(2) * nn.leaky_relu(dense(w), SLOPE)
+        return w
+
+    def synthesis(self, w: Float[Array, "b *rows k"], size: int | None = None) -> Float[Array, "b s s 3"]:
+        """Draws the pictures of latent codes.
+
+        Args:
+          w: [b, 512], or W+ codes [b, n, 512] with n >= `num_styles` (a further row is ignored).
+          size: side of the picture in pixels, a power of two from half the widest feature map down, or the full
+            resolution (default). A smaller picture is the exact area mean of the full one, and cheaper.
+
+        Returns:
+          [b, size, size, 3] RGB, nominally in [-1, 1], not clamped.
+        """
+        rows = jnp.broadcast_to(w[:, None], (w.shape[0], self.num_styles, w.shape[1])) if w.ndim == 2 else w
+        if rows.shape[1] < self.num_styles:
+            raise ValueError(f"W+ codes need at least {self.num_styles} rows, got {rows.shape[1]}")
+        x = jnp.broadcast_to(self.const, (w.shape[0], *self.const.shape))
+        x = self.conv1(x, rows[:, 0])
+        for i, block in enumerate(self.block):
+            x = block(x, rows[:, 2 * i + 1], rows[:, 2 * i + 2])
+        return self.to_image(x, rows[:, self.num_styles - 1], size or self.resolution)
+
+    def __call__(self, z: Float[Array, "b k"]) -> Float[Array, "b s s 3"]:
+        return self.synthesis(self.mapping(z))
+
+
+def mobile_stylegan_from_ir(mapping: list[tuple[str, np.ndarray]], synthesis: list[tuple[str, np.ndarray]]) -> dict:
+    """Parameters of `MobileStyleGAN` from the constants of its published OpenVINO networks.
+
+    Args:
+      mapping: (name, array) of every constant of the mapping network, in file order.
+      synthesis: the same of the synthesis network.
+
+    Returns:
+      The parameter tree of `MobileStyleGAN`, float32.
+
+    Raises:
+      ValueError: the constants are not those of this network.
+    """
+    kernels = [a for _, a in mapping if a.ndim == 2 and a.shape[0] > 1]
+    biases = [a for _, a in mapping if a.ndim == 1 and a.size > 1]
+    params: dict = {f"dense_{i}": {"kernel": k.T, "bias": b} for i, (k, b) in enumerate(zip(kernels, biases, strict=True))}
+
+    named = {name: a for name, a in synthesis if name.startswith("m.")}
+    # The demodulated kernels and the noise maps carry no name of their own; both come in the order of the layers.
+    dense_kernels = iter([a for name, a in synthesis if name.startswith("Mul_") and name.endswith("_copy")])
+    noises = iter([a for _, a in synthesis if a.ndim == 4 and a.shape[:2] == (1, 1) and a.shape[2] == a.shape[3] > 1])
+
+    def modulation(name: str) -> dict:
+        return {"kernel": named[f"{name}.weight"].T, "bias": named[f"{name}.bias"][0]}
+
+    def contiguous(a: np.ndarray) -> np.ndarray:
+        """Reorders the last axis from [low, (lh, hl, hh) of each channel] to ll, lh, hl, hh blocks."""
+        low, high = np.split(a, [a.shape[-1] // 4], axis=-1)
+        return np.concatenate([low] + [high[..., k::3] for k in range(3)], axis=-1)
+
+    def conv(name: str, feeds_haar: bool) -> dict:
+        kernel, order = next(dense_kernels).transpose(2, 3, 1, 0), contiguous if feeds_haar else lambda a: a
+        layer = {"modulation": modulation(f"{name}.conv.modulation"), "noise": next(noises)[0, 0]}
+        layer["bias"] = order(named[f"{name}.bias"][0, :, 0, 0])
+        if f"{name}.conv.weight_dw" in named:
+            layer["depthwise"] = named[f"{name}.conv.weight_dw"][:, 0, 0].transpose(1, 2, 0)
+            layer["pointwise"] = order(kernel[0, 0])
+        else:
+            layer["kernel"] = order(kernel)
+        return layer
+
+    try:
+        params["const"] = named["m.input.input"][0].transpose(1, 2, 0)
+        params["conv1"] = conv("m.conv1", feeds_haar=True)
+        blocks = 1 + max(int(name.split(".")[2]) for name in named if name.startswith("m.layers."))
+        for i in range(blocks):
+            name = f"m.layers.{i}"
+            up = {k: contiguous(v) for k, v in modulation(f"{name}.up.modulation").items()}
+            last = i == blocks - 1
+            params[f"block_{i}"] = {"up": up, "conv1": conv(f"{name}.conv1", False), "conv2": conv(f"{name}.conv2", not last)}
+        params["to_image"] = {
+            "modulation": modulation(f"{name}.to_img.conv.modulation"),
+            "kernel": contiguous(named[f"{name}.to_img.conv.weight"][:, :, 0, 0].T),
+            "bias": contiguous(named[f"{name}.to_img.bias"][0, :, 0, 0]),
+        }
+    except (KeyError, StopIteration, IndexError) as error:
+        raise ValueError(f"not the constants of a MobileStyleGAN: {error}") from error
+    return jax.tree.map(lambda a: np.ascontiguousarray(a, np.float32), params)

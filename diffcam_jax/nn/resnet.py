@@ -1,0 +1,139 @@
+"""ResNet v1.5 (He et al., 1512.03385) with torchvision's numerics and layer names.
+
+NHWC. The stride sits on the 3x3 convolution of a bottleneck, strided convolutions pad symmetrically, batch normalisation
+has eps 1e-5 and keeps 0.9 of the old statistics. Parameters are named conv1, bn1, layer1_0/conv1, layer2_0/downsample_conv, ...
+The input range is the caller's: torchvision's own weights expect ImageNet-normalised RGB, the Diff-CAM classifier [-1,1].
+"""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
+
+_kernel_init = nn.initializers.variance_scaling(2.0, "fan_out", "truncated_normal")
+
+
+def _conv(features: int, size: int, stride: int = 1) -> nn.Conv:
+    """Convolution without bias; "SAME" would pad the strided ones asymmetrically, torch does not."""
+    pad = (size - 1) // 2
+    return nn.Conv(
+        features, (size, size), (stride, stride), padding=((pad, pad), (pad, pad)), use_bias=False, kernel_init=_kernel_init
+    )
+
+
+def _norm() -> nn.BatchNorm:
+    return nn.BatchNorm(momentum=0.9, epsilon=1e-5)
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions and a shortcut (ResNet-18 and -34)."""
+
+    width: int
+    stride: int = 1
+    project: bool = False
+    expansion = 1
+
+    def setup(self) -> None:
+        self.conv1, self.bn1 = _conv(self.width, 3, self.stride), _norm()
+        self.conv2, self.bn2 = _conv(self.width, 3), _norm()
+        if self.project:
+            self.downsample_conv, self.downsample_bn = _conv(self.width, 1, self.stride), _norm()
+
+    def __call__(self, x: Float[Array, "b h w c"], train: bool = False) -> Float[Array, "b h2 w2 c2"]:
+        frozen = not train
+        y = nn.relu(self.bn1(self.conv1(x), use_running_average=frozen))
+        y = self.bn2(self.conv2(y), use_running_average=frozen)
+        if self.project:
+            x = self.downsample_bn(self.downsample_conv(x), use_running_average=frozen)
+        return nn.relu(x + y)
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3 and 1x1 convolutions and a shortcut (ResNet-50 and -101); the output has 4 * width channels."""
+
+    width: int
+    stride: int = 1
+    project: bool = False
+    expansion = 4
+
+    def setup(self) -> None:
+        self.conv1, self.bn1 = _conv(self.width, 1), _norm()
+        self.conv2, self.bn2 = _conv(self.width, 3, self.stride), _norm()
+        self.conv3, self.bn3 = _conv(4 * self.width, 1), _norm()
+        if self.project:
+            self.downsample_conv, self.downsample_bn = _conv(4 * self.width, 1, self.stride), _norm()
+
+    def __call__(self, x: Float[Array, "b h w c"], train: bool = False) -> Float[Array, "b h2 w2 c2"]:
+        frozen = not train
+        y = nn.relu(self.bn1(self.conv1(x), use_running_average=frozen))
+        y = nn.relu(self.bn2(self.conv2(y), use_running_average=frozen))
+        y = self.bn3(self.conv3(y), use_running_average=frozen)
+        if self.project:
+            x = self.downsample_bn(self.downsample_conv(x), use_running_average=frozen)
+        return nn.relu(x + y)
+
+
+def _stage(block: type[BasicBlock] | type[Bottleneck], width: int, count: int, stride: int, channels: int) -> list[nn.Module]:
+    project = stride != 1 or channels != width * block.expansion
+    return [block(width, stride, project)] + [block(width) for _ in range(count - 1)]
+
+
+class ResNet(nn.Module):
+    """ResNet-18/34/50/101 whose stages can also be run one by one.
+
+    Attributes:
+        depth: 18, 34, 50 or 101.
+        width: channels of the stem; torchvision has 64. Stage i works with width * 2**i.
+        num_classes: outputs of the linear layer; None leaves it out and the pooled features are the output.
+        strides: stride of each stage; (1, 2, 2, 1) keeps layer4 at 1/16 of the input instead of 1/32.
+    """
+
+    depth: int = 18
+    width: int = 64
+    num_classes: int | None = None
+    strides: Sequence[int] = (1, 2, 2, 2)
+
+    def setup(self) -> None:
+        if self.depth not in BLOCKS:
+            raise ValueError(f"depth {self.depth}: allowed are {sorted(BLOCKS)}")
+        block = BasicBlock if self.depth < 50 else Bottleneck
+        counts, w, e = BLOCKS[self.depth], self.width, block.expansion
+        self.conv1, self.bn1 = _conv(w, 7, 2), _norm()
+        self.layer1 = _stage(block, w, counts[0], self.strides[0], w)
+        self.layer2 = _stage(block, 2 * w, counts[1], self.strides[1], e * w)
+        self.layer3 = _stage(block, 4 * w, counts[2], self.strides[2], 2 * e * w)
+        self.layer4 = _stage(block, 8 * w, counts[3], self.strides[3], 4 * e * w)
+        if self.num_classes is not None:
+            self.fc = nn.Dense(self.num_classes)
+
+    def stem(self, images: Float[Array, "b h w 3"], train: bool = False) -> Float[Array, "b h4 w4 c"]:
+        """conv1, bn1, ReLU and the 3x3 stride-2 max pool: 1/4 of the input size."""
+        x = nn.relu(self.bn1(self.conv1(images), use_running_average=not train))
+        return nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
+
+    def stage(
+        self, index: int, x: Float[Array, "b h w c"], train: bool = False, start: int = 0, stop: int | None = None
+    ) -> Float[Array, "b h2 w2 c2"]:
+        """Run blocks [start, stop) of layer `index` (1 to 4)."""
+        for block in (self.layer1, self.layer2, self.layer3, self.layer4)[index - 1][start:stop]:
+            x = block(x, train)
+        return x
+
+    def __call__(
+        self, images: Float[Array, "b h w 3"], train: bool = False
+    ) -> tuple[Float[Array, "b n"], dict[str, Float[Array, "b _ _ _"]]]:
+        """Logits (or pooled features) and the taps "stem", "layer1", ..., "layer4".
+
+        Args:
+            images: RGB in the range the weights were trained with.
+            train: batch normalisation by batch statistics (make "batch_stats" mutable) instead of the stored ones.
+        """
+        taps = {"stem": self.stem(images, train)}
+        x = taps["stem"]
+        for i in (1, 2, 3, 4):
+            x = taps[f"layer{i}"] = self.stage(i, x, train)
+        x = jnp.mean(x, axis=(1, 2))
+        return (x if self.num_classes is None else self.fc(x)), taps

@@ -1,0 +1,70 @@
+"""Ranges and resizes of pictures and masks.
+
+Pictures are [b,h,w,3] float32 in [-1,1], masks [b,h,w] float32 in [0,1], photographs [h,w,3] uint8 or uint16 in NumPy.
+The resizes follow torch's F.interpolate, which every official release of the field uses.
+"""
+
+import functools
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, UInt
+
+Method = Literal["nearest", "bilinear", "area"]
+
+
+def to_unit(pixels: UInt[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
+    """uint8 or uint16 to float32 in [-1,1]."""
+    return pixels.astype(np.float32) * np.float32(2 / np.iinfo(pixels.dtype).max) - np.float32(1)
+
+
+def from_unit(images: Float[np.ndarray | Array, "*shape"], dtype: type = np.uint8) -> UInt[np.ndarray, "*shape"]:
+    """[-1,1] to uint8 or uint16, clamped and rounded: the inverse of to_unit, exact on its image."""
+    top = np.iinfo(dtype).max
+    unit = (np.asarray(images, np.float32) + np.float32(1)) * np.float32(top / 2)
+    return np.rint(np.clip(unit, 0, top)).astype(dtype)
+
+
+@functools.lru_cache(maxsize=64)
+def _weights(source: int, target: int, method: Method) -> np.ndarray:
+    """[target, source] matrix of one axis of a resize."""
+    out = np.zeros((target, source), np.float64)
+    rows = np.arange(target)
+    if method == "bilinear":  # align_corners False: centres at (i + 0.5) * source / target - 0.5, clamped at the borders
+        position = np.clip((rows + 0.5) * source / target - 0.5, 0, source - 1)
+        low = np.floor(position).astype(int)
+        np.add.at(out, (rows, low), 1 - (position - low))
+        np.add.at(out, (rows, np.minimum(low + 1, source - 1)), position - low)
+    else:  # adaptive average pooling: cells from floor(i * s / t) to ceil((i + 1) * s / t)
+        for row in rows:
+            start, stop = row * source // target, -(-(row + 1) * source // target)
+            out[row, start:stop] = 1 / (stop - start)
+    return out.astype(np.float32)
+
+
+def resize(x: Float[Array, "b h w *c"], size: tuple[int, int], method: Method = "bilinear") -> Float[Array, "b h2 w2 *c"]:
+    """Resize axes 1 and 2 as torch's F.interpolate does (align_corners False, no antialiasing).
+
+    Args:
+        x: pictures or masks, any range.
+        size: (height, width) of the result.
+        method: "nearest" takes source pixel floor(i * source / target); "bilinear" clamps at the borders; "area" is the
+            adaptive average, the exact block mean for whole factors.
+    """
+    if method not in ("nearest", "bilinear", "area"):
+        raise ValueError(f"resize method {method!r}: allowed are nearest, bilinear and area")
+    for axis, target in zip((1, 2), size, strict=True):
+        source = x.shape[axis]
+        if target == source:
+            continue
+        if method == "nearest":
+            x = jnp.take(x, np.arange(target) * source // target, axis=axis)
+        elif method == "area" and source % target == 0:
+            shape = (*x.shape[:axis], target, source // target, *x.shape[axis + 1 :])
+            x = jnp.mean(x.reshape(shape), axis=axis + 1)
+        else:
+            weights = _weights(source, target, method)
+            x = jnp.moveaxis(jnp.tensordot(weights, x, ((1,), (axis,)), precision=jax.lax.Precision.HIGHEST), 0, axis)
+    return x

@@ -1,0 +1,222 @@
+"""Where a package's files can be downloaded, according to the indexes that pip is configured with.
+
+Pip is asked for its configuration and, when that names no index, for its built-in default; no host is named here. An index answers
+with PEP 691 JSON or PEP 503 HTML. Nothing is installed and no package code runs: pip is only asked for settings.
+"""
+
+import ast
+import contextlib
+import functools
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urldefrag, urljoin, urlsplit
+from urllib.request import url2pathname
+
+import requests
+from requests.adapters import HTTPAdapter, Retry
+
+_ACCEPT = (
+    "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"
+)
+_PAGE_LIMIT = 64 << 20  # bytes; the longest index pages are a few MB
+
+
+@dataclass(frozen=True)
+class PipSettings:
+    """What pip is configured with, as far as downloading goes."""
+
+    indexes: tuple[str, ...]
+    find_links: tuple[str, ...] = ()
+    cert: str | None = None
+    client_cert: str | None = None
+    proxy: str | None = None
+    timeout: float = 15.0
+    trusted_hosts: tuple[str, ...] = ()
+
+    def pages(self, package: str) -> list[str]:
+        """The addresses that may list a package's files, local ones first."""
+        normalised = re.sub(r"[-_.]+", "-", package).lower()
+        pages = [*self.find_links, *(f"{index.rstrip('/')}/{normalised}/" for index in self.indexes)]
+        return sorted(pages, key=lambda page: local_path(page) is None)
+
+
+@functools.cache
+def _pip_command() -> tuple[str, ...]:
+    if importlib.util.find_spec("pip"):
+        return (sys.executable, "-m", "pip")
+    if on_path := shutil.which("pip") or shutil.which("pip3"):
+        return (on_path,)
+    # Environments without pip still have the wheel that Python would install it from, and pip runs from inside it.
+    ensurepip = importlib.util.find_spec("ensurepip")
+    for folder in ensurepip.submodule_search_locations if ensurepip else ():
+        for wheel in sorted(Path(folder, "_bundled").glob("pip-*.whl"), reverse=True):
+            return (sys.executable, str(wheel / "pip"))
+    return ()
+
+
+def _ask_pip(*arguments: str) -> str:
+    if not _pip_command():
+        return ""
+    environment = {**os.environ, "COLUMNS": "1000", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    try:
+        answer = subprocess.run(
+            [*_pip_command(), *arguments], capture_output=True, text=True, timeout=60, env=environment, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return answer.stdout
+
+
+def pip_settings() -> PipSettings:
+    """Read pip's configuration: its files, then the environment.
+
+    Returns: the settings; the index is pip's built-in default when none is configured.
+
+    Raises:
+      OSError: no index is configured and there is no pip to ask for its default.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for line in _ask_pip("config", "list").splitlines():
+        key, _, value = line.partition("=")
+        section, _, name = key.rpartition(".")
+        with contextlib.suppress(SyntaxError, ValueError):  # a line of pip's own commentary
+            found.setdefault(section, {})[name] = str(ast.literal_eval(value))
+    environment = {
+        name.removeprefix("PIP_").lower().replace("_", "-"): value
+        for name, value in os.environ.items()
+        if name.startswith("PIP_") and value
+    }
+    merged = found.get("global", {}) | found.get("download", {}) | environment
+    indexes: list[str] = []
+    if merged.get("no-index", "").lower() not in ("1", "true", "yes", "on"):
+        indexes = [merged.get("index-url") or _default_index(), *merged.get("extra-index-url", "").split()]
+    return PipSettings(
+        indexes=tuple(indexes),
+        find_links=tuple(merged.get("find-links", "").split()),
+        cert=merged.get("cert"),
+        client_cert=merged.get("client-cert"),
+        proxy=merged.get("proxy"),
+        timeout=float(merged.get("timeout") or merged.get("default-timeout") or 15),
+        trusted_hosts=tuple(merged.get("trusted-host", "").split()),
+    )
+
+
+def _default_index() -> str:
+    stated = re.search(r"--index-url.*?\(default:?\s+(\S+?)\)", _ask_pip("download", "--help"), re.DOTALL)
+    if not stated:
+        raise OSError("no package index is known: install pip or set PIP_INDEX_URL")
+    return stated.group(1)
+
+
+class _Session(requests.Session):
+    """A session that pip's certificate settings overrule."""
+
+    def __init__(self, settings: PipSettings):
+        super().__init__()
+        self._settings = settings
+
+    def merge_environment_settings(self, url, proxies, stream, verify, cert):
+        merged = super().merge_environment_settings(url, proxies, stream, verify, cert)
+        parts = urlsplit(url)
+        if {parts.hostname, parts.netloc.rpartition("@")[2]} & set(self._settings.trusted_hosts):
+            merged["verify"] = False
+        elif self._settings.cert:
+            merged["verify"] = self._settings.cert
+        return merged
+
+
+def open_session(settings: PipSettings) -> requests.Session:
+    """An HTTP session with pip's certificate, proxy and trusted hosts, retrying a failed connection."""
+    session = _Session(settings)
+    retries = Retry(total=2, backoff_factor=0.5, status_forcelist=(500, 502, 503, 504))
+    for scheme in ("https://", "http://"):
+        session.mount(scheme, HTTPAdapter(max_retries=retries))
+    if settings.proxy:
+        session.proxies = {"http": settings.proxy, "https": settings.proxy}
+    if settings.client_cert:
+        session.cert = settings.client_cert
+    return session
+
+
+def local_path(address: str) -> Path | None:
+    """The path behind a file: address or a plain path; None for a remote address."""
+    parts = urlsplit(address)
+    if parts.scheme == "file":
+        return Path(url2pathname(unquote(parts.path) if os.name == "nt" else parts.path))
+    if parts.scheme in ("http", "https"):
+        return None
+    return Path(address).expanduser()
+
+
+class _Links(HTMLParser):
+    def __init__(self, page: str):
+        super().__init__()
+        self.base, self.addresses = page, []
+
+    def handle_starttag(self, tag, attrs):
+        target = dict(attrs).get("href")
+        if target and tag == "base":
+            self.base = urljoin(self.base, target)
+        elif target and tag == "a":
+            self.addresses.append(urljoin(self.base, target))
+
+
+def file_addresses(page: str, filename: str, session: requests.Session, timeout: float) -> Iterator[str]:
+    """The addresses under which one index page or folder offers a file.
+
+    Args:
+      page: an index page of a package, or a folder or page of links; remote or local.
+      filename: the wheel or sdist wanted.
+      session: from `open_session`.
+      timeout: seconds without an answer before giving up.
+
+    Yields: addresses or paths, without hash fragment.
+
+    Raises:
+      OSError: the page cannot be read (`requests` errors are OSErrors).
+    """
+    folder = local_path(page)
+    if folder is not None:
+        if folder.joinpath(filename).is_file():
+            yield str(folder / filename)
+        listing = folder / "index.html" if folder.is_dir() else folder
+        if not listing.is_file():
+            return
+        links = _Links(listing.resolve().as_uri())
+        links.feed(listing.read_bytes()[:_PAGE_LIMIT].decode("utf-8", "replace"))
+        addresses = links.addresses
+    else:
+        with session.get(page, headers={"Accept": _ACCEPT}, timeout=timeout, stream=True) as answer:
+            if answer.status_code == 404:
+                return
+            answer.raise_for_status()
+            body = bytearray()
+            for block in answer.iter_content(1 << 16):
+                body += block
+                if len(body) > _PAGE_LIMIT:
+                    raise OSError(f"the index page {page} is longer than {_PAGE_LIMIT} bytes")
+        addresses = _addresses(bytes(body), answer.headers.get("Content-Type", ""), answer.url)
+    for address in addresses:
+        address = urldefrag(address).url
+        if unquote(urlsplit(address).path.rpartition("/")[2]) == filename:
+            yield address
+
+
+def _addresses(body: bytes, content_type: str, page: str) -> list[str]:
+    if "json" in content_type:
+        try:
+            return [urljoin(page, file["url"]) for file in json.loads(body)["files"]]
+        except (ValueError, KeyError, TypeError) as error:
+            raise OSError(f"the index page {page} is not PEP 691 JSON") from error
+    links = _Links(page)
+    links.feed(body.decode("utf-8", "replace"))
+    return links.addresses

@@ -1,0 +1,52 @@
+"""Labelled rows of pictures: what people look at to see whether an edit went well."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image, ImageDraw, ImageFont
+
+TILE, HEADER, GAP = 320, 26, 6
+
+
+def heat_overlay(picture: UInt8[np.ndarray, "h w 3"], mask: Float[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
+    """Lays a mask over a picture: dimmed where the mask is 0, tinted orange where it is 1."""
+    weight = mask[..., None]
+    dimmed = picture * 0.45
+    tinted = 0.55 * picture + 0.45 * np.array([255.0, 140.0, 0.0])
+    return np.round(dimmed * (1 - weight) + tinted * weight).astype(np.uint8)
+
+
+def labelled_row(pictures: Mapping[str, np.ndarray], tile: int = TILE) -> Image.Image:
+    """A row of pictures, each scaled to the same height, with its name above.
+
+    Args:
+      pictures: label -> uint8 [h, w, 3], or a float mask [h, w] in [0, 1], shown in grey.
+      tile: height of the pictures in pixels.
+
+    Returns:
+      The row as a picture.
+    """
+    tiles = []
+    for array in pictures.values():
+        if array.ndim == 2:
+            array = np.repeat(np.round(array * 255).astype(np.uint8)[..., None], 3, -1)
+        width = max(1, round(array.shape[1] * tile / array.shape[0]))
+        tiles.append(Image.fromarray(array).resize((width, tile), Image.Resampling.LANCZOS))
+    row = Image.new("RGB", (sum(t.width for t in tiles) + GAP * (len(tiles) + 1), tile + HEADER + GAP), "white")
+    draw, font, x = ImageDraw.Draw(row), ImageFont.load_default(15), GAP
+    for label, picture in zip(pictures, tiles):
+        draw.text((x + 2, 5), label, fill="black", font=font)
+        row.paste(picture, (x, HEADER))
+        x += picture.width + GAP
+    return row
+
+
+def stack_rows(rows: list[Image.Image]) -> Image.Image:
+    """Rows below each other, flush left, on white."""
+    sheet = Image.new("RGB", (max(r.width for r in rows), sum(r.height for r in rows)), "white")
+    y = 0
+    for row in rows:
+        sheet.paste(row, (0, y))
+        y += row.height
+    return sheet
