@@ -12,12 +12,16 @@ Grad-CAM (1610.02391) and CAM (1512.04150) look at the edited picture alone and 
 """
 
 import dataclasses
+import os
 from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
+from diffcam_jax import weights
+from diffcam_jax.errors import UserError
 from diffcam_jax.nn.classifier import DiffClassifier
 from diffcam_jax.ops.image import resize
 
@@ -60,6 +64,47 @@ def variant(name: Literal["official", "paper"], **overrides: int | str) -> CamCo
     if name not in presets:
         raise ValueError(f"variant {name!r}: allowed are official and paper")
     return dataclasses.replace(presets[name], **overrides)
+
+
+class Classifier(NamedTuple):
+    """A trained classifier.
+
+    Attributes:
+        model, variables: the network and its {"params", "batch_stats"}, float32.
+        names: class names in the order of the logits.
+        metadata: what else the file says: "direction_sha256", "generator_sha256", "strength", "sign", "accuracy", ...
+    """
+
+    model: DiffClassifier
+    variables: dict
+    names: tuple[str, ...]
+    metadata: dict
+
+
+def load_classifier(path: str | os.PathLike | None = None) -> Classifier:
+    """Read a classifier that `save_classifier` wrote, by default the one that ships for the embedded generator.
+
+    Raises:
+        UserError: the file is missing or holds something else.
+    """
+    tree, metadata = weights.load_pretrained("diffcam_mobile") if path is None else weights.load(path)
+    if metadata.get("kind") != "diff_classifier":
+        raise UserError(f"{path or 'diffcam_mobile'} is not a Diff-CAM classifier; train one with train.py")
+    metadata = dict(metadata)
+    names, kwargs = tuple(metadata.pop("classes")), metadata.pop("model")
+    model = DiffClassifier(**{**kwargs, "strides": tuple(kwargs["strides"])}, num_classes=len(names))
+    return Classifier(model, jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), tree), names, metadata)
+
+
+def save_classifier(path: str | os.PathLike, model: DiffClassifier, variables: dict, metadata: dict) -> None:
+    """Write a classifier: kernels in half precision, the normalisation's numbers in float32.
+
+    Args:
+        metadata: "classes" in the order of the logits, and whatever tells where the weights come from.
+    """
+    kwargs = {"depth": model.depth, "width": model.width, "split": model.split, "strides": list(model.strides)}
+    tree = jax.tree.map(lambda x: np.asarray(x, np.float16 if x.ndim > 1 else np.float32), variables)
+    weights.save(path, tree, {"kind": "diff_classifier", "model": kwargs, **metadata})
 
 
 class Activation(NamedTuple):
@@ -114,10 +159,10 @@ def channel_weights(
 
 
 def activation_map(
-    activations: Float[Array, "b h w c"], weights: Float[Array, "b c"] | Float[Array, "b n c"]
+    activations: Float[Array, "b h w c"], beta: Float[Array, "b c"] | Float[Array, "b n c"]
 ) -> Float[Array, "b h w"] | Float[Array, "b n h w"]:
     """The sum inside Eq. 4: sum over k of beta_k H_k."""
-    return jnp.einsum("bhwc,b...c->b...hw", activations, weights, precision=jax.lax.Precision.HIGHEST)
+    return jnp.einsum("bhwc,b...c->b...hw", activations, beta, precision=jax.lax.Precision.HIGHEST)
 
 
 def normalise(maps: Float[Array, "*b h w"], how: Literal["minmax", "max"]) -> Float[Array, "*b h w"]:
@@ -199,5 +244,5 @@ def cam(
     """
     logits, h = model.apply(variables, model.apply(variables, edited, method="features"), method="head")
     kernel = variables["params"]["fc"]["kernel"].T  # [N, c]
-    weights = jnp.broadcast_to(kernel, (len(h), *kernel.shape)) if classes is None else kernel[classes]
-    return Activation(map_to_mask(activation_map(h, weights), inverted.shape[1:3], config), logits)
+    beta = jnp.broadcast_to(kernel, (len(h), *kernel.shape)) if classes is None else kernel[classes]
+    return Activation(map_to_mask(activation_map(h, beta), inverted.shape[1:3], config), logits)

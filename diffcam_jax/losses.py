@@ -46,7 +46,7 @@ def lpips_features(image: Float[Array, "b h w 3"], trunk: Trunk) -> tuple[Array,
 
 def _unit(feature: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
     squares = (feature**2).sum(-1, keepdims=True)
-    # A pixel whose features are all zero has no gradient of the root: keep the root away from 0 there, the quotient stays 0.
+    # Where all features are zero the root has no gradient: keep it away from 0 there, the quotient stays 0.
     norm = jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1.0)), 0.0)
     return feature / (norm + LPIPS_EPSILON)
 

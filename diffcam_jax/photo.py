@@ -201,8 +201,9 @@ def _read_bytes(path: Path) -> bytes:
 def _open_header(path: Path, data: bytes, max_pixels: int) -> Image.Image:
     if data[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftyphevc"):
         raise UserError(f"{path}: HEIC pictures cannot be read; export it as JPEG or PNG")
+    Image.init()  # registers the rarer formats
     try:
-        image = Image.open(io.BytesIO(data), formats=_FORMATS)
+        image = Image.open(io.BytesIO(data), formats=[name for name in _FORMATS if name in Image.OPEN])
     except Image.DecompressionBombError as error:
         raise UserError(f"{path}: the header claims far too many pixels ({error}); scale the picture down") from error
     except Exception as error:  # a hostile file can make a parser raise anything at all
@@ -244,9 +245,7 @@ def _decode_8(image: Image.Image) -> tuple[Pixels, Plane | None]:
 def _cmyk_to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
     """Inks have no colour without their profile; a profile that is itself broken leaves the plain conversion."""
     try:
-        return ImageCms.profileToProfile(
-            image, io.BytesIO(profile), ImageCms.createProfile("sRGB"), outputMode="RGB"
-        )
+        return ImageCms.profileToProfile(image, io.BytesIO(profile), ImageCms.createProfile("sRGB"), outputMode="RGB")
     except (ImageCms.PyCMSError, OSError):
         return image
 
@@ -261,6 +260,7 @@ def _decode_16(path: Path, data: bytes, image: Image.Image) -> tuple[Pixels, Pla
         if image.tag_v2.get(_PLANAR_CONFIGURATION, 1) != 1 and len(image.tag_v2[_BITS_PER_SAMPLE]) > 1:
             raise UserError(f"{path}: 16-bit TIFF with separate colour planes; save it with interleaved channels")
         inverted = image.tag_v2.get(_PHOTOMETRIC) == 0
+        orientation = 1  # OpenCV turns TIFF pictures by itself, and only those
     image.load()  # Pillow notices cut and damaged files that OpenCV would fill with black
     stored = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if stored is None or stored.dtype != np.uint16:

@@ -1,7 +1,7 @@
 """From the layouts in which pretrained parts are published to parameter trees of our networks.
 
-Every function takes {file name without folders: content} and returns a nested dict of float32 arrays: kernels HWIO, dense
-kernels [in, out]. The networks are imported when a conversion runs, so that listing the parts stays quick.
+Every function takes {file name without folders: content} and returns a nested dict of float32 arrays: kernels HWIO,
+dense kernels [in, out]. The networks are imported when a conversion runs, so that listing the parts stays quick.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,8 @@ def mobile_stylegan(files: Mapping[str, bytes]) -> dict[str, Any]:
     from diffcam_jax.nn.mobile_stylegan import mobile_stylegan_from_ir
 
     mapping, synthesis = (
-        formats.read_openvino_ir(files[f"{name}.xml"], files[f"{name}.bin"]) for name in ("MappingNetwork", "SynthesisNetwork")
+        formats.read_openvino_ir(files[f"{name}.xml"], files[f"{name}.bin"])
+        for name in ("MappingNetwork", "SynthesisNetwork")
     )
     return mobile_stylegan_from_ir(mapping, synthesis)
 

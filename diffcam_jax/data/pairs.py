@@ -245,6 +245,16 @@ def pretrained_world(directions: str | None = None) -> EditWorld:
     return EditWorld(model, params, latent_stats(model, params, jax.random.key(0)).mean, names, arrays)
 
 
+def toy_world() -> EditWorld:
+    """A tiny generator with random weights and three random edits, for trying things out without any file."""
+    from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
+
+    model = MobileStyleGAN(widths=(16, 16, 16, 8), latent_size=8, mapping_layers=2)
+    params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 8)))["params"]
+    directions = 2 * jax.random.normal(jax.random.key(1), (3, 18, 8))
+    return EditWorld(model, params, jnp.zeros(8), ("a", "b", "c"), directions)
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Write training pairs of the Diff-CAM classifier to a folder.")
     parser.add_argument("--out", required=True, help="folder; a rerun continues where it stopped")

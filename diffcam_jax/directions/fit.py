@@ -28,7 +28,7 @@ class Boundary:
 
 
 def fit_boundary(
-    codes: Float[np.ndarray, "n k"], scores: np.ndarray, ratio: float = 0.25, penalty: float = 1e-4, seed: int = 0
+    codes: Float[np.ndarray, "n k"], scores: np.ndarray, ratio: float = 0.25, penalty: float = 1e-3, seed: int = 0
 ) -> Boundary:
     """Separates the samples with the highest scores from those with the lowest by a linear SVM.
 

@@ -49,7 +49,7 @@ def read_direction_array(path: Path) -> tuple[np.ndarray, tuple[int, int]]:
                 content = content["boundary"]
             array = content
         array = np.asarray(array, np.float32)
-    except (ValueError, KeyError, StopIteration, TypeError, EOFError) as error:
+    except (UserError, ValueError, KeyError, StopIteration, TypeError, EOFError) as error:
         raise UserError(f"{path}: not a direction file ({error}); expected an array of 18x512 or 1x512") from error
     array = array.reshape(array.shape[-2:] if array.ndim > 1 else (1, -1))
     if array.shape[1:] != (512,) or array.shape[0] not in KNOWN_ROWS or not np.isfinite(array).all():
@@ -77,8 +77,7 @@ def _read_numpy(data: bytes) -> np.ndarray | dict:
     dtype = readers[version](stream)[2]
     if not dtype.hasobject:
         return np.load(io.BytesIO(data), allow_pickle=False)
-    content = formats.read_numpy_pickle(stream.read())
-    return content.item() if isinstance(content, np.ndarray) else content
+    return formats.read_numpy_pickle(stream.read())
 
 
 def import_direction(

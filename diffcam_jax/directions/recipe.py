@@ -29,6 +29,7 @@ class Attribute:
       score: name in `scorers` of the score that it raises.
       layers: half-open range of W+ rows it may change.
       still: attributes whose directions are projected out.
+      clear: names a score and the value above which samples are left out of the fit (eyes behind sunglasses, say).
       shift: rise of the mean score at strength 1, in standard deviations of the score over the samples.
       most: largest allowed step, in prior standard deviations along the direction.
     """
@@ -37,21 +38,27 @@ class Attribute:
     layers: tuple[int, int]
     still: tuple[str, ...]
     shift: float
+    clear: tuple[str, float] | None = None
     most: float = 6.0
 
 
+NO_GLASSES = ("eyeglasses", 0.05)
 ATTRIBUTES = {
-    "smiling": Attribute("smiling", (2, 9), ("gender", "old", "eyeglasses", "yaw"), 1.5),
+    "smiling": Attribute("smiling", (2, 9), ("gender", "old", "eyeglasses", "yaw", "skin_lightness"), 1.5),
     "mouth_open": Attribute("mouth_open", (2, 9), ("smiling", "gender", "old", "yaw"), 1.8),
-    "eyes_closed": Attribute("eyes_closed", (3, 9), ("smiling", "old", "eyeglasses", "yaw"), 2.0),
-    "old": Attribute("age", (2, 14), ("eyeglasses", "gender", "smiling", "yaw"), 1.6),
-    "gender": Attribute("gender", (0, 10), ("old", "smiling", "eyeglasses", "yaw"), 1.5),
+    "eyes_closed": Attribute("eyes_closed", (3, 9), ("smiling", "old", "eyeglasses", "yaw"), 2.0, NO_GLASSES),
+    "old": Attribute("age", (2, 14), ("eyeglasses", "gender", "smiling", "yaw", "skin_lightness"), 1.6),
+    "gender": Attribute("gender", (0, 10), ("old", "smiling", "eyeglasses", "yaw", "skin_lightness"), 1.5),
     "eyeglasses": Attribute("eyeglasses", (0, 7), ("old", "gender", "smiling", "yaw"), 2.0),
-    "beard": Attribute("beard", (4, 12), ("gender", "old", "eyeglasses", "smiling"), 1.8),
-    "bushy_eyebrows": Attribute("bushy_eyebrows", (4, 12), ("gender", "hair_color", "eyeglasses"), 1.8),
-    "hair_color": Attribute("hair_color", (7, 16), ("old", "gender", "smiling"), 1.5),
+    "beard": Attribute("beard", (4, 12), ("gender", "old", "eyeglasses", "smiling", "skin_lightness"), 1.8, NO_GLASSES),
+    "bushy_eyebrows": Attribute(
+        "bushy_eyebrows", (4, 12), ("gender", "hair_color", "eyeglasses", "skin_lightness"), 1.8, NO_GLASSES
+    ),
+    "hair_color": Attribute("hair_color", (7, 16), ("old", "gender", "smiling", "skin_lightness"), 1.5),
     "yaw": Attribute("yaw", (0, 4), ("smiling", "gender", "old"), 1.0),
 }
+# Scores that have no direction of their own but are held still by some.
+CONTROLS = ("skin_lightness",)
 
 
 @functools.partial(jax.jit, static_argnames=("model", "size"))
@@ -73,13 +80,12 @@ def score_codes(model, params: dict, codes: np.ndarray, names: list[str], batch:
     """
     from diffcam_jax import scorers
 
-    chunks = []
-    for start in tqdm(range(0, len(codes), batch), desc="scoring", unit="batch", disable=not progress):
+    pictures = []
+    for start in tqdm(range(0, len(codes), batch), desc="drawing", unit="batch", disable=not progress):
         part = codes[start : start + batch]
         padded = np.concatenate([part, np.repeat(part[-1:], batch - len(part), 0)])
-        pictures = np.asarray(draw_uint8(model, params, jnp.asarray(padded), SCORE_SIZE))
-        chunks.append(scorers.score(pictures[: len(part)], names))
-    return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in names}
+        pictures.append(np.asarray(draw_uint8(model, params, jnp.asarray(padded), SCORE_SIZE))[: len(part)])
+    return scorers.score(np.concatenate(pictures), names)
 
 
 def scored_samples(model, params: dict, stats: LatentStats, count: int, seed: int, work: Path) -> tuple[np.ndarray, dict]:
@@ -89,7 +95,7 @@ def scored_samples(model, params: dict, stats: LatentStats, count: int, seed: in
       (codes [n, 512], name -> scores [n]).
     """
     codes = np.asarray(truncate(sample_w(model, params, jax.random.key(seed), count), stats.mean, PSI))
-    names = sorted({attribute.score for attribute in ATTRIBUTES.values()})
+    names = sorted({*CONTROLS, *(attribute.score for attribute in ATTRIBUTES.values())})
     work.mkdir(parents=True, exist_ok=True)
     parts = []
     for start in tqdm(range(0, count, 100), desc="samples", unit="x100"):
@@ -106,9 +112,16 @@ def scored_samples(model, params: dict, stats: LatentStats, count: int, seed: in
 
 
 def fit_boundaries(codes: np.ndarray, scores: dict, stats: LatentStats) -> dict[str, Boundary]:
-    """Whitened boundary of every attribute, before conditioning."""
+    """Whitened boundary of every attribute and control, before conditioning."""
     u = whitened(codes, *(np.asarray(a) for a in (stats.mean, stats.eigenvectors, stats.eigenvalues)))
-    return {name: fit_boundary(u, scores[attribute.score]) for name, attribute in ATTRIBUTES.items()}
+    boundaries = {name: fit_boundary(u, scores[name]) for name in CONTROLS}
+    for name, attribute in ATTRIBUTES.items():
+        own = scores[attribute.score]
+        if attribute.clear is not None:
+            obstacle, limit = attribute.clear
+            own = np.where(scores[obstacle] > limit, np.nan, own)
+        boundaries[name] = fit_boundary(u, own)
+    return boundaries
 
 
 def conditioned_steps(boundaries: dict[str, Boundary], stats: LatentStats) -> dict[str, np.ndarray]:

@@ -1,8 +1,8 @@
 """BiSeNet face parsing with a ResNet-18 context path (19 CelebAMask-HQ classes), inference only.
 
-Layout NHWC. Input: RGB float32 in [-1, 1], side a multiple of 32 (the released weights were trained at 512); the ImageNet
-normalisation happens inside. Output: class logits at 1/8 of the input side.
-The batch norms of the checkpoint are folded into the convolutions by `from_torch`, so every convolution carries a bias.
+Layout NHWC. Input: RGB float32 in [-1, 1], side a multiple of 32 (the released weights were trained at 512); the
+ImageNet normalisation happens inside. Output: class logits at 1/8 of the input side. The batch norms of the checkpoint
+are folded into the convolutions by `from_torch`, so every convolution carries a bias.
 This is the variant without a separate spatial path: the stride-8 features of the ResNet take its place.
 Source: Yu et al., BiSeNet: Bilateral Segmentation Network for Real-time Semantic Segmentation (1808.00897), section 3.
 """
@@ -17,8 +17,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 CLASSES = (
-    "background", "skin", "left_brow", "right_brow", "left_eye", "right_eye", "eyeglasses", "left_ear", "right_ear", "earring",
-    "nose", "mouth", "upper_lip", "lower_lip", "neck", "necklace", "cloth", "hair", "hat",
+    "background", "skin", "left_brow", "right_brow", "left_eye", "right_eye", "eyeglasses", "left_ear", "right_ear",
+    "earring", "nose", "mouth", "upper_lip", "lower_lip", "neck", "necklace", "cloth", "hair", "hat",
 )  # fmt: skip
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -147,7 +147,7 @@ def upsample_logits(logits: Float[Array, "b h w c"], size: int) -> Float[Array, 
 
 
 def from_torch(state_dict: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Convert a released checkpoint; the auxiliary heads `conv_out16`, `conv_out32` serve training only and are dropped.
+    """Convert a released checkpoint; its auxiliary heads `conv_out16`, `conv_out32` serve training only.
 
     Args:
         state_dict: arrays by the checkpoint's key, kernels OIHW.
@@ -158,15 +158,15 @@ def from_torch(state_dict: Mapping[str, np.ndarray]) -> dict[str, Any]:
     Raises:
         KeyError: a key is missing, or a key is left over (all of them are named).
     """
-    rest = {k: v for k, v in state_dict.items() if not k.startswith(("conv_out16.", "conv_out32.")) and "num_batches" not in k}
+    unused = ("conv_out16.", "conv_out32.")
+    rest = {k: v for k, v in state_dict.items() if not k.startswith(unused) and not k.endswith("num_batches_tracked")}
 
     def kernel(key: str) -> np.ndarray:
         return np.asarray(rest.pop(f"{key}.weight"), np.float32).transpose(2, 3, 1, 0)
 
     def folded(conv: str, norm: str) -> dict[str, np.ndarray]:
-        weight, bias, mean, var = (
-            np.asarray(rest.pop(f"{norm}.{name}"), np.float64) for name in ("weight", "bias", "running_mean", "running_var")
-        )
+        names = ("weight", "bias", "running_mean", "running_var")
+        weight, bias, mean, var = (np.asarray(rest.pop(f"{norm}.{name}"), np.float64) for name in names)
         gain = weight / np.sqrt(var + BATCH_NORM_EPS)
         return {
             "kernel": (kernel(conv) * gain).astype(np.float32),

@@ -1,14 +1,14 @@
 """The convolutional trunks of VGG16 and AlexNet, which perceptual losses look at pictures through.
 
-Layout NHWC, kernels HWIO. The trunks take pictures already normalised (each loss has its own constants, see `losses.py`).
-A tap is named after its layer: `conv4_3` is the convolution's output, `relu4_3` the same after its ReLU (AlexNet: `conv3`, `relu3`).
-Sources: Simonyan and Zisserman (1409.1556), configuration D; Krizhevsky, One weird trick (1404.5997), as published for ImageNet.
+Layout NHWC, kernels HWIO. The trunks take pictures already normalised (each loss has its own constants, see `losses`).
+A tap is named after its layer: `conv4_3` is the convolution's output, `relu4_3` the same after its ReLU (AlexNet:
+`conv3`, `relu3`). Sources: Simonyan and Zisserman (1409.1556), configuration D; Krizhevsky, One weird trick
+(1404.5997); both as trained on ImageNet.
 """
 
 from collections.abc import Mapping
 
 import flax.linen as nn
-import jax
 from jaxtyping import Array, Float
 
 VGG16_WIDTHS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
@@ -32,8 +32,8 @@ class VGG16(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w 3"]) -> dict[str, Array]:
         """The features at `taps`, by name."""
-        known = [f"{kind}{s}_{i}" for s, w in enumerate(VGG16_WIDTHS, 1) for i in range(1, len(w) + 1) for kind in ("conv", "relu")]
-        _check_taps(self.taps, known)
+        layers = [f"{stage}_{i}" for stage, widths in enumerate(VGG16_WIDTHS, 1) for i in range(1, len(widths) + 1)]
+        _check_taps(self.taps, layers)
         found: dict[str, Array] = {}
         for stage, widths in enumerate(VGG16_WIDTHS, start=1):
             if stage > 1:
@@ -59,7 +59,7 @@ class AlexNet(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w 3"]) -> dict[str, Array]:
         """The features at `taps`, by name."""
-        _check_taps(self.taps, [f"{kind}{i}" for i in range(1, 6) for kind in ("conv", "relu")])
+        _check_taps(self.taps, ["1", "2", "3", "4", "5"])
         found: dict[str, Array] = {}
         for index, (width, kernel, stride, pad) in enumerate(ALEXNET_LAYERS, start=1):
             if index in (2, 3):
@@ -72,6 +72,7 @@ class AlexNet(nn.Module):
         return {tap: found[tap] for tap in self.taps}
 
 
-def _check_taps(taps: tuple[str, ...], known: list[str]) -> None:
+def _check_taps(taps: tuple[str, ...], layers: list[str]) -> None:
+    known = [kind + layer for layer in layers for kind in ("conv", "relu")]
     if unknown := [tap for tap in taps if tap not in known]:
         raise ValueError(f"unknown taps {unknown}; known are {known}")

@@ -1,7 +1,8 @@
 """Where a package's files can be downloaded, according to the indexes that pip is configured with.
 
-Pip is asked for its configuration and, when that names no index, for its built-in default; no host is named here. An index answers
-with PEP 691 JSON or PEP 503 HTML. Nothing is installed and no package code runs: pip is only asked for settings.
+Pip is asked for its configuration and, when that names no index, for its built-in default; no host is named here.
+An index answers with PEP 691 JSON or PEP 503 HTML. Nothing is installed and no package code runs: pip is only asked
+for settings.
 """
 
 import ast
@@ -14,7 +15,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
@@ -24,9 +24,7 @@ from urllib.request import url2pathname
 import requests
 from requests.adapters import HTTPAdapter, Retry
 
-_ACCEPT = (
-    "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"
-)
+_ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"
 _PAGE_LIMIT = 64 << 20  # bytes; the longest index pages are a few MB
 
 
@@ -41,6 +39,11 @@ class PipSettings:
     proxy: str | None = None
     timeout: float = 15.0
     trusted_hosts: tuple[str, ...] = ()
+
+    @property
+    def timeouts(self) -> tuple[float, float]:
+        """Seconds to wait for a connection and for an answer; without a network even a long pip timeout ends soon."""
+        return min(self.timeout, 10.0), self.timeout
 
     def pages(self, package: str) -> list[str]:
         """The addresses that may list a package's files, local ones first."""
@@ -80,9 +83,6 @@ def pip_settings() -> PipSettings:
     """Read pip's configuration: its files, then the environment.
 
     Returns: the settings; the index is pip's built-in default when none is configured.
-
-    Raises:
-      OSError: no index is configured and there is no pip to ask for its default.
     """
     found: dict[str, dict[str, str]] = {}
     for line in _ask_pip("config", "list").splitlines():
@@ -98,7 +98,7 @@ def pip_settings() -> PipSettings:
     merged = found.get("global", {}) | found.get("download", {}) | environment
     indexes: list[str] = []
     if merged.get("no-index", "").lower() not in ("1", "true", "yes", "on"):
-        indexes = [merged.get("index-url") or _default_index(), *merged.get("extra-index-url", "").split()]
+        indexes = [*(merged.get("index-url") or _default_index()).split(), *merged.get("extra-index-url", "").split()]
     return PipSettings(
         indexes=tuple(indexes),
         find_links=tuple(merged.get("find-links", "").split()),
@@ -112,9 +112,7 @@ def pip_settings() -> PipSettings:
 
 def _default_index() -> str:
     stated = re.search(r"--index-url.*?\(default:?\s+(\S+?)\)", _ask_pip("download", "--help"), re.DOTALL)
-    if not stated:
-        raise OSError("no package index is known: install pip or set PIP_INDEX_URL")
-    return stated.group(1)
+    return stated.group(1) if stated else ""
 
 
 class _Session(requests.Session):
@@ -151,7 +149,7 @@ def local_path(address: str) -> Path | None:
     """The path behind a file: address or a plain path; None for a remote address."""
     parts = urlsplit(address)
     if parts.scheme == "file":
-        return Path(url2pathname(unquote(parts.path) if os.name == "nt" else parts.path))
+        return Path(url2pathname(parts.path))
     if parts.scheme in ("http", "https"):
         return None
     return Path(address).expanduser()
@@ -170,53 +168,53 @@ class _Links(HTMLParser):
             self.addresses.append(urljoin(self.base, target))
 
 
-def file_addresses(page: str, filename: str, session: requests.Session, timeout: float) -> Iterator[str]:
+def file_addresses(
+    page: str, filename: str, session: requests.Session, timeout: float | tuple[float, float]
+) -> list[str]:
     """The addresses under which one index page or folder offers a file.
 
     Args:
       page: an index page of a package, or a folder or page of links; remote or local.
       filename: the wheel or sdist wanted.
       session: from `open_session`.
-      timeout: seconds without an answer before giving up.
+      timeout: seconds without a connection and without an answer before giving up.
 
-    Yields: addresses or paths, without hash fragment.
+    Returns: addresses or paths, without hash fragment.
 
     Raises:
       OSError: the page cannot be read (`requests` errors are OSErrors).
     """
     folder = local_path(page)
-    if folder is not None:
-        if folder.joinpath(filename).is_file():
-            yield str(folder / filename)
-        listing = folder / "index.html" if folder.is_dir() else folder
-        if not listing.is_file():
-            return
-        links = _Links(listing.resolve().as_uri())
-        links.feed(listing.read_bytes()[:_PAGE_LIMIT].decode("utf-8", "replace"))
-        addresses = links.addresses
+    if folder is None:
+        addresses = _remote_links(page, session, timeout)
     else:
-        with session.get(page, headers={"Accept": _ACCEPT}, timeout=timeout, stream=True) as answer:
-            if answer.status_code == 404:
-                return
-            answer.raise_for_status()
-            body = bytearray()
-            for block in answer.iter_content(1 << 16):
-                body += block
-                if len(body) > _PAGE_LIMIT:
-                    raise OSError(f"the index page {page} is longer than {_PAGE_LIMIT} bytes")
-        addresses = _addresses(bytes(body), answer.headers.get("Content-Type", ""), answer.url)
-    for address in addresses:
-        address = urldefrag(address).url
-        if unquote(urlsplit(address).path.rpartition("/")[2]) == filename:
-            yield address
+        if (folder / filename).is_file():
+            return [str(folder / filename)]
+        listing = folder / "index.html" if folder.is_dir() else folder
+        addresses = _html_links(listing.resolve().as_uri(), listing.read_bytes()) if listing.is_file() else []
+    addresses = [urldefrag(address).url for address in addresses]
+    return [address for address in addresses if unquote(urlsplit(address).path.rpartition("/")[2]) == filename]
 
 
-def _addresses(body: bytes, content_type: str, page: str) -> list[str]:
-    if "json" in content_type:
-        try:
-            return [urljoin(page, file["url"]) for file in json.loads(body)["files"]]
-        except (ValueError, KeyError, TypeError) as error:
-            raise OSError(f"the index page {page} is not PEP 691 JSON") from error
+def _remote_links(page: str, session: requests.Session, timeout: float | tuple[float, float]) -> list[str]:
+    body = bytearray()
+    with session.get(page, headers={"Accept": _ACCEPT}, timeout=timeout, stream=True) as answer:
+        if answer.status_code == requests.codes.not_found:
+            return []
+        answer.raise_for_status()
+        for block in answer.iter_content(1 << 16):
+            body += block
+            if len(body) > _PAGE_LIMIT:
+                raise OSError(f"its index page is longer than {_PAGE_LIMIT >> 20} MiB")
+    if "json" not in answer.headers.get("Content-Type", ""):
+        return _html_links(answer.url, bytes(body))
+    try:
+        return [urljoin(answer.url, file["url"]) for file in json.loads(body)["files"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise OSError("its index page is not PEP 691 JSON") from error
+
+
+def _html_links(page: str, body: bytes) -> list[str]:
     links = _Links(page)
     links.feed(body.decode("utf-8", "replace"))
     return links.addresses

@@ -1,0 +1,1 @@
+"""Configurations of the trainers, for ml_collections' config_flags."""

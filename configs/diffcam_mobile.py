@@ -1,0 +1,61 @@
+"""The mobile DA classifier of the embedded generator (2207.08134, section 3.3, with a small network trained from scratch).
+
+    python -m diffcam_jax.data.pairs --out PAIRS --count 512
+    python train.py --config configs/diffcam_mobile.py --workdir RUN --config.data.folder=PAIRS
+
+With a GPU the first command can be left out: --config.data.source=online draws the pairs while training.
+The official recipe for ResNet-101 from ImageNet weights is batch 6, 1000 steps, learning rate 1e-4, no warm-up, no decay and
+no augmentation. `configs/diffcam_mobile.py:debug` runs in seconds with a toy generator and needs no file.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config(mode: str = "") -> ConfigDict:
+    if mode not in ("", "debug"):
+        raise ValueError(f"mode {mode!r}: allowed is debug")
+    config = ConfigDict()
+    config.name = "diffcam_mobile"
+    config.seed = 0
+    config.steps = 2000
+    config.batch_size = 32
+
+    config.data = ConfigDict()
+    config.data.source = "cached"  # or "online"
+    config.data.folder = ""  # of "cached"; empty is the pairs folder of the per-user cache
+    config.data.directions = ""  # safetensors file; empty means the shipped ones ("online" only)
+    config.data.generator = "mobile_stylegan_ffhq"  # or "toy" ("online" only)
+    config.data.held_out = 32  # samples for evaluation, each with every edit
+    config.data.size = 256
+
+    config.model = ConfigDict()
+    config.model.depth = 18
+    config.model.width = 24
+    config.model.split = 1
+    config.model.strides = (1, 2, 2, 1)  # layer4 stays at 1/16: a 16x16 map at 256
+    config.sign = 1  # official: features(T) - features(I')
+
+    config.learning_rate = 2e-3
+    config.warmup = 100
+    config.weight_decay = 0.05
+    config.label_smoothing = 0.05
+
+    config.augment = ConfigDict()
+    config.augment.flip = 0.5
+    config.augment.shift = 16
+    config.augment.colour = 0.2
+    config.augment.blur = 0.2
+    config.augment.occlude = 0.25
+    config.sided = ("yaw",)  # mirrored, these are another edit
+
+    config.log_every = 10
+    config.eval_every = 250
+    config.checkpoint_every = 250
+
+    if mode == "debug":
+        config.steps, config.batch_size, config.warmup = 4, 4, 1
+        config.log_every, config.eval_every, config.checkpoint_every = 1, 2, 2
+        config.data.source, config.data.generator = "online", "toy"
+        config.data.held_out, config.data.size, config.augment.shift = 2, 64, 4
+        config.model.width = 4
+    return config

@@ -1,0 +1,309 @@
+"""The FFHQ crop of a face and the way back into the photograph.
+
+Photographs are numpy [h, w, 3] RGB, uint8 or uint16; crops are float32 [s, s, 3] in [0, 1]. Points and quads are x, y
+in pixels counted from the top left corner of the photograph: pixel (column j, row i) covers [j, j+1] x [i, i+1].
+A quad is [4, 2]: the photograph's places of the crop's top left, bottom left, bottom right and top right corner.
+The FFHQ recipe makes it a square, turned and scaled, so crop and photograph differ by a similarity, an affine map.
+
+Source: T. Karras, S. Laine, T. Aila, "A Style-Based Generator Architecture for GANs" (arXiv 1812.04948), appendix A.
+"""
+
+import numpy as np
+from jaxtyping import Float, Float32, UInt8, UInt16
+from PIL import Image
+
+from diffcam_jax.errors import UserError
+
+Pixels = UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]
+Quad = Float[np.ndarray, "4 2"]
+
+# Rows of the eye contours and the mouth corners, left and right of the picture. MediaPipe's rows are the counterparts
+# of dlib's: with them the crop is FFHQ's own to about 1.5 % of its side, as near as two landmark detectors agree.
+_EYES_AND_MOUTH = {
+    478: ((33, 160, 158, 133, 153, 144), (362, 385, 387, 263, 373, 380), (61, 291)),
+    68: (range(36, 42), range(42, 48), (48, 54)),
+    5: ((0,), (1,), (3, 4)),
+}
+_FEATHER = 1 / 32  # of the crop's side: how far a mask fades out towards an edge that lies inside the photograph
+_SAME = 0.06  # difference in [0, 1] between edited and original crop beyond which the photograph's own detail goes
+_MIN_QUAD = 32  # pixels; below this side a face is a few pixels wide
+
+
+def ffhq_quad(points: Float[np.ndarray, "n 2"]) -> Quad:
+    """The square that FFHQ cuts around a face.
+
+    Args:
+        points: landmarks of one face: 478 (MediaPipe), 68 (iBUG, as dlib gives them) or 5 (left eye, right eye, nose,
+            left and right mouth corner; left and right of the picture).
+
+    Returns:
+        Corners [4, 2] float64: top left, bottom left, bottom right, top right.
+
+    Raises:
+        UserError: the eyes and the mouth coincide.
+        ValueError: another number of points.
+
+    Reference:
+        x = e2e - rot90(e2m), |x| = max(2.0 |e2e|, 1.8 |e2m|), centre = eyes + 0.1 e2m (arXiv 1812.04948, FFHQ).
+    """
+    if len(points) not in _EYES_AND_MOUTH:
+        raise ValueError(f"{len(points)} landmarks; known are {sorted(_EYES_AND_MOUTH)}")
+    rows = _EYES_AND_MOUTH[len(points)]
+    left_eye, right_eye, mouth = (points[list(part)].astype(np.float64).mean(axis=0) for part in rows)
+    eyes = (left_eye + right_eye) / 2
+    eye_to_eye, eye_to_mouth = right_eye - left_eye, mouth - eyes
+    x = eye_to_eye - np.array([-eye_to_mouth[1], eye_to_mouth[0]])
+    length = np.hypot(*x)
+    if not length > 0:
+        raise UserError("the landmarks put the eyes and the mouth in one place; give the landmarks of a face")
+    x *= max(2.0 * np.hypot(*eye_to_eye), 1.8 * np.hypot(*eye_to_mouth)) / length
+    y = np.array([-x[1], x[0]])
+    centre = eyes + 0.1 * eye_to_mouth
+    return np.stack([centre - x - y, centre - x + y, centre + x + y, centre + x - y])
+
+
+def frame_quad(height: int, width: int) -> Quad:
+    """The quad of a picture that already is an FFHQ crop: its own corners.
+
+    Args:
+        height, width: of the picture, in pixels.
+
+    Returns:
+        Corners [4, 2] float64.
+
+    Raises:
+        UserError: the picture is not square.
+    """
+    if height != width:
+        raise UserError(f"{width}x{height} pixels are not square, so this is no aligned face; leave out --aligned")
+    return np.array([[0, 0], [0, height], [width, height], [width, 0]], np.float64)
+
+
+def crop(pixels: Pixels, quad: Quad, size: int) -> Float32[np.ndarray, "{size} {size} 3"]:
+    """Cuts the quad out of a photograph.
+
+    Values are interpolated (bicubic) and, where the quad is larger than the crop, free of aliasing (Lanczos). Beyond
+    its border the photograph is mirrored, blurred and faded to its median colour, as in FFHQ.
+
+    Args:
+        pixels: the photograph [h, w, 3].
+        quad: a square [4, 2], as `ffhq_quad` and `frame_quad` give it.
+        size: side of the crop in pixels.
+
+    Returns:
+        [size, size, 3] float32 in [0, 1]. A quad that is the frame of a size x size picture gives exactly its pixels.
+
+    Raises:
+        UserError: the quad lies outside the photograph or is smaller than a face can be.
+
+    Reference:
+        arXiv 1812.04948, FFHQ: shrink, crop, pad and transform.
+    """
+    height, width = pixels.shape[:2]
+    side = _side(quad)
+    if side < _MIN_QUAD or not np.all((quad.mean(axis=0) > 0) & (quad.mean(axis=0) < (width, height))):
+        raise UserError(
+            f"the face lies outside the {width}x{height} photograph or is too small ({side:.0f} pixels); "
+            "give landmarks in pixels of this very picture"
+        )
+    border = max(round(side * 0.1), 3)
+    low = np.maximum(np.floor(quad.min(axis=0)).astype(int) - border, 0)
+    high = np.minimum(np.ceil(quad.max(axis=0)).astype(int) + border, (width, height))
+    region = _unit(pixels[low[1] : high[1], low[0] : high[0]])
+    quad = quad - low
+
+    shrink = int(side / size / 2)
+    if shrink > 1:
+        full = np.array(region.shape[1::-1])
+        reduced = np.maximum(np.round(full / shrink).astype(int), 1)
+        region, quad, border = _lanczos(region, *reduced), quad * reduced / full, max(border // shrink, 3)
+
+    missing = np.ceil(np.concatenate([-quad.min(axis=0), quad.max(axis=0) - region.shape[1::-1]])).astype(int) + border
+    missing = np.maximum(missing, 0)
+    if missing.max() > border:
+        margins = np.maximum(missing, round(_side(quad) * 0.3))
+        region, quad = _pad(region, margins, _side(quad) * 0.02), quad + margins[:2]
+    return np.clip(_warp(region, _crop_to_photo(quad, size), size, size), 0, 1)
+
+
+def paste(pixels: Pixels, edited: Float[np.ndarray, "s s 3"], mask: Float[np.ndarray, "s s"], quad: Quad) -> Pixels:
+    """Puts an edited crop back into its photograph, at the photograph's own resolution and depth.
+
+    Eq. 5, M W(I') + (1 - M) I with the crop warped by W, would soften the skin inside the mask wherever the photograph
+    is finer than its crop. Adding M W(I' - crop(I)) to I keeps that detail, but leaves fine ghosts of a mouth that has
+    moved. So the detail D = I - W(crop(I)) stays where the crop hardly changed and goes where it did:
+
+        I + M (W(I' - crop(I)) - (1 - k) D),  k = exp(-(d / 0.06)^2),  d = |I' - crop(I)|, smoothed.
+
+    k = 0 is Eq. 5. A crop that was not edited gives back the photograph itself, bit for bit.
+
+    Args:
+        pixels: the photograph [h, w, 3] that the crop was cut from.
+        edited: the edited crop [s, s, 3] in [0, 1].
+        mask: [s, s] in [0, 1], how much of the edit to take.
+        quad: where the crop was cut.
+
+    Returns:
+        A new photograph of the same shape and dtype. Where `photo_mask` is 0 it is the original, bit for bit.
+
+    Reference:
+        Diff-CAM (arXiv 2207.08134), Eq. 5.
+    """
+    size = len(edited)
+    aligned = crop(pixels, quad, size)
+    change = np.asarray(edited, np.float32) - aligned
+    forget = 1 - np.exp(-((_soften(np.abs(change).mean(axis=-1)) / _SAME) ** 2))
+
+    result = pixels.copy()
+    weight = photo_mask(mask, quad, *pixels.shape[:2])
+    rows, columns = np.flatnonzero(weight.any(axis=1)), np.flatnonzero(weight.any(axis=0))
+    if not rows.size:
+        return result
+    left, top, right, bottom = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+    region = (slice(top, bottom), slice(left, right))
+    to_crop = _photo_to_crop(quad, size, left, top)
+    extent = (right - left, bottom - top)
+
+    original = _unit(pixels[region])
+    detail = original - _warp(aligned, to_crop, *extent)
+    change = _warp(change, to_crop, *extent)
+    forget = np.clip(_warp(forget, to_crop, *extent), 0, 1)[..., None]
+    blended = original + weight[region][..., None] * (change - forget * detail)
+    levels = np.rint(np.clip(blended, 0, 1) * np.iinfo(pixels.dtype).max).astype(pixels.dtype)
+    result[region] = np.where(weight[region][..., None] > 0, levels, pixels[region])
+    return result
+
+
+def photo_mask(
+    mask: Float[np.ndarray, "s s"], quad: Quad, height: int, width: int
+) -> Float32[np.ndarray, "{height} {width}"]:
+    """A crop's mask at the photograph's resolution: exactly 0 wherever `paste` leaves the original alone.
+
+    Towards an edge of the crop that lies inside the photograph the mask fades out, so that no seam can show.
+
+    Args:
+        mask: [s, s] in [0, 1].
+        quad: where the crop lies in the photograph.
+        height, width: of the photograph, in pixels.
+
+    Returns:
+        [height, width] float32 in [0, 1].
+    """
+    size = len(mask)
+    faded = np.asarray(mask, np.float32) * _border_window(quad, size, height, width)
+    result = np.zeros((height, width), np.float32)
+    left, top = np.clip(np.floor(quad.min(axis=0)).astype(int), 0, (width, height))
+    right, bottom = np.clip(np.ceil(quad.max(axis=0)).astype(int), 0, (width, height))
+    if left < right and top < bottom:
+        to_crop = _photo_to_crop(quad, size, left, top)
+        result[top:bottom, left:right] = np.clip(_warp_mask(faded, to_crop, right - left, bottom - top), 0, 1)
+    return result
+
+
+def _border_window(quad: np.ndarray, size: int, height: int, width: int) -> np.ndarray:
+    """1 inside, falling smoothly to 0 towards those edges of the crop that the photograph goes on beyond."""
+    ramp = np.clip((np.arange(size) + 0.5) / (size * _FEATHER), 0, 1)
+    ramp = (ramp * ramp * (3 - 2 * ramp)).astype(np.float32)
+    window = np.ones((size, size), np.float32)
+    top_left, bottom_left, bottom_right, top_right = quad
+    edges = (
+        (top_left, bottom_left, ramp[None, :]),
+        (top_right, bottom_right, ramp[None, ::-1]),
+        (top_left, top_right, ramp[:, None]),
+        (bottom_left, bottom_right, ramp[::-1, None]),
+    )
+    for one, other, fade in edges:
+        ends = np.stack([one, other])
+        if not np.any(np.all(ends <= 0, axis=0) | np.all(ends >= (width, height), axis=0)):
+            window *= fade
+    return window
+
+
+def _side(quad: np.ndarray) -> float:
+    return float(np.hypot(*(quad[3] - quad[0])))
+
+
+def _unit(pixels: np.ndarray) -> np.ndarray:
+    return pixels.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
+
+
+def _crop_to_photo(quad: np.ndarray, size: int) -> np.ndarray:
+    """[3, 3] map of crop coordinates to photograph coordinates."""
+    across, down = (quad[3] - quad[0]) / size, (quad[1] - quad[0]) / size
+    if np.abs(quad[0] + quad[2] - quad[1] - quad[3]).max() > 1e-3 * _side(quad):
+        raise ValueError(f"not a parallelogram: {quad.tolist()}")
+    return np.array([[across[0], down[0], quad[0, 0]], [across[1], down[1], quad[0, 1]], [0, 0, 1]])
+
+
+def _photo_to_crop(quad: np.ndarray, size: int, left: int, top: int) -> np.ndarray:
+    """[3, 3] map to crop coordinates from those of a region of the photograph that begins at (left, top)."""
+    return np.linalg.inv(_crop_to_photo(quad - np.array([left, top]), size))
+
+
+def _oversampled(image: np.ndarray, matrix: np.ndarray, width: int, height: int, interpolation: int) -> np.ndarray:
+    """image[matrix @ place], sampled so densely that no pixel of the image is stepped over."""
+    import cv2
+
+    density = max(1, int(np.ceil(np.sqrt(abs(np.linalg.det(matrix[:2, :2]))) - 1e-6)))
+    # OpenCV counts from the centre of the first pixel.
+    centre = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
+    matrix = np.linalg.inv(centre) @ matrix @ np.diag([1 / density, 1 / density, 1]) @ centre
+    border = cv2.BORDER_CONSTANT if interpolation == cv2.INTER_LINEAR else cv2.BORDER_REPLICATE
+    flags = interpolation | cv2.WARP_INVERSE_MAP
+    return cv2.warpAffine(image, matrix[:2], (width * density, height * density), flags=flags, borderMode=border)
+
+
+def _warp(image: np.ndarray, matrix: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Resamples a picture: bicubic where it is enlarged, Lanczos where it is reduced, its edge repeated outside."""
+    import cv2
+
+    return _lanczos(_oversampled(image, matrix, width, height, cv2.INTER_CUBIC), width, height)
+
+
+def _warp_mask(mask: np.ndarray, matrix: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Resamples a mask by means of its values, which never leave their range; outside it is 0."""
+    import cv2
+
+    dense = _oversampled(mask, matrix, width, height, cv2.INTER_LINEAR)
+    return cv2.resize(dense, (width, height), interpolation=cv2.INTER_AREA)
+
+
+def _lanczos(image: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Reduces float32 [h, w] or [h, w, c] without aliasing."""
+    if image.shape[:2] == (height, width):
+        return image
+    planes = image[..., None] if image.ndim == 2 else image
+    reduced = [
+        Image.fromarray(np.ascontiguousarray(planes[..., c])).resize((width, height), Image.Resampling.LANCZOS)
+        for c in range(planes.shape[-1])
+    ]
+    return np.stack([np.asarray(plane) for plane in reduced], axis=-1).reshape(height, width, *image.shape[2:])
+
+
+def _soften(plane: np.ndarray) -> np.ndarray:
+    import cv2
+
+    return cv2.GaussianBlur(plane, (0, 0), max(1.0, len(plane) / 512))
+
+
+def _pad(image: np.ndarray, margins: np.ndarray, blur: float) -> np.ndarray:
+    """Continues a picture by `margins` (left, top, right, bottom): mirrored, more and more blurred, at last its median.
+
+    Args:
+        blur: standard deviation of the blur in pixels; it also reaches a third of a margin into the picture.
+    """
+    import cv2
+
+    left, top, right, bottom = (int(m) for m in margins)
+    image = np.pad(image, ((top, bottom), (left, right), (0, 0)), "reflect")
+    height, width = image.shape[:2]
+    x, y = np.arange(width, dtype=np.float32)[None, :], np.arange(height, dtype=np.float32)[:, None]
+    outside = np.maximum(
+        1 - np.minimum(x / left, (width - 1 - x) / right), 1 - np.minimum(y / top, (height - 1 - y) / bottom)
+    )[..., None]
+    # Blur and median are smooth: they are computed on a reduced copy, which is what keeps large photographs quick.
+    factor = max(1, int(blur / 4))
+    small = cv2.resize(image, (-(-width // factor), -(-height // factor)), interpolation=cv2.INTER_AREA)
+    blurred = cv2.resize(cv2.GaussianBlur(small, (0, 0), blur / factor), (width, height))
+    image = image + (blurred - image) * np.clip(3 * outside + 1, 0, 1)
+    return image + (np.median(small, axis=(0, 1)) - image) * np.clip(outside, 0, 1)

@@ -1,0 +1,294 @@
+"""`Editor`: photographs in, photographs out, around the pure `editing.edit_batch`.
+
+    editor = Editor.from_pretrained("ffhq")
+    result = editor.edit(pixels, {"smiling": 1.0, "old": 0.5})
+    result.image                      # the whole photograph, same size and dtype; outside the mask the very same pixels
+"""
+
+import dataclasses
+import functools
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, UInt8, UInt16
+
+import diffcam_jax
+from diffcam_jax import align, inversion, weights
+from diffcam_jax.code_cache import CodeCache
+from diffcam_jax.compose import MaskConfig
+from diffcam_jax.directions import Direction, check_strengths, direction_matrix, load_directions
+from diffcam_jax.editing import EditConfig, EditParams, edit_batch
+from diffcam_jax.errors import UserError
+from diffcam_jax.landmarks import FaceLandmarker, select_faces
+from diffcam_jax.latents import latent_stats
+from diffcam_jax.nn.classifier import DiffClassifier
+from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
+
+Pixels = UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]
+
+# A mask's faint rim would move pixels for nothing, and its core should take the edit whole; the feather hides the border.
+PRODUCT_MASK = MaskConfig(low=0.2, high=0.6, dilation=6, feather=10, resize="bilinear")
+PRODUCT_CONFIG = EditConfig(mask=PRODUCT_MASK)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FaceEdit:
+    """One face's way through the edit; pictures are uint8 [s, s, 3], aligned as FFHQ.
+
+    Attributes:
+      aligned, inverted, edited, fused: I, G(w), T and their blend (Eq. 5).
+      mask: [s, s] float32 in [0, 1].
+      latents: W+ code of the photograph [18, 512]; edited_latents: with the edits.
+      quad: [4, 2] place of the crop in the photograph.
+      report: measurements, ready for JSON.
+    """
+
+    aligned: np.ndarray
+    inverted: np.ndarray
+    edited: np.ndarray
+    fused: np.ndarray
+    mask: np.ndarray
+    latents: np.ndarray
+    edited_latents: np.ndarray
+    quad: np.ndarray
+    report: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class EditResult:
+    """An edited photograph.
+
+    Attributes:
+      image: [h, w, 3], size and dtype of the input.
+      faces: the faces that were edited, largest first; the properties below are those of the first.
+      report: strengths, mask area, untouched share, seconds, versions, hashes, and a list of the faces' reports.
+    """
+
+    image: np.ndarray
+    faces: tuple[FaceEdit, ...]
+    report: dict[str, Any]
+
+    aligned = property(lambda self: self.faces[0].aligned)
+    inverted = property(lambda self: self.faces[0].inverted)
+    edited = property(lambda self: self.faces[0].edited)
+    fused = property(lambda self: self.faces[0].fused)
+    mask = property(lambda self: self.faces[0].mask)
+    latents = property(lambda self: self.faces[0].latents)
+
+
+class Editor:
+    """Edits photographs with one generator, classifier and set of directions.
+
+    Attributes:
+      directions: name -> Direction that can be asked for.
+      config: default choices of an edit.
+    """
+
+    def __init__(
+        self,
+        generator: MobileStyleGAN,
+        generator_params: dict,
+        classifier: DiffClassifier,
+        classifier_variables: dict,
+        classes: tuple[str, ...],
+        directions: Mapping[str, Direction],
+        config: EditConfig = PRODUCT_CONFIG,
+    ):
+        self.generator, self.classifier, self.classes = generator, classifier, classes
+        self.params = jax.device_put(EditParams(generator_params, classifier_variables))
+        self.generator_hash = weights.tree_hash(generator_params)
+        self.classifier_hash = weights.tree_hash(classifier_variables)
+        foreign = [n for n, d in directions.items() if d.generator and d.generator != self.generator_hash]
+        if foreign:
+            raise UserError(f"directions {', '.join(foreign)} were made for another generator; import or fit them for this one")
+        self.directions, self.config = dict(directions), config
+
+    @classmethod
+    def from_pretrained(
+        cls, name: str = "ffhq", directions: Mapping[str, Direction] | None = None, config: EditConfig = PRODUCT_CONFIG
+    ) -> "Editor":
+        """The embedded editor for faces; parts that are missing in the cache are fetched once.
+
+        Args:
+          name: "ffhq".
+          directions: in the place of the shipped ones.
+          config: default choices of an edit.
+
+        Raises:
+          UserError: unknown name, or a part is neither cached nor to be had.
+        """
+        if name != "ffhq":
+            raise UserError(f"no pretrained editor is called {name!r}; there is ffhq")
+        generator_params, _ = weights.load_pretrained("mobile_stylegan_ffhq")
+        variables, facts = weights.load_pretrained("diffcam_mobile")
+        classifier = DiffClassifier(**facts["model"])
+        chosen = load_directions() if directions is None else directions
+        return cls(MobileStyleGAN(), generator_params, classifier, variables, tuple(facts["classes"]), chosen, config)
+
+    @functools.cached_property
+    def _inversion_networks(self) -> inversion.Networks:
+        """Only an inversion needs these: an edit whose code is cached starts without them."""
+        lpips, _ = weights.load_pretrained("lpips")
+        stats = latent_stats(self.generator, self.params.generator, jax.random.key(0))
+        return jax.device_put(inversion.networks(self.params.generator, lpips, stats))
+
+    def invert(
+        self,
+        aligned: UInt8[np.ndarray, "s s 3"],
+        config: inversion.InversionConfig = inversion.InversionConfig(),
+        cache: bool = True,
+        progress: bool = False,
+    ) -> Float[np.ndarray, "18 512"]:
+        """W+ code of an aligned face, from the cache when this very crop was inverted before with these settings."""
+        store = CodeCache(self.generator_hash, config)
+        codes = store.load(aligned) if cache else None
+        if codes is None:
+            image = jnp.asarray(aligned, jnp.float32)[None] / 127.5 - 1
+            found = inversion.invert(self.generator, self._inversion_networks, image, config, progress=progress)
+            codes = np.asarray(found.codes[0])
+            if not np.isfinite(found.loss[0]):
+                raise UserError("the inversion found no finite loss for this face; try other landmarks or more light")
+            if cache:
+                store.save(aligned, codes)
+        return codes
+
+    def edit(
+        self,
+        pixels: Pixels,
+        strengths: Mapping[str, float],
+        *,
+        face: int | str = "largest",
+        aligned: bool = False,
+        landmarks: Float[np.ndarray, "n 2"] | None = None,
+        user_mask: Float[np.ndarray, "h w"] | None = None,
+        config: EditConfig | None = None,
+        inversion_config: inversion.InversionConfig = inversion.InversionConfig(),
+        cache: bool = True,
+        progress: bool = False,
+    ) -> EditResult:
+        """Edits a photograph.
+
+        Args:
+          pixels: [h, w, 3] uint8 or uint16 RGB, upright.
+          strengths: attribute -> strength; 1 is one clear edit, negative undoes, 0 is nothing. Order matters little.
+          face: "largest", "all", or the number of a face counted from 1, largest first.
+          aligned: the picture already is an FFHQ crop (square).
+          landmarks: points of one face in pixels, 5, 68 or 478, in the place of detection.
+          user_mask: [h, w] in [0, 1]; by default the edit is confined to it.
+          config: choices of this edit.
+          inversion_config: settings of the inversion.
+          cache: keep and reuse codes.
+          progress: show a bar while inverting.
+
+        Returns:
+          An `EditResult`.
+
+        Raises:
+          UserError: unknown attribute, strength out of range, no face, mask of another size.
+        """
+        start = time.perf_counter()
+        check_strengths(self.directions, strengths)
+        if unknown := [name for name in strengths if name not in self.classes]:
+            raise UserError(
+                f"the classifier does not know {', '.join(unknown)}; train one with configs/diffcam_mobile.py or choose "
+                f"from {', '.join(self.classes)}"
+            )
+        if user_mask is not None and user_mask.shape != pixels.shape[:2]:
+            raise UserError(f"the mask has {user_mask.shape[::-1]} pixels, the photograph {pixels.shape[1::-1]}; give equal sizes")
+        config = config or self.config
+        quads = self._quads(pixels, face, aligned, landmarks)
+        found = time.perf_counter()
+        image, touched, faces = pixels, np.zeros(pixels.shape[:2], bool), []
+        for quad in quads:
+            edit = self._edit_face(pixels, quad, strengths, user_mask, config, inversion_config, cache, progress)
+            weight = align.photo_mask(edit.mask, quad, *pixels.shape[:2])
+            image = align.paste(image, edit.edited.astype(np.float32) / 255, edit.mask, quad)
+            touched |= weight > 0
+            faces.append(edit)
+        report = {
+            "strengths": dict(strengths),
+            "size": [pixels.shape[1], pixels.shape[0]],
+            "untouched_share": round(float(1 - touched.mean()), 6),
+            "untouched_exact": bool((image == pixels).all(-1)[~touched].all()),
+            "seconds": {"faces": round(found - start, 3), "total": round(time.perf_counter() - start, 3)},
+            "faces": [edit.report for edit in faces],
+            "versions": {"diffcam_jax": diffcam_jax.__version__, "jax": jax.__version__},
+            "weights": {
+                "generator": self.generator_hash,
+                "classifier": self.classifier_hash,
+                "directions": {name: self.directions[name].sha256 for name in strengths},
+            },
+        }
+        return EditResult(image, tuple(faces), report)
+
+    def _quads(self, pixels, face, aligned: bool, landmarks) -> list[np.ndarray]:
+        if aligned:
+            return [align.frame_quad(*pixels.shape[:2])]
+        if landmarks is not None:
+            return [align.ffhq_quad(landmarks)]
+        with FaceLandmarker() as landmarker:
+            wanted = 1 if face == "largest" else 32 if face == "all" else int(face)
+            faces = select_faces(landmarker.detect(pixels, wanted), face)
+        return [align.ffhq_quad(found.points) for found in faces]
+
+    def _edit_face(self, pixels, quad, strengths, user_mask, config, inversion_config, cache, progress) -> FaceEdit:
+        size = self.generator.resolution
+        start = time.perf_counter()
+        original = np.round(align.crop(pixels, quad, size) * 255).astype(np.uint8)
+        cropped = time.perf_counter()
+        codes = self.invert(original, inversion_config, cache, progress)
+        inverted = time.perf_counter()
+        small_mask = None
+        if user_mask is not None:
+            grey = np.repeat(np.round(user_mask * 255).astype(np.uint8)[..., None], 3, -1)
+            small_mask = jnp.asarray(align.crop(grey, quad, size)[None, ..., 0])
+        names = list(strengths)
+        classes = np.array([self.classes.index(name) for name in names], np.int32)
+        edit = edit_batch(
+            self.generator,
+            self.classifier,
+            self.params,
+            jnp.asarray(original, jnp.float32)[None] / 127.5 - 1,
+            jnp.asarray(codes)[None],
+            jnp.asarray(direction_matrix(self.directions, names)),
+            jnp.asarray([list(strengths.values())], jnp.float32),
+            jnp.asarray(classes),
+            config,
+            small_mask,
+        )
+        logits, mask = np.asarray(edit.logits[0]), np.asarray(edit.mask[0])
+        report = {
+            "mask_area": round(float((mask > 0).mean()), 6),
+            "classifier": {
+                name: {
+                    "logits": {c: round(float(v), 3) for c, v in zip(self.classes, row)},
+                    "agrees": bool(self.classes[int(row.argmax())] == name),
+                }
+                for name, row in zip(names, logits)
+            },
+            "seconds": {
+                "align": round(cropped - start, 3),
+                "invert": round(inverted - cropped, 3),
+                "edit": round(time.perf_counter() - inverted, 3),
+            },
+        }
+        return FaceEdit(
+            aligned=original,
+            inverted=to_uint8(edit.inverted[0]),
+            edited=to_uint8(edit.edited[0]),
+            fused=to_uint8(edit.fused[0]),
+            mask=mask,
+            latents=codes,
+            edited_latents=np.asarray(edit.codes[0]),
+            quad=quad,
+            report=report,
+        )
+
+
+def to_uint8(image: Float[jax.Array, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
+    """A picture in [-1, 1] as 8-bit values, clamped and rounded."""
+    return np.asarray(jnp.round((image.clip(-1, 1) + 1) * 127.5)).astype(np.uint8)

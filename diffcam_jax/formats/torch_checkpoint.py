@@ -1,0 +1,77 @@
+"""PyTorch checkpoints, in the zip layout (since 1.6) and the one before it."""
+
+import io
+import os
+import struct
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from diffcam_jax.errors import UserError
+from diffcam_jax.formats.array_pickle import ArrayUnpickler, reason, resolve
+
+_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+
+
+def read_torch(source: str | os.PathLike | bytes) -> dict[str, Any]:
+    """Read a PyTorch checkpoint without torch.
+
+    Args:
+      source: the path of the file, or its content. Both of torch's layouts are read.
+
+    Returns: the checkpoint's dict with tensors as read-only NumPy arrays (parameters, too); for a state dict that is
+      parameter name -> array.
+
+    Raises:
+      UserError: missing, damaged, or it holds anything but containers, numbers, text, tensors and arrays.
+    """
+    name = "the checkpoint" if isinstance(source, bytes) else str(source)
+    if not isinstance(source, bytes) and not Path(source).is_file():
+        raise UserError(f"no checkpoint at {name}; check the path")
+    try:
+        with io.BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb") as file:
+            zipped = zipfile.is_zipfile(file)
+            file.seek(0)
+            tree = _read_torch_zip(file) if zipped else _read_torch_legacy(file)
+            if not isinstance(tree, dict):
+                raise ValueError(f"it holds a {type(tree).__name__}, not a dict of tensors")
+            return tree
+    except Exception as error:  # a damaged pickle can end in nearly any exception
+        raise UserError(f"{name} is not a readable PyTorch checkpoint ({reason(error)}); get it again") from error
+
+
+def _read_torch_zip(file: io.BufferedIOBase) -> Any:
+    with zipfile.ZipFile(file) as archive:
+        # torch stores without compression; holding it to that keeps what is read within the size of the file.
+        if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
+            raise ValueError("its archive is compressed, which torch never does")
+        pickles = [info for info in archive.namelist() if info.endswith("/data.pkl")]
+        if len(pickles) != 1:
+            raise ValueError("it has no data.pkl, or several")
+        root = pickles[0].removesuffix("data.pkl")
+        if f"{root}byteorder" in archive.namelist() and archive.read(f"{root}byteorder") != b"little":
+            raise ValueError("it was written on a big-endian machine")
+        unpickler = ArrayUnpickler(io.BytesIO(archive.read(pickles[0])))
+        tree = unpickler.load()
+        for storage in unpickler.storages.values():
+            content = archive.read(f"{root}data/{storage.key}")
+            storage.array = np.frombuffer(content, storage.dtype, storage.count)
+        return resolve(tree, {})
+
+
+def _read_torch_legacy(file: io.BufferedIOBase) -> Any:
+    if ArrayUnpickler(file).load() != _LEGACY_MAGIC or ArrayUnpickler(file).load() != 1001:
+        raise ValueError("neither of torch's file layouts")
+    if not ArrayUnpickler(file).load()["little_endian"]:
+        raise ValueError("it was written on a big-endian machine")
+    unpickler = ArrayUnpickler(file)
+    tree = unpickler.load()
+    for key in ArrayUnpickler(file).load():
+        storage = unpickler.storages[key]
+        (count,) = struct.unpack("<q", file.read(8))
+        if count != storage.count:
+            raise ValueError(f"storage of {count} elements where {storage.count} were announced")
+        storage.array = np.frombuffer(file.read(count * storage.dtype.itemsize), storage.dtype, count)
+    return resolve(tree, {})

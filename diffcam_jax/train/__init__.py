@@ -1,0 +1,1 @@
+"""Trainers: a pure step for each, and the loop around it."""

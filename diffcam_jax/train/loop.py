@@ -1,0 +1,58 @@
+"""The loop around a training step: batches by step number, numbers, evaluation, checkpoints."""
+
+import functools
+from collections.abc import Callable
+from typing import Protocol
+
+import jax
+import numpy as np
+from jaxtyping import Array
+
+from diffcam_jax.checkpoint import Checkpoints
+from diffcam_jax.report import Report
+from diffcam_jax.train.state import TrainState
+
+class Source(Protocol):
+    """Batches as a pure function of the step: the position of the data is the step number itself."""
+
+    def __getitem__(self, step: int) -> dict[str, np.ndarray]: ...
+
+
+def fit(
+    state: TrainState,
+    step: Callable,
+    source: Source,
+    until: int,
+    *,
+    report: Report,
+    checkpoints: Checkpoints,
+    log_every: int,
+    evaluate: Callable[[TrainState], dict[str, float]],
+    eval_every: int,
+) -> TrainState:
+    """Take steps until the state's counter is `until`, from wherever it stands.
+
+    Args:
+        step: pure (state, batch, key) -> (state, metrics); it is jitted here and the old state is donated.
+        evaluate: numbers of a state, called every `eval_every` steps and after the last one.
+    """
+
+    @functools.partial(jax.jit, donate_argnums=0)
+    def update(state: TrainState, batch: dict[str, Array]) -> tuple[TrainState, dict[str, Array]]:
+        return step(state, batch, state.step_key())
+
+    at = int(state.step)
+    try:
+        while at < until:
+            state, metrics = update(state, source[at])
+            at += 1
+            report.advance()
+            if at % log_every == 0:
+                report.scalars(at, {f"train_{name}": float(value) for name, value in metrics.items()})
+            if at % eval_every == 0 or at == until:
+                report.scalars(at, evaluate(state))
+            checkpoints.save(at, state)
+    finally:
+        if not state.step.is_deleted():  # ctrl-c inside `update` can find the old state donated and no new one yet
+            checkpoints.save(int(state.step), state, force=True)
+    return state

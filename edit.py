@@ -1,0 +1,292 @@
+"""Edits photographs: one thing changes, every other pixel stays.
+
+    python edit.py PHOTO --attribute smiling=1 --out out
+    python edit.py FOLDER --attribute old=0.7 --attribute smiling=-0.5 --out out --stages
+    python edit.py --list
+"""
+
+import argparse
+import json
+import math
+import os
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from diffcam_jax.errors import UserError
+
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="edit.py", description="Change one thing in a photograph and nothing else.")
+    parser.add_argument("photos", nargs="*", type=Path, metavar="PHOTO|FOLDER")
+    parser.add_argument("--attribute", action="append", default=[], metavar="NAME=STRENGTH", help="1 is one clear edit")
+    parser.add_argument("--out", type=Path, default=Path("out"), help="output folder (default: out)")
+    parser.add_argument("--stages", action="store_true", help="also write every stage and one labelled panel")
+    parser.add_argument("--face", default="largest", metavar="N|all", help="which face (1 is the largest), or all")
+    parser.add_argument("--aligned", action="store_true", help="the pictures already are FFHQ crops")
+    parser.add_argument("--landmarks", type=Path, help="points of the face: a file of 5, 68 or 478 x y rows")
+    parser.add_argument("--mask", type=Path, help="grey picture of the photograph's size: where the edit may act")
+    parser.add_argument("--mask-mode", choices=("intersection", "union"), default="intersection")
+    parser.add_argument("--method", choices=("diffcam", "grad_cam", "cam"), default="diffcam")
+    parser.add_argument("--variant", choices=("product", "official", "paper"), default="product", help="mask rules")
+    parser.add_argument("--directions", type=Path, help="directions file in the place of the shipped one")
+    parser.add_argument("--steps", type=int, help="steps of the inversion")
+    parser.add_argument("--no-cache", action="store_true", help="neither read nor keep inverted codes")
+    parser.add_argument("--force", action="store_true", help="edit again what is done already")
+    parser.add_argument("--list", action="store_true", help="list the attributes with their ranges")
+    parser.add_argument("--demo", action="store_true", help="edit the portrait that comes with matplotlib")
+    return parser.parse_args(arguments)
+
+
+def parse_strengths(pairs: list[str]) -> dict[str, float]:
+    """NAME=STRENGTH pairs as a dictionary.
+
+    Raises:
+      UserError: no pair, no number, or a name given twice.
+    """
+    strengths: dict[str, float] = {}
+    for pair in pairs:
+        name, _, value = pair.partition("=")
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if not math.isfinite(number):
+            raise UserError(f"--attribute {pair}: {value or 'nothing'!r} is not a number; write for example {name}=1")
+        if name in strengths:
+            raise UserError(f"--attribute {name} is given twice; add the strengths up")
+        strengths[name] = number
+    if not strengths:
+        raise UserError("nothing to change: add --attribute smiling=1 (see --list)")
+    return strengths
+
+
+def find_photos(paths: list[Path]) -> list[Path]:
+    """The photographs that were asked for; folders are listed."""
+    from diffcam_jax.photo import list_photos
+
+    if not paths:
+        raise UserError("no photograph given: python edit.py PHOTO --attribute smiling=1")
+    photos = [photo for path in paths for photo in (list_photos(path) if path.is_dir() else [path])]
+    stems: dict[str, Path] = {}
+    for photo in photos:
+        if photo.stem in stems and photo != stems[photo.stem]:
+            raise UserError(f"{stems[photo.stem]} and {photo} would both be written to {photo.stem}.png; rename one")
+        stems[photo.stem] = photo
+    return list(stems.values())
+
+
+def edit_config(options: argparse.Namespace):
+    """Choices of the edit from the flags."""
+    import dataclasses
+
+    from diffcam_jax import diffcam
+    from diffcam_jax.compose import MaskConfig
+    from diffcam_jax.editing import EditConfig
+    from diffcam_jax.editor import PRODUCT_MASK
+
+    cam = diffcam.variant("official" if options.variant == "product" else options.variant)
+    if options.variant == "paper":
+        # The shipped classifier was trained on features(T) - features(I'), so Eq. 1's sign is not for choice here.
+        cam = dataclasses.replace(cam, sign=1)
+    mask = PRODUCT_MASK if options.variant == "product" else MaskConfig(resize=cam.resize)
+    return EditConfig(method=options.method, cam=cam, mask=mask, user_mask=options.mask_mode)
+
+
+def is_done(out: Path, stem: str, settings: dict) -> bool:
+    """Whether a finished picture with these very settings lies in the output folder."""
+    try:
+        report = json.loads((out / f"{stem}.json").read_text())
+    except (OSError, ValueError):
+        return False
+    return report.get("settings") == settings and (out / f"{stem}.png").exists()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parse(arguments)
+    try:
+        return run(options)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; run the same command again to go on", file=sys.stderr)
+        return 130
+
+
+def run(options: argparse.Namespace) -> int:
+    from diffcam_jax.directions import check_strengths, load_directions
+
+    # ---------------------------------------------------------------- what is asked for; checked before anything is loaded
+    directions = load_directions(options.directions)
+    if options.list:
+        for direction in directions.values():
+            print(f"{direction.name:16} {direction.range[0]:+.1f} .. {direction.range[1]:+.1f}")
+        print("next: python edit.py PHOTO --attribute smiling=1 --out out")
+        return 0
+    strengths = parse_strengths(options.attribute)
+    check_strengths(directions, strengths)
+    if options.steps is not None and options.steps < 1:
+        raise UserError(f"--steps {options.steps}: give at least 1")
+    photos = [demo_photo()] if options.demo else find_photos(options.photos)
+    single = len(photos) == 1 and (options.demo or not options.photos[0].is_dir())
+    prepare_output(options.out)
+    landmarks, config = read_landmarks(options), edit_config(options)
+    settings = {
+        "strengths": strengths,
+        "face": options.face,
+        "aligned": options.aligned,
+        "landmarks": str(options.landmarks),
+        "mask": str(options.mask),
+        "steps": options.steps,
+        "edit": repr(config),
+        "directions": {name: directions[name].sha256 for name in strengths},
+    }
+
+    # ---------------------------------------------------------------- set-up, once for all photographs
+    from tqdm import tqdm
+
+    todo = photos if options.force else [p for p in photos if not is_done(options.out, p.stem, {**settings, "photo": stamp(p)})]
+    if not todo:
+        print(f"nothing to do: all {len(photos)} are in {options.out} already (--force edits them again)")
+        return 0
+    editor = make_editor(directions, config)
+
+    # ---------------------------------------------------------------- edit
+    failed: dict[str, str] = {}
+    for path in tqdm(todo, desc="photographs", unit="photo", disable=single):
+        try:
+            edit_photo(editor, path, strengths, landmarks, {**settings, "photo": stamp(path)}, options, progress=single)
+        except UserError as error:
+            if single:
+                raise
+            failed[path.name] = str(error)
+            tqdm.write(f"error: {error}", file=sys.stderr)
+
+    # ---------------------------------------------------------------- what came of it
+    done = len(todo) - len(failed)
+    if single:
+        shown = options.out / todo[0].stem / "stages.png" if options.stages else options.out / f"{todo[0].stem}.png"
+        print(f"look at {shown}")
+    else:
+        write_json(options.out / "errors.json", failed)
+        print(f"{done} edited, {len(photos) - len(todo)} done before, {len(failed)} failed; look into {options.out}")
+    return 1 if failed else 0
+
+
+def make_editor(directions, config):
+    """The pretrained editor, with compiled programs kept on disk so that the next start is quick."""
+    from diffcam_jax.compilation import keep_compiled_programs
+    from diffcam_jax.editor import Editor
+
+    keep_compiled_programs()
+    return Editor.from_pretrained("ffhq", directions=directions, config=config)
+
+
+def edit_photo(editor, path: Path, strengths, landmarks, settings: dict, options, progress: bool) -> None:
+    """Reads, edits and writes one photograph."""
+    import dataclasses
+
+    from diffcam_jax.inversion import InversionConfig
+    from diffcam_jax.photo import read_photo, write_photo
+
+    start = time.perf_counter()
+    photo = read_photo(path)
+    inversion_config = InversionConfig() if options.steps is None else InversionConfig().with_steps(options.steps)
+    result = editor.edit(
+        photo.pixels,
+        strengths,
+        face=options.face,
+        aligned=options.aligned,
+        landmarks=landmarks,
+        user_mask=read_mask(options),
+        inversion_config=inversion_config,
+        cache=not options.no_cache,
+        progress=progress,
+    )
+    if options.stages:
+        write_stages(options.out / path.stem, photo, result)
+    write_photo(options.out / f"{path.stem}.png", dataclasses.replace(photo, pixels=result.image))
+    report = {"photo": str(path), "settings": settings, **result.report}
+    report["seconds"]["all"] = round(time.perf_counter() - start, 3)
+    # The report comes last: it marks the photograph as done.
+    write_json(options.out / f"{path.stem}.json", report)
+
+
+def write_stages(folder: Path, photo, result) -> None:
+    """Every stage of every face as a picture, and one labelled panel with a row per face."""
+    from diffcam_jax.panel import heat_overlay, labelled_row, stack_rows
+    from diffcam_jax.photo import write_photo
+
+    original, final = to_8_bit(photo.pixels), to_8_bit(result.image)
+    rows = []
+    for number, face in enumerate(result.faces, 1):
+        suffix = "" if len(result.faces) == 1 else f"_{number}"
+        mask = np.repeat(np.round(face.mask * 255).astype(np.uint8)[..., None], 3, -1)
+        stages = {"aligned": face.aligned, "inverted": face.inverted, "edited": face.edited, "mask": mask, "fused": face.fused}
+        for name, picture in stages.items():
+            write_photo(folder / f"{name}{suffix}.png", picture)
+        stages["mask"] = heat_overlay(face.aligned, face.mask)
+        rows.append(labelled_row({"photograph": original, **stages, "result": final}))
+    write_photo(folder / "result.png", result.image)
+    write_photo(folder / "stages.png", np.asarray(stack_rows(rows)))
+
+
+def to_8_bit(pixels: np.ndarray) -> np.ndarray:
+    """Pixels as uint8 for showing."""
+    return pixels if pixels.dtype == np.uint8 else (pixels >> 8).astype(np.uint8)
+
+
+def read_landmarks(options: argparse.Namespace) -> np.ndarray | None:
+    from diffcam_jax.landmarks import read_landmarks_file
+
+    return None if options.landmarks is None else read_landmarks_file(options.landmarks)
+
+
+def read_mask(options: argparse.Namespace) -> np.ndarray | None:
+    """The user's mask [h, w] in [0, 1]."""
+    from diffcam_jax.photo import read_photo
+
+    if options.mask is None:
+        return None
+    pixels = read_photo(options.mask).pixels
+    return (pixels.mean(-1) / np.iinfo(pixels.dtype).max).astype(np.float32)
+
+
+def demo_photo() -> Path:
+    """Rear Admiral Grace Hopper's portrait, public domain, from matplotlib's sample data."""
+    import matplotlib.cbook
+
+    with matplotlib.cbook.get_sample_data("grace_hopper.jpg") as file:
+        return Path(file.name)
+
+
+def stamp(path: Path) -> list:
+    """Size and time of a file: a photograph that changed is edited again."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return [str(path)]
+    return [str(path), facts.st_size, facts.st_mtime_ns]
+
+
+def prepare_output(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{out}: cannot be written to ({error.strerror}); choose another --out") from error
+    if not os.access(out, os.W_OK):
+        raise UserError(f"{out}: cannot be written to (no permission); choose another --out")
+
+
+def write_json(path: Path, content: dict) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(json.dumps(content, indent=1) + "\n")
+    os.replace(temporary, path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

