@@ -16,7 +16,7 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 from diffcam_jax import weights
@@ -131,6 +131,7 @@ def train(config, workdir: pathlib.Path) -> dict:
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unknown argument {argv[1]!r}")
+    logging.set_verbosity(logging.WARNING)  # orbax reports every file at the level below
     try:
         if not _WORKDIR.value:
             raise UserError("no folder for the run; add --workdir DIR")

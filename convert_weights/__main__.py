@@ -80,9 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     model = options.dst / "model.safetensors"
-    print(
-        f"{options.kind}: {config['parameters'] / 1e6:.1f} M parameters in {model}, tree hash {config['tree_hash'][:12]}"
-    )
+    size = f"{config['parameters'] / 1e6:.1f} M parameters"
+    print(f"{options.kind}: {size} in {model}, tree hash {config['tree_hash'][:12]}")
     print(f"licence: {config['licence']}")
     print(f"next: params, config = diffcam_jax.weights.load({str(model)!r})  # for {config['network']}")
     return 0

@@ -18,7 +18,7 @@ Pixels = UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]
 Quad = Float[np.ndarray, "4 2"]
 
 # Rows of the eye contours and the mouth corners, left and right of the picture. MediaPipe's rows are the counterparts
-# of dlib's: with them the crop is FFHQ's own to about 1.5 % of its side, as near as two landmark detectors agree.
+# of dlib's. Corners of FFHQ's own photographs come out 1.7 % of a side away (median), scale and place without bias.
 _EYES_AND_MOUTH = {
     478: ((33, 160, 158, 133, 153, 144), (362, 385, 387, 263, 373, 380), (61, 291)),
     68: (range(36, 42), range(42, 48), (48, 54)),
@@ -27,6 +27,8 @@ _EYES_AND_MOUTH = {
 _FEATHER = 1 / 32  # of the crop's side: how far a mask fades out towards an edge that lies inside the photograph
 _SAME = 0.06  # difference in [0, 1] between edited and original crop beyond which the photograph's own detail goes
 _MIN_QUAD = 32  # pixels; below this side a face is a few pixels wide
+_MAX_QUAD = 8  # in sides of the photograph; beyond this the landmarks belong to another picture
+_STRIP_PIXELS = 4_000_000  # a large photograph is blended in strips of this many pixels, to spare memory
 
 
 def ffhq_quad(points: Float[np.ndarray, "n 2"]) -> Quad:
@@ -101,22 +103,26 @@ def crop(pixels: Pixels, quad: Quad, size: int) -> Float32[np.ndarray, "{size} {
     """
     height, width = pixels.shape[:2]
     side = _side(quad)
-    if side < _MIN_QUAD or not np.all((quad.mean(axis=0) > 0) & (quad.mean(axis=0) < (width, height))):
+    centre = quad.mean(axis=0)
+    if not (_MIN_QUAD <= side <= _MAX_QUAD * max(height, width) and np.all((centre > 0) & (centre < (width, height)))):
         raise UserError(
-            f"the face lies outside the {width}x{height} photograph or is too small ({side:.0f} pixels); "
-            "give landmarks in pixels of this very picture"
+            f"a face {side:.0f} pixels wide at ({centre[0]:.0f}, {centre[1]:.0f}) does not fit the {width}x{height} "
+            f"photograph or is below {_MIN_QUAD} pixels; use a larger picture, or landmarks in pixels of this very one"
         )
     border = max(round(side * 0.1), 3)
     low = np.maximum(np.floor(quad.min(axis=0)).astype(int) - border, 0)
     high = np.minimum(np.ceil(quad.max(axis=0)).astype(int) + border, (width, height))
-    region = _unit(pixels[low[1] : high[1], low[0] : high[0]])
+    region = pixels[low[1] : high[1], low[0] : high[0]]
     quad = quad - low
 
     shrink = int(side / size / 2)
     if shrink > 1:
-        full = np.array(region.shape[1::-1])
+        full = high - low
         reduced = np.maximum(np.round(full / shrink).astype(int), 1)
-        region, quad, border = _lanczos(region, *reduced), quad * reduced / full, max(border // shrink, 3)
+        region = np.stack([_lanczos(_unit(region[..., c]), *reduced.tolist()) for c in range(3)], axis=-1)
+        quad, border = quad * reduced / full, max(border // shrink, 3)
+    else:
+        region = _unit(region)
 
     missing = np.ceil(np.concatenate([-quad.min(axis=0), quad.max(axis=0) - region.shape[1::-1]])).astype(int) + border
     missing = np.maximum(missing, 0)
@@ -159,18 +165,19 @@ def paste(pixels: Pixels, edited: Float[np.ndarray, "s s 3"], mask: Float[np.nda
     rows, columns = np.flatnonzero(weight.any(axis=1)), np.flatnonzero(weight.any(axis=0))
     if not rows.size:
         return result
-    left, top, right, bottom = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
-    region = (slice(top, bottom), slice(left, right))
-    to_crop = _photo_to_crop(quad, size, left, top)
-    extent = (right - left, bottom - top)
-
-    original = _unit(pixels[region])
-    detail = original - _warp(aligned, to_crop, *extent)
-    change = _warp(change, to_crop, *extent)
-    forget = np.clip(_warp(forget, to_crop, *extent), 0, 1)[..., None]
-    blended = original + weight[region][..., None] * (change - forget * detail)
-    levels = np.rint(np.clip(blended, 0, 1) * np.iinfo(pixels.dtype).max).astype(pixels.dtype)
-    result[region] = np.where(weight[region][..., None] > 0, levels, pixels[region])
+    left, top, right, bottom = int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+    # Only an enlarged crop may be cut into strips: each pixel is then computed on its own.
+    step = max(1, _STRIP_PIXELS // (right - left)) if _side(quad) >= size else bottom - top
+    for start in range(top, bottom, step):
+        region = (slice(start, min(start + step, bottom)), slice(left, right))
+        to_crop = _photo_to_crop(quad, size, left, start)
+        original, here = _unit(pixels[region]), weight[region][..., None]
+        extent = original.shape[1::-1]
+        lost = np.clip(_warp(forget, to_crop, *extent), 0, 1)[..., None]
+        detail = original - _warp(aligned, to_crop, *extent)
+        blended = original + here * (_warp(change, to_crop, *extent) - lost * detail)
+        levels = np.rint(np.clip(blended, 0, 1) * np.iinfo(pixels.dtype).max).astype(pixels.dtype)
+        result[region] = np.where(here > 0, levels, pixels[region])
     return result
 
 
@@ -192,8 +199,8 @@ def photo_mask(
     size = len(mask)
     faded = np.asarray(mask, np.float32) * _border_window(quad, size, height, width)
     result = np.zeros((height, width), np.float32)
-    left, top = np.clip(np.floor(quad.min(axis=0)).astype(int), 0, (width, height))
-    right, bottom = np.clip(np.ceil(quad.max(axis=0)).astype(int), 0, (width, height))
+    left, top = np.clip(np.floor(quad.min(axis=0)).astype(int), 0, (width, height)).tolist()
+    right, bottom = np.clip(np.ceil(quad.max(axis=0)).astype(int), 0, (width, height)).tolist()
     if left < right and top < bottom:
         to_crop = _photo_to_crop(quad, size, left, top)
         result[top:bottom, left:right] = np.clip(_warp_mask(faded, to_crop, right - left, bottom - top), 0, 1)
@@ -202,7 +209,7 @@ def photo_mask(
 
 def _border_window(quad: np.ndarray, size: int, height: int, width: int) -> np.ndarray:
     """1 inside, falling smoothly to 0 towards those edges of the crop that the photograph goes on beyond."""
-    ramp = np.clip((np.arange(size) + 0.5) / (size * _FEATHER), 0, 1)
+    ramp = np.clip(np.arange(size) / (size * _FEATHER), 0, 1)
     ramp = (ramp * ramp * (3 - 2 * ramp)).astype(np.float32)
     window = np.ones((size, size), np.float32)
     top_left, bottom_left, bottom_right, top_right = quad
@@ -241,27 +248,26 @@ def _photo_to_crop(quad: np.ndarray, size: int, left: int, top: int) -> np.ndarr
 
 
 def _oversampled(image: np.ndarray, matrix: np.ndarray, width: int, height: int, interpolation: int) -> np.ndarray:
-    """image[matrix @ place], sampled so densely that no pixel of the image is stepped over."""
+    """image[matrix @ place], sampled so densely that no pixel is stepped over; its edge goes on outside."""
     import cv2
 
     density = max(1, int(np.ceil(np.sqrt(abs(np.linalg.det(matrix[:2, :2]))) - 1e-6)))
     # OpenCV counts from the centre of the first pixel.
     centre = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
     matrix = np.linalg.inv(centre) @ matrix @ np.diag([1 / density, 1 / density, 1]) @ centre
-    border = cv2.BORDER_CONSTANT if interpolation == cv2.INTER_LINEAR else cv2.BORDER_REPLICATE
-    flags = interpolation | cv2.WARP_INVERSE_MAP
-    return cv2.warpAffine(image, matrix[:2], (width * density, height * density), flags=flags, borderMode=border)
+    flags, size = interpolation | cv2.WARP_INVERSE_MAP, (width * density, height * density)
+    return cv2.warpAffine(image, matrix[:2], size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
 
 
 def _warp(image: np.ndarray, matrix: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Resamples a picture: bicubic where it is enlarged, Lanczos where it is reduced, its edge repeated outside."""
+    """Resamples a picture: bicubic where it is enlarged, Lanczos where it is reduced."""
     import cv2
 
     return _lanczos(_oversampled(image, matrix, width, height, cv2.INTER_CUBIC), width, height)
 
 
 def _warp_mask(mask: np.ndarray, matrix: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Resamples a mask by means of its values, which never leave their range; outside it is 0."""
+    """Resamples a mask by means of its values, which never leave their range."""
     import cv2
 
     dense = _oversampled(mask, matrix, width, height, cv2.INTER_LINEAR)

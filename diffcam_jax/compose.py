@@ -7,7 +7,6 @@ is zero beyond `support(config)` pixels from the mask it came from.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Literal
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -26,18 +25,20 @@ class MaskConfig:
         high: ... those from this on 1, linear in between.
         dilation: radius in pixels by which the mask grows (maximum over a square).
         feather: radius in pixels of the border's softening.
-        resize: "nearest" (official) or "bilinear", from the classifier's size to the picture's.
+        resize: "nearest" (official) or "bilinear" (paper), from the classifier's size to the picture's.
     """
 
     low: float = 0.0
     high: float = 1.0
     dilation: int = 0
     feather: int = 0
-    resize: Literal["nearest", "bilinear"] = "nearest"
+    resize: str = "nearest"
 
     def __post_init__(self) -> None:
         if not 0 <= self.low < self.high <= 1:
             raise ValueError(f"mask low {self.low} and high {self.high}: 0 <= low < high <= 1 is required")
+        if self.resize not in ("nearest", "bilinear"):
+            raise ValueError(f"mask resize {self.resize!r}: allowed are nearest and bilinear")
         if self.dilation < 0 or self.feather < 0:
             raise ValueError(f"mask dilation {self.dilation} and feather {self.feather} must not be negative")
 
@@ -70,16 +71,16 @@ def combine(masks: Float[Array, "r b h w"]) -> Float[Array, "b h w"]:
 
 
 def with_user_mask(
-    mask: Float[Array, "b h w"], user: Float[Array, "b h w"], mode: Literal["union", "intersection"]
+    mask: Float[Array, "b h w"], user: Float[Array, "b h w"], mode: str
 ) -> Float[Array, "b h w"]:
-    """Add a hand-made mask to the computed one, or confine the computed one to it."""
+    """Add a hand-made mask to the computed one ("union"), or confine the computed one to it ("intersection")."""
     if mode not in ("union", "intersection"):
         raise ValueError(f"user mask mode {mode!r}: allowed are union and intersection")
     return jnp.maximum(mask, user) if mode == "union" else jnp.minimum(mask, user)
 
 
 def resize_mask(
-    mask: Float[Array, "b h w"], size: tuple[int, int], method: Literal["nearest", "bilinear"] = "nearest"
+    mask: Float[Array, "b h w"], size: tuple[int, int], method: str = "nearest"
 ) -> Float[Array, "b h2 w2"]:
     """Resize to (height, width)."""
     return resize(mask, size, method)

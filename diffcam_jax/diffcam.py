@@ -3,17 +3,17 @@
 Pictures [b,h,w,3] in [-1,1], masks [b,h,w] in [0,1]. `inverted` is I' = G(w), `edited` is T = G(w + alpha n). A variant
 fixes what the paper and its official release do differently; every difference can also be chosen alone:
 
-                  official                  paper
+                  official                    paper
     sign          features(T) - features(I')    features(I') - features(T)
-    normalise     (M - min) / (max - min)       M / max
-    resize        nearest from 256 to 1024      bilinear
+    normalise     (M - min) / (max - min)     M / max
 
+The third difference, the resize of the mask to the full picture, is `compose.MaskConfig.resize`.
 Grad-CAM (1610.02391) and CAM (1512.04150) look at the edited picture alone and share the call signature.
 """
 
 import dataclasses
 import os
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -33,21 +33,18 @@ class CamConfig:
     Attributes:
         sign: +1 for features(T) - features(I'), -1 for the reverse. Weights work only with the sign they were trained with.
         normalise: "minmax" or "max", per map.
-        upsample: from the size of H to the classifier's input.
-        resize: from the classifier's input to the picture that is composed.
+        upsample: "bilinear" or "nearest", from the size of H to the classifier's input.
     """
 
-    sign: Literal[1, -1] = 1
-    normalise: Literal["minmax", "max"] = "minmax"
-    upsample: Literal["bilinear", "nearest"] = "bilinear"
-    resize: Literal["nearest", "bilinear"] = "nearest"
+    sign: int = 1
+    normalise: str = "minmax"
+    upsample: str = "bilinear"
 
     def __post_init__(self) -> None:
         allowed = {
             "sign": (1, -1),
             "normalise": ("minmax", "max"),
             "upsample": ("bilinear", "nearest"),
-            "resize": ("nearest", "bilinear"),
         }
         for field, choices in allowed.items():
             if getattr(self, field) not in choices:
@@ -55,10 +52,10 @@ class CamConfig:
 
 
 OFFICIAL = CamConfig()
-PAPER = CamConfig(sign=-1, normalise="max", resize="bilinear")
+PAPER = CamConfig(sign=-1, normalise="max")
 
 
-def variant(name: Literal["official", "paper"], **overrides: int | str) -> CamConfig:
+def variant(name: str, **overrides: int | str) -> CamConfig:
     """The preset `name` with single fields replaced."""
     presets = {"official": OFFICIAL, "paper": PAPER}
     if name not in presets:
@@ -165,7 +162,7 @@ def activation_map(
     return jnp.einsum("bhwc,b...c->b...hw", activations, beta, precision=jax.lax.Precision.HIGHEST)
 
 
-def normalise(maps: Float[Array, "*b h w"], how: Literal["minmax", "max"]) -> Float[Array, "*b h w"]:
+def normalise(maps: Float[Array, "*b h w"], how: str) -> Float[Array, "*b h w"]:
     """Scale every map to [0,1].
 
     A map without contrast ("minmax") or without a positive value ("max") gives zeros, where the official code

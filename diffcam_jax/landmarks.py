@@ -325,10 +325,10 @@ def _turned_back(points: np.ndarray, quarter_turns: int, height: int, width: int
 @contextlib.contextmanager
 def _quiet_native_stderr() -> Iterator[None]:
     """Keeps what C++ libraries write to stderr while starting from the person at the keyboard."""
-    sys.stderr.flush()
     try:
+        sys.stderr.flush()
         saved = os.dup(2)
-    except OSError:  # no stderr at all, as under pythonw
+    except (AttributeError, OSError):  # no stderr at all, as under pythonw
         yield
         return
     with tempfile.TemporaryFile() as sink:

@@ -261,7 +261,7 @@ def _decode_16(path: Path, data: bytes, image: Image.Image) -> tuple[Pixels, Pla
             raise UserError(f"{path}: 16-bit TIFF with separate colour planes; save it with interleaved channels")
         inverted = image.tag_v2.get(_PHOTOMETRIC) == 0
         orientation = 1  # OpenCV turns TIFF pictures by itself, and only those
-    image.load()  # Pillow notices cut and damaged files that OpenCV would fill with black
+    image.load()  # Pillow refuses a cut or damaged file without the pages that OpenCV then writes to stderr
     stored = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if stored is None or stored.dtype != np.uint16:
         raise ValueError("its 16-bit pixels cannot be decoded")

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from scipy import ndimage
+from skimage.registration import phase_cross_correlation
 
-from diffcam_jax import weights
+from diffcam_jax import align, weights
 from diffcam_jax.align import crop, ffhq_quad, frame_quad, paste, photo_mask
 from diffcam_jax.errors import UserError
 from diffcam_jax.photo import read_photo
@@ -123,7 +124,7 @@ def test_crop_of_a_known_picture(side, degrees, size):
     quad = square((265.3, 251.8), side, degrees)
     cut = crop(wave_photo(500, 530), quad, size)
     assert cut.shape == (size, size, 3) and cut.dtype == np.float32
-    np.testing.assert_allclose(cut, wave(*places(quad, size)), atol=0.001 if side / size < 4 else 0.012)
+    np.testing.assert_allclose(cut, wave(*places(quad, size)), atol=0.002 if side / size < 4 else 0.012)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -155,7 +156,9 @@ def test_crop_agrees_with_pillow_as_ffhq_uses_it():
     reference = np.asarray(reference.resize((256, 256), Image.Resampling.LANCZOS)) / 255
     difference = crop(photo, quad, 256) - reference
     assert np.sqrt(np.mean(difference**2)) < 0.012
-    assert np.abs(ndimage.uniform_filter(difference, (9, 9, 1))).max() < 0.012  # no shift: only sharpness differs
+    green = reference[..., 1]
+    shift, _, _ = phase_cross_correlation(green, green + difference[..., 1], upsample_factor=50)
+    assert np.abs(shift).max() <= 0.04  # pixels: only the sharpness differs
 
 
 def test_crop_beyond_the_border():
@@ -165,23 +168,27 @@ def test_crop_beyond_the_border():
     assert np.isfinite(cut).all()
     np.testing.assert_array_equal(cut[:, 100:], photo[30:270, 70:210].astype(np.float32) / 255)
     np.testing.assert_allclose(cut[:, :3].mean(axis=(0, 1)), np.median(photo, axis=(0, 1)) / 255, atol=0.02)
-    roughness = cut.std(axis=(0, 2))
+    roughness = cut.std(axis=0).mean(axis=-1)
     assert roughness[:20].max() < roughness[100:].min() * 0.7
 
 
-def test_crop_far_beyond_the_border():
-    cut = crop(wave_photo(100, 90), square((45, 50), 700, 30), 64)
+@pytest.mark.parametrize("side", [340, 700])
+def test_crop_far_beyond_the_border(side):
+    cut = crop(wave_photo(100, 90), square((45, 50), side, 30), 64)
     assert cut.shape == (64, 64, 3) and np.isfinite(cut).all() and 0 <= cut.min() <= cut.max() <= 1
 
 
-@pytest.mark.parametrize("quad", [square((-50, 100), 200, 0), square((100, 400), 300, 10), square((100, 100), 10, 0)])
+@pytest.mark.parametrize(
+    "quad",
+    [square((-50, 100), 200, 0), square((100, 400), 300, 10), square((100, 100), 10, 0), square((100, 100), 1e5, 0)],
+)
 def test_crop_of_nothing(quad):
-    with pytest.raises(UserError, match="outside the 200x300 photograph or is too small"):
+    with pytest.raises(UserError, match="does not fit the 200x300 photograph"):
         crop(noise_photo(300, 200), quad, 64)
 
 
 def test_frame_must_be_square():
-    with pytest.raises(UserError, match="600x500 .* not square"):
+    with pytest.raises(UserError, match=r"600x500 .* not square"):
         frame_quad(500, 600)
 
 
@@ -236,13 +243,23 @@ def test_an_edit_arrives_in_its_place(side):
     photo = wave_photo(900, 960)
     quad = square((470, 455), side, 12)
     x, y = places(quad, 256)
-    bump = lambda x, y: 0.3 * np.exp(-((x - 480) ** 2 + (y - 440) ** 2) / (2 * (side / 10) ** 2))[..., None]  # noqa: E731
-    edited = np.clip(wave(x, y) + bump(x, y), 0, 1).astype(np.float32)
+    bump = lambda x, y: 0.1 * np.exp(-((x - 480) ** 2 + (y - 440) ** 2) / (2 * (side / 10) ** 2))[..., None]  # noqa: E731
+    edited = (wave(x, y) + bump(x, y)).astype(np.float32)
     result = paste(photo, edited, np.ones((256, 256), np.float32), quad)
     rows, columns = np.mgrid[0:900, 0:960] + 0.5
-    expected = np.clip(wave(columns, rows) + bump(columns, rows), 0, 1)
+    expected = wave(columns, rows) + bump(columns, rows)
     inside = np.hypot(columns - 470, rows - 455) < 0.45 * side
     np.testing.assert_allclose(result[inside] / 65535, expected[inside], atol=0.004)
+
+
+def test_strips_leave_no_trace(monkeypatch):
+    photo = wave_photo(500, 480)
+    quad = square((240, 250), 300, 20)
+    edited, mask = crop(photo, quad, 128)[::-1], np.ones((128, 128), np.float32)
+    whole = paste(photo, edited, mask, quad)
+    monkeypatch.setattr(align, "_STRIP_PIXELS", 7000)
+    # OpenCV rounds places to 1/32 of a pixel, a little differently in each strip.
+    np.testing.assert_allclose(paste(photo, edited, mask, quad) / 65535, whole / 65535, atol=0.002)
 
 
 def test_detail_finer_than_the_crop_stays_under_a_light_edit_and_goes_under_a_strong_one():
@@ -252,7 +269,7 @@ def test_detail_finer_than_the_crop_stays_under_a_light_edit_and_goes_under_a_st
     cut = crop(grain, quad, 128)
     ones = np.ones((128, 128), np.float32)
     tinted = paste(grain, cut + np.float32(0.01), ones, quad)
-    np.testing.assert_allclose(tinted.astype(float) - grain, 0.01 * 255, atol=1.5)
+    np.testing.assert_allclose(tinted.astype(float) - grain, 0.01 * 255, atol=2)
     repainted = paste(grain, cut + np.float32(0.3), ones, quad)
     np.testing.assert_allclose(repainted, (128 / 255 + 0.3) * 255, atol=2)
 
@@ -266,7 +283,7 @@ def test_mask_of_a_crop_inside_the_photograph_fades_to_its_edges():
     depth = 60 - np.maximum(np.abs(along), np.abs(down))  # pixels to the nearest edge
     assert np.all(mask[depth < -1.5] == 0)
     np.testing.assert_allclose(mask[depth > 120 / 32 + 1.5], 1, atol=1e-6)
-    assert mask[np.abs(depth) < 0.5].max() < 0.25
+    assert mask[np.abs(depth) < 0.5].max() < 0.1
 
 
 def test_mask_does_not_fade_where_the_photograph_ends():

@@ -122,7 +122,7 @@ def test_calibration_stops_where_the_shift_is_reached():
 
 def test_sefa_is_the_top_singular_vector():
     model = MobileStyleGAN(widths=(8, 8, 8), latent_size=16, mapping_layers=1)
-    params = model.init(jax.random.key(0), jnp.zeros((1, 16)))["params"]
+    params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 16)))["params"]
     kernels = modulation_kernels(params, (1, 3))
     assert [k.shape for k in kernels] == [(16, 8), (16, 2), (16, 8)]  # up, conv1 (after the Haar transform), conv2
     assert len(modulation_kernels(params, (0, 6))) == 1 + 3 * 2 + 1

@@ -8,7 +8,7 @@ from diffcam_jax.latents import latent_stats, sample_w, to_wplus, truncate, whit
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
 
 MODEL = MobileStyleGAN(widths=(8, 8), latent_size=6, mapping_layers=1)
-PARAMS = MODEL.init(jax.random.key(0), jnp.zeros((1, 6)))["params"]
+PARAMS = jax.jit(MODEL.init)(jax.random.key(0), jnp.zeros((1, 6)))["params"]
 
 
 def test_stats_are_numpys():

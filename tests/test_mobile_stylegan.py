@@ -17,7 +17,7 @@ TINY = MobileStyleGAN(widths=(16, 16, 8), latent_size=12, mapping_layers=2)
 
 @pytest.fixture(scope="module")
 def tiny():
-    return TINY.init(jax.random.key(0), jnp.zeros((1, 12)))["params"]
+    return jax.jit(TINY.init)(jax.random.key(0), jnp.zeros((1, 12)))["params"]
 
 
 def draw(params, w, size=None):

@@ -230,10 +230,16 @@ def test_truncated_jpeg_says_so(tmp_path):
     assert "cut short" in refusal(path)
 
 
-def test_truncated_16_bit_png(tmp_path):
-    path = tmp_path / "deep.png"
-    path.write_bytes(png16(picture(3, np.uint16))[:-5000])
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_truncated_16_bit_file_is_refused_in_silence(tmp_path, capfd, suffix):
+    path = tmp_path / f"deep{suffix}"
+    if suffix == ".png":
+        path.write_bytes(png16(picture(3, np.uint16))[:-5000])
+    else:
+        tifffile.imwrite(path, picture(3, np.uint16), photometric="rgb")
+        path.write_bytes(path.read_bytes()[:-300])
     assert "cut short" in refusal(path)
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("size", [(20_000, 20_000), (12_000, 11_000)])
@@ -276,6 +282,20 @@ def test_pages_of_a_tiff_are_no_animation(tmp_path):
     frames = [Image.fromarray(picture(3)), Image.fromarray(picture(3)[::-1])]
     frames[0].save(path, save_all=True, append_images=frames[1:])
     np.testing.assert_array_equal(read_photo(path).pixels, picture(3))
+
+
+def test_first_picture_of_a_phones_mpo(tmp_path):
+    path = tmp_path / "phone.jpg"
+    flat = [Image.new("RGB", (WIDTH, HEIGHT), colour) for colour in ((200, 100, 50), (0, 0, 0))]
+    flat[0].save(path, "MPO", save_all=True, append_images=flat[1:], quality=95)
+    photo = read_photo(path)
+    assert photo.source.format == "MPO"
+    np.testing.assert_allclose(photo.pixels[5, 5].astype(int), [200, 100, 50], atol=3)
+
+
+@pytest.mark.parametrize(("suffix", "options"), [(".bmp", {}), (".tif", {}), (".webp", {"lossless": True})])
+def test_other_lossless_formats(tmp_path, suffix, options):
+    np.testing.assert_array_equal(read_photo(saved(tmp_path, picture(3), suffix, **options)).pixels, picture(3))
 
 
 def test_floating_point_tiff(tmp_path):

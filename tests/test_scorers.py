@@ -135,7 +135,7 @@ def test_chip_puts_the_points_where_the_template_has_them():
 
 def test_resized_averages_when_shrinking():
     image = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-    np.testing.assert_allclose(resized(image, 4), image.reshape(4, 2, 4, 2, 3).mean((1, 3)), atol=0.51)
+    np.testing.assert_allclose(resized(image, 4), image.reshape(4, 2, 4, 2, 3).mean((1, 3)), atol=1)
     assert resized(image, 8) is image
 
 

@@ -33,6 +33,10 @@ def test_a_tree_survives_the_file_and_its_metadata_too(tmp_path):
         assert (flat[name].dtype, flat[name].shape) == (array.dtype, array.shape)
         np.testing.assert_array_equal(flat[name], array)
     assert [file.name for file in path.parent.iterdir()] == ["x.safetensors"]
+    reordered = dict(reversed((TREE | {"jax": np.ones(2, np.float32)}).items()))
+    reordered["conv"] = {"bias": np.array(3, ">f4"), "kernel": np.asfortranarray(TREE["conv"]["kernel"])}
+    weights.save(tmp_path / "again", reordered, dict(reversed(metadata.items())))
+    assert (tmp_path / "again").read_bytes() == path.read_bytes()
     assert path.stat().st_mode & 0o044 == 0o044, "others may read it"
 
 
@@ -55,11 +59,14 @@ def test_tree_hash_sees_every_change():
         {"a": base.reshape(2, 3).T},
     ]
     assert len({weights.tree_hash(tree) for tree in trees}) == len(trees)
+    assert weights.tree_hash({"a": base.astype(">f4")}) == weights.tree_hash({"a": base})
 
 
 def test_what_cannot_be_written_leaves_nothing(tmp_path):
     with pytest.raises(TypeError):
         weights.save(tmp_path / "x.safetensors", TREE, {"bad": object()})
+    with pytest.raises(ValueError, match="'a' is complex128"):
+        weights.save(tmp_path / "x.safetensors", {"a": np.ones(1, complex)}, {})
     with pytest.raises(ValueError, match="parameter name 'a/b'"):
         weights.save(tmp_path / "x.safetensors", {"a/b": np.ones(1)}, {})
     assert list(tmp_path.iterdir()) == []
@@ -75,7 +82,8 @@ def test_files_that_are_no_trees_are_named(tmp_path):
         weights.load(path)
     weights.save(path, TREE, {})
     good = path.read_bytes()
-    names = json.dumps({"a": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]}, "a/b": {"dtype": "U8", "shape": [1], "data_offsets": [1, 2]}})  # fmt: skip
+    entry = {"dtype": "U8", "shape": [1]}
+    names = json.dumps({"a": entry | {"data_offsets": [0, 1]}, "a/b": entry | {"data_offsets": [1, 2]}})
     clash = len(names).to_bytes(8, "little") + names.encode() + b"\0\0"
     for bad in (b"", b"not a weight file", good[: len(good) // 2], b"\xff" * 64, clash):
         path.write_bytes(bad)

@@ -5,14 +5,11 @@ The resizes follow torch's F.interpolate, which every official release of the fi
 """
 
 import functools
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt
-
-Method = Literal["nearest", "bilinear", "area"]
 
 
 def to_unit(pixels: UInt[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
@@ -28,7 +25,7 @@ def from_unit(images: Float[np.ndarray | Array, "*shape"], dtype: type = np.uint
 
 
 @functools.lru_cache(maxsize=64)
-def _weights(source: int, target: int, method: Method) -> np.ndarray:
+def _weights(source: int, target: int, method: str) -> np.ndarray:
     """[target, source] matrix of one axis of a resize."""
     out = np.zeros((target, source), np.float64)
     rows = np.arange(target)
@@ -44,7 +41,7 @@ def _weights(source: int, target: int, method: Method) -> np.ndarray:
     return out.astype(np.float32)
 
 
-def resize(x: Float[Array, "b h w *c"], size: tuple[int, int], method: Method = "bilinear") -> Float[Array, "b h2 w2 *c"]:
+def resize(x: Float[Array, "b h w *c"], size: tuple[int, int], method: str = "bilinear") -> Float[Array, "b h2 w2 *c"]:
     """Resize axes 1 and 2 as torch's F.interpolate does (align_corners False, no antialiasing).
 
     Args:

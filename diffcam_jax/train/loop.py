@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -12,6 +12,7 @@ from diffcam_jax.checkpoint import Checkpoints
 from diffcam_jax.report import Report
 from diffcam_jax.train.state import TrainState
 
+@runtime_checkable
 class Source(Protocol):
     """Batches as a pure function of the step: the position of the data is the step number itself."""
 

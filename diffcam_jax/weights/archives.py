@@ -70,7 +70,8 @@ def read_members(path: Path, members: Sequence[str], limit: int = MEMBER_LIMIT) 
 def _readable(path: Path) -> Iterator[None]:
     try:
         yield
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, NotImplementedError) as error:
+    # RuntimeError and its NotImplementedError: an encrypted member, or a compression that Python does not know.
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, RuntimeError) as error:
         raise UserError(f"{path} is not a readable wheel, zip or tar archive ({error}); get it again") from error
 
 

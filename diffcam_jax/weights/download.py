@@ -43,14 +43,14 @@ def download(archive: Archive, destination: Path) -> None:
                 answers.append(f"{where}: {_reason(error)}")
                 continue
             if not addresses:
-                answers.append(f"{where}: it does not have {archive.filename}")
+                answers.append(f"{where}: not there")
             for address in addresses:
                 try:
                     _copy(address, partial, archive, session, settings)
                     if sha256(partial) == archive.sha256:
                         os.replace(partial, destination)
                         return
-                    answers.append(f"{where}: its {archive.filename} is damaged or another one, the sha256 is wrong")
+                    answers.append(f"{where}: damaged or another file, its sha256 is wrong")
                 except OSError as error:
                     answers.append(f"{where}: {_reason(error)}")
                 finally:
@@ -74,7 +74,12 @@ def _copy(address: str, target: Path, archive: Archive, session: requests.Sessio
 
 
 def _continue_download(
-    address: str, output: io.BufferedIOBase, archive: Archive, session: requests.Session, settings: PipSettings, bar: tqdm
+    address: str,
+    output: io.BufferedIOBase,
+    archive: Archive,
+    session: requests.Session,
+    settings: PipSettings,
+    bar: tqdm,
 ) -> None:
     headers = {"Accept-Encoding": "identity"}
     if output.tell():

@@ -135,7 +135,7 @@ class _Session(requests.Session):
 def open_session(settings: PipSettings) -> requests.Session:
     """An HTTP session with pip's certificate, proxy and trusted hosts, retrying a failed connection."""
     session = _Session(settings)
-    retries = Retry(total=2, backoff_factor=0.5, status_forcelist=(500, 502, 503, 504))
+    retries = Retry(total=2, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504))
     for scheme in ("https://", "http://"):
         session.mount(scheme, HTTPAdapter(max_retries=retries))
     if settings.proxy:

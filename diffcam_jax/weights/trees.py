@@ -4,20 +4,28 @@ A parameter tree is a nested dict of arrays. In a file its leaves are named by t
 metadata's values are JSON. Arrays come back as NumPy arrays, to be moved to a device where they are used.
 """
 
+import contextlib
 import hashlib
+import io
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from diffcam_jax.errors import UserError
 
 Params = dict[str, Any]
+
+_METADATA = "__metadata__"
+_DTYPES = {
+    "float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16", "bool": "BOOL",
+    "int64": "I64", "int32": "I32", "int16": "I16", "int8": "I8",
+    "uint64": "U64", "uint32": "U32", "uint16": "U16", "uint8": "U8",
+}  # fmt: skip
 
 
 def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, np.ndarray]:
@@ -31,8 +39,8 @@ def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, np.ndarray
     """
     flat = {}
     for name, value in params.items():
-        if not isinstance(name, str) or not name or "/" in name:
-            raise ValueError(f"parameter name {name!r} is not a non-empty string without '/'")
+        if not isinstance(name, str) or not name or "/" in name or name == _METADATA:
+            raise ValueError(f"parameter name {name!r} is not a non-empty string without '/', or is reserved")
         if isinstance(value, Mapping):
             flat.update(flatten(value, f"{prefix}{name}/"))
         else:
@@ -67,12 +75,16 @@ def tree_hash(params: Mapping[str, Any]) -> str:
     digest = hashlib.sha256()
     for path, array in flatten(params).items():
         digest.update(f"{path}\0{array.dtype.name}\0{array.shape}\0".encode())
-        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+        digest.update(_little_endian(array))
     return digest.hexdigest()
 
 
+def _little_endian(array: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"), copy=False)).reshape(-1).view(np.uint8)
+
+
 def save(path: str | os.PathLike, params: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
-    """Write a parameter tree; the file appears whole or not at all.
+    """Write a parameter tree; the file appears whole or not at all, and equal trees give equal bytes.
 
     Args:
       path: the .safetensors file; its folder is made when missing.
@@ -81,20 +93,24 @@ def save(path: str | os.PathLike, params: Mapping[str, Any], metadata: Mapping[s
 
     Raises:
       OSError: the file cannot be written.
+      ValueError: a name with "/" in it, or an array of a type that safetensors does not know.
     """
-    path = Path(path)
-    arrays = {name: np.asarray(array, order="C") for name, array in flatten(params).items()}
-    notes = {name: json.dumps(value) for name, value in sorted(metadata.items())}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        save_file(arrays, temporary, metadata=notes)
-        temporary.chmod(0o644)  # the library makes its files readable by the owner alone
-        os.replace(temporary, path)
-    except SafetensorError as error:  # in writing, a full disk or the like
-        raise OSError(f"cannot write {path}: {error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    arrays = flatten(params)
+    header: dict[str, Any] = {_METADATA: {name: json.dumps(value) for name, value in sorted(metadata.items())}}
+    order = sorted(arrays, key=lambda name: -arrays[name].itemsize)  # widest first keeps every array aligned
+    end = 0
+    for name in order:
+        array = arrays[name]
+        if array.dtype.name not in _DTYPES:
+            raise ValueError(f"parameter {name!r} is {array.dtype.name}; known are {', '.join(_DTYPES)}")
+        start, end = end, end + array.nbytes
+        header[name] = {"dtype": _DTYPES[array.dtype.name], "shape": array.shape, "data_offsets": (start, end)}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with _replacing(Path(path)) as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for name in order:
+            file.write(_little_endian(arrays[name]))
 
 
 def load(path: str | os.PathLike) -> tuple[Params, dict[str, Any]]:
@@ -129,10 +145,17 @@ def _decoded(text: str) -> Any:
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file that appears whole or not at all; its folder is made when missing."""
+    with _replacing(path) as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[io.BufferedIOBase]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_bytes(content)
+        with temporary.open("wb") as file:
+            yield file
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -1,0 +1,141 @@
+"""Diff-CAM: Eq. 1 to 4, variants, baselines, degenerate maps, the classifier file."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from diffcam_jax import diffcam, weights
+from diffcam_jax.diffcam import OFFICIAL, PAPER, CamConfig, cam, diff_cam, grad_cam, normalise, variant
+from diffcam_jax.errors import UserError
+from diffcam_jax.nn.classifier import DiffClassifier
+from tests.random_variables import random_variables
+
+MODEL = DiffClassifier(depth=18, width=4, num_classes=5, split=1, strides=(1, 2, 2, 1))
+
+
+@pytest.fixture(scope="module")
+def setup():
+    a, b = jax.random.uniform(jax.random.key(0), (2, 3, 64, 64, 3), minval=-1.0)
+    return random_variables(MODEL, a, b), a, b
+
+
+@functools.partial(jax.jit, static_argnums=(0, 5))
+def compiled(method, v, a, b, classes, config):
+    return method(MODEL, v, a, b, classes, config)
+
+
+def run(method, setup, classes=None, config=OFFICIAL):
+    return compiled(method, *setup, classes, config)
+
+
+def test_variants():
+    assert variant("official") == OFFICIAL == CamConfig(sign=1, normalise="minmax", upsample="bilinear")
+    assert variant("paper") == PAPER == CamConfig(sign=-1, normalise="max", upsample="bilinear")
+    assert variant("paper", sign=1) == CamConfig(sign=1, normalise="max", upsample="bilinear")
+    with pytest.raises(ValueError, match="exact"):
+        variant("exact")
+    with pytest.raises(ValueError, match="normalise 'mean': allowed are 'minmax', 'max'"):
+        variant("official", normalise="mean")
+
+
+def test_mask_is_the_closed_form(setup):
+    """Only pooling and a linear layer follow H, so that M is ReLU(fc.weight . H), resized and normalised."""
+    variables, a, b = setup
+    logits, h = jax.jit(MODEL.apply)(variables, a, b)
+    kernel = np.asarray(variables["params"]["fc"]["kernel"])
+    maps = np.maximum(np.einsum("bhwc,cn->bnhw", np.asarray(h), kernel), 0)
+    result = run(diff_cam, setup)
+    assert result.mask.shape == (3, 5, 64, 64)
+    np.testing.assert_allclose(result.logits, logits, atol=1e-4)
+    # 16x upsampling: output pixel 16 i + 8 + (-0.5) lies between source pixels, so compare bilinear by hand.
+    position = np.clip((np.arange(64) + 0.5) / 16 - 0.5, 0, 3)
+    low = np.floor(position).astype(int)
+    high, t = np.minimum(low + 1, 3), (position - low)
+    rows = maps[:, :, low] * (1 - t)[:, None] + maps[:, :, high] * t[:, None]
+    full = rows[..., low] * (1 - t) + rows[..., high] * t
+    full -= full.min((2, 3), keepdims=True)
+    peak = full.max((2, 3), keepdims=True)
+    np.testing.assert_allclose(result.mask, full / np.where(peak > 0, peak, 1), atol=2e-4)
+    assert (peak > 0).any()
+
+
+def test_chosen_classes_are_slices_of_all_classes_and_batches_are_independent(setup):
+    variables, a, b = setup
+    classes = jnp.array([4, 0, 2])
+    every, chosen = run(diff_cam, setup), run(diff_cam, setup, classes)
+    assert chosen.mask.shape == (3, 64, 64) and chosen.mask.dtype == jnp.float32
+    np.testing.assert_allclose(chosen.mask, every.mask[jnp.arange(3), classes], atol=1e-5)
+    single = run(diff_cam, (variables, a[1:2], b[1:2]), classes[1:2])
+    np.testing.assert_allclose(single.mask[0], chosen.mask[1], atol=1e-4)
+
+
+def test_sign_reverses_the_difference(setup):
+    variables, a, b = setup
+    forward = run(diff_cam, setup, jnp.array([1, 2, 3]), variant("official", sign=-1))
+    swapped = run(diff_cam, (variables, b, a), jnp.array([1, 2, 3]))
+    np.testing.assert_allclose(forward.mask, swapped.mask, atol=1e-4)
+
+
+def test_identical_pictures_and_flat_maps_give_no_nan(setup):
+    variables, a, _ = setup
+    for config in (OFFICIAL, PAPER):
+        result = run(diff_cam, (variables, a, a), jnp.array([0, 1, 2]), config)
+        assert np.isfinite(result.mask).all()
+    zero = jnp.zeros((2, 4, 4))
+    for how in ("minmax", "max"):
+        np.testing.assert_array_equal(normalise(zero, how), 0)
+        np.testing.assert_array_equal(normalise(-1 - zero, how), 0)
+        assert np.isfinite(jax.grad(lambda x, how=how: normalise(x, how).sum())(zero)).all()
+    np.testing.assert_array_equal(normalise(zero + 0.1, "minmax"), 0)
+    constant = diffcam.map_to_mask(jnp.full((1, 7, 7), 0.1), (50, 50))  # rounding of the resize must not be stretched
+    np.testing.assert_array_equal(constant, 0)
+
+
+def test_normalisations():
+    maps = jnp.array([[[1.0, 2.0], [3.0, 5.0]]])
+    np.testing.assert_allclose(normalise(maps, "minmax")[0], [[0, 0.25], [0.5, 1]])
+    np.testing.assert_allclose(normalise(maps, "max")[0], [[0.2, 0.4], [0.6, 1]])
+
+
+def test_gradients_through_the_mask_are_finite(setup):
+    variables, a, b = setup
+
+    @jax.jit
+    def grad(edited):
+        return jax.grad(lambda x: diff_cam(MODEL, variables, a, x, jnp.array([0, 1, 2])).mask.sum())(edited)
+
+    assert np.isfinite(grad(b)).all() and np.isfinite(grad(a)).all()
+
+
+def test_baselines_look_at_the_edited_picture_alone(setup):
+    variables, a, b = setup
+    classes = jnp.array([0, 1, 2])
+    for method in (grad_cam, cam):
+        result = run(method, setup, classes)
+        assert result.mask.shape == (3, 64, 64) and result.logits.shape == (3, 5)
+        np.testing.assert_array_equal(result.mask, run(method, (variables, 0 * a, b), classes).mask)
+        np.testing.assert_allclose(run(method, setup).mask[jnp.arange(3), classes], result.mask, atol=1e-5)
+    # CAM without a ReLU keeps negative evidence: its minimum is at the least likely place, not at zero everywhere below.
+    features = jax.jit(lambda v, x: MODEL.apply(v, x, method="features"))(variables, b)
+    h = jax.jit(lambda v, x: MODEL.apply(v, x, method="head")[1])(variables, features)
+    maps = np.einsum("bhwc,cb->bhw", np.asarray(h), np.asarray(variables["params"]["fc"]["kernel"])[:, :3])
+    resized = diffcam.map_to_mask(jnp.asarray(maps, jnp.float32), (64, 64))
+    np.testing.assert_allclose(run(cam, setup, classes).mask, resized, atol=1e-4)
+
+
+def test_classifier_file(setup, tmp_path):
+    variables, *_ = setup
+    path = tmp_path / "c.safetensors"
+    diffcam.save_classifier(path, MODEL, variables, {"classes": list("abcde"), "accuracy": 0.5})
+    loaded = diffcam.load_classifier(path)
+    assert loaded.model == MODEL and loaded.names == tuple("abcde") and loaded.metadata["accuracy"] == 0.5
+    assert jax.tree.structure(loaded.variables) == jax.tree.structure(variables)
+    for ours, theirs in zip(jax.tree.leaves(loaded.variables), jax.tree.leaves(variables), strict=True):
+        assert ours.dtype == jnp.float32
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-6)
+    weights.save(tmp_path / "other.safetensors", {"a": np.zeros(1)}, {"kind": "directions"})
+    with pytest.raises(UserError, match="not a Diff-CAM classifier"):
+        diffcam.load_classifier(tmp_path / "other.safetensors")

@@ -1,0 +1,126 @@
+"""`edit_batch` on a tiny generator and classifier: the laws an edit must keep."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from diffcam_jax.compose import MaskConfig
+from diffcam_jax.diffcam import diff_cam
+from diffcam_jax.editing import EditConfig, EditParams, edit_batch, pool
+from diffcam_jax.nn.classifier import DiffClassifier
+from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
+
+GENERATOR = MobileStyleGAN(widths=(16, 16, 16, 16, 8), latent_size=8, mapping_layers=1)  # 128 pixels
+CLASSIFIER = DiffClassifier(depth=18, width=4, num_classes=3, split=1)
+CONFIG = EditConfig(classifier_size=64)
+ROWS = 18
+
+
+@pytest.fixture(scope="module")
+def world():
+    key = jax.random.key(0)
+    generator = jax.jit(GENERATOR.init)(key, jnp.zeros((1, 8)))["params"]
+    picture = jnp.zeros((1, 64, 64, 3))
+    classifier = jax.jit(CLASSIFIER.init)(key, picture, picture)
+    images = jax.random.uniform(jax.random.key(1), (2, 128, 128, 3), minval=-1)
+    codes = jax.random.normal(jax.random.key(2), (2, ROWS, 8))
+    directions = 2 * jax.random.normal(jax.random.key(3), (2, ROWS, 8))
+    return EditParams(generator, classifier), images, codes, directions
+
+
+def run(world, strengths, classes=(0, 2), config=CONFIG, user_mask=None, rows=slice(None)):
+    params, images, codes, directions = world
+    strengths = jnp.asarray(strengths, jnp.float32)
+    chosen = directions[: strengths.shape[1]]
+    classes = jnp.asarray(classes[: strengths.shape[1]], jnp.int32)
+    return edit_batch(
+        GENERATOR, CLASSIFIER, params, images[rows], codes[rows], chosen, strengths, classes, config, user_mask
+    )
+
+
+@jax.jit
+def draw(params, codes):
+    return GENERATOR.apply({"params": params.generator}, codes, method="synthesis").clip(-1, 1)
+
+
+def test_shapes_and_ranges(world):
+    edit = run(world, [[1.0, 0.5], [1.0, -1.0]])
+    assert edit.edited.shape == edit.fused.shape == (2, 128, 128, 3)
+    assert edit.mask.shape == (2, 128, 128) and edit.logits.shape == (2, 2, 3)
+    assert float(edit.mask.min()) >= 0 and float(edit.mask.max()) <= 1
+    assert float(jnp.abs(edit.fused).max()) <= 1
+
+
+def test_outside_the_mask_is_the_original_bit_for_bit(world):
+    config = EditConfig(classifier_size=64, mask=MaskConfig(low=0.5, high=0.8, dilation=1, feather=2, resize="bilinear"))
+    edit = run(world, [[1.0], [1.0]], config=config)
+    outside = np.asarray(edit.mask) == 0
+    assert 0.05 < outside.mean() < 0.95
+    np.testing.assert_array_equal(np.asarray(edit.fused)[outside], np.asarray(world[1])[outside])
+
+
+def test_codes_and_pictures_are_those_of_the_generator(world):
+    params, _, codes, directions = world
+    edit = run(world, [[0.5, 1.0], [0.0, -1.0]])
+    expected = codes + jnp.array([0.5, 0.0])[:, None, None] * directions[0] + jnp.array([1.0, -1.0])[:, None, None] * directions[1]
+    np.testing.assert_allclose(edit.codes, expected, atol=1e-5)
+    np.testing.assert_allclose(edit.edited, draw(params, expected), atol=1e-4)
+    np.testing.assert_allclose(edit.inverted, draw(params, codes), atol=1e-4)
+
+
+def test_strength_zero_changes_nothing(world):
+    edit = run(world, [[0.0, 0.0], [0.0, 0.0]])
+    assert not np.asarray(edit.mask).any()
+    np.testing.assert_array_equal(edit.fused, world[1])
+
+
+def test_final_mask_is_the_maximum_over_the_neighbouring_pairs(world):
+    """Section 3.6, written out with three calls of `diff_cam`."""
+    params, _, codes, directions = world
+    edit = run(world, [[1.0, 1.0], [1.0, 1.0]])
+    t = [codes, codes + directions[0], codes + directions[0] + directions[1]]
+    small = [pool(draw(params, c), 64) for c in t]
+    masks = [
+        diff_cam(CLASSIFIER, params.classifier, small[i], small[i + 1], jnp.full(2, c, jnp.int32)).mask
+        for i, c in enumerate((0, 2))
+    ]
+    expected = np.repeat(np.repeat(np.maximum(*masks), 2, 1), 2, 2)  # nearest, the official default
+    np.testing.assert_allclose(edit.mask, expected, atol=2e-3)
+
+
+def test_a_negative_strength_swaps_the_pair(world):
+    params, _, codes, directions = world
+    edit = run(world, [[-1.0], [-1.0]])
+    before, after = (pool(draw(params, c), 64) for c in (codes, codes - directions[0]))
+    expected = diff_cam(CLASSIFIER, params.classifier, after, before, jnp.zeros(2, jnp.int32))
+    np.testing.assert_allclose(edit.logits[:, 0], expected.logits, atol=1e-3)
+
+
+def test_user_mask_confines_or_extends(world):
+    half = jnp.zeros((2, 128, 128)).at[:, :, :64].set(1.0)
+    inside = run(world, [[1.0], [1.0]], user_mask=half)
+    assert not np.asarray(inside.mask)[:, :, 64:].any()
+    union = run(world, [[1.0], [1.0]], config=EditConfig(classifier_size=64, user_mask="union"), user_mask=half)
+    assert (np.asarray(union.mask)[:, :, :64] == 1).all()
+
+
+def test_a_batch_is_its_samples(world):
+    together = run(world, [[1.0], [0.5]])
+    alone = run(world, [[0.5]], rows=slice(1, 2))
+    np.testing.assert_allclose(together.edited[1:], alone.edited, atol=1e-4)
+    np.testing.assert_allclose(together.mask[1:], alone.mask, atol=5e-3)
+
+
+@pytest.mark.parametrize("method", ["grad_cam", "cam"])
+def test_baselines_share_the_interface(world, method):
+    edit = run(world, [[1.0], [1.0]], config=EditConfig(classifier_size=64, method=method))
+    assert np.isfinite(np.asarray(edit.fused)).all()
+
+
+def test_pool_is_the_area_mean():
+    x = np.random.default_rng(0).standard_normal((1, 8, 8, 3)).astype(np.float32)
+    expected = np.array([[x[0, i : i + 4, j : j + 4].mean((0, 1)) for j in (0, 4)] for i in (0, 4)])
+    np.testing.assert_allclose(pool(jnp.asarray(x), 2)[0], expected, atol=1e-6)
+    with pytest.raises(ValueError, match="3 does not divide"):
+        pool(jnp.asarray(x), 3)

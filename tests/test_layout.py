@@ -1,0 +1,75 @@
+"""Imports point one way, nothing heavy comes with the package, and files stay short."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "diffcam_jax"
+
+# Later entries may import earlier ones, never the other way round.
+LEVELS = [
+    {"errors"},
+    {"ops", "formats", "weights", "zoo", "pretrained", "compilation"},
+    {"nn", "losses"},
+    {"photo", "landmarks", "align", "panel", "latents", "diffcam", "compose", "chips"},
+    {"evidence", "scorers", "inversion", "code_cache", "directions", "editing"},
+    {"editor", "data"},
+    {"train", "checkpoint", "report"},
+]
+# The store names networks' converters and reads packaged parts; nothing else may look upwards.
+ALLOWED = {("pretrained", "nn")}
+HEAVY = {"torch", "tensorflow", "gradio", "cv2", "mediapipe", "onnxruntime", "sklearn", "matplotlib"}
+
+
+def modules() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def imported(path: Path) -> set[str]:
+    """Second components of every `diffcam_jax.X` import anywhere in a file."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module == "diffcam_jax":
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("diffcam_jax."):
+            names.add(node.module.split(".")[1])
+        elif isinstance(node, ast.Import):
+            names |= {a.name.split(".")[1] for a in node.names if a.name.startswith("diffcam_jax.")}
+    return names
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_point_downwards(path):
+    level = {name: i for i, names in enumerate(LEVELS) for name in names}
+    own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    if own == "__init__":
+        assert not imported(path)
+        return
+    for name in imported(path) - {own, "__version__"}:
+        assert level[name] <= level[own] or (own, name) in ALLOWED, f"{own} must not import {name}"
+
+
+def test_every_module_has_a_level():
+    names = {p.name.removesuffix(".py") for p in PACKAGE.iterdir() if p.suffix == ".py" or (p / "__init__.py").exists()}
+    assert names - {"__init__"} == set().union(*LEVELS)
+
+
+def test_configs_import_nothing_of_ours():
+    for path in (ROOT / "configs").glob("*.py"):
+        assert not imported(path), path.name
+
+
+def test_importing_the_package_is_light():
+    code = f"import diffcam_jax.editor, diffcam_jax.scorers, sys; print(*({HEAVY!r} & set(sys.modules)))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert result.stdout.split() == []
+
+
+def test_no_file_is_long():
+    for path in ROOT.rglob("*.py"):
+        if not {".venv", ".git", "build"} & set(path.relative_to(ROOT).parts):
+            assert len(path.read_text().splitlines()) <= 400, path.name
