@@ -1,22 +1,27 @@
 """Edits photographs: one thing changes, every other pixel stays.
 
-    python edit.py PHOTO --attribute smiling=1 --out out
-    python edit.py FOLDER --attribute old=0.7 --attribute smiling=-0.5 --out out --stages
-    python edit.py --list
+python edit.py PHOTO --attribute smiling=1 --out out
+python edit.py FOLDER --attribute old=0.7 --attribute smiling=-0.5 --out out --stages
+python edit.py --list
 """
 
 import argparse
+import functools
 import json
 import math
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from diffcam_jax.errors import UserError
 
+if TYPE_CHECKING:
+    from diffcam_jax.editor import Editor
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -149,11 +154,17 @@ def run(options: argparse.Namespace) -> int:
     # ---------------------------------------------------------------- set-up, once for all photographs
     from tqdm import tqdm
 
-    todo = photos if options.force else [p for p in photos if not is_done(options.out, p.stem, {**settings, "photo": stamp(p)})]
+    todo = (
+        photos
+        if options.force
+        else [p for p in photos if not is_done(options.out, p.stem, {**settings, "photo": stamp(p)})]
+    )
+    shown = options.out / photos[0].stem / "stages.png" if options.stages else options.out / f"{photos[0].stem}.png"
     if not todo:
-        print(f"nothing to do: all {len(photos)} are in {options.out} already (--force edits them again)")
+        print(f"done before (--force edits again); look at {shown if single else options.out}")
         return 0
-    editor = make_editor(directions, config)
+    # Loaded with the first photograph that can be read: a mistyped name is told at once.
+    editor = functools.cache(lambda: make_editor(directions, config))
 
     # ---------------------------------------------------------------- edit
     failed: dict[str, str] = {}
@@ -169,8 +180,7 @@ def run(options: argparse.Namespace) -> int:
     # ---------------------------------------------------------------- what came of it
     done = len(todo) - len(failed)
     if single:
-        shown = options.out / todo[0].stem / "stages.png" if options.stages else options.out / f"{todo[0].stem}.png"
-        print(f"look at {shown}")
+        print(f"look at {shown}; every further edit of this photograph takes seconds")
     else:
         write_json(options.out / "errors.json", failed)
         print(f"{done} edited, {len(photos) - len(todo)} done before, {len(failed)} failed; look into {options.out}")
@@ -186,7 +196,7 @@ def make_editor(directions, config):
     return Editor.from_pretrained("ffhq", directions=directions, config=config)
 
 
-def edit_photo(editor, path: Path, strengths, landmarks, settings: dict, options, progress: bool) -> None:
+def edit_photo(editor: Callable[[], "Editor"], path: Path, strengths, landmarks, settings: dict, options, progress: bool) -> None:
     """Reads, edits and writes one photograph."""
     import dataclasses
 
@@ -196,7 +206,7 @@ def edit_photo(editor, path: Path, strengths, landmarks, settings: dict, options
     start = time.perf_counter()
     photo = read_photo(path)
     inversion_config = InversionConfig() if options.steps is None else InversionConfig().with_steps(options.steps)
-    result = editor.edit(
+    result = editor().edit(
         photo.pixels,
         strengths,
         face=options.face,
@@ -226,7 +236,13 @@ def write_stages(folder: Path, photo, result) -> None:
     for number, face in enumerate(result.faces, 1):
         suffix = "" if len(result.faces) == 1 else f"_{number}"
         mask = np.repeat(np.round(face.mask * 255).astype(np.uint8)[..., None], 3, -1)
-        stages = {"aligned": face.aligned, "inverted": face.inverted, "edited": face.edited, "mask": mask, "fused": face.fused}
+        stages = {
+            "aligned": face.aligned,
+            "inverted": face.inverted,
+            "edited": face.edited,
+            "mask": mask,
+            "fused": face.fused,
+        }
         for name, picture in stages.items():
             write_photo(folder / f"{name}{suffix}.png", picture)
         stages["mask"] = heat_overlay(face.aligned, face.mask)

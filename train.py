@@ -21,6 +21,7 @@ from ml_collections import config_flags
 
 from diffcam_jax import weights
 from diffcam_jax.checkpoint import Checkpoints
+from diffcam_jax.compilation import keep_compiled_programs
 from diffcam_jax.data import pairs
 from diffcam_jax.data.augment import AugmentConfig
 from diffcam_jax.diffcam import CamConfig, diff_cam, load_classifier, save_classifier
@@ -31,18 +32,19 @@ from diffcam_jax.train.diffcam import make_optimiser, make_step, sample_logits
 from diffcam_jax.train.loop import fit
 from diffcam_jax.train.state import TrainState
 
-_CONFIG = config_flags.DEFINE_config_file("config", "configs/diffcam_mobile.py", "Configuration file.", lock_config=True)
+_CONFIG = config_flags.DEFINE_config_file("config", "configs/diffcam_mobile.py", "Configuration file.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
 
 
 def train(config, workdir: pathlib.Path) -> dict:
     """Run or continue a training; returns the final metadata of the exported classifier."""
-    jax.config.update("jax_compilation_cache_dir", str(weights.cache_dir() / "compiled"))
+    keep_compiled_programs()
     began = time.perf_counter()
 
     # ------------------------------------------------------------------------------------------------ data
     if config.data.source == "online":
-        world = pairs.toy_world() if config.data.generator == "toy" else pairs.pretrained_world(config.data.directions or None)
+        toy = config.data.generator == "toy"
+        world = pairs.toy_world() if toy else pairs.pretrained_world(config.data.directions or None)
         recipe = pairs.Recipe(seed=config.seed, size=config.data.size)
         source = pairs.OnlinePairs(world, recipe, config.batch_size, config.data.held_out)
         recipe = dataclasses.asdict(recipe)
@@ -75,7 +77,8 @@ def train(config, workdir: pathlib.Path) -> dict:
     def accuracy(variables: dict) -> dict[str, float]:
         samples = (jnp.asarray(source.sample(i)) for i in range(source.held_out))
         right = np.mean([np.argmax(logits_of(variables, s), axis=1) == np.arange(len(names)) for s in samples], axis=0)
-        return {"accuracy": float(right.mean()), **{f"accuracy/{n}": float(r) for n, r in zip(names, right, strict=True)}}
+        each = {f"accuracy/{name}": float(share) for name, share in zip(names, right, strict=True)}
+        return {"accuracy": float(right.mean()), **each}
 
     def draw_masks(variables: dict, path: pathlib.Path) -> None:
         rows = []
@@ -121,9 +124,9 @@ def train(config, workdir: pathlib.Path) -> dict:
     metadata["accuracy"] = accuracy(load_classifier(path).variables)  # of the rounded weights, as they ship
     save_classifier(path, model, state.variables, metadata)
     print(
-        f"{config.name}: {int(state.step)} steps, held-out accuracy {metadata['accuracy']['accuracy']:.3f} over {len(names)} classes, "
-        f"{path.stat().st_size / 1e6:.1f} MB, {time.perf_counter() - began:.0f} s; "
-        f"next: look at {workdir}/masks_*.png, then edit with --classifier {path}"
+        f"{config.name}: {int(state.step)} steps, held-out accuracy {metadata['accuracy']['accuracy']:.3f} over "
+        f"{len(names)} classes, {path.stat().st_size / 1e6:.1f} MB, {time.perf_counter() - began:.0f} s; "
+        f"next: look at {workdir}/masks_*.png, the classifier is {path}"
     )
     return metadata
 

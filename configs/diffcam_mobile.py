@@ -1,11 +1,11 @@
-"""The mobile DA classifier of the embedded generator (2207.08134, section 3.3, with a small network trained from scratch).
+"""The mobile DA classifier of the embedded generator: 2207.08134, section 3.3, with a small network from scratch.
 
     python -m diffcam_jax.data.pairs --out PAIRS --count 512
     python train.py --config configs/diffcam_mobile.py --workdir RUN --config.data.folder=PAIRS
 
 With a GPU the first command can be left out: --config.data.source=online draws the pairs while training.
-The official recipe for ResNet-101 from ImageNet weights is batch 6, 1000 steps, learning rate 1e-4, no warm-up, no decay and
-no augmentation. `configs/diffcam_mobile.py:debug` runs in seconds with a toy generator and needs no file.
+The official recipe for ResNet-101 from ImageNet weights is batch 6, 1000 steps, learning rate 1e-4, no warm-up, no
+decay and no augmentation. `configs/diffcam_mobile.py:debug` runs in seconds with a toy generator and needs no file.
 """
 
 from ml_collections import ConfigDict
@@ -32,7 +32,8 @@ def get_config(mode: str = "") -> ConfigDict:
     config.model.depth = 18
     config.model.width = 24
     config.model.split = 1
-    config.model.strides = (1, 2, 2, 1)  # layer4 stays at 1/16: a 16x16 map at 256
+    config.model.shrink = 2  # the network works at 128 ...
+    config.model.strides = (1, 2, 1, 1)  # ... and stays at 1/8 of it: a 16x16 map
     config.sign = 1  # official: features(T) - features(I')
 
     config.learning_rate = 2e-3

@@ -47,7 +47,7 @@ class Checkpoints:
         """Start saving when `step` is due (or `force`); the arrays are copied before this returns."""
         if step != self._saved and (force or self._checkpointer.should_save(step)):
             self._saved = step
-            self._checkpointer.save_pytree_async(step, state, force=True)
+            self._checkpointer.save_async(step, state, force=True)
 
     def restore(self, state: State) -> State:
         """The newest checkpoint, or `state` itself when there is none.
@@ -62,7 +62,7 @@ class Checkpoints:
             return state
         target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state)
         try:
-            return self._checkpointer.load_pytree(self.latest, target)
+            return self._checkpointer.load(self.latest, target)
         except (ValueError, KeyError) as error:
             reason = str(error).splitlines()[0]
             raise UserError(f"{self.folder} holds another network's run ({reason}); choose another folder") from error

@@ -31,7 +31,7 @@ class CamConfig:
     """How a map becomes a mask; hashable, so it can be a static argument of jit.
 
     Attributes:
-        sign: +1 for features(T) - features(I'), -1 for the reverse. Weights work only with the sign they were trained with.
+        sign: +1 for features(T) - features(I'), -1 for the reverse; weights work only with the sign of their training.
         normalise: "minmax" or "max", per map.
         upsample: "bilinear" or "nearest", from the size of H to the classifier's input.
     """
@@ -99,7 +99,8 @@ def save_classifier(path: str | os.PathLike, model: DiffClassifier, variables: d
     Args:
         metadata: "classes" in the order of the logits, and whatever tells where the weights come from.
     """
-    kwargs = {"depth": model.depth, "width": model.width, "split": model.split, "strides": list(model.strides)}
+    kwargs = {name: getattr(model, name) for name in ("depth", "width", "split", "shrink")}
+    kwargs["strides"] = list(model.strides)
     tree = jax.tree.map(lambda x: np.asarray(x, np.float16 if x.ndim > 1 else np.float32), variables)
     weights.save(path, tree, {"kind": "diff_classifier", "model": kwargs, **metadata})
 
@@ -130,7 +131,10 @@ def delta_features(
 
 
 def channel_weights(
-    model: DiffClassifier, variables: dict, activations: Float[Array, "b h w c"], classes: Int[Array, " b"] | None = None
+    model: DiffClassifier,
+    variables: dict,
+    activations: Float[Array, "b h w c"],
+    classes: Int[Array, " b"] | None = None,
 ) -> Float[Array, "b c"] | Float[Array, "b n c"]:
     """Eq. 3: beta_k, the spatial mean of the gradient of the class score with respect to H_k.
 

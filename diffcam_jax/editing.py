@@ -7,6 +7,7 @@ mask of step i comes from the pair (T_{i-1}, T_i), the final mask is their maxim
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
@@ -113,7 +114,7 @@ def edit_batch(
     pictures = [pool(inverted, small), *(draw(w, small) for w in ladder[1:-1]), pool(edited, small)]
 
     masks, logits = [], []
-    for i, (before, after) in enumerate(zip(pictures[:-1], pictures[1:])):
+    for i, (before, after) in enumerate(itertools.pairwise(pictures)):
         undo = (strengths[:, i] < 0)[:, None, None, None]
         pair = jnp.where(undo, after, before), jnp.where(undo, before, after)
         chosen = jnp.broadcast_to(classes[i], (len(images),))

@@ -1,8 +1,8 @@
 """`Editor`: photographs in, photographs out, around the pure `editing.edit_batch`.
 
-    editor = Editor.from_pretrained("ffhq")
-    result = editor.edit(pixels, {"smiling": 1.0, "old": 0.5})
-    result.image                      # the whole photograph, same size and dtype; outside the mask the very same pixels
+editor = Editor.from_pretrained("ffhq")
+result = editor.edit(pixels, {"smiling": 1.0, "old": 0.5})
+result.image                      # the whole photograph, same size and dtype; outside the mask the very same pixels
 """
 
 import dataclasses
@@ -20,12 +20,12 @@ import diffcam_jax
 from diffcam_jax import align, inversion, weights
 from diffcam_jax.code_cache import CodeCache
 from diffcam_jax.compose import MaskConfig
+from diffcam_jax.diffcam import Classifier, load_classifier
 from diffcam_jax.directions import Direction, check_strengths, direction_matrix, load_directions
 from diffcam_jax.editing import EditConfig, EditParams, edit_batch
 from diffcam_jax.errors import UserError
 from diffcam_jax.landmarks import FaceLandmarker, select_faces
 from diffcam_jax.latents import latent_stats
-from diffcam_jax.nn.classifier import DiffClassifier
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
 
 Pixels = UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]
@@ -92,19 +92,19 @@ class Editor:
         self,
         generator: MobileStyleGAN,
         generator_params: dict,
-        classifier: DiffClassifier,
-        classifier_variables: dict,
-        classes: tuple[str, ...],
+        classifier: Classifier,
         directions: Mapping[str, Direction],
         config: EditConfig = PRODUCT_CONFIG,
     ):
-        self.generator, self.classifier, self.classes = generator, classifier, classes
-        self.params = jax.device_put(EditParams(generator_params, classifier_variables))
+        self.generator, self.classifier, self.classes = generator, classifier.model, classifier.names
+        self.params = jax.device_put(EditParams(generator_params, classifier.variables))
         self.generator_hash = weights.tree_hash(generator_params)
-        self.classifier_hash = weights.tree_hash(classifier_variables)
+        self.classifier_hash = weights.tree_hash(classifier.variables)
         foreign = [n for n, d in directions.items() if d.generator and d.generator != self.generator_hash]
         if foreign:
-            raise UserError(f"directions {', '.join(foreign)} were made for another generator; import or fit them for this one")
+            raise UserError(
+                f"directions {', '.join(foreign)} were made for another generator; import or fit them for this one"
+            )
         self.directions, self.config = dict(directions), config
 
     @classmethod
@@ -124,10 +124,8 @@ class Editor:
         if name != "ffhq":
             raise UserError(f"no pretrained editor is called {name!r}; there is ffhq")
         generator_params, _ = weights.load_pretrained("mobile_stylegan_ffhq")
-        variables, facts = weights.load_pretrained("diffcam_mobile")
-        classifier = DiffClassifier(**facts["model"])
         chosen = load_directions() if directions is None else directions
-        return cls(MobileStyleGAN(), generator_params, classifier, variables, tuple(facts["classes"]), chosen, config)
+        return cls(MobileStyleGAN(), generator_params, load_classifier(), chosen, config)
 
     @functools.cached_property
     def _inversion_networks(self) -> inversion.Networks:
@@ -198,7 +196,9 @@ class Editor:
                 f"from {', '.join(self.classes)}"
             )
         if user_mask is not None and user_mask.shape != pixels.shape[:2]:
-            raise UserError(f"the mask has {user_mask.shape[::-1]} pixels, the photograph {pixels.shape[1::-1]}; give equal sizes")
+            raise UserError(
+                f"the mask has {user_mask.shape[::-1]} pixels, the photograph {pixels.shape[1::-1]}; give equal sizes"
+            )
         config = config or self.config
         quads = self._quads(pixels, face, aligned, landmarks)
         found = time.perf_counter()

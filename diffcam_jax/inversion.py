@@ -1,11 +1,12 @@
 """Inversion by optimisation: the W+ codes whose picture is an aligned photograph, kept where edits still work.
 
 Pictures [b, s, s, 3] RGB in [-1, 1]; codes W+ [b, 18, 512]. A code is w [b, 512] shared by all rows plus one small
-offset a row. The loss is LPIPS and squared error at 256 plus the whitened distance of w from the mean and of the
+offset a row. The loss is LPIPS and squared error plus the whitened distance of w from the mean and of the
 offsets from 0: codes that fit without that prior fall apart when edited. First w moves alone, then both.
 """
 
 import dataclasses
+import functools
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -19,10 +20,9 @@ from tqdm import tqdm
 
 from diffcam_jax import losses
 from diffcam_jax.latents import WPLUS_ROWS, LatentStats, whiten
-from diffcam_jax.nn.vgg import VGG16
+from diffcam_jax.nn.vgg import VGG16, VGG16_LPIPS_TAPS
 from diffcam_jax.ops.image import resize
 
-SIZE = 256  # side at which pictures are compared
 # Centre and semi-axes of the face in an FFHQ crop, as a share of the side.
 FACE_CENTRE, FACE_AXES = (0.5, 0.56), (0.26, 0.34)
 
@@ -39,6 +39,7 @@ class InversionConfig:
         pixel: weight of the squared error against LPIPS.
         face: how much more a pixel of the face counts than one around it; 1 counts all alike.
         patience: stop when the loss of no picture fell by `tolerance` (relative) within so many steps.
+        size: side at which pictures are compared.
     """
 
     steps: int = 100
@@ -50,13 +51,34 @@ class InversionConfig:
     face: float = 1.0
     patience: int = 30
     tolerance: float = 0.003
+    size: int = 256
+
+    def with_steps(self, steps: int) -> "InversionConfig":
+        """The same with other steps in all, shared out between w and the offsets as before."""
+        return dataclasses.replace(self, steps=steps, w_steps=round(self.w_steps * steps / self.steps))
 
 
 class Target(NamedTuple):
-    """A batch of photographs as the loss sees them: pictures [b, 256, 256, 3] and their LPIPS features."""
+    """A batch of photographs as the loss sees them.
+
+    Attributes:
+        image: [b, size, size, 3].
+        features: their LPIPS features.
+        weight: [size, size] how much each pixel counts, mean 1.
+    """
 
     image: Float[Array, "b s s 3"]
     features: tuple[Array, ...]
+    weight: Float[Array, "s s"]
+
+
+class Scales(NamedTuple):
+    """The numbers of one step, traced so that no change of settings compiles anew; see `InversionConfig`."""
+
+    pixel: float | Float[Array, ""]
+    prior: float | Float[Array, ""]
+    w_rate: float | Float[Array, ""]
+    offset_rate: float | Float[Array, ""]
 
 
 class Networks(NamedTuple):
@@ -104,10 +126,10 @@ class Inversion(NamedTuple):
 def networks(generator: dict[str, Any], lpips: dict[str, Any], stats: LatentStats) -> Networks:
     """Collects the fixed parameters; `lpips` is the tree of `weights.load_pretrained("lpips")`."""
     vgg = lpips["vgg16"]
-    return Networks(generator, vgg["trunk"], tuple(vgg["heads"][f"lin{i}"] for i in range(5)), stats)
+    return Networks(generator, vgg["trunk"], tuple(vgg["heads"][name] for name in sorted(vgg["heads"])), stats)
 
 
-def face_weight(face: float, size: int = SIZE) -> Float[Array, "s s"]:
+def face_weight(face: float | Float[Array, ""], size: int) -> Float[Array, "s s"]:
     """How much each pixel of an FFHQ crop counts: `face` inside the face's ellipse, 1 outside, soft between; mean 1."""
     grid = (jnp.arange(size) + 0.5) / size
     x, y = (grid - FACE_CENTRE[0]) / FACE_AXES[0], (grid - FACE_CENTRE[1]) / FACE_AXES[1]
@@ -116,15 +138,16 @@ def face_weight(face: float, size: int = SIZE) -> Float[Array, "s s"]:
     return weight / weight.mean()
 
 
-def _features(trunk: dict[str, Any], image: Float[Array, "b s s 3"]) -> tuple[Array, ...]:
-    return losses.lpips_features(image, lambda x: list(VGG16().apply({"params": trunk}, x).values()))
+def _features(nets: Networks, image: Float[Array, "b s s 3"]) -> tuple[Array, ...]:
+    vgg = VGG16(taps=VGG16_LPIPS_TAPS[: len(nets.heads)])
+    return losses.lpips_features(image, lambda x: list(vgg.apply({"params": nets.trunk}, x).values()))
 
 
-@jax.jit
-def make_target(nets: Networks, image: Float[Array, "b s s 3"]) -> Target:
-    """The photographs at 256 with their features, computed once."""
-    small = resize(image, (SIZE, SIZE), "area")
-    return Target(small, _features(nets.trunk, small))
+@functools.partial(jax.jit, static_argnames="size")
+def make_target(nets: Networks, image: Float[Array, "b S S 3"], size: int, face: float | Float[Array, ""]) -> Target:
+    """The photographs at the side they are compared at, with their features, computed once."""
+    small = resize(image, (size, size), "area")
+    return Target(small, _features(nets, small), face_weight(face, size))
 
 
 def codes_of(w: Float[Array, "b k"], offsets: Float[Array, "b rows k"]) -> Float[Array, "b rows k"]:
@@ -134,22 +157,20 @@ def codes_of(w: Float[Array, "b k"], offsets: Float[Array, "b rows k"]) -> Float
 
 def loss(
     generator: nn.Module,
-    config: InversionConfig,
-    w: Float[Array, "b k"],
-    offsets: Float[Array, "b rows k"],
     nets: Networks,
     target: Target,
+    scales: Scales,
+    w: Float[Array, "b k"],
+    offsets: Float[Array, "b rows k"],
 ) -> Float[Array, " b"]:
     """LPIPS + pixel * MSE + prior * (mean white(w - mean)^2 + 2 mean white(offsets)^2), one value per picture."""
-    codes = codes_of(w, offsets)
-    image = generator.apply({"params": nets.generator}, codes, size=SIZE, method="synthesis")
-    weight = face_weight(config.face) if config.face != 1 else None
-    fit = losses.lpips_distance(_features(nets.trunk, image), target.features, nets.heads, weight)
-    fit = fit + config.pixel * losses.mse(image, target.image, weight)
-    prior = (whiten(w - nets.stats.mean, nets.stats) ** 2).mean(-1) + 2 * (whiten(offsets, nets.stats) ** 2).mean(
-        (1, 2)
-    )
-    return fit + config.prior * prior
+    size = target.image.shape[1]
+    image = generator.apply({"params": nets.generator}, codes_of(w, offsets), size=size, method="synthesis")
+    fit = losses.lpips_distance(_features(nets, image), target.features, nets.heads, target.weight)
+    fit = fit + scales.pixel * losses.mse(image, target.image, target.weight)
+    prior = (whiten(w - nets.stats.mean, nets.stats) ** 2).mean(-1)
+    prior = prior + 2 * (whiten(offsets, nets.stats) ** 2).mean((1, 2))
+    return fit + scales.prior * prior
 
 
 _ADAM = optax.scale_by_adam()
@@ -165,29 +186,22 @@ def init(start: Float[Array, "b rows k"]) -> State:
 
 
 def step(
-    generator: nn.Module,
-    config: InversionConfig,
-    state: State,
-    nets: Networks,
-    target: Target,
-    w_rate: Float[Array, ""],
-    offset_rate: Float[Array, ""],
+    generator: nn.Module, state: State, nets: Networks, target: Target, scales: Scales
 ) -> tuple[State, Float[Array, " b"]]:
     """One step of Adam on every picture on its own.
 
     A picture whose loss or gradient is not finite stands still in this step.
 
     Args:
-        generator, config: static.
-        state, nets, target: see their classes.
-        w_rate, offset_rate: learning rates of this step; the offsets and their moments rest at 0.
+        generator: static.
+        state, nets, target, scales: see their classes. Offsets and their moments rest while their rate is 0.
 
     Returns:
         The next state, and the loss [b] before the step.
     """
 
     def total(w: Array, offsets: Array) -> tuple[Array, Array]:
-        values = loss(generator, config, w, offsets, nets, target)
+        values = loss(generator, nets, target, scales, w, offsets)
         return values.sum(), values
 
     (_, values), (w_grad, offset_grad) = jax.value_and_grad(total, (0, 1), has_aux=True)(state.w, state.offsets)
@@ -196,10 +210,10 @@ def step(
 
     w_step, w_adam = _ADAM.update(jnp.where(sane[:, None], w_grad, 0), state.w_adam)
     offset_step, offset_adam = _ADAM.update(jnp.where(sane[:, None, None], offset_grad, 0), state.offset_adam)
-    moving = offset_rate > 0
+    moving = scales.offset_rate > 0
     return State(
-        w=state.w - jnp.where(sane[:, None], w_rate * w_step, 0),
-        offsets=state.offsets - jnp.where(sane[:, None, None], offset_rate * offset_step, 0),
+        w=state.w - jnp.where(sane[:, None], scales.w_rate * w_step, 0),
+        offsets=state.offsets - jnp.where(sane[:, None, None], scales.offset_rate * offset_step, 0),
         w_adam=w_adam,
         offset_adam=jax.tree.map(lambda new, old: jnp.where(moving, new, old), offset_adam, state.offset_adam),
         best_w=jnp.where(better[:, None], state.w, state.best_w),
@@ -208,7 +222,7 @@ def step(
     ), values
 
 
-_jitted_step = jax.jit(step, static_argnums=(0, 1), donate_argnums=2)
+_jitted_step = jax.jit(step, static_argnums=0, donate_argnums=1)
 
 
 def rates(config: InversionConfig, index: int) -> tuple[float, float]:
@@ -234,7 +248,7 @@ def invert(
     Args:
         generator: with a method `synthesis(codes, size)`.
         nets: see `networks`.
-        images: aligned photographs, RGB in [-1, 1], side 256 or a multiple.
+        images: aligned photographs, RGB in [-1, 1], side `config.size` or more.
         config: settings.
         start: codes to begin from, an encoder's guess for instance; the mean w when None.
         progress: show a bar with the time left.
@@ -247,14 +261,15 @@ def invert(
         Abdal et al., Image2StyleGAN (1904.03189), for optimisation into W+; Zhu et al., In-Domain GAN Inversion
         (2004.00049), for keeping codes in the domain in which edits work.
     """
-    target = make_target(nets, images)
+    target = make_target(nets, images, config.size, config.face)
     if start is None:
         start = jnp.broadcast_to(nets.stats.mean, (images.shape[0], WPLUS_ROWS, nets.stats.mean.shape[0]))
     state = init(start)
     history: list[np.ndarray] = []
     bar = tqdm(range(config.steps), desc="inversion", unit="step", disable=not progress, leave=False)
     for index in bar:
-        state, values = _jitted_step(generator, config, state, nets, target, *rates(config, index))
+        scales = Scales(config.pixel, config.prior, *rates(config, index))
+        state, values = _jitted_step(generator, state, nets, target, scales)
         history.append(np.asarray(values))
         bar.set_postfix(loss=f"{np.mean(history[-1]):.3f}")
         if _settled(np.stack(history), config):

@@ -26,7 +26,8 @@ class Report:
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / "metrics.jsonl"
-        kept = [r for line in path.read_text().splitlines() if (r := _record(line)) and r["step"] <= start] if path.exists() else []
+        lines = path.read_text().splitlines() if path.exists() else []
+        kept = [r for line in lines if (r := _record(line)) and r["step"] <= start]
         temporary = path.with_suffix(".tmp")
         temporary.write_text("".join(json.dumps(r) + "\n" for r in kept))
         os.replace(temporary, path)
@@ -49,7 +50,8 @@ class Report:
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """Write numbers of a step."""
-        self._file.write(json.dumps({"step": step, "seconds": round(time.perf_counter() - self._clock, 2), **values}) + "\n")
+        seconds = round(time.perf_counter() - self._clock, 2)
+        self._file.write(json.dumps({"step": step, "seconds": seconds, **values}) + "\n")
         for name, value in values.items():
             self._events.add_scalar(name, value, step)
         self._bar.set_postfix({name: f"{value:.3g}" for name, value in values.items() if "/" not in name})
@@ -81,7 +83,8 @@ def save_grid(
         draw.text((column * cell + 3, 2), title[: cell // 6], fill="black")
     for i, row in enumerate(rows):
         for j, picture in enumerate(row):
-            sheet.paste(Image.fromarray(picture).resize((cell, cell), Image.Resampling.BOX), (j * cell, head + i * cell))
+            small = Image.fromarray(picture).resize((cell, cell), Image.Resampling.BOX)
+            sheet.paste(small, (j * cell, head + i * cell))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     sheet.save(temporary, format="PNG")

@@ -198,6 +198,7 @@ _TABLE = (
         description="editing directions of mobile_stylegan_ffhq",
         licence="Apache-2.0; fitted on pictures of mobile_stylegan_ffhq: non-commercial research",
         origin="this project",
+        sha256="a833a1319482d1111b20657cfaa40f126df35a6844fea79a32f5f3b06c532657",
     ),
 )
 

@@ -47,6 +47,14 @@ def test_score_is_pooling_and_the_linear_layer(setup):
     np.testing.assert_allclose(MODEL.apply(variables, h, method="score"), expected, atol=1e-5)
 
 
+def test_shrink_is_the_same_network_on_block_means(setup):
+    variables, a, b = setup
+    small = [jnp.asarray(np.asarray(x).reshape(3, 16, 2, 16, 2, 3).mean((2, 4))) for x in (a, b)]
+    expected, _ = jax.jit(MODEL.apply)(variables, *small)
+    logits, _ = jax.jit(MODEL.clone(shrink=2).apply)(variables, a, b)
+    np.testing.assert_allclose(logits, expected, atol=1e-4)
+
+
 def test_impossible_split_is_named():
     x = jnp.zeros((1, 32, 32, 3))
     with pytest.raises(ValueError, match="split 3: layer3 of depth 18 has 2 blocks"):

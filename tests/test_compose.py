@@ -6,7 +6,18 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from diffcam_jax.compose import MaskConfig, blend, combine, dilate, feather, refine, resize_mask, support, training_mask, with_user_mask
+from diffcam_jax.compose import (
+    MaskConfig,
+    blend,
+    combine,
+    dilate,
+    feather,
+    refine,
+    resize_mask,
+    support,
+    training_mask,
+    with_user_mask,
+)
 
 RNG = np.random.default_rng(0)
 MASK = jnp.asarray(np.pad(RNG.random((2, 20, 24)), ((0, 0), (20, 20), (20, 20))).astype(np.float32))

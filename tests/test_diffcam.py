@@ -118,7 +118,7 @@ def test_baselines_look_at_the_edited_picture_alone(setup):
         assert result.mask.shape == (3, 64, 64) and result.logits.shape == (3, 5)
         np.testing.assert_array_equal(result.mask, run(method, (variables, 0 * a, b), classes).mask)
         np.testing.assert_allclose(run(method, setup).mask[jnp.arange(3), classes], result.mask, atol=1e-5)
-    # CAM without a ReLU keeps negative evidence: its minimum is at the least likely place, not at zero everywhere below.
+    # CAM has no ReLU: its zero is at the least likely place, not wherever the evidence is negative.
     features = jax.jit(lambda v, x: MODEL.apply(v, x, method="features"))(variables, b)
     h = jax.jit(lambda v, x: MODEL.apply(v, x, method="head")[1])(variables, features)
     maps = np.einsum("bhwc,cb->bhw", np.asarray(h), np.asarray(variables["params"]["fc"]["kernel"])[:, :3])

@@ -106,7 +106,9 @@ def test_whitening_and_back():
     np.testing.assert_allclose(np.cov(u.T), np.eye(8), atol=1e-6)
     normal = np.eye(8)[5]
     step = unwhitened(normal, vectors, values)
-    np.testing.assert_allclose(whitened(codes + step, codes.mean(0), vectors, values) - u, np.tile(normal, (500, 1)), atol=1e-4)
+    np.testing.assert_allclose(
+        whitened(codes + step, codes.mean(0), vectors, values) - u, np.tile(normal, (500, 1)), atol=1e-4
+    )
 
 
 def test_calibration_stops_where_the_shift_is_reached():

@@ -53,7 +53,9 @@ def test_shapes_and_ranges(world):
 
 
 def test_outside_the_mask_is_the_original_bit_for_bit(world):
-    config = EditConfig(classifier_size=64, mask=MaskConfig(low=0.5, high=0.8, dilation=1, feather=2, resize="bilinear"))
+    config = EditConfig(
+        classifier_size=64, mask=MaskConfig(low=0.5, high=0.8, dilation=1, feather=2, resize="bilinear")
+    )
     edit = run(world, [[1.0], [1.0]], config=config)
     outside = np.asarray(edit.mask) == 0
     assert 0.05 < outside.mean() < 0.95
@@ -63,7 +65,11 @@ def test_outside_the_mask_is_the_original_bit_for_bit(world):
 def test_codes_and_pictures_are_those_of_the_generator(world):
     params, _, codes, directions = world
     edit = run(world, [[0.5, 1.0], [0.0, -1.0]])
-    expected = codes + jnp.array([0.5, 0.0])[:, None, None] * directions[0] + jnp.array([1.0, -1.0])[:, None, None] * directions[1]
+    expected = (
+        codes
+        + jnp.array([0.5, 0.0])[:, None, None] * directions[0]
+        + jnp.array([1.0, -1.0])[:, None, None] * directions[1]
+    )
     np.testing.assert_allclose(edit.codes, expected, atol=1e-5)
     np.testing.assert_allclose(edit.edited, draw(params, expected), atol=1e-4)
     np.testing.assert_allclose(edit.inverted, draw(params, codes), atol=1e-4)

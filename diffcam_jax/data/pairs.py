@@ -1,13 +1,14 @@
 """Pairs (I', T) of the embedded generator and the class of the edit between them (2207.08134, section 3.3).
 
-A sample is one face and its N edits: w = mapping(z), truncated, sometimes mixed from two faces; T_c = G(w + strength n_c).
-Two sources give the same batches, {"inverted", "edited": uint8 [b,s,s,3] RGB, "label": int32 [b]}, as a pure function of the
-step: `OnlinePairs` runs the generator (for a GPU), `CachedPairs` reads a folder that this module writes once:
+A sample is one face and its N edits: w = mapping(z), truncated, sometimes mixed from two faces;
+T_c = G(w + strength n_c). Two sources give the same batches, {"inverted", "edited": uint8 [b,s,s,3] RGB,
+"label": int32 [b]}, as a pure function of the step: `OnlinePairs` runs the generator (for a GPU), `CachedPairs`
+reads a folder that this module writes once:
 
     python -m diffcam_jax.data.pairs --out DIR --count 1024 --seed 0
 
     DIR/index.json              classes, hashes of generator and directions, recipe
-    DIR/00000.npy, 00001.npy    uint8 [samples, 1 + N, s, s, 3], picture 0 is I'; memory-mapped, so reading costs no decoding
+    DIR/00000.npy, 00001.npy    uint8 [samples, 1 + N, s, s, 3], picture 0 is I'; memory-mapped, nothing to decode
 
 The first samples of either source are held out for evaluation.
 """
@@ -29,7 +30,12 @@ import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 from tqdm import tqdm
 
+from diffcam_jax import weights
+from diffcam_jax.compilation import keep_compiled_programs
+from diffcam_jax.directions import load_directions
 from diffcam_jax.errors import UserError
+from diffcam_jax.latents import latent_stats
+from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
 
 SHARD = 16  # samples a file
 
@@ -74,14 +80,14 @@ class EditWorld:
 
     def fingerprint(self) -> dict:
         """Class names and content hashes, to recognise pairs made with other parts."""
-        # weights is imported here because data sits below it and needs it for this identity only.
-        from diffcam_jax.weights import tree_hash
-
         arrays = np.asarray(self.directions, np.float32)
         return {
             "classes": list(self.names),
-            "direction_sha256": {n: hashlib.sha256(a.tobytes()).hexdigest() for n, a in zip(self.names, arrays, strict=True)},
-            "generator_sha256": tree_hash(self.params),
+            "direction_sha256": {
+                name: hashlib.sha256(array.tobytes()).hexdigest()
+                for name, array in zip(self.names, arrays, strict=True)
+            },
+            "generator_sha256": weights.tree_hash(self.params),
         }
 
 
@@ -121,7 +127,9 @@ def render_sample(world: EditWorld, recipe: Recipe, index: Int[Array, ""]) -> UI
 _render_sample = jax.jit(render_sample, static_argnums=1)
 
 
-def choose(seed: int, step: int, batch_size: int, held_out: int, samples: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
+def choose(
+    seed: int, step: int, batch_size: int, held_out: int, samples: int, classes: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Sample numbers in [held_out, samples) and classes of the batch of `step`."""
     rng = np.random.default_rng((seed, step))
     return rng.integers(held_out, samples, batch_size), rng.integers(0, classes, batch_size).astype(np.int32)
@@ -232,12 +240,7 @@ def _atomically(path: pathlib.Path, fill) -> None:
 
 def pretrained_world(directions: str | None = None) -> EditWorld:
     """The embedded generator with the shipped directions, or those of a file."""
-    from diffcam_jax.directions import load_directions
-    from diffcam_jax.latents import latent_stats
-    from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
-    from diffcam_jax.weights import load_pretrained
-
-    params, _ = load_pretrained("mobile_stylegan_ffhq")
+    params, _ = weights.load_pretrained("mobile_stylegan_ffhq")
     model, params = MobileStyleGAN(), jax.tree.map(jnp.asarray, params)
     table = load_directions(directions)
     names = tuple(sorted(table))  # the official order: class i is the i-th file name
@@ -247,8 +250,6 @@ def pretrained_world(directions: str | None = None) -> EditWorld:
 
 def toy_world() -> EditWorld:
     """A tiny generator with random weights and three random edits, for trying things out without any file."""
-    from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
-
     model = MobileStyleGAN(widths=(16, 16, 16, 8), latent_size=8, mapping_layers=2)
     params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 8)))["params"]
     directions = 2 * jax.random.normal(jax.random.key(1), (3, 18, 8))
@@ -263,6 +264,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--size", type=int, default=256, help="side of the pictures")
     parser.add_argument("--directions", help="safetensors file; default: the shipped directions")
     args = parser.parse_args(argv)
+    keep_compiled_programs()
     try:
         write(pretrained_world(args.directions), Recipe(seed=args.seed, size=args.size), args.out, args.count)
     except UserError as error:

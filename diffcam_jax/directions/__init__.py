@@ -45,7 +45,9 @@ class Direction:
 
     def __post_init__(self):
         if self.array.shape != (WPLUS_ROWS, 512) or self.array.dtype != np.float32:
-            raise ValueError(f"direction {self.name!r}: expected float32 [18, 512], got {self.array.dtype} {self.array.shape}")
+            raise ValueError(
+                f"direction {self.name!r}: expected float32 [18, 512], got {self.array.dtype} {self.array.shape}"
+            )
 
     @property
     def sha256(self) -> str:
@@ -105,7 +107,9 @@ def check_strengths(directions: Mapping[str, Direction], strengths: Mapping[str,
             raise UserError(f"strength {strength:g} of {name} is out of range; choose from {low:g} to {high:g}")
 
 
-def from_vector(vector: np.ndarray, name: str, layers: tuple[int, int], length: float, generator: str, method: str) -> Direction:
+def from_vector(
+    vector: np.ndarray, name: str, layers: tuple[int, int], length: float, generator: str, method: str
+) -> Direction:
     """A direction that adds the same vector [512], scaled to `length`, to every row of a range of layers."""
     array = np.zeros((WPLUS_ROWS, 512), np.float32)
     array[slice(*layers)] = vector * (length / np.linalg.norm(vector))

@@ -18,8 +18,10 @@ def main(arguments: list[str] | None = None) -> int:
     fit = commands.add_parser("fit", help="fit the shipped directions anew on the embedded generator")
     fit.add_argument("--out", type=Path, required=True)
     fit.add_argument("--work", type=Path, required=True, help="folder of the scores; a rerun goes on from there")
-    fit.add_argument("--samples", type=int, default=4000)
-    fit.add_argument("--tries", type=int, default=48, help="samples for calibrating the strength")
+    fit.add_argument(
+        "--samples", type=int, default=3200, choices=range(100, 4001, 100), metavar="N", help="100 .. 4000"
+    )
+    fit.add_argument("--tries", type=int, default=32, help="samples for calibrating the strength")
     fit.add_argument("--seed", type=int, default=1)
     check = commands.add_parser("validate", help="table and picture strip of what each direction changes")
     check.add_argument("--directions", type=Path)
@@ -48,13 +50,15 @@ def main(arguments: list[str] | None = None) -> int:
 def _list(options) -> None:
     for direction in records.load_directions(options.directions).values():
         low, high = direction.range
-        print(f"{direction.name:16} {low:+g} .. {high:+g}  layers {direction.layers[0]}-{direction.layers[1] - 1}  {direction.method}")
+        print(
+            f"{direction.name:16} {low:+g} .. {high:+g}  layers {direction.layers[0]}-{direction.layers[1] - 1}  {direction.method}"
+        )
 
 
 def _fit(options) -> None:
     from diffcam_jax.directions.recipe import make_directions
 
-    params, metadata = weights.load_pretrained("mobile_stylegan_ffhq")
+    params, _ = weights.load_pretrained("mobile_stylegan_ffhq")
     made, _ = make_directions(
         MobileStyleGAN(), params, weights.tree_hash(params), options.samples, options.seed, options.tries, options.work
     )

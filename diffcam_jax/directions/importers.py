@@ -35,7 +35,9 @@ def read_direction_array(path: Path) -> tuple[np.ndarray, tuple[int, int]]:
     if not path.is_file():
         raise UserError(f"{path}: no such file; give a .npy, .pt or boundary file")
     if path.stat().st_size > MAX_BYTES:
-        raise UserError(f"{path}: {path.stat().st_size >> 20} MiB is too large for a direction; expected 18x512 numbers")
+        raise UserError(
+            f"{path}: {path.stat().st_size >> 20} MiB is too large for a direction; expected 18x512 numbers"
+        )
     data = path.read_bytes()
     layers = None
     try:
@@ -53,8 +55,12 @@ def read_direction_array(path: Path) -> tuple[np.ndarray, tuple[int, int]]:
         raise UserError(f"{path}: not a direction file ({error}); expected an array of 18x512 or 1x512") from error
     array = array.reshape(array.shape[-2:] if array.ndim > 1 else (1, -1))
     if array.shape[1:] != (512,) or array.shape[0] not in KNOWN_ROWS or not np.isfinite(array).all():
-        raise UserError(f"{path}: array of shape {array.shape} is no direction; expected 18x512 or 1x512 finite numbers")
-    rows = np.broadcast_to(array, (WPLUS_ROWS, 512)).copy() if len(array) == 1 else np.zeros((WPLUS_ROWS, 512), np.float32)
+        raise UserError(
+            f"{path}: array of shape {array.shape} is no direction; expected 18x512 or 1x512 finite numbers"
+        )
+    rows = (
+        np.broadcast_to(array, (WPLUS_ROWS, 512)).copy() if len(array) == 1 else np.zeros((WPLUS_ROWS, 512), np.float32)
+    )
     if len(array) > 1:
         rows[: len(array)] = array
     used = (0, WPLUS_ROWS if len(array) == 1 else len(array))

@@ -18,6 +18,8 @@ from diffcam_jax.latents import WPLUS_ROWS, LatentStats, sample_w, to_wplus, tru
 # Side of the pictures that are scored; the parsing network sees 512.
 SCORE_SIZE = 512
 PSI = 0.8
+# Codes are the first of so many draws: a run with more samples begins with those of a smaller one.
+POOL = 4000
 LICENCE = "non-commercial research, as the FFHQ generator they were fitted on"
 
 
@@ -29,7 +31,7 @@ class Attribute:
       score: name in `scorers` of the score that it raises.
       layers: half-open range of W+ rows it may change.
       still: attributes whose directions are projected out.
-      clear: names a score and the value above which samples are left out of the fit (eyes behind sunglasses, say).
+      among: (score, lowest, highest) limits of the samples it is fitted on: no eyes behind sunglasses, beards among men.
       shift: rise of the mean score at strength 1, in standard deviations of the score over the samples.
       most: largest allowed step, in prior standard deviations along the direction.
     """
@@ -38,21 +40,22 @@ class Attribute:
     layers: tuple[int, int]
     still: tuple[str, ...]
     shift: float
-    clear: tuple[str, float] | None = None
-    most: float = 6.0
+    among: tuple[tuple[str, float, float], ...] = ()
+    most: float = 4.0
 
 
-NO_GLASSES = ("eyeglasses", 0.05)
+NO_GLASSES = ("eyeglasses", -np.inf, 0.05)
+MEN = ("gender", 0.0, np.inf)
 ATTRIBUTES = {
     "smiling": Attribute("smiling", (2, 9), ("gender", "old", "eyeglasses", "yaw", "skin_lightness"), 1.5),
     "mouth_open": Attribute("mouth_open", (2, 9), ("smiling", "gender", "old", "yaw"), 1.8),
-    "eyes_closed": Attribute("eyes_closed", (3, 9), ("smiling", "old", "eyeglasses", "yaw"), 2.0, NO_GLASSES),
+    "eyes_closed": Attribute("eyes_closed", (3, 9), ("smiling", "old", "eyeglasses", "yaw", "gender"), 3.0, (NO_GLASSES,)),
     "old": Attribute("age", (2, 14), ("eyeglasses", "gender", "smiling", "yaw", "skin_lightness"), 1.6),
     "gender": Attribute("gender", (0, 10), ("old", "smiling", "eyeglasses", "yaw", "skin_lightness"), 1.5),
     "eyeglasses": Attribute("eyeglasses", (0, 7), ("old", "gender", "smiling", "yaw"), 2.0),
-    "beard": Attribute("beard", (4, 12), ("gender", "old", "eyeglasses", "smiling", "skin_lightness"), 1.8, NO_GLASSES),
+    "beard": Attribute("beard", (3, 11), ("old", "eyeglasses", "smiling", "skin_lightness"), 1.8, (NO_GLASSES, MEN)),
     "bushy_eyebrows": Attribute(
-        "bushy_eyebrows", (4, 12), ("gender", "hair_color", "eyeglasses", "skin_lightness"), 1.8, NO_GLASSES
+        "bushy_eyebrows", (4, 12), ("gender", "hair_color", "eyeglasses", "skin_lightness"), 1.8, (NO_GLASSES,)
     ),
     "hair_color": Attribute("hair_color", (7, 16), ("old", "gender", "smiling", "skin_lightness"), 1.5),
     "yaw": Attribute("yaw", (0, 4), ("smiling", "gender", "old"), 1.0),
@@ -68,7 +71,9 @@ def draw_uint8(model, params: dict, codes: jax.Array, size: int) -> jax.Array:
     return jnp.round((pictures.clip(-1, 1) + 1) * 127.5).astype(jnp.uint8)
 
 
-def score_codes(model, params: dict, codes: np.ndarray, names: list[str], batch: int = 4, progress: bool = True) -> dict:
+def score_codes(
+    model, params: dict, codes: np.ndarray, names: list[str], batch: int = 4, progress: bool = True
+) -> dict:
     """Scores of the pictures of codes.
 
     Args:
@@ -88,18 +93,20 @@ def score_codes(model, params: dict, codes: np.ndarray, names: list[str], batch:
     return scorers.score(np.concatenate(pictures), names)
 
 
-def scored_samples(model, params: dict, stats: LatentStats, count: int, seed: int, work: Path) -> tuple[np.ndarray, dict]:
+def scored_samples(
+    model, params: dict, stats: LatentStats, count: int, seed: int, work: Path
+) -> tuple[np.ndarray, dict]:
     """Draws and scores samples; finished parts of 100 are kept in `work`, so that an interrupted run goes on.
 
     Returns:
       (codes [n, 512], name -> scores [n]).
     """
-    codes = np.asarray(truncate(sample_w(model, params, jax.random.key(seed), count), stats.mean, PSI))
+    codes = np.asarray(truncate(sample_w(model, params, jax.random.key(seed), POOL), stats.mean, PSI))[:count]
     names = sorted({*CONTROLS, *(attribute.score for attribute in ATTRIBUTES.values())})
     work.mkdir(parents=True, exist_ok=True)
     parts = []
     for start in tqdm(range(0, count, 100), desc="samples", unit="x100"):
-        path = work / f"scores_{seed}_{count}_{start:06d}.npz"
+        path = work / f"scores_{seed}_{start:06d}.npz"
         if not path.exists():
             scores = score_codes(model, params, codes[start : start + 100], names, progress=False)
             temporary = path.with_suffix(".tmp")
@@ -117,9 +124,8 @@ def fit_boundaries(codes: np.ndarray, scores: dict, stats: LatentStats) -> dict[
     boundaries = {name: fit_boundary(u, scores[name]) for name in CONTROLS}
     for name, attribute in ATTRIBUTES.items():
         own = scores[attribute.score]
-        if attribute.clear is not None:
-            obstacle, limit = attribute.clear
-            own = np.where(scores[obstacle] > limit, np.nan, own)
+        for other, lowest, highest in attribute.among:
+            own = np.where((scores[other] >= lowest) & (scores[other] <= highest), own, np.nan)
         boundaries[name] = fit_boundary(u, own)
     return boundaries
 
@@ -142,9 +148,11 @@ def calibrate(
     codes: np.ndarray,
     spread: float,
     score: Callable[[np.ndarray], np.ndarray],
-    ladder: tuple[float, ...] = (1.0, 2.0, 3.0, 4.5, 6.0),
+    ladder: tuple[float, ...] = (1.5, 3.0, 4.5),
 ) -> float:
     """Length of strength 1: where the mean score has risen by `attribute.shift` standard deviations.
+
+    Only samples in the lower half of the score count: who smiles already cannot smile much more.
 
     Args:
       attribute: its recipe.
@@ -159,6 +167,8 @@ def calibrate(
     """
     base = np.asarray(to_wplus(jnp.asarray(codes)))
     before = score(base)
+    low = before <= np.nanmedian(before)
+    base, before = base[low], before[low]
     lengths, rises = [0.0], [0.0]
     for length in ladder:
         after = score(base + length * step)
@@ -198,14 +208,16 @@ def make_directions(model, params: dict, generator: str, samples: int, seed: int
             return score_codes(model, params, rows, [name], progress=False)[name]
 
         length = calibrate(attribute, step, fresh, float(np.nanstd(scores[attribute.score])), score)
-        print(f"{name}: held-out accuracy {boundaries[name].accuracy:.3f}, strength 1 = {length:.2f} standard deviations")
+        print(
+            f"{name}: held-out accuracy {boundaries[name].accuracy:.3f}, strength 1 = {length:.2f} standard deviations"
+        )
         directions[name] = Direction(
             name=name,
             array=(length * step).astype(np.float32),
             range=(-2.0, 2.0),
             layers=attribute.layers,
             generator=generator,
-            normalisation=f"{length:.4f} prior standard deviations: {attribute.score} rises by {attribute.shift} of its own",
+            normalisation=f"{length:.4f} prior standard deviations (aim: {attribute.score} rises by {attribute.shift} of its own)",
             method=f"linear SVM in whitened W on {samples} samples (seed {seed}, truncation {PSI}), "
             f"conditioned on {', '.join(attribute.still)}",
             licence=LICENCE,

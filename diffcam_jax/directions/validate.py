@@ -42,7 +42,10 @@ def validate(model, params: dict, directions: Mapping[str, Direction], count: in
         shift = {name: float(np.nanmean(after[name] - before[name])) / spread[name] for name in names}
         cosines = []
         for start in range(0, count, 4):
-            pair = [np.asarray(draw_uint8(model, params, jnp.asarray(c[start : start + 4]), SCORE_SIZE)) for c in (base, moved)]
+            pair = [
+                np.asarray(draw_uint8(model, params, jnp.asarray(c[start : start + 4]), SCORE_SIZE))
+                for c in (base, moved)
+            ]
             cosines.append(scorers.identity_similarity(*pair))
         entry = {"shift": shift, "identity": float(np.nanmean(np.concatenate(cosines)))}
         if direction.name in ATTRIBUTES:
@@ -67,7 +70,9 @@ def markdown_table(table: dict) -> str:
     return "\n".join(lines)
 
 
-def strip(model, params: dict, directions: Mapping[str, Direction], path: Path, seed: int = 100, faces: int = 2) -> None:
+def strip(
+    model, params: dict, directions: Mapping[str, Direction], path: Path, seed: int = 100, faces: int = 2
+) -> None:
     """Draws a strip: a row per direction, strengths from -1 to 1 of `faces` samples side by side.
 
     Args:

@@ -168,7 +168,9 @@ def mobile_stylegan_from_ir(mapping: list[tuple[str, np.ndarray]], synthesis: li
     """
     kernels = [a for _, a in mapping if a.ndim == 2 and a.shape[0] > 1]
     biases = [a for _, a in mapping if a.ndim == 1 and a.size > 1]
-    params: dict = {f"dense_{i}": {"kernel": k.T, "bias": b} for i, (k, b) in enumerate(zip(kernels, biases, strict=True))}
+    params: dict = {
+        f"dense_{i}": {"kernel": k.T, "bias": b} for i, (k, b) in enumerate(zip(kernels, biases, strict=True))
+    }
 
     named = {name: a for name, a in synthesis if name.startswith("m.")}
     # The demodulated kernels and the noise maps carry no name of their own; both come in the order of the layers.
@@ -202,7 +204,11 @@ def mobile_stylegan_from_ir(mapping: list[tuple[str, np.ndarray]], synthesis: li
             name = f"m.layers.{i}"
             up = {k: contiguous(v) for k, v in modulation(f"{name}.up.modulation").items()}
             last = i == blocks - 1
-            params[f"block_{i}"] = {"up": up, "conv1": conv(f"{name}.conv1", False), "conv2": conv(f"{name}.conv2", not last)}
+            params[f"block_{i}"] = {
+                "up": up,
+                "conv1": conv(f"{name}.conv1", False),
+                "conv2": conv(f"{name}.conv2", not last),
+            }
         params["to_image"] = {
             "modulation": modulation(f"{name}.to_img.conv.modulation"),
             "kernel": contiguous(named[f"{name}.to_img.conv.weight"][:, :, 0, 0].T),

@@ -1,8 +1,9 @@
 """ResNet v1.5 (He et al., 1512.03385) with torchvision's numerics and layer names.
 
-NHWC. The stride sits on the 3x3 convolution of a bottleneck, strided convolutions pad symmetrically, batch normalisation
-has eps 1e-5 and keeps 0.9 of the old statistics. Parameters are named conv1, bn1, layer1_0/conv1, layer2_0/downsample_conv, ...
-The input range is the caller's: torchvision's own weights expect ImageNet-normalised RGB, the Diff-CAM classifier [-1,1].
+NHWC. The stride sits on the 3x3 convolution of a bottleneck, strided convolutions pad symmetrically, batch
+normalisation has eps 1e-5 and keeps 0.9 of the old statistics. Parameters are named conv1, bn1, layer1_0/conv1,
+layer2_0/downsample_conv, ... The input range is the caller's: torchvision's own weights expect ImageNet-normalised RGB,
+the Diff-CAM classifier [-1,1].
 """
 
 from collections.abc import Sequence
@@ -21,7 +22,12 @@ def _conv(features: int, size: int, stride: int = 1) -> nn.Conv:
     """Convolution without bias; "SAME" would pad the strided ones asymmetrically, torch does not."""
     pad = (size - 1) // 2
     return nn.Conv(
-        features, (size, size), (stride, stride), padding=((pad, pad), (pad, pad)), use_bias=False, kernel_init=_kernel_init
+        features,
+        (size, size),
+        (stride, stride),
+        padding=((pad, pad), (pad, pad)),
+        use_bias=False,
+        kernel_init=_kernel_init,
     )
 
 
@@ -51,7 +57,7 @@ class StemConv(nn.Module):
 
 
 def max_pool3(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
-    """Maximum over 3x3, stride 2, padding 1, as shifted maxima: the gradient of XLA's window maximum is slow on a CPU."""
+    """Maximum over 3x3, stride 2, padding 1, as shifted maxima: XLA's window maximum has a slow gradient on a CPU."""
     for axis in (1, 2):
         pad = [(0, 0)] * 4
         pad[axis] = (1, 1)
@@ -110,7 +116,9 @@ class Bottleneck(nn.Module):
         return nn.relu(x + y)
 
 
-def _stage(block: type[BasicBlock] | type[Bottleneck], width: int, count: int, stride: int, channels: int) -> list[nn.Module]:
+def _stage(
+    block: type[BasicBlock] | type[Bottleneck], width: int, count: int, stride: int, channels: int
+) -> list[nn.Module]:
     project = stride != 1 or channels != width * block.expansion
     return [block(width, stride, project)] + [block(width) for _ in range(count - 1)]
 

@@ -29,7 +29,7 @@ def _weights(source: int, target: int, method: str) -> np.ndarray:
     """[target, source] matrix of one axis of a resize."""
     out = np.zeros((target, source), np.float64)
     rows = np.arange(target)
-    if method == "bilinear":  # align_corners False: centres at (i + 0.5) * source / target - 0.5, clamped at the borders
+    if method == "bilinear":  # align_corners False: pixel centres at half-integers, positions clamped at the borders
         position = np.clip((rows + 0.5) * source / target - 0.5, 0, source - 1)
         low = np.floor(position).astype(int)
         np.add.at(out, (rows, low), 1 - (position - low))

@@ -72,7 +72,7 @@ def make_step(
             batch_stats=batch_stats,
             opt_state=opt_state,
         )
-        return state, {"loss": loss, "accuracy": accuracy, "grad_norm": optax.global_norm(grads)}
+        return state, {"loss": loss, "accuracy": accuracy, "grad_norm": optax.tree.norm(grads)}
 
     return step
 

@@ -6,17 +6,22 @@ from typing import Protocol, runtime_checkable
 
 import jax
 import numpy as np
-from jaxtyping import Array
 
 from diffcam_jax.checkpoint import Checkpoints
 from diffcam_jax.report import Report
 from diffcam_jax.train.state import TrainState
+
 
 @runtime_checkable
 class Source(Protocol):
     """Batches as a pure function of the step: the position of the data is the step number itself."""
 
     def __getitem__(self, step: int) -> dict[str, np.ndarray]: ...
+
+
+@functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
+def _update(step: Callable, state: TrainState, batch: dict) -> tuple[TrainState, dict]:
+    return step(state, batch, state.step_key())
 
 
 def fit(
@@ -37,15 +42,10 @@ def fit(
         step: pure (state, batch, key) -> (state, metrics); it is jitted here and the old state is donated.
         evaluate: numbers of a state, called every `eval_every` steps and after the last one.
     """
-
-    @functools.partial(jax.jit, donate_argnums=0)
-    def update(state: TrainState, batch: dict[str, Array]) -> tuple[TrainState, dict[str, Array]]:
-        return step(state, batch, state.step_key())
-
     at = int(state.step)
     try:
         while at < until:
-            state, metrics = update(state, source[at])
+            state, metrics = _update(step, state, source[at])
             at += 1
             report.advance()
             if at % log_every == 0:
@@ -54,6 +54,6 @@ def fit(
                 report.scalars(at, evaluate(state))
             checkpoints.save(at, state)
     finally:
-        if not state.step.is_deleted():  # ctrl-c inside `update` can find the old state donated and no new one yet
+        if not state.step.is_deleted():  # ctrl-c inside `_update` can find the old state donated and no new one yet
             checkpoints.save(int(state.step), state, force=True)
     return state

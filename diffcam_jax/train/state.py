@@ -6,7 +6,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Int, PRNGKeyArray, UInt32
+from jaxtyping import PRNGKeyArray
 
 
 @flax.struct.dataclass
@@ -14,17 +14,19 @@ class TrainState:
     """State between two steps.
 
     Attributes:
-        step: steps taken.
+        step: steps taken, int32.
         params, batch_stats: of the network.
         opt_state: of the optimiser.
-        key: raw data of the run's PRNG key; constant, the step is folded in.
+        key: raw data of the run's PRNG key, uint32; constant, the step is folded in.
+
+    The fields carry no array annotations: tree transformations fill them with placeholders.
     """
 
-    step: Int[Array, ""]
+    step: Any
     params: Any
     batch_stats: Any
-    opt_state: optax.OptState
-    key: UInt32[Array, "_"]
+    opt_state: Any
+    key: Any
 
     @classmethod
     def create(cls, variables: dict, optimiser: optax.GradientTransformation, seed: int) -> "TrainState":

@@ -1,4 +1,4 @@
-"""Against the official DiffCam module with ResNet-101: every stage from the difference of features to the fused picture."""
+"""Against the official DiffCam module with ResNet-101: every stage from the features to the fused picture."""
 
 import pathlib
 

@@ -6,7 +6,7 @@ _LEAVES = {"weight": "scale", "bias": "bias", "running_mean": "mean", "running_v
 
 
 def diffcam_name(key: str, split: int = 10) -> str:
-    """'shared.4.0.conv1.weight' -> 'trunk.layer1.0.conv1.weight'; shared.0-5 are conv1 .. layer2, then layer3 is cut."""
+    """'shared.4.0.conv1.weight' -> 'trunk.layer1.0.conv1.weight'; after conv1 .. layer2 comes layer3, cut in two."""
     part, *rest = key.split(".")
     if part == "fc":
         return key
