@@ -91,14 +91,14 @@ def edit_config(options: argparse.Namespace):
     from diffcam_jax import diffcam
     from diffcam_jax.compose import MaskConfig
     from diffcam_jax.editing import EditConfig
-    from diffcam_jax.editor import PRODUCT_MASK
+    from diffcam_jax.editor import PRODUCT_CONFIG
 
     cam = diffcam.variant("official" if options.variant == "product" else options.variant)
     if options.variant == "paper":
         # The shipped classifier was trained on features(T) - features(I'), so Eq. 1's sign is not for choice here.
         cam = dataclasses.replace(cam, sign=1)
-    mask = PRODUCT_MASK if options.variant == "product" else MaskConfig(resize=cam.resize)
-    return EditConfig(method=options.method, cam=cam, mask=mask, user_mask=options.mask_mode)
+    base = PRODUCT_CONFIG if options.variant == "product" else EditConfig(mask=MaskConfig(resize=cam.resize))
+    return dataclasses.replace(base, method=options.method, cam=cam, user_mask=options.mask_mode)
 
 
 def is_done(out: Path, stem: str, settings: dict) -> bool:
@@ -196,7 +196,9 @@ def make_editor(directions, config):
     return Editor.from_pretrained("ffhq", directions=directions, config=config)
 
 
-def edit_photo(editor: Callable[[], "Editor"], path: Path, strengths, landmarks, settings: dict, options, progress: bool) -> None:
+def edit_photo(
+    editor: Callable[[], "Editor"], path: Path, strengths, landmarks, settings: dict, options, progress: bool
+) -> None:
     """Reads, edits and writes one photograph."""
     import dataclasses
 

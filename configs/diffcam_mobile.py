@@ -1,6 +1,6 @@
 """The mobile DA classifier of the embedded generator: 2207.08134, section 3.3, with a small network from scratch.
 
-    python -m diffcam_jax.data.pairs --out PAIRS --count 512
+    python -m diffcam_jax.data.pairs --out PAIRS --count 400
     python train.py --config configs/diffcam_mobile.py --workdir RUN --config.data.folder=PAIRS
 
 With a GPU the first command can be left out: --config.data.source=online draws the pairs while training.
@@ -17,7 +17,7 @@ def get_config(mode: str = "") -> ConfigDict:
     config = ConfigDict()
     config.name = "diffcam_mobile"
     config.seed = 0
-    config.steps = 2000
+    config.steps = 1500
     config.batch_size = 32
 
     config.data = ConfigDict()
@@ -25,7 +25,7 @@ def get_config(mode: str = "") -> ConfigDict:
     config.data.folder = ""  # of "cached"; empty is the pairs folder of the per-user cache
     config.data.directions = ""  # safetensors file; empty means the shipped ones ("online" only)
     config.data.generator = "mobile_stylegan_ffhq"  # or "toy" ("online" only)
-    config.data.held_out = 32  # samples for evaluation, each with every edit
+    config.data.held_out = 48  # samples for evaluation, each with every edit
     config.data.size = 256
 
     config.model = ConfigDict()
@@ -51,7 +51,7 @@ def get_config(mode: str = "") -> ConfigDict:
 
     config.log_every = 10
     config.eval_every = 250
-    config.checkpoint_every = 250
+    config.checkpoint_every = 100
 
     if mode == "debug":
         config.steps, config.batch_size, config.warmup = 4, 4, 1

@@ -6,8 +6,8 @@ fixes what the paper and its official release do differently; every difference c
                   official                    paper
     sign          features(T) - features(I')    features(I') - features(T)
     normalise     (M - min) / (max - min)     M / max
+    resize        nearest from 256 to 1024    bilinear
 
-The third difference, the resize of the mask to the full picture, is `compose.MaskConfig.resize`.
 Grad-CAM (1610.02391) and CAM (1512.04150) look at the edited picture alone and share the call signature.
 """
 
@@ -34,17 +34,20 @@ class CamConfig:
         sign: +1 for features(T) - features(I'), -1 for the reverse; weights work only with the sign of their training.
         normalise: "minmax" or "max", per map.
         upsample: "bilinear" or "nearest", from the size of H to the classifier's input.
+        resize: "nearest" or "bilinear", from there to the full picture; what `compose.MaskConfig.resize` should be.
     """
 
     sign: int = 1
     normalise: str = "minmax"
     upsample: str = "bilinear"
+    resize: str = "nearest"
 
     def __post_init__(self) -> None:
         allowed = {
             "sign": (1, -1),
             "normalise": ("minmax", "max"),
             "upsample": ("bilinear", "nearest"),
+            "resize": ("nearest", "bilinear"),
         }
         for field, choices in allowed.items():
             if getattr(self, field) not in choices:
@@ -52,7 +55,7 @@ class CamConfig:
 
 
 OFFICIAL = CamConfig()
-PAPER = CamConfig(sign=-1, normalise="max")
+PAPER = CamConfig(sign=-1, normalise="max", resize="bilinear")
 
 
 def variant(name: str, **overrides: int | str) -> CamConfig:

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from diffcam_jax.compose import MaskConfig, blend, combine, refine, resize_mask, with_user_mask
+from diffcam_jax.compose import MaskConfig, blend, combine, keep_original, refine, resize_mask, with_user_mask
 from diffcam_jax.diffcam import OFFICIAL, Activation, CamConfig, cam, diff_cam, grad_cam
 
 METHODS: dict[str, Callable[..., Activation]] = {"diffcam": diff_cam, "grad_cam": grad_cam, "cam": cam}
@@ -32,6 +32,7 @@ class EditConfig:
       mask: contrast, dilation, feather and resizing of the mask, in pixels at `classifier_size`.
       user_mask: how a hand-made mask enters, "union" or "intersection".
       classifier_size: side of the pictures the classifier compares.
+      keep: tolerance of `compose.keep_original`; 0 blends T itself, as Eq. 5 has it.
     """
 
     method: Literal["diffcam", "grad_cam", "cam"] = "diffcam"
@@ -39,6 +40,7 @@ class EditConfig:
     mask: MaskConfig = MaskConfig()
     user_mask: Literal["union", "intersection"] = "intersection"
     classifier_size: int = 256
+    keep: float = 0.0
 
 
 class EditParams(NamedTuple):
@@ -54,6 +56,7 @@ class Edit(NamedTuple):
     Attributes:
       inverted: I' at full size [b, s, s, 3].
       edited: T, the inversion with all edits [b, s, s, 3].
+      source: what is blended in, T or T with the original's own detail kept [b, s, s, 3].
       mask: final mask [b, s, s] in [0, 1].
       fused: Eq. 5 [b, s, s, 3]; equal to the original, bit for bit, where the mask is 0.
       logits: scores of the classifier for each step [b, r, N].
@@ -62,6 +65,7 @@ class Edit(NamedTuple):
 
     inverted: Float[Array, "b s s 3"]
     edited: Float[Array, "b s s 3"]
+    source: Float[Array, "b s s 3"]
     mask: Float[Array, "b s s"]
     fused: Float[Array, "b s s 3"]
     logits: Float[Array, "b r n"]
@@ -125,7 +129,8 @@ def edit_batch(
     mask = resize_mask(refine(combine(jnp.stack(masks)), config.mask), (size, size), config.mask.resize)
     if user_mask is not None:
         mask = with_user_mask(mask, user_mask, config.user_mask)
-    return Edit(inverted, edited, mask, blend(images, edited, mask), jnp.stack(logits, 1), ladder[-1])
+    source = keep_original(images, inverted, edited, config.keep).clip(-1, 1)
+    return Edit(inverted, edited, source, mask, blend(images, source, mask), jnp.stack(logits, 1), ladder[-1])
 
 
 def pool(images: Float[Array, "b s s 3"], size: int) -> Float[Array, "b t t 3"]:

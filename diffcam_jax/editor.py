@@ -32,7 +32,7 @@ Pixels = UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]
 
 # A mask's faint rim would move pixels for nothing, and its core should take the edit whole; the feather hides the border.
 PRODUCT_MASK = MaskConfig(low=0.2, high=0.6, dilation=6, feather=10, resize="bilinear")
-PRODUCT_CONFIG = EditConfig(mask=PRODUCT_MASK)
+PRODUCT_CONFIG = EditConfig(mask=PRODUCT_MASK, keep=0.15)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -41,6 +41,7 @@ class FaceEdit:
 
     Attributes:
       aligned, inverted, edited, fused: I, G(w), T and their blend (Eq. 5).
+      source: what was blended in, float32 [s, s, 3] in [0, 1].
       mask: [s, s] float32 in [0, 1].
       latents: W+ code of the photograph [18, 512]; edited_latents: with the edits.
       quad: [4, 2] place of the crop in the photograph.
@@ -51,6 +52,7 @@ class FaceEdit:
     inverted: np.ndarray
     edited: np.ndarray
     fused: np.ndarray
+    source: np.ndarray
     mask: np.ndarray
     latents: np.ndarray
     edited_latents: np.ndarray
@@ -206,7 +208,7 @@ class Editor:
         for quad in quads:
             edit = self._edit_face(pixels, quad, strengths, user_mask, config, inversion_config, cache, progress)
             weight = align.photo_mask(edit.mask, quad, *pixels.shape[:2])
-            image = align.paste(image, edit.edited.astype(np.float32) / 255, edit.mask, quad)
+            image = align.paste(image, edit.source, edit.mask, quad)
             touched |= weight > 0
             faces.append(edit)
         report = {
@@ -281,6 +283,7 @@ class Editor:
             inverted=to_uint8(edit.inverted[0]),
             edited=to_uint8(edit.edited[0]),
             fused=to_uint8(edit.fused[0]),
+            source=np.asarray(edit.source[0]) / 2 + np.float32(0.5),
             mask=mask,
             latents=codes,
             edited_latents=np.asarray(edit.codes[0]),

@@ -23,8 +23,8 @@ from diffcam_jax.latents import WPLUS_ROWS, LatentStats, whiten
 from diffcam_jax.nn.vgg import VGG16, VGG16_LPIPS_TAPS
 from diffcam_jax.ops.image import resize
 
-# Centre and semi-axes of the face in an FFHQ crop, as a share of the side.
-FACE_CENTRE, FACE_AXES = (0.5, 0.56), (0.26, 0.34)
+# Where the face lies in an FFHQ crop: top left corner of a square of half the side, as a share of the side.
+FACE_TOP, FACE_LEFT = 0.375, 0.25
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,9 +37,9 @@ class InversionConfig:
         w_rate, offset_rate: peak learning rates of Adam.
         prior: weight of the mean squared whitened distance of w; that of the offsets counts twice as much.
         pixel: weight of the squared error against LPIPS.
-        face: how much more a pixel of the face counts than one around it; 1 counts all alike.
+        face: weight of the close-up of the face against the whole picture.
         patience: stop when the loss of no picture fell by `tolerance` (relative) within so many steps.
-        size: side at which pictures are compared.
+        size: side at which pictures are drawn; the close-up is half as wide, the whole picture is compared at a quarter.
     """
 
     steps: int = 100
@@ -51,31 +51,32 @@ class InversionConfig:
     face: float = 1.0
     patience: int = 30
     tolerance: float = 0.003
-    size: int = 256
+    size: int = 512
 
     def with_steps(self, steps: int) -> "InversionConfig":
         """The same with other steps in all, shared out between w and the offsets as before."""
         return dataclasses.replace(self, steps=steps, w_steps=round(self.w_steps * steps / self.steps))
 
 
-class Target(NamedTuple):
-    """A batch of photographs as the loss sees them.
+class View(NamedTuple):
+    """Photographs [b, v, v, 3] and their LPIPS features."""
 
-    Attributes:
-        image: [b, size, size, 3].
-        features: their LPIPS features.
-        weight: [size, size] how much each pixel counts, mean 1.
-    """
-
-    image: Float[Array, "b s s 3"]
+    image: Float[Array, "b v v 3"]
     features: tuple[Array, ...]
-    weight: Float[Array, "s s"]
+
+
+class Target(NamedTuple):
+    """A batch of photographs as the loss sees them."""
+
+    whole: View
+    face: View
 
 
 class Scales(NamedTuple):
     """The numbers of one step, traced so that no change of settings compiles anew; see `InversionConfig`."""
 
     pixel: float | Float[Array, ""]
+    face: float | Float[Array, ""]
     prior: float | Float[Array, ""]
     w_rate: float | Float[Array, ""]
     offset_rate: float | Float[Array, ""]
@@ -129,25 +130,31 @@ def networks(generator: dict[str, Any], lpips: dict[str, Any], stats: LatentStat
     return Networks(generator, vgg["trunk"], tuple(vgg["heads"][name] for name in sorted(vgg["heads"])), stats)
 
 
-def face_weight(face: float | Float[Array, ""], size: int) -> Float[Array, "s s"]:
-    """How much each pixel of an FFHQ crop counts: `face` inside the face's ellipse, 1 outside, soft between; mean 1."""
-    grid = (jnp.arange(size) + 0.5) / size
-    x, y = (grid - FACE_CENTRE[0]) / FACE_AXES[0], (grid - FACE_CENTRE[1]) / FACE_AXES[1]
-    inside = jax.nn.sigmoid(8 * (1 - jnp.hypot(x[None, :], y[:, None])))
-    weight = 1 + (face - 1) * inside
-    return weight / weight.mean()
+def views(image: Float[Array, "b s s 3"]) -> tuple[Float[Array, "b w w 3"], Float[Array, "b f f 3"]]:
+    """The whole picture at a quarter of its side, and the face at full detail, half the side wide.
+
+    The face gets the detail because edits happen there: what surrounds it comes from the photograph in the end.
+    """
+    b, side = image.shape[:2]
+    whole = image.reshape(b, side // 4, 4, side // 4, 4, 3).mean((2, 4))
+    top, left = round(FACE_TOP * side), round(FACE_LEFT * side)
+    return whole, image[:, top : top + side // 2, left : left + side // 2]
 
 
-def _features(nets: Networks, image: Float[Array, "b s s 3"]) -> tuple[Array, ...]:
+def _features(nets: Networks, image: Float[Array, "b v v 3"]) -> tuple[Array, ...]:
     vgg = VGG16(taps=VGG16_LPIPS_TAPS[: len(nets.heads)])
     return losses.lpips_features(image, lambda x: list(vgg.apply({"params": nets.trunk}, x).values()))
 
 
 @functools.partial(jax.jit, static_argnames="size")
-def make_target(nets: Networks, image: Float[Array, "b S S 3"], size: int, face: float | Float[Array, ""]) -> Target:
-    """The photographs at the side they are compared at, with their features, computed once."""
-    small = resize(image, (size, size), "area")
-    return Target(small, _features(nets, small), face_weight(face, size))
+def make_target(nets: Networks, image: Float[Array, "b s s 3"], size: int) -> Target:
+    """The photographs' views with their features, computed once; `size` is the side that codes are drawn at."""
+    return Target(*(View(view, _features(nets, view)) for view in views(resize(image, (size, size), "area"))))
+
+
+def _fit(nets: Networks, scales: Scales, image: Float[Array, "b v v 3"], target: View) -> Float[Array, " b"]:
+    distance = losses.lpips_distance(_features(nets, image), target.features, nets.heads)
+    return distance + scales.pixel * losses.mse(image, target.image)
 
 
 def codes_of(w: Float[Array, "b k"], offsets: Float[Array, "b rows k"]) -> Float[Array, "b rows k"]:
@@ -163,11 +170,15 @@ def loss(
     w: Float[Array, "b k"],
     offsets: Float[Array, "b rows k"],
 ) -> Float[Array, " b"]:
-    """LPIPS + pixel * MSE + prior * (mean white(w - mean)^2 + 2 mean white(offsets)^2), one value per picture."""
-    size = target.image.shape[1]
+    """Fit of both views plus the prior, one value per picture.
+
+    fit = LPIPS + pixel * MSE; loss = fit(whole) + face * fit(face)
+    + prior * (mean white(w - mean)^2 + 2 mean white(offsets)^2).
+    """
+    size = 4 * target.whole.image.shape[1]
     image = generator.apply({"params": nets.generator}, codes_of(w, offsets), size=size, method="synthesis")
-    fit = losses.lpips_distance(_features(nets, image), target.features, nets.heads, target.weight)
-    fit = fit + scales.pixel * losses.mse(image, target.image, target.weight)
+    whole, face = views(image)
+    fit = _fit(nets, scales, whole, target.whole) + scales.face * _fit(nets, scales, face, target.face)
     prior = (whiten(w - nets.stats.mean, nets.stats) ** 2).mean(-1)
     prior = prior + 2 * (whiten(offsets, nets.stats) ** 2).mean((1, 2))
     return fit + scales.prior * prior
@@ -261,14 +272,14 @@ def invert(
         Abdal et al., Image2StyleGAN (1904.03189), for optimisation into W+; Zhu et al., In-Domain GAN Inversion
         (2004.00049), for keeping codes in the domain in which edits work.
     """
-    target = make_target(nets, images, config.size, config.face)
+    target = make_target(nets, images, config.size)
     if start is None:
         start = jnp.broadcast_to(nets.stats.mean, (images.shape[0], WPLUS_ROWS, nets.stats.mean.shape[0]))
     state = init(start)
     history: list[np.ndarray] = []
     bar = tqdm(range(config.steps), desc="inversion", unit="step", disable=not progress, leave=False)
     for index in bar:
-        scales = Scales(config.pixel, config.prior, *rates(config, index))
+        scales = Scales(config.pixel, config.face, config.prior, *rates(config, index))
         state, values = _jitted_step(generator, state, nets, target, scales)
         history.append(np.asarray(values))
         bar.set_postfix(loss=f"{np.mean(history[-1]):.3f}")

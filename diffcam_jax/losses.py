@@ -5,7 +5,6 @@ Pictures float32 [b, h, w, 3] RGB in [-1, 1]. Networks are passed in as function
 
 from collections.abc import Callable, Sequence
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -17,17 +16,9 @@ LPIPS_EPSILON = 1e-10
 Trunk = Callable[[Float[Array, "b h w 3"]], Sequence[Array]]
 
 
-def mse(
-    pred: Float[Array, "b h w c"], target: Float[Array, "b h w c"], weight: Float[Array, "h w"] | None = None
-) -> Float[Array, " b"]:
-    """Mean squared error over pixels and channels.
-
-    Args:
-        pred, target: pictures or features of equal shape.
-        weight: [h, w], mean 1, how much each pixel counts; None counts all alike.
-    """
-    error = ((pred - target) ** 2).mean(-1)
-    return (error if weight is None else error * weight).mean((1, 2))
+def mse(pred: Float[Array, "b h w c"], target: Float[Array, "b h w c"]) -> Float[Array, " b"]:
+    """Mean squared error over pixels and channels."""
+    return ((pred - target) ** 2).mean((1, 2, 3))
 
 
 def lpips_features(image: Float[Array, "b h w 3"], trunk: Trunk) -> tuple[Array, ...]:
@@ -51,15 +42,12 @@ def _unit(feature: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
     return feature / (norm + LPIPS_EPSILON)
 
 
-def lpips_distance(
-    pred: Sequence[Array], target: Sequence[Array], heads: Sequence[Array], weight: Float[Array, "h w"] | None = None
-) -> Float[Array, " b"]:
+def lpips_distance(pred: Sequence[Array], target: Sequence[Array], heads: Sequence[Array]) -> Float[Array, " b"]:
     """LPIPS between two sets of unit-length features.
 
     Args:
         pred, target: from `lpips_features`.
         heads: one non-negative [c_k] per tap.
-        weight: [h, w], mean 1, how much each pixel counts, shrunk by area means to each tap; None counts all alike.
 
     Returns:
         [b], the sum over taps of the spatial mean of the weighted squared differences.
@@ -69,10 +57,7 @@ def lpips_distance(
     """
     total = jnp.zeros(pred[0].shape[0])
     for a, b, head in zip(pred, target, heads, strict=True):
-        error = (a - b) ** 2 @ head
-        if weight is not None:
-            error = error * jax.image.resize(weight, error.shape[1:], "linear", antialias=True)
-        total = total + error.mean((1, 2))
+        total = total + ((a - b) ** 2 @ head).mean((1, 2))
     return total
 
 

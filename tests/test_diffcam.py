@@ -32,9 +32,9 @@ def run(method, setup, classes=None, config=OFFICIAL):
 
 
 def test_variants():
-    assert variant("official") == OFFICIAL == CamConfig(sign=1, normalise="minmax", upsample="bilinear")
-    assert variant("paper") == PAPER == CamConfig(sign=-1, normalise="max", upsample="bilinear")
-    assert variant("paper", sign=1) == CamConfig(sign=1, normalise="max", upsample="bilinear")
+    assert variant("official") == OFFICIAL == CamConfig(1, "minmax", "bilinear", "nearest")
+    assert variant("paper") == PAPER == CamConfig(-1, "max", "bilinear", "bilinear")
+    assert variant("paper", sign=1) == CamConfig(1, "max", "bilinear", "bilinear")
     with pytest.raises(ValueError, match="exact"):
         variant("exact")
     with pytest.raises(ValueError, match="normalise 'mean': allowed are 'minmax', 'max'"):

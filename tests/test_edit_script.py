@@ -32,7 +32,9 @@ def bomb(path: Path) -> Path:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
     header = struct.pack(">IIBBBBB", 20000, 20000, 8, 2, 0, 0, 0)
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b""))
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+    )
     return path
 
 
@@ -50,7 +52,6 @@ def text(path: Path, content: bytes = b"<html>no picture</html>") -> Path:
 def folder(path: Path) -> Path:
     path.mkdir()
     return path
-
 
 
 def fails(capsys, arguments: list[str], *words: str) -> None:
@@ -134,7 +135,9 @@ def test_errors_of_the_script_have_no_traceback(tmp_path):
 
 @pytest.mark.weights
 def test_no_face(tmp_path, capsys):
-    fails(capsys, [str(picture(tmp_path / "plain.png")), *SMILE, "--out", str(tmp_path / "out")], "no face", "--landmarks")
+    fails(
+        capsys, [str(picture(tmp_path / "plain.png")), *SMILE, "--out", str(tmp_path / "out")], "no face", "--landmarks"
+    )
     assert not (tmp_path / "out" / "plain.png").exists()
 
 

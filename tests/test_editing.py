@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffcam_jax.compose import MaskConfig
+from diffcam_jax.compose import MaskConfig, keep_original
 from diffcam_jax.diffcam import diff_cam
 from diffcam_jax.editing import EditConfig, EditParams, edit_batch, pool
 from diffcam_jax.nn.classifier import DiffClassifier
@@ -130,3 +130,15 @@ def test_pool_is_the_area_mean():
     np.testing.assert_allclose(pool(jnp.asarray(x), 2)[0], expected, atol=1e-6)
     with pytest.raises(ValueError, match="3 does not divide"):
         pool(jnp.asarray(x), 3)
+
+
+def test_keeping_the_original_is_the_formula(world):
+    rng = np.random.default_rng(0)
+    original, inverted = rng.uniform(-1, 1, (2, 1, 64, 64, 3)).astype(np.float32)
+    edited = inverted.copy()
+    edited[:, 20:40, 20:40] += 0.8
+    kept = np.asarray(keep_original(jnp.asarray(original), jnp.asarray(inverted), jnp.asarray(edited), 0.1))
+    # Far from the change k is 1 and the original is back; inside it k is exp(-64) and T stands.
+    np.testing.assert_allclose(kept[:, :12, :12], original[:, :12, :12], atol=1e-5)
+    np.testing.assert_allclose(kept[:, 25:35, 25:35], edited[:, 25:35, 25:35], atol=1e-5)
+    np.testing.assert_array_equal(keep_original(*map(jnp.asarray, (original, inverted, edited)), 0.0), edited)

@@ -14,7 +14,7 @@ from diffcam_jax.latents import latent_stats, to_wplus, truncate, whiten
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
 
 MODEL = MobileStyleGAN(widths=(16, 16, 8, 8), latent_size=8, mapping_layers=2)
-CONFIG = InversionConfig(steps=80, w_steps=40, prior=1e-4, size=32)
+CONFIG = InversionConfig(steps=80, w_steps=40, prior=1e-4, size=64)
 # Two heads: LPIPS then ends at its second tap, and the rest of VGG16 is not needed.
 CONVOLUTIONS = {"conv1_1": (3, 64), "conv1_2": (64, 64), "conv2_1": (64, 128), "conv2_2": (128, 128)}
 
@@ -91,8 +91,8 @@ def test_loss_is_the_sum_of_its_terms(nets, known):
     """At the picture's own code the fit is perfect, and what is left is the prior."""
     w, images = known
     offsets = jnp.zeros((2, 18, 8)).at[:, 16:].set(0.3)  # rows that this generator does not read
-    target = inversion.make_target(nets, images, 32, 1.0)
-    scales = inversion.Scales(pixel=0.5, prior=1e-4, w_rate=0.0, offset_rate=0.0)
+    target = inversion.make_target(nets, images, 64)
+    scales = inversion.Scales(pixel=0.5, face=1.0, prior=1e-4, w_rate=0.0, offset_rate=0.0)
     values = jax.jit(inversion.loss, static_argnums=0)(MODEL, nets, target, scales, w, offsets)
     spread = nets.stats.eigenvalues + 1e-3
     white_w = ((w - nets.stats.mean) @ nets.stats.eigenvectors) ** 2 / spread
@@ -120,11 +120,12 @@ def test_stops_when_nothing_improves(nets, known):
     assert len(inversion.invert(MODEL, nets, known[1], config).history) == 9
 
 
-def test_face_weight_is_heavier_in_the_middle():
-    weight = np.asarray(inversion.face_weight(3.0, 64))
-    np.testing.assert_allclose(weight.mean(), 1, rtol=1e-5)
-    np.testing.assert_allclose(weight[36, 32] / weight[0, 0], 3, rtol=0.01)
-    np.testing.assert_allclose(weight, weight[:, ::-1], rtol=1e-4)
+def test_views_show_the_whole_picture_and_the_face():
+    image = jnp.arange(64 * 64 * 3, dtype=jnp.float32).reshape(1, 64, 64, 3)
+    whole, face = inversion.views(image)
+    assert whole.shape == (1, 16, 16, 3) and face.shape == (1, 32, 32, 3)
+    np.testing.assert_allclose(whole[0, 2, 5], image[0, 8:12, 20:24].mean((0, 1)))
+    np.testing.assert_array_equal(face[0, 0, 0], image[0, 24, 16])
 
 
 @pytest.fixture

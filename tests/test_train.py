@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import signal
 import subprocess
 import sys
 
@@ -54,12 +55,15 @@ def norm(state):
     return {"norm": float(optax.tree.norm(state.params))}
 
 
-def go(state, until, folder, every=100):
-    with Checkpoints(folder / "checkpoints", every) as checkpoints:
+SQUARES = Squares()
+
+
+def go(state, until, folder, source=SQUARES):
+    with Checkpoints(folder / "checkpoints", 100) as checkpoints:
         state = checkpoints.restore(state)
         with Report(folder, int(state.step), 60) as r:
             options = {"report": r, "checkpoints": checkpoints, "log_every": 1, "eval_every": 50}
-            return fit(state, STEP, Squares(), until, evaluate=norm, **options)
+            return fit(state, STEP, source, until, evaluate=norm, **options)
 
 
 def test_resume_is_bit_identical_and_it_learns(tmp_path):
@@ -77,6 +81,20 @@ def test_resume_is_bit_identical_and_it_learns(tmp_path):
     assert losses[0] == losses[1] and [s for s, _ in losses[0]] == list(range(1, 61))
     assert [[r["step"] for r in run if "norm" in r] for run in runs] == [[50, 60], [5, 50, 60]]
     assert np.mean([r["train_accuracy"] for r in runs[0][-12:] if "train_accuracy" in r]) > 0.9
+
+
+def test_ctrl_c_saves_the_last_whole_step(tmp_path):
+    class Interrupted(Squares):
+        def __getitem__(self, step):
+            if step == 3:
+                signal.raise_signal(signal.SIGINT)
+            return super().__getitem__(step)
+
+    with pytest.raises(SystemExit) as stop:
+        go(fresh(), 60, tmp_path, source=Interrupted())
+    assert stop.value.code == 130
+    with Checkpoints(tmp_path / "checkpoints", 100) as checkpoints:
+        assert checkpoints.latest == 4 and int(checkpoints.restore(fresh()).step) == 4
 
 
 def test_checkpoint_of_another_network_is_refused(tmp_path):

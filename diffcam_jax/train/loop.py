@@ -1,7 +1,9 @@
 """The loop around a training step: batches by step number, numbers, evaluation, checkpoints."""
 
+import contextlib
 import functools
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from typing import Protocol, runtime_checkable
 
 import jax
@@ -41,10 +43,13 @@ def fit(
     Args:
         step: pure (state, batch, key) -> (state, metrics); it is jitted here and the old state is donated.
         evaluate: numbers of a state, called every `eval_every` steps and after the last one.
+
+    Raises:
+        SystemExit: ctrl-c or termination was asked for; the state has been saved.
     """
     at = int(state.step)
-    try:
-        while at < until:
+    with _interruptions() as interruptions:
+        while at < until and not interruptions:
             state, metrics = _update(step, state, source[at])
             at += 1
             report.advance()
@@ -52,8 +57,24 @@ def fit(
                 report.scalars(at, {f"train_{name}": float(value) for name, value in metrics.items()})
             if at % eval_every == 0 or at == until:
                 report.scalars(at, evaluate(state))
-            checkpoints.save(at, state)
-    finally:
-        if not state.step.is_deleted():  # ctrl-c inside `_update` can find the old state donated and no new one yet
-            checkpoints.save(int(state.step), state, force=True)
+            checkpoints.save(at, state, force=at == until)
+        if interruptions:
+            checkpoints.save(at, state, force=True)
+            raise SystemExit(128 + interruptions[0])
     return state
+
+
+@contextlib.contextmanager
+def _interruptions() -> Iterator[list[int]]:
+    """Collect ctrl-c and termination instead of acting on them: between two steps the state is whole and can be saved.
+
+    Inside a step the old state is already donated, and the new one is not there yet.
+    """
+    caught: list[int] = []
+    signals = (signal.SIGINT, signal.SIGTERM)
+    handlers = [signal.signal(number, lambda number, _: caught.append(number)) for number in signals]
+    try:
+        yield caught
+    finally:
+        for number, handler in zip(signals, handlers, strict=True):
+            signal.signal(number, handler)

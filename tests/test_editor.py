@@ -1,0 +1,144 @@
+"""`Editor` on a tiny generator with cached codes: photographs in, photographs out, nothing else touched."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from diffcam_jax import align, weights
+from diffcam_jax.code_cache import CodeCache
+from diffcam_jax.compose import MaskConfig
+from diffcam_jax.diffcam import Classifier
+from diffcam_jax.directions import Direction
+from diffcam_jax.editing import EditConfig
+from diffcam_jax.editor import Editor
+from diffcam_jax.errors import UserError
+from diffcam_jax.inversion import InversionConfig
+from diffcam_jax.nn.classifier import DiffClassifier
+from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
+
+GENERATOR = MobileStyleGAN(widths=(16, 16, 16, 16, 8), mapping_layers=1)  # 128 pixels
+NAMES = ("old", "smiling")
+CONFIG = EditConfig(classifier_size=64, mask=MaskConfig(low=0.4, high=0.8, dilation=1, feather=2, resize="bilinear"))
+
+
+def direction(name: str, generator: str = "") -> Direction:
+    array = 2 * np.random.default_rng(len(name)).standard_normal((18, 512)).astype(np.float32)
+    return Direction(name, array, (-2.0, 2.0), (0, 18), generator, "", "", "")
+
+
+@pytest.fixture(scope="module")
+def editor():
+    key, picture = jax.random.key(0), jnp.zeros((1, 64, 64, 3))
+    params = jax.jit(GENERATOR.init)(key, jnp.zeros((1, 512)))["params"]
+    model = DiffClassifier(depth=18, width=4, num_classes=2, split=1)
+    classifier = Classifier(model, jax.jit(model.init)(key, picture, picture), NAMES, {})
+    return Editor(GENERATOR, params, classifier, {name: direction(name) for name in NAMES}, CONFIG)
+
+
+def photograph(dtype=np.uint8, size=(200, 240)) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    return rng.integers(0, np.iinfo(dtype).max, (*size, 3), dtype, endpoint=True)
+
+
+LANDMARKS = np.array([[90.0, 80.0], [130.0, 84.0], [110.0, 105.0], [94.0, 125.0], [124.0, 127.0]])
+
+
+@pytest.fixture
+def cached(editor, tmp_path, monkeypatch):
+    """Puts codes of a crop into an empty cache, so that no inversion is needed."""
+    monkeypatch.setenv("DIFFCAM_HOME", str(tmp_path))
+
+    def put(pixels: np.ndarray, quad: np.ndarray) -> np.ndarray:
+        crop = np.round(align.crop(pixels, quad, GENERATOR.resolution) * 255).astype(np.uint8)
+        codes = np.random.default_rng(1).standard_normal((18, 512)).astype(np.float32)
+        CodeCache(editor.generator_hash, InversionConfig()).save(crop, codes)
+        return codes
+
+    return put
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_photograph_keeps_everything_outside_the_mask(editor, cached, dtype):
+    pixels = photograph(dtype)
+    quad = align.ffhq_quad(LANDMARKS)
+    codes = cached(pixels, quad)
+    result = editor.edit(pixels, {"smiling": 1.0}, landmarks=LANDMARKS)
+    assert result.image.shape == pixels.shape and result.image.dtype == dtype
+    touched = align.photo_mask(result.mask, quad, *pixels.shape[:2]) > 0
+    assert 0.01 < touched.mean() < 0.9
+    np.testing.assert_array_equal(result.image[~touched], pixels[~touched])
+    assert (result.image != pixels).any(-1)[touched].mean() > 0.3
+    np.testing.assert_array_equal(result.latents, codes)
+    assert result.report["untouched_exact"] is True
+    assert result.report["untouched_share"] == pytest.approx(1 - touched.mean(), abs=1e-5)
+    assert result.report["weights"]["directions"] == {"smiling": editor.directions["smiling"].sha256}
+    for picture in (result.aligned, result.inverted, result.edited, result.fused):
+        assert picture.shape == (128, 128, 3) and picture.dtype == np.uint8
+
+
+def test_the_same_edit_gives_the_same_bytes(editor, cached):
+    pixels = photograph(size=(128, 128))
+    cached(pixels, align.frame_quad(128, 128))
+    one, two = (editor.edit(pixels, {"old": 1.0, "smiling": -0.5}, aligned=True) for _ in range(2))
+    np.testing.assert_array_equal(one.image, two.image)
+    assert set(one.report["faces"][0]["classifier"]) == {"old", "smiling"}
+
+
+def test_aligned_input_needs_no_landmarks_and_the_blend_is_eq_5(editor, cached):
+    pixels = photograph(size=(128, 128))
+    cached(pixels, align.frame_quad(128, 128))
+    result = editor.edit(pixels, {"smiling": 1.0}, aligned=True)
+    np.testing.assert_array_equal(result.aligned, pixels)
+    outside = result.mask == 0
+    np.testing.assert_array_equal(result.fused[outside], pixels[outside])
+    np.testing.assert_array_equal(result.image[outside], pixels[outside])
+    full = result.mask == 1
+    np.testing.assert_array_equal(result.fused[full], result.edited[full])
+
+
+def test_user_mask_confines_the_edit(editor, cached):
+    pixels = photograph(size=(128, 128))
+    cached(pixels, align.frame_quad(128, 128))
+    mask = np.zeros((128, 128), np.float32)
+    mask[:, :64] = 1
+    result = editor.edit(pixels, {"smiling": 1.0}, aligned=True, user_mask=mask)
+    np.testing.assert_array_equal(result.image[:, 66:], pixels[:, 66:])
+    assert (result.image != pixels)[:, :60].any()
+    with pytest.raises(UserError, match="equal sizes"):
+        editor.edit(pixels, {"smiling": 1.0}, aligned=True, user_mask=mask[:10])
+
+
+@pytest.mark.parametrize(
+    ("strengths", "options", "message"),
+    [
+        ({"smilin": 1.0}, {"aligned": True}, "did you mean smiling"),
+        ({"smiling": 5.0}, {"aligned": True}, "out of range"),
+        ({"smiling": 1.0}, {"aligned": True}, "not square"),
+    ],
+)
+def test_bad_requests(editor, strengths, options, message):
+    with pytest.raises(UserError, match=message):
+        editor.edit(photograph(), strengths, **options)
+
+
+def test_foreign_parts_are_refused(editor):
+    foreign = {"smiling": direction("smiling", generator="another")}
+    classifier = Classifier(editor.classifier, editor.params.classifier, NAMES, {})
+    with pytest.raises(UserError, match="made for another generator"):
+        Editor(GENERATOR, editor.params.generator, classifier, foreign)
+    unknown = Editor(GENERATOR, editor.params.generator, classifier, {"beard": direction("beard")}, CONFIG)
+    with pytest.raises(UserError, match="the classifier does not know beard"):
+        unknown.edit(photograph(size=(128, 128)), {"beard": 1.0}, aligned=True)
+    with pytest.raises(UserError, match="there is ffhq"):
+        Editor.from_pretrained("cats")
+
+
+def test_damaged_code_cache_counts_as_absent(editor, cached, tmp_path):
+    pixels = photograph(size=(128, 128))
+    cached(pixels, align.frame_quad(128, 128))
+    cache = CodeCache(editor.generator_hash, InversionConfig())
+    assert cache.load(pixels) is not None
+    cache.path(pixels).write_bytes(b"damaged")
+    assert cache.load(pixels) is None
+    assert weights.cache_dir() == tmp_path
