@@ -10,7 +10,6 @@ import json
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from diffcam_jax import scorers, weights
 from diffcam_jax.align import crop
@@ -60,7 +59,7 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     keep_compiled_programs()
     editor = Editor.from_pretrained("ffhq")
-    rows, numbers = [], {}
+    rows, numbers = {}, {}
     lines = [
         "| photograph | attribute | own score | identity | untouched pixels | exact | s |",
         "|---|---|---|---|---|---|---|",
@@ -79,13 +78,17 @@ def main() -> None:
                 f"| {found['untouched']:.1%} | {'yes' if found['exact'] else 'NO'} | {found['seconds']:.1f} |"
             )
             print(lines[-1], flush=True)
-        rows.append(labelled_row(pictures, tile=200))
+        rows[name] = labelled_row(pictures, tile=200)
     lines += ["", *summary(numbers)]
     (options.out / "table.md").write_text("\n".join(lines) + "\n")
     (options.out / "numbers.json").write_text(json.dumps(numbers, indent=1) + "\n")
-    stack_rows(rows).save(options.out / "sheet.jpg", quality=85)
-    print("\n".join(lines[-4:]), f"\nlook at {options.out / 'sheet.jpg'}")
-    Image.open(options.out / "sheet.jpg").verify()
+    # The FFHQ photographs have licences of their own: their sheet is for looking, not for committing.
+    for sheet, chosen in {
+        "ffhq": [row for name, row in rows.items() if name[0].isdigit()],
+        "public_domain": [row for name, row in rows.items() if not name[0].isdigit()],
+    }.items():
+        stack_rows(chosen).save(options.out / f"{sheet}.jpg", quality=85)
+    print("\n".join(lines[-4:]), f"\nlook at {options.out}/ffhq.jpg and public_domain.jpg")
 
 
 def summary(numbers: dict) -> list[str]:

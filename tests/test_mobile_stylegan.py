@@ -33,6 +33,23 @@ def test_depthwise_is_a_grouped_convolution():
     np.testing.assert_allclose(depthwise3x3(jnp.asarray(x), jnp.asarray(kernel)), expected, atol=1e-5)
 
 
+def test_depthwise_gradients_are_the_grouped_convolutions():
+    keys = jax.random.split(jax.random.key(0), 3)
+    x, kernel, weight = (jax.random.normal(k, s) for k, s in zip(keys, [(2, 5, 6, 3), (3, 3, 3), (2, 5, 6, 3)]))
+
+    def grouped(x, kernel):
+        return jax.lax.conv_general_dilated(
+            x, kernel[:, :, None], (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=3
+        )
+
+    ours, theirs = (
+        jax.grad(lambda x, k, f=f: jnp.sum(weight * jnp.tanh(f(x, k))), argnums=(0, 1))(x, kernel)
+        for f in (depthwise3x3, grouped)
+    )
+    for a, b in zip(ours, theirs):
+        np.testing.assert_allclose(a, b, atol=1e-4)
+
+
 def test_sizes_are_exact_area_means(tiny):
     w = jax.random.normal(jax.random.key(1), (2, 12))
     full = np.asarray(draw(tiny, w))

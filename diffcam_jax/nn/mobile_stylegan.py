@@ -35,11 +35,36 @@ class Modulation(nn.Module):
         return (w @ kernel + bias)[:, None, None, :]
 
 
+@jax.custom_vjp
 def depthwise3x3(x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c"]) -> Float[Array, "b h w c"]:
     """Depthwise 3x3 convolution, zero padding 1, as nine shifted multiply-adds (many times faster than XLA's on CPU)."""
+    return _shifted_sum(x, kernel)
+
+
+def _padded(x: Array) -> Array:
+    return jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+
+
+def _shifted_sum(x: Array, kernel: Array) -> Array:
     h, w = x.shape[1:3]
-    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    padded = _padded(x)
     return sum(padded[:, i : i + h, j : j + w] * kernel[i, j] for i in range(3) for j in range(3))
+
+
+def _depthwise_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
+    return _shifted_sum(x, kernel), (x, kernel)
+
+
+def _depthwise_backward(residuals: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
+    """The same convolution with the kernel turned by 180 degrees; XLA's own transpose, nine pads, does not fuse."""
+    x, kernel = residuals
+    h, w = x.shape[1:3]
+    padded = _padded(x)
+    taps = [[(padded[:, i : i + h, j : j + w] * gradient).sum((0, 1, 2)) for j in range(3)] for i in range(3)]
+    return _shifted_sum(gradient, kernel[::-1, ::-1]), jnp.array(taps)
+
+
+depthwise3x3.defvjp(_depthwise_forward, _depthwise_backward)
 
 
 class StyledConv(nn.Module):
