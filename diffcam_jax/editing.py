@@ -107,13 +107,14 @@ def edit_batch(
     size, small = images.shape[1], config.classifier_size
 
     def draw(w: Array, side: int) -> Array:
-        return generator.apply({"params": params.generator}, w, method="synthesis", size=side).clip(-1, 1)
+        return generator.apply({"params": params.generator}, w, method="synthesis", size=side)
 
     # Codes after 0, 1, ... r edits (section 3.6): the pairs are neighbours in this list.
     steps = strengths.T[:, :, None, None] * directions[:, None]
     ladder = [codes]
     for step in steps:
         ladder.append(ladder[-1] + step)
+    # The classifier sees pictures as the generator draws them; only what leaves this function is clamped.
     inverted, edited = draw(codes, size), draw(ladder[-1], size)
     pictures = [pool(inverted, small), *(draw(w, small) for w in ladder[1:-1]), pool(edited, small)]
 
@@ -129,6 +130,7 @@ def edit_batch(
     mask = resize_mask(refine(combine(jnp.stack(masks)), config.mask), (size, size), config.mask.resize)
     if user_mask is not None:
         mask = with_user_mask(mask, user_mask, config.user_mask)
+    inverted, edited = inverted.clip(-1, 1), edited.clip(-1, 1)
     source = keep_original(images, inverted, edited, config.keep).clip(-1, 1)
     return Edit(inverted, edited, source, mask, blend(images, source, mask), jnp.stack(logits, 1), ladder[-1])
 

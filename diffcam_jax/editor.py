@@ -164,7 +164,7 @@ class Editor:
         face: int | str = "largest",
         aligned: bool = False,
         landmarks: Float[np.ndarray, "n 2"] | None = None,
-        user_mask: Float[np.ndarray, "h w"] | None = None,
+        user_mask: Float[np.ndarray, "_ _"] | None = None,
         config: EditConfig | None = None,
         inversion_config: inversion.InversionConfig = inversion.InversionConfig(),
         cache: bool = True,

@@ -2,7 +2,6 @@
 
 import pickle
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -22,6 +21,7 @@ from diffcam_jax.directions.recipe import ATTRIBUTES, calibrate
 from diffcam_jax.directions.sefa import modulation_kernels, sefa_directions
 from diffcam_jax.errors import UserError
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
+from tests.random_variables import random_variables
 
 
 def make(name: str = "smiling", layers: tuple[int, int] = (3, 5)) -> Direction:
@@ -124,7 +124,7 @@ def test_calibration_stops_where_the_shift_is_reached():
 
 def test_sefa_is_the_top_singular_vector():
     model = MobileStyleGAN(widths=(8, 8, 8), latent_size=16, mapping_layers=1)
-    params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 16)))["params"]
+    params = random_variables(model, jnp.zeros((1, 16)))["params"]
     kernels = modulation_kernels(params, (1, 3))
     assert [k.shape for k in kernels] == [(16, 8), (16, 2), (16, 8)]  # up, conv1 (after the Haar transform), conv2
     assert len(modulation_kernels(params, (0, 6))) == 1 + 3 * 2 + 1

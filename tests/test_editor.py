@@ -1,6 +1,5 @@
 """`Editor` on a tiny generator with cached codes: photographs in, photographs out, nothing else touched."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -16,6 +15,7 @@ from diffcam_jax.errors import UserError
 from diffcam_jax.inversion import InversionConfig
 from diffcam_jax.nn.classifier import DiffClassifier
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
+from tests.random_variables import random_variables
 
 GENERATOR = MobileStyleGAN(widths=(16, 16, 16, 16, 8), mapping_layers=1)  # 128 pixels
 NAMES = ("old", "smiling")
@@ -29,10 +29,13 @@ def direction(name: str, generator: str = "") -> Direction:
 
 @pytest.fixture(scope="module")
 def editor():
-    key, picture = jax.random.key(0), jnp.zeros((1, 64, 64, 3))
-    params = jax.jit(GENERATOR.init)(key, jnp.zeros((1, 512)))["params"]
+    picture = jnp.zeros((1, 64, 64, 3))
+    params = random_variables(GENERATOR, jnp.zeros((1, 512)))["params"]
     model = DiffClassifier(depth=18, width=4, num_classes=2, split=1)
-    classifier = Classifier(model, jax.jit(model.init)(key, picture, picture), NAMES, {})
+    variables = random_variables(model, picture, picture)
+    # Positive weights over positive activations: every map has something to show.
+    variables["params"]["fc"]["kernel"] = jnp.abs(variables["params"]["fc"]["kernel"])
+    classifier = Classifier(model, variables, NAMES, {})
     return Editor(GENERATOR, params, classifier, {name: direction(name) for name in NAMES}, CONFIG)
 
 

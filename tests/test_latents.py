@@ -6,9 +6,10 @@ import numpy as np
 
 from diffcam_jax.latents import latent_stats, sample_w, to_wplus, truncate, whiten
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
+from tests.random_variables import random_variables
 
 MODEL = MobileStyleGAN(widths=(8, 8), latent_size=6, mapping_layers=1)
-PARAMS = jax.jit(MODEL.init)(jax.random.key(0), jnp.zeros((1, 6)))["params"]
+PARAMS = random_variables(MODEL, jnp.zeros((1, 6)))["params"]
 
 
 def test_stats_are_numpys():

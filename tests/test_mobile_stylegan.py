@@ -1,5 +1,6 @@
 """The generator: structure on a tiny instance, numbers against OpenVINO on the real weights."""
 
+import functools
 import pathlib
 
 import jax
@@ -10,6 +11,7 @@ import pytest
 from diffcam_jax import weights
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN, depthwise3x3
 from tests.parity.fixtures import load_fixture
+from tests.random_variables import random_variables
 
 DATA = pathlib.Path(__file__).parent / "data/parity/random_face"
 TINY = MobileStyleGAN(widths=(16, 16, 8), latent_size=12, mapping_layers=2)
@@ -17,9 +19,10 @@ TINY = MobileStyleGAN(widths=(16, 16, 8), latent_size=12, mapping_layers=2)
 
 @pytest.fixture(scope="module")
 def tiny():
-    return jax.jit(TINY.init)(jax.random.key(0), jnp.zeros((1, 12)))["params"]
+    return random_variables(TINY, jnp.zeros((1, 12)))["params"]
 
 
+@functools.partial(jax.jit, static_argnums=2)
 def draw(params, w, size=None):
     return TINY.apply({"params": params}, w, method="synthesis", size=size)
 
@@ -81,6 +84,7 @@ def test_parity_with_openvino():
     _, inputs, expected = load_fixture(DATA)
     params, _ = weights.load_pretrained("mobile_stylegan_ffhq")
     model = MobileStyleGAN()
+    inputs = jax.tree.map(jnp.asarray, inputs)
     w = model.apply({"params": params}, inputs["z"], method="mapping")
     np.testing.assert_allclose(w, expected["w"], atol=2e-5)
     mean = np.asarray(model.apply({"params": params}, inputs["z_mean"], method="mapping")).mean(0)

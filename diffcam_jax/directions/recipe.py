@@ -49,7 +49,9 @@ MEN = ("gender", 0.0, np.inf)
 ATTRIBUTES = {
     "smiling": Attribute("smiling", (2, 9), ("gender", "old", "eyeglasses", "yaw", "skin_lightness"), 1.5),
     "mouth_open": Attribute("mouth_open", (2, 9), ("smiling", "gender", "old", "yaw"), 1.8),
-    "eyes_closed": Attribute("eyes_closed", (3, 9), ("smiling", "old", "eyeglasses", "yaw", "gender"), 3.0, (NO_GLASSES,)),
+    "eyes_closed": Attribute(
+        "eyes_closed", (3, 9), ("smiling", "old", "eyeglasses", "yaw", "gender"), 3.0, (NO_GLASSES,)
+    ),
     "old": Attribute("age", (2, 14), ("eyeglasses", "gender", "smiling", "yaw", "skin_lightness"), 1.6),
     "gender": Attribute("gender", (0, 10), ("old", "smiling", "eyeglasses", "yaw", "skin_lightness"), 1.5),
     "eyeglasses": Attribute("eyeglasses", (0, 7), ("old", "gender", "smiling", "yaw"), 2.0),

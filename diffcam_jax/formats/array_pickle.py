@@ -78,7 +78,7 @@ class _Tensor(_Opaque):
 class _Dtype:
     def __init__(self, code: str):
         self.dtype = np.dtype(code)
-        if self.dtype.kind not in "biufc":
+        if self.dtype.kind not in "biufcO":
             raise pickle.UnpicklingError(f"array of {self.dtype}")
 
     def __setstate__(self, state: tuple) -> None:
@@ -88,9 +88,16 @@ class _Dtype:
 class _Array:
     def __init__(self):
         self.array: np.ndarray | None = None
+        self.wrapped: list[Any] = []
 
     def __setstate__(self, state: tuple) -> None:
         _, shape, dtype, fortran, content = state
+        if dtype.dtype.kind == "O":
+            # numpy.save wraps a dictionary into an array of one object: the object is read, no other array of them.
+            if shape != () or not isinstance(content, list) or len(content) != 1:
+                raise pickle.UnpicklingError(f"array of objects, shape {shape}")
+            self.wrapped = content
+            return
         flat = np.frombuffer(content, dtype.dtype)
         self.array = flat.reshape(shape, order="F" if fortran else "C")
 
@@ -216,6 +223,8 @@ def resolve(value: Any, seen: dict[int, Any]) -> Any:
         result.extend(resolve(item, seen) for item in value)
     elif isinstance(value, tuple):
         result = seen[id(value)] = tuple(resolve(item, seen) for item in value)
+    elif isinstance(value, _Array) and value.wrapped:
+        result = seen[id(value)] = resolve(value.wrapped[0], seen)
     elif isinstance(value, _Tensor | _Array):
         result = seen[id(value)] = value.resolve()
     elif value is None or isinstance(value, bool | int | float | complex | str | bytes):
