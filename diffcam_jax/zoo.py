@@ -191,6 +191,7 @@ _TABLE = (
         description="differential-activation classifier over the shipped directions",
         licence="Apache-2.0; trained on pictures of mobile_stylegan_ffhq: non-commercial research",
         origin="this project",
+        sha256="75a5c39ae7159c2511c33b0c59e5f2886fe98aca2970cd488452e665139072ae",
     ),
     Part(
         name="directions_mobile",
