@@ -84,6 +84,31 @@ def keep_original(
     return edited + kept * (original - inverted)
 
 
+def domain_gate(
+    original: Float[Array, "b h w 3"],
+    inverted: Float[Array, "b h w 3"],
+    edited: Float[Array, "b h w 3"],
+    low: float,
+    high: float,
+) -> Float[Array, "b h w"]:
+    """Where an edit can be trusted: 0 where the inversion misses the photograph by more than the edit changes, 1 elsewhere.
+
+    With g = |T - I'| / (|T - I'| + |I - I'|), both smoothed, the gate rises from 0 at g = `low` to 1 at g = `high`. A hat or a thick
+    frame that the generator could not draw has a large error and hardly any change: it stays the photograph's. Our addition,
+    in the spirit of the invertibility mask of 2212.09262; low = high = 0 opens the gate everywhere.
+
+    Args:
+        original, inverted, edited: I, I' and T in [-1, 1].
+        low, high: 0 <= low <= high <= 1.
+    """
+    if high == 0:
+        return jnp.ones(original.shape[:3])
+    radius = original.shape[1] // 12
+    change, error = (feather(jnp.mean(jnp.abs(other - inverted), axis=-1), radius) for other in (edited, original))
+    share = change / (change + error + 1e-6)
+    return feather(jnp.clip((share - low) / max(high - low, 1e-6), 0.0, 1.0), radius)
+
+
 def training_mask(mask: Float[Array, "b h w"]) -> Float[Array, "b h w"]:
     """Eq. 7: values above 0.5 fold to 1 - M, so that the training picture keeps the original at the mask's core."""
     return jnp.where(mask > 0.5, 1 - mask, mask)

@@ -16,7 +16,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from diffcam_jax.compose import MaskConfig, blend, combine, keep_original, refine, resize_mask, with_user_mask
+from diffcam_jax.compose import (
+    MaskConfig,
+    blend,
+    combine,
+    domain_gate,
+    keep_original,
+    refine,
+    resize_mask,
+    with_user_mask,
+)
 from diffcam_jax.diffcam import OFFICIAL, Activation, CamConfig, cam, diff_cam, grad_cam
 
 METHODS: dict[str, Callable[..., Activation]] = {"diffcam": diff_cam, "grad_cam": grad_cam, "cam": cam}
@@ -33,6 +42,7 @@ class EditConfig:
       user_mask: how a hand-made mask enters, "union" or "intersection".
       classifier_size: side of the pictures the classifier compares.
       keep: tolerance of `compose.keep_original`; 0 blends T itself, as Eq. 5 has it.
+      gate: (low, high) of `compose.domain_gate`; (0, 0) trusts the edit everywhere, as the paper does.
     """
 
     method: Literal["diffcam", "grad_cam", "cam"] = "diffcam"
@@ -41,6 +51,7 @@ class EditConfig:
     user_mask: Literal["union", "intersection"] = "intersection"
     classifier_size: int = 256
     keep: float = 0.0
+    gate: tuple[float, float] = (0.0, 0.0)
 
 
 class EditParams(NamedTuple):
@@ -127,7 +138,9 @@ def edit_batch(
         masks.append(jnp.where((strengths[:, i] == 0)[:, None, None], 0.0, activation.mask))
         logits.append(activation.logits)
 
-    mask = resize_mask(refine(combine(jnp.stack(masks)), config.mask), (size, size), config.mask.resize)
+    mask = refine(combine(jnp.stack(masks)), config.mask)
+    mask = mask * domain_gate(pool(images, small), pictures[0], pictures[-1], *config.gate)
+    mask = resize_mask(mask, (size, size), config.mask.resize)
     if user_mask is not None:
         mask = with_user_mask(mask, user_mask, config.user_mask)
     inverted, edited = inverted.clip(-1, 1), edited.clip(-1, 1)
