@@ -4,6 +4,9 @@
     python train.py --config configs/diffcam_mobile.py --workdir RUN --config.data.folder=PAIRS
 
 With a GPU the first command can be left out: --config.data.source=online draws the pairs while training.
+The shipped weights: 352 faces (304 trained on), 1200 steps with `--config.augment.hide=0 --config.steps=1200`, then the same workdir with the
+defaults below up to step 1900; 0.994 held-out accuracy over ten directions, about 0.7 s a step on two idle cores, 31 minutes in all.
+
 The official recipe for ResNet-101 from ImageNet weights is batch 6, 1000 steps, learning rate 1e-4, no warm-up, no
 decay and no augmentation. `configs/diffcam_mobile.py:debug` runs in seconds with a toy generator and needs no file.
 """
@@ -17,7 +20,7 @@ def get_config(mode: str = "") -> ConfigDict:
     config = ConfigDict()
     config.name = "diffcam_mobile"
     config.seed = 0
-    config.steps = 1500
+    config.steps = 1900
     config.batch_size = 32
 
     config.data = ConfigDict()
@@ -47,6 +50,7 @@ def get_config(mode: str = "") -> ConfigDict:
     config.augment.colour = 0.2
     config.augment.blur = 0.2
     config.augment.occlude = 0.25
+    config.augment.hide = 0.6  # take the edit back here and there, so that masks cover all of it
     config.sided = ("yaw",)  # mirrored, these are another edit
 
     config.log_every = 10

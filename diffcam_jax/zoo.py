@@ -191,7 +191,7 @@ _TABLE = (
         description="differential-activation classifier over the shipped directions",
         licence="Apache-2.0; trained on pictures of mobile_stylegan_ffhq: non-commercial research",
         origin="this project",
-        sha256="75a5c39ae7159c2511c33b0c59e5f2886fe98aca2970cd488452e665139072ae",
+        sha256="c07ac13487309efb677fa06b9496961e171b5bd55d51d29440dc5ea1d1d3e7f2",
     ),
     Part(
         name="directions_mobile",

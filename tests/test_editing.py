@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffcam_jax.compose import MaskConfig, keep_original
+from diffcam_jax.compose import MaskConfig, change_mask, domain_gate, keep_original
 from diffcam_jax.diffcam import diff_cam
 from diffcam_jax.editing import EditConfig, EditParams, edit_batch, pool
 from diffcam_jax.nn.classifier import DiffClassifier
@@ -144,3 +144,23 @@ def test_keeping_the_original_is_the_formula(world):
     np.testing.assert_allclose(kept[:, :12, :12], original[:, :12, :12], atol=1e-5)
     np.testing.assert_allclose(kept[:, 25:35, 25:35], edited[:, 25:35, 25:35], atol=1e-5)
     np.testing.assert_array_equal(keep_original(*map(jnp.asarray, (original, inverted, edited)), 0.0), edited)
+
+
+def test_the_gate_closes_where_the_inversion_fails_and_nothing_changes():
+    original, inverted = jnp.zeros((1, 96, 96, 3)), jnp.zeros((1, 96, 96, 3))
+    # Left: the inversion misses the photograph by 1 and the edit does little. Right: it fits, and the edit changes it.
+    original = original.at[:, :, :48].set(1.0)
+    edited = inverted.at[:, :, :48].set(0.1).at[:, :, 48:].set(0.5)
+    gate = np.asarray(domain_gate(original, inverted, edited, 0.2, 0.4))[0]
+    assert (gate[:, :30] == 0).all() and (gate[:, 66:] > 0.999).all()
+    middle = np.asarray(domain_gate(original, inverted, edited, 0.0, 0.5))[0, 48, 20]
+    assert middle == pytest.approx(2 * 0.1 / 1.1, abs=1e-3)
+    np.testing.assert_array_equal(domain_gate(original, inverted, edited, 0.0, 0.0), np.ones((1, 96, 96)))
+
+
+def test_change_mask_marks_what_is_plainly_new():
+    inverted = jnp.zeros((1, 96, 96, 3))
+    edited = inverted.at[:, 40:60, 20:80].set(0.8).at[:, :10].set(0.05)
+    mask = np.asarray(change_mask(inverted, edited, 0.2, 0.4))[0]
+    assert mask[50, 50] == pytest.approx(1.0) and not mask[:25].any() and not mask[75:].any()
+    assert not np.asarray(change_mask(inverted, edited, 0.0, 0.0)).any()

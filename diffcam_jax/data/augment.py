@@ -20,6 +20,9 @@ class AugmentConfig:
         colour: largest change of brightness, contrast and each channel's gain.
         blur: probability of a small blur.
         occlude: probability of a filled ellipse in front of both pictures, at most half as wide as the picture.
+        hide: probability that the edit is taken back in random cells of a 4x4 grid. What is left must do as evidence, so the
+            classifier learns everything an edit changes and not only its surest sign, and masks cover it (the idea of
+            Hide-and-Seek, Singh and Lee, arXiv 1704.04232).
     """
 
     flip: float = 0.5
@@ -27,6 +30,7 @@ class AugmentConfig:
     colour: float = 0.2
     blur: float = 0.2
     occlude: float = 0.25
+    hide: float = 0.6
 
 
 def augment(
@@ -49,7 +53,9 @@ def augment(
 def _augment_pair(
     key: PRNGKeyArray, pair: Float[Array, "h w 6"], may_flip: Bool[Array, ""], config: AugmentConfig
 ) -> Float[Array, "h w 6"]:
-    keys = jax.random.split(key, 5)
+    keys = jax.random.split(key, 6)
+    if config.hide:
+        pair = _hide(keys[5], pair, config.hide)
     if config.flip:
         flip = may_flip & (jax.random.uniform(keys[0]) < config.flip)
         pair = jnp.where(flip, pair[:, ::-1], pair)
@@ -76,6 +82,15 @@ def _blur(x: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
         padded, size = jnp.pad(x, pad, mode="edge"), x.shape[axis]
         x = sum(k / 16 * jax.lax.slice_in_dim(padded, i, i + size, axis=axis) for i, k in enumerate((1, 4, 6, 4, 1)))
     return x
+
+
+def _hide(key: PRNGKeyArray, pair: Float[Array, "h w 6"], probability: float) -> Float[Array, "h w 6"]:
+    chance, share, cells = jax.random.split(key, 3)
+    h, w = pair.shape[:2]
+    hidden = jax.random.uniform(cells, (4, 4)) < jax.random.uniform(share, minval=0.1, maxval=0.8)
+    hidden &= jax.random.uniform(chance) < probability
+    mask = jnp.repeat(jnp.repeat(hidden, -(-h // 4), 0)[:h], -(-w // 4), 1)[:, :w]
+    return jnp.concatenate([pair[..., :3], jnp.where(mask[..., None], pair[..., :3], pair[..., 3:])], axis=-1)
 
 
 def _occlude(key: PRNGKeyArray, pair: Float[Array, "h w 6"], probability: float) -> Float[Array, "h w 6"]:

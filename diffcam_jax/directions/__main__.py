@@ -9,6 +9,17 @@ from diffcam_jax import weights
 from diffcam_jax.errors import UserError
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
 
+REPORT = """# What the directions change
+
+`python -m diffcam_jax.directions validate --out docs`: {samples} fresh samples, each moved by +1 along each direction.
+*Right way* is the share of samples whose own score rose, *identity* the mean SFace cosine of before and after, the other columns the mean change of every
+score in standard deviations over the samples (own score in bold).
+
+{table}
+
+![Strengths -1 to 1 of every direction on two faces](directions.jpg)
+"""
+
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m diffcam_jax.directions", description=__doc__.split(":")[0])
@@ -74,8 +85,8 @@ def _validate(options) -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     strip(MobileStyleGAN(), params, chosen, options.out / "directions.jpg")
     table = markdown_table(validate(MobileStyleGAN(), params, chosen, options.samples))
-    (options.out / "directions.md").write_text(table + "\n")
-    print(table)
+    (options.out / "directions.md").write_text(REPORT.format(samples=options.samples, table=table))
+    print(table, f"\nlook at {options.out}/directions.jpg", sep="\n")
 
 
 def _import(options) -> None:
