@@ -19,6 +19,7 @@ from jaxtyping import Array, Float, Int
 from diffcam_jax.compose import (
     MaskConfig,
     blend,
+    change_mask,
     combine,
     domain_gate,
     keep_original,

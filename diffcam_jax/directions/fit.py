@@ -57,7 +57,7 @@ def fit_boundary(
     return Boundary(normal.astype(np.float32), accuracy, len(train))
 
 
-def condition(normal: Float[np.ndarray, "k"], others: list[np.ndarray]) -> Float[np.ndarray, "k"]:
+def condition(normal: Float[np.ndarray, " k"], others: list[np.ndarray]) -> Float[np.ndarray, " k"]:
     """Conditional manipulation: removes from a normal what lies in the span of the others.
 
     Args:
@@ -86,6 +86,6 @@ def whitened(
     return ((codes - mean) @ eigenvectors) / np.sqrt(np.maximum(eigenvalues, 1e-6))
 
 
-def unwhitened(normal: Float[np.ndarray, "k"], eigenvectors: np.ndarray, eigenvalues: np.ndarray) -> np.ndarray:
+def unwhitened(normal: Float[np.ndarray, " k"], eigenvectors: np.ndarray, eigenvalues: np.ndarray) -> np.ndarray:
     """Step in W of one prior standard deviation along a whitened direction."""
     return (eigenvectors @ (np.sqrt(eigenvalues) * normal)).astype(np.float32)
