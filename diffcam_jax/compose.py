@@ -84,25 +84,6 @@ def keep_original(
     return edited + kept * (original - inverted)
 
 
-def change_mask(
-    inverted: Float[Array, "b h w 3"], edited: Float[Array, "b h w 3"], low: float, high: float
-) -> Float[Array, "b h w"]:
-    """Where an edit draws something plainly new, whatever the classifier looked at: glasses, teeth, a beard.
-
-    A class activation map marks the evidence a classifier needs, which can be less than the edit. This rises from 0 where the
-    smoothed change |T - I'| is `low` to 1 where it is `high`. Our addition; low = high = 0 gives an empty mask.
-
-    Args:
-        inverted, edited: I' and T in [-1, 1].
-        low, high: 0 <= low <= high, in units of the pictures.
-    """
-    if high == 0:
-        return jnp.zeros(inverted.shape[:3])
-    radius = inverted.shape[1] // 32
-    change = feather(jnp.mean(jnp.abs(edited - inverted), axis=-1), radius)
-    return feather(jnp.clip((change - low) / max(high - low, 1e-6), 0.0, 1.0), radius)
-
-
 def domain_gate(
     original: Float[Array, "b h w 3"],
     inverted: Float[Array, "b h w 3"],

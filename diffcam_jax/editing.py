@@ -19,7 +19,6 @@ from jaxtyping import Array, Float, Int
 from diffcam_jax.compose import (
     MaskConfig,
     blend,
-    change_mask,
     combine,
     domain_gate,
     keep_original,
@@ -43,7 +42,6 @@ class EditConfig:
       user_mask: how a hand-made mask enters, "union" or "intersection".
       classifier_size: side of the pictures the classifier compares.
       keep: tolerance of `compose.keep_original`; 0 blends T itself, as Eq. 5 has it.
-      change: (low, high) of `compose.change_mask`; (0, 0) leaves the mask to the classifier, as the paper does.
       gate: (low, high) of `compose.domain_gate`; (0, 0) trusts the edit everywhere, as the paper does.
     """
 
@@ -53,7 +51,6 @@ class EditConfig:
     user_mask: Literal["union", "intersection"] = "intersection"
     classifier_size: int = 256
     keep: float = 0.0
-    change: tuple[float, float] = (0.0, 0.0)
     gate: tuple[float, float] = (0.0, 0.0)
 
 
@@ -142,7 +139,6 @@ def edit_batch(
         logits.append(activation.logits)
 
     mask = refine(combine(jnp.stack(masks)), config.mask)
-    mask = jnp.maximum(mask, change_mask(pictures[0], pictures[-1], *config.change))
     mask = mask * domain_gate(pool(images, small), pictures[0], pictures[-1], *config.gate)
     mask = resize_mask(mask, (size, size), config.mask.resize)
     if user_mask is not None:

@@ -45,7 +45,9 @@ def sample_w(model: nn.Module, params: dict, key: jax.Array, n: int) -> Float[Ar
     return model.apply({"params": params}, jax.random.normal(key, (n, model.latent_size)), method="mapping")
 
 
-def truncate(w: Float[Array, "... k"], mean: Float[Array, " k"], psi: float | Float[Array, ""]) -> Float[Array, "... k"]:
+def truncate(
+    w: Float[Array, "... k"], mean: Float[Array, " k"], psi: float | Float[Array, ""]
+) -> Float[Array, "... k"]:
     """Truncation trick: moves w towards the mean; psi 1 changes nothing, psi 0 gives the mean face."""
     return mean + psi * (w - mean)
 

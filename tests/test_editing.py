@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffcam_jax.compose import MaskConfig, change_mask, domain_gate, keep_original
+from diffcam_jax.compose import MaskConfig, domain_gate, keep_original
 from diffcam_jax.diffcam import diff_cam
 from diffcam_jax.editing import EditConfig, EditParams, edit_batch, pool
 from diffcam_jax.nn.classifier import DiffClassifier
@@ -156,11 +156,3 @@ def test_the_gate_closes_where_the_inversion_fails_and_nothing_changes():
     middle = np.asarray(domain_gate(original, inverted, edited, 0.0, 0.5))[0, 48, 20]
     assert middle == pytest.approx(2 * 0.1 / 1.1, abs=1e-3)
     np.testing.assert_array_equal(domain_gate(original, inverted, edited, 0.0, 0.0), np.ones((1, 96, 96)))
-
-
-def test_change_mask_marks_what_is_plainly_new():
-    inverted = jnp.zeros((1, 96, 96, 3))
-    edited = inverted.at[:, 40:60, 20:80].set(0.8).at[:, :10].set(0.05)
-    mask = np.asarray(change_mask(inverted, edited, 0.2, 0.4))[0]
-    assert mask[50, 50] == pytest.approx(1.0) and not mask[:25].any() and not mask[75:].any()
-    assert not np.asarray(change_mask(inverted, edited, 0.0, 0.0)).any()
