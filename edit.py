@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from diffcam_jax.errors import UserError
+from diffcam_jax.weights import write_atomically
 
 if TYPE_CHECKING:
     from diffcam_jax.editor import Editor
@@ -67,6 +68,19 @@ def parse_strengths(pairs: list[str]) -> dict[str, float]:
     if not strengths:
         raise UserError("nothing to change: add --attribute smiling=1 (see --list)")
     return strengths
+
+
+def parse_face(text: str) -> int | str:
+    """Which face: "largest", "all", or a number from 1 on.
+
+    Raises:
+      UserError: anything else.
+    """
+    if text in ("largest", "all"):
+        return text
+    if not text.isdecimal() or int(text) < 1:
+        raise UserError(f"--face {text}: give a number from 1 (the largest) on, or all")
+    return int(text)
 
 
 def find_photos(paths: list[Path]) -> list[Path]:
@@ -136,6 +150,7 @@ def run(options: argparse.Namespace) -> int:
     check_strengths(directions, strengths)
     if options.steps is not None and options.steps < 1:
         raise UserError(f"--steps {options.steps}: give at least 1")
+    options.face = parse_face(options.face)
     photos = [demo_photo()] if options.demo else find_photos(options.photos)
     single = len(photos) == 1 and (options.demo or not options.photos[0].is_dir())
     prepare_output(options.out)
@@ -147,6 +162,7 @@ def run(options: argparse.Namespace) -> int:
         "landmarks": str(options.landmarks),
         "mask": str(options.mask),
         "steps": options.steps,
+        "stages": options.stages,
         "edit": repr(config),
         "directions": {name: directions[name].sha256 for name in strengths},
     }
@@ -165,6 +181,8 @@ def run(options: argparse.Namespace) -> int:
         return 0
     # Loaded with the first photograph that can be read: a mistyped name is told at once.
     editor = functools.cache(lambda: make_editor(directions, config))
+    if not single:
+        editor()  # what ails the installation is no fault of every photograph in turn
 
     # ---------------------------------------------------------------- edit
     failed: dict[str, str] = {}
@@ -301,9 +319,12 @@ def prepare_output(out: Path) -> None:
 
 
 def write_json(path: Path, content: dict) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(content, indent=1) + "\n")
-    os.replace(temporary, path)
+    try:
+        write_atomically(path, (json.dumps(content, indent=1) + "\n").encode())
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be written ({error.strerror}); free some space or choose another --out"
+        ) from error
 
 
 if __name__ == "__main__":

@@ -104,6 +104,14 @@ def test_no_photograph_and_clashing_names(tmp_path, capsys):
     fails(capsys, [str(one), str(two), *SMILE, "--out", str(tmp_path / "out")], "rename one")
 
 
+@pytest.mark.parametrize(
+    ("flags", "word"),
+    [(["--face", "first"], "--face first"), (["--face", "0"], "--face 0"), (["--steps", "0"], "--steps 0")],
+)
+def test_unusable_numbers(tmp_path, capsys, flags, word):
+    fails(capsys, [str(picture(tmp_path / "a.png")), *SMILE, *flags, "--out", str(tmp_path / "out")], word)
+
+
 def test_output_that_is_a_file(tmp_path, capsys):
     blocked = text(tmp_path / "file")
     fails(capsys, [str(picture(tmp_path / "a.png")), *SMILE, "--out", str(blocked / "out")], "choose another --out")
