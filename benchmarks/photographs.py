@@ -50,6 +50,17 @@ def measure(editor: Editor, pixels: np.ndarray, aligned: bool, attribute: str, s
     }
 
 
+HEADER = """# Edits of real photographs
+
+`python -m benchmarks.photographs --out docs/photographs` (strength 1 each). *Own score* is the scorer of the attribute on the aligned crop before and
+after (smile blendshape, years, lip gap over eye distance), *identity* the SFace cosine of photograph and result, *untouched* the share of pixels of the
+whole photograph that are equal, *exact* whether every pixel outside the mask is. The FFHQ photographs carry licences of their own and are not shown.
+
+![Grace Hopper and Eileen Collins](public_domain.jpg)
+
+"""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, required=True, help="folder for table, numbers and picture sheets")
@@ -79,7 +90,7 @@ def main() -> None:
             print(lines[-1], flush=True)
         rows[name] = labelled_row(pictures, tile=200)
     lines += ["", *summary(numbers)]
-    (options.out / "table.md").write_text("\n".join(lines) + "\n")
+    (options.out / "table.md").write_text(HEADER + "\n".join(lines) + "\n")
     (options.out / "numbers.json").write_text(json.dumps(numbers, indent=1) + "\n")
     # The FFHQ photographs have licences of their own: their sheet is for looking, not for committing.
     for sheet, chosen in {
