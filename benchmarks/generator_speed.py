@@ -7,6 +7,7 @@ interleaving transposed convolution for the inverse Haar transform. Needs the `b
 """
 
 import argparse
+import contextlib
 import statistics
 import tempfile
 import time
@@ -62,8 +63,10 @@ def compiled(params: dict, naive: bool) -> tuple[Callable, Callable, float]:
 
     w = jnp.zeros((1, 512))
     start = time.perf_counter()
-    patches = {"depthwise3x3": grouped_depthwise, "inverse_haar": transposed_haar} if naive else {}
-    with mock.patch.multiple(mobile_stylegan, **patches):
+    with contextlib.ExitStack() as stack:
+        if naive:
+            forms = {"depthwise3x3": grouped_depthwise, "inverse_haar": transposed_haar}
+            stack.enter_context(mock.patch.multiple(mobile_stylegan, **forms))
         run = jax.jit(forward).lower(params, w).compile()
         gradient = jax.jit(jax.grad(lambda w, p: jnp.mean(forward(p, w) ** 2))).lower(w, params).compile()
     return (lambda w: run(params, w)), (lambda w: gradient(w, params)), time.perf_counter() - start
