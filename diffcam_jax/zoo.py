@@ -199,7 +199,7 @@ _TABLE = (
         description="editing directions of mobile_stylegan_ffhq",
         licence="Apache-2.0; fitted on pictures of mobile_stylegan_ffhq: non-commercial research",
         origin="this project",
-        sha256="a833a1319482d1111b20657cfaa40f126df35a6844fea79a32f5f3b06c532657",
+        sha256="a35487e1398b06c6637c10982df70f1af38ad95ab2d20981d233deda22d5468c",
     ),
 )
 

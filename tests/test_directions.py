@@ -17,7 +17,7 @@ from diffcam_jax.directions import (
 from diffcam_jax.directions.__main__ import main
 from diffcam_jax.directions.fit import condition, fit_boundary, unwhitened, whitened
 from diffcam_jax.directions.importers import import_direction
-from diffcam_jax.directions.recipe import ATTRIBUTES, calibrate
+from diffcam_jax.directions.recipe import ATTRIBUTES, calibrate, clean_range
 from diffcam_jax.directions.sefa import modulation_kernels, sefa_directions
 from diffcam_jax.errors import UserError
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
@@ -120,6 +120,16 @@ def test_calibration_stops_where_the_shift_is_reached():
     assert found == pytest.approx(2.0 * attribute.shift)
     saturated = calibrate(attribute, step, codes, spread=1.0, score=lambda rows: np.minimum(rows[:, 3, 0], 0.5))
     assert saturated <= attribute.most
+
+
+def test_clean_range_ends_where_a_face_is_lost():
+    array = np.zeros((18, 512), np.float32)
+    array[0, 0] = 1.0
+
+    def score(rows):
+        return np.where((rows[:, 0, 0] > 2.2) | (rows[:, 0, 0] < -1.2), np.nan, 1.0)
+
+    assert clean_range(array, np.zeros((3, 512), np.float32), score) == (-1.0, 2.0)
 
 
 def test_sefa_is_the_top_singular_vector():

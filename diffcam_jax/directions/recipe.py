@@ -182,6 +182,32 @@ def calibrate(
     return float(min(np.interp(attribute.shift, np.maximum.accumulate(rises), lengths), attribute.most))
 
 
+def clean_range(
+    array: np.ndarray,
+    codes: np.ndarray,
+    score: Callable[[np.ndarray], np.ndarray],
+    ladder: tuple[float, ...] = (2.0, 1.5),
+) -> tuple[float, float]:
+    """Strengths between which every sample still shows a face that the landmarker finds.
+
+    Args:
+      array: [18, 512] direction at strength 1.
+      codes: [n, 512] samples to try it on.
+      score: codes [n, 18, 512] -> scores [n], NaN without a face.
+      ladder: strengths that are tried, descending; below the last one 1 is taken as clean.
+
+    Returns:
+      (lowest, highest).
+    """
+    base = np.asarray(to_wplus(jnp.asarray(codes)))
+
+    def furthest(sign: float) -> float:
+        clean = (strength for strength in ladder if np.isfinite(score(base + sign * strength * array)).all())
+        return sign * next(clean, 1.0)
+
+    return furthest(-1.0), furthest(1.0)
+
+
 def make_directions(model, params: dict, generator: str, samples: int, seed: int, tries: int, work: Path):
     """The whole recipe: scored samples, boundaries, conditioning, calibration.
 
@@ -213,10 +239,11 @@ def make_directions(model, params: dict, generator: str, samples: int, seed: int
         print(
             f"{name}: held-out accuracy {boundaries[name].accuracy:.3f}, strength 1 = {length:.2f} standard deviations"
         )
+        array = (length * step).astype(np.float32)
         directions[name] = Direction(
             name=name,
-            array=(length * step).astype(np.float32),
-            range=(-2.0, 2.0),
+            array=array,
+            range=clean_range(array, fresh[:16], lambda rows: score(rows, "smiling")),
             layers=attribute.layers,
             generator=generator,
             normalisation=f"{length:.4f} prior standard deviations (aim: {attribute.score} rises by {attribute.shift} of its own)",
