@@ -27,6 +27,7 @@ from diffcam_jax.compose import (
     with_user_mask,
 )
 from diffcam_jax.diffcam import OFFICIAL, Activation, CamConfig, cam, diff_cam, grad_cam
+from diffcam_jax.ops.image import resize
 
 METHODS: dict[str, Callable[..., Activation]] = {"diffcam": diff_cam, "grad_cam": grad_cam, "cam": cam}
 
@@ -127,7 +128,11 @@ def edit_batch(
         ladder.append(ladder[-1] + step)
     # The classifier sees pictures as the generator draws them; only what leaves this function is clamped.
     inverted, edited = draw(codes, size), draw(ladder[-1], size)
-    pictures = [pool(inverted, small), *(draw(w, small) for w in ladder[1:-1]), pool(edited, small)]
+    pictures = [
+        resize(inverted, (small, small), "area"),
+        *(draw(w, small) for w in ladder[1:-1]),
+        resize(edited, (small, small), "area"),
+    ]
 
     masks, logits = [], []
     for i, (before, after) in enumerate(itertools.pairwise(pictures)):
@@ -139,19 +144,10 @@ def edit_batch(
         logits.append(activation.logits)
 
     mask = refine(combine(jnp.stack(masks)), config.mask)
-    mask = mask * domain_gate(pool(images, small), pictures[0], pictures[-1], *config.gate)
+    mask = mask * domain_gate(resize(images, (small, small), "area"), pictures[0], pictures[-1], *config.gate)
     mask = resize_mask(mask, (size, size), config.mask.resize)
     if user_mask is not None:
         mask = with_user_mask(mask, user_mask, config.user_mask)
     inverted, edited = inverted.clip(-1, 1), edited.clip(-1, 1)
     source = keep_original(images, inverted, edited, config.keep).clip(-1, 1)
     return Edit(inverted, edited, source, mask, blend(images, source, mask), jnp.stack(logits, 1), ladder[-1])
-
-
-def pool(images: Float[Array, "b s s 3"], size: int) -> Float[Array, "b t t 3"]:
-    """Exact area mean down to a divisor of the side (the "face pool" of the official encoders)."""
-    b, s = images.shape[:2]
-    if s % size:
-        raise ValueError(f"{size} does not divide the pictures' side {s}")
-    factor = s // size
-    return images.reshape(b, size, factor, size, factor, 3).mean((2, 4))

@@ -27,6 +27,7 @@ from diffcam_jax.errors import UserError
 from diffcam_jax.landmarks import FaceLandmarker, select_faces
 from diffcam_jax.latents import latent_stats
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
+from diffcam_jax.ops.image import from_unit, to_unit
 
 Pixels = UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]
 
@@ -148,7 +149,7 @@ class Editor:
         store = CodeCache(self.generator_hash, config)
         codes = store.load(aligned) if cache else None
         if codes is None:
-            image = jnp.asarray(aligned, jnp.float32)[None] / 127.5 - 1
+            image = jnp.asarray(to_unit(aligned))[None]
             found = inversion.invert(self.generator, self._inversion_networks, image, config, progress=progress)
             codes = np.asarray(found.codes[0])
             if not np.isfinite(found.loss[0]):
@@ -255,7 +256,7 @@ class Editor:
             self.generator,
             self.classifier,
             self.params,
-            jnp.asarray(original, jnp.float32)[None] / 127.5 - 1,
+            jnp.asarray(to_unit(original))[None],
             jnp.asarray(codes)[None],
             jnp.asarray(direction_matrix(self.directions, names)),
             jnp.asarray([list(strengths.values())], jnp.float32),
@@ -281,9 +282,9 @@ class Editor:
         }
         return FaceEdit(
             aligned=original,
-            inverted=to_uint8(edit.inverted[0]),
-            edited=to_uint8(edit.edited[0]),
-            fused=to_uint8(edit.fused[0]),
+            inverted=from_unit(edit.inverted[0]),
+            edited=from_unit(edit.edited[0]),
+            fused=from_unit(edit.fused[0]),
             source=np.asarray(edit.source[0]) / 2 + np.float32(0.5),
             mask=mask,
             latents=codes,
@@ -291,8 +292,3 @@ class Editor:
             quad=quad,
             report=report,
         )
-
-
-def to_uint8(image: Float[jax.Array, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
-    """A picture in [-1, 1] as 8-bit values, clamped and rounded."""
-    return np.asarray(jnp.round((image.clip(-1, 1) + 1) * 127.5)).astype(np.uint8)

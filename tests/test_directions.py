@@ -204,3 +204,17 @@ def test_command_line_imports_and_lists(tmp_path, capsys):
     assert main(["import", str(tmp_path / "none.npy"), "--name", "mine", "--out", out]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and "no such file" in error
+
+
+@pytest.mark.weights
+def test_sefa_and_validate_commands(tmp_path, capsys):
+    out = tmp_path / "sefa.safetensors"
+    assert main(["sefa", "--count", "1", "--layers", "2", "6", "--out", str(out)]) == 0
+    direction = load_directions(out)["sefa_0"]
+    assert direction.layers == (2, 6) and direction.generator
+    np.testing.assert_allclose(np.linalg.norm(direction.array, axis=1), [0, 0, 3, 3, 3, 3] + [0] * 12, atol=1e-4)
+    assert main(["validate", "--directions", str(out), "--samples", "2", "--out", str(tmp_path)]) == 0
+    table = (tmp_path / "directions.md").read_text()
+    assert "| sefa_0 |" in table and "2 fresh samples" in table
+    assert (tmp_path / "directions.jpg").stat().st_size > 10_000
+    capsys.readouterr()

@@ -7,9 +7,10 @@ import pytest
 
 from diffcam_jax.compose import MaskConfig, domain_gate, keep_original
 from diffcam_jax.diffcam import diff_cam
-from diffcam_jax.editing import EditConfig, EditParams, edit_batch, pool
+from diffcam_jax.editing import EditConfig, EditParams, edit_batch
 from diffcam_jax.nn.classifier import DiffClassifier
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
+from diffcam_jax.ops.image import resize
 from tests.random_variables import random_variables
 
 GENERATOR = MobileStyleGAN(widths=(16, 16, 16, 16, 8), latent_size=8, mapping_layers=1)  # 128 pixels
@@ -88,7 +89,7 @@ def test_final_mask_is_the_maximum_over_the_neighbouring_pairs(world):
     params, _, codes, directions = world
     edit = run(world, [[1.0, 1.0], [1.0, 1.0]])
     t = [codes, codes + directions[0], codes + directions[0] + directions[1]]
-    small = [pool(draw(params, c), 64) for c in t]
+    small = [resize(draw(params, c), (64, 64), "area") for c in t]
     masks = [
         diff_cam(CLASSIFIER, params.classifier, small[i], small[i + 1], jnp.full(2, c, jnp.int32)).mask
         for i, c in enumerate((0, 2))
@@ -100,7 +101,7 @@ def test_final_mask_is_the_maximum_over_the_neighbouring_pairs(world):
 def test_a_negative_strength_swaps_the_pair(world):
     params, _, codes, directions = world
     edit = run(world, [[-1.0], [-1.0]])
-    before, after = (pool(draw(params, c), 64) for c in (codes, codes - directions[0]))
+    before, after = (resize(draw(params, c), (64, 64), "area") for c in (codes, codes - directions[0]))
     expected = diff_cam(CLASSIFIER, params.classifier, after, before, jnp.zeros(2, jnp.int32))
     np.testing.assert_allclose(edit.logits[:, 0], expected.logits, atol=1e-3)
 
@@ -124,14 +125,6 @@ def test_a_batch_is_its_samples(world):
 def test_baselines_share_the_interface(world, method):
     edit = run(world, [[1.0], [1.0]], config=EditConfig(classifier_size=64, method=method))
     assert np.isfinite(np.asarray(edit.fused)).all()
-
-
-def test_pool_is_the_area_mean():
-    x = np.random.default_rng(0).standard_normal((1, 8, 8, 3)).astype(np.float32)
-    expected = np.array([[x[0, i : i + 4, j : j + 4].mean((0, 1)) for j in (0, 4)] for i in (0, 4)])
-    np.testing.assert_allclose(pool(jnp.asarray(x), 2)[0], expected, atol=1e-6)
-    with pytest.raises(ValueError, match="3 does not divide"):
-        pool(jnp.asarray(x), 3)
 
 
 def test_keeping_the_original_is_the_formula(world):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from diffcam_jax.ops.image import from_unit, resize, to_unit
+from diffcam_jax.ops.image import from_unit, quantise, resize, to_unit
 
 RNG = np.random.default_rng(0)
 
@@ -56,3 +56,8 @@ def test_area_is_the_block_mean():
 def test_unknown_method_is_named():
     with pytest.raises(ValueError, match="cubic"):
         resize(jnp.zeros((1, 2, 2)), (4, 4), "cubic")
+
+
+def test_quantise_is_from_unit():
+    images = np.random.default_rng(0).uniform(-1.2, 1.2, (4, 5, 3)).astype(np.float32)
+    np.testing.assert_array_equal(quantise(jnp.asarray(images)), from_unit(images))

@@ -36,6 +36,7 @@ from diffcam_jax.directions import load_directions
 from diffcam_jax.errors import UserError
 from diffcam_jax.latents import latent_stats
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
+from diffcam_jax.ops.image import quantise
 
 SHARD = 16  # samples a file
 
@@ -111,17 +112,12 @@ def draw_strengths(world: EditWorld, recipe: Recipe, index: Int[Array, ""]) -> F
     return strengths * jax.random.rademacher(key_sign, strengths.shape) if recipe.both_signs else strengths
 
 
-def to_pixels(images: Float[Array, "b h w 3"]) -> UInt8[Array, "b h w 3"]:
-    """[-1,1] to uint8, clamped and rounded."""
-    return jnp.round(jnp.clip(images * 127.5 + 127.5, 0, 255)).astype(jnp.uint8)
-
-
 def render_sample(world: EditWorld, recipe: Recipe, index: Int[Array, ""]) -> UInt8[Array, "_ s s 3"]:
     """All pictures of sample `index`: I' and its N edits."""
     code = draw_code(world, recipe, index)
     edits = code + draw_strengths(world, recipe, index)[:, None, None] * world.directions
     codes = jnp.concatenate([code[None], edits])
-    return to_pixels(world.model.apply({"params": world.params}, codes, method="synthesis", size=recipe.size))
+    return quantise(world.model.apply({"params": world.params}, codes, method="synthesis", size=recipe.size))
 
 
 _render_sample = jax.jit(render_sample, static_argnums=1)
@@ -147,7 +143,7 @@ class OnlinePairs:
             codes = jax.vmap(lambda i: draw_code(world, recipe, i))(indices)
             strengths = jax.vmap(lambda i, c: draw_strengths(world, recipe, i)[c])(indices, labels)
             codes = jnp.concatenate([codes, codes + strengths[:, None, None] * world.directions[labels]])
-            return to_pixels(world.model.apply({"params": world.params}, codes, method="synthesis", size=recipe.size))
+            return quantise(world.model.apply({"params": world.params}, codes, method="synthesis", size=recipe.size))
 
         self._render = functools.partial(render, world)
         self._sample = functools.partial(_render_sample, world, recipe)

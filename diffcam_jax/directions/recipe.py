@@ -14,6 +14,7 @@ from tqdm import tqdm
 from diffcam_jax.directions import Direction
 from diffcam_jax.directions.fit import Boundary, condition, fit_boundary, unwhitened, whitened
 from diffcam_jax.latents import WPLUS_ROWS, LatentStats, sample_w, to_wplus, truncate
+from diffcam_jax.ops.image import quantise
 
 # Side of the pictures that are scored; the parsing network sees 512.
 SCORE_SIZE = 512
@@ -69,30 +70,33 @@ CONTROLS = ("skin_lightness",)
 @functools.partial(jax.jit, static_argnames=("model", "size"))
 def draw_uint8(model, params: dict, codes: jax.Array, size: int) -> jax.Array:
     """Pictures of codes as uint8 [b, size, size, 3]."""
-    pictures = model.apply({"params": params}, codes, method="synthesis", size=size)
-    return jnp.round((pictures.clip(-1, 1) + 1) * 127.5).astype(jnp.uint8)
+    return quantise(model.apply({"params": params}, codes, method="synthesis", size=size))
 
 
-def score_codes(
-    model, params: dict, codes: np.ndarray, names: list[str], batch: int = 4, progress: bool = True
-) -> dict:
-    """Scores of the pictures of codes.
+def draw_codes(model, params: dict, codes: np.ndarray, batch: int = 4, progress: bool = True) -> np.ndarray:
+    """Pictures of any number of codes, a few at a time.
 
     Args:
       codes: [n, 512] or [n, 18, 512].
-      names: scores, see `scorers`.
+      batch: how many are drawn at once; one program is compiled for it.
+      progress: show a bar.
 
     Returns:
-      name -> [n] float32, NaN where there is no face.
+      uint8 [n, SCORE_SIZE, SCORE_SIZE, 3].
     """
-    from diffcam_jax import scorers
-
     pictures = []
-    for start in tqdm(range(0, len(codes), batch), desc="drawing", unit="batch", disable=not progress):
+    for start in tqdm(range(0, len(codes), batch), desc="drawing", unit="batch", disable=not progress, leave=False):
         part = codes[start : start + batch]
         padded = np.concatenate([part, np.repeat(part[-1:], batch - len(part), 0)])
         pictures.append(np.asarray(draw_uint8(model, params, jnp.asarray(padded), SCORE_SIZE))[: len(part)])
-    return scorers.score(np.concatenate(pictures), names)
+    return np.concatenate(pictures)
+
+
+def score_codes(model, params: dict, codes: np.ndarray, names: list[str], progress: bool = True) -> dict:
+    """Scores of the pictures of codes: name (see `scorers`) -> [n] float32, NaN where there is no face."""
+    from diffcam_jax import scorers
+
+    return scorers.score(draw_codes(model, params, codes, progress=progress), names)
 
 
 def scored_samples(

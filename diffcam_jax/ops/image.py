@@ -9,7 +9,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, UInt
+from jaxtyping import Array, Float, UInt, UInt8
 
 
 def to_unit(pixels: UInt[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
@@ -22,6 +22,11 @@ def from_unit(images: Float[np.ndarray | Array, "*shape"], dtype: type = np.uint
     top = np.iinfo(dtype).max
     unit = (np.asarray(images, np.float32) + np.float32(1)) * np.float32(top / 2)
     return np.rint(np.clip(unit, 0, top)).astype(dtype)
+
+
+def quantise(images: Float[Array, "*shape"]) -> UInt8[Array, "*shape"]:
+    """[-1,1] to uint8, clamped and rounded, inside a compiled program."""
+    return jnp.round(jnp.clip(images * 127.5 + 127.5, 0, 255)).astype(jnp.uint8)
 
 
 @functools.lru_cache(maxsize=64)
