@@ -35,19 +35,28 @@ def validate(model, params: dict, directions: Mapping[str, Direction], count: in
     names = [attribute.score for attribute in ATTRIBUTES.values()]
     unmoved = draw_codes(model, params, base)
     before = scorers.score(unmoved, names)
-    spread = {name: float(np.nanstd(before[name])) for name in names}
+    spread = {name: float(np.std(_finite(before[name]))) for name in names}
     table: dict = {"scores": names, "directions": {}}
     for direction in directions.values():
         moved = draw_codes(model, params, base + direction.array)
         after = scorers.score(moved, names)
-        shift = {name: float(np.nanmean(after[name] - before[name])) / spread[name] for name in names}
-        entry = {"shift": shift, "identity": float(np.nanmean(scorers.identity_similarity(unmoved, moved)))}
+        shift = {name: _mean(after[name] - before[name]) / max(spread[name], 1e-6) for name in names}
+        entry = {"shift": shift, "identity": _mean(scorers.identity_similarity(unmoved, moved))}
         if direction.name in ATTRIBUTES:
             own = ATTRIBUTES[direction.name].score
             change = after[own] - before[own]
-            entry["right_way"] = float(np.mean(change[np.isfinite(change)] > 0))
+            entry["right_way"] = _mean((_finite(change) > 0).astype(float))
         table["directions"][direction.name] = entry
     return table
+
+
+def _finite(values: np.ndarray) -> np.ndarray:
+    """The values of samples that could be scored; a single 0 when there is none."""
+    return values[np.isfinite(values)] if np.isfinite(values).any() else np.zeros(1)
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(np.mean(_finite(values)))
 
 
 def markdown_table(table: dict) -> str:
