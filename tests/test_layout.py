@@ -1,11 +1,14 @@
 """Imports point one way, nothing heavy comes with the package, and files stay short."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from diffcam_jax.zoo import PARTS
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "diffcam_jax"
@@ -73,3 +76,13 @@ def test_no_file_is_long():
     for path in ROOT.rglob("*.py"):
         if not {".venv", ".git", "build"} & set(path.relative_to(ROOT).parts):
             assert len(path.read_text().splitlines()) <= 400, path.name
+
+
+def test_every_part_states_its_licence_in_weights_md():
+    stated = (ROOT / "WEIGHTS.md").read_text()
+    assert [name for name in PARTS if f"`{name}`" not in stated] == []
+
+
+def test_files_named_in_the_readme_exist():
+    links = re.findall(r"\]\((?!http)([^)]+)\)", (ROOT / "README.md").read_text())
+    assert links and [link for link in links if not (ROOT / link).exists()] == []
