@@ -44,6 +44,7 @@ class EditConfig:
       classifier_size: side of the pictures the classifier compares.
       keep: tolerance of `compose.keep_original`; 0 blends T itself, as Eq. 5 has it.
       gate: (low, high) of `compose.domain_gate`; (0, 0) trusts the edit everywhere, as the paper does.
+      floor: mask values up to this become 0 in the end, the rest is stretched: a trace of an edit is none.
     """
 
     method: Literal["diffcam", "grad_cam", "cam"] = "diffcam"
@@ -53,6 +54,7 @@ class EditConfig:
     classifier_size: int = 256
     keep: float = 0.0
     gate: tuple[float, float] = (0.0, 0.0)
+    floor: float = 0.0
 
 
 class EditParams(NamedTuple):
@@ -145,6 +147,7 @@ def edit_batch(
 
     mask = refine(combine(jnp.stack(masks)), config.mask)
     mask = mask * domain_gate(resize(images, (small, small), "area"), pictures[0], pictures[-1], *config.gate)
+    mask = jnp.maximum(mask - config.floor, 0.0) / (1 - config.floor)
     mask = resize_mask(mask, (size, size), config.mask.resize)
     if user_mask is not None:
         mask = with_user_mask(mask, user_mask, config.user_mask)

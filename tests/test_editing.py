@@ -65,6 +65,13 @@ def test_outside_the_mask_is_the_original_bit_for_bit(world):
     np.testing.assert_array_equal(np.asarray(edit.fused)[outside], np.asarray(world[1])[outside])
 
 
+def test_floor_empties_the_faint_part_of_the_mask(world):
+    full = np.asarray(run(world, [[1.0], [1.0]]).mask)
+    cut = np.asarray(run(world, [[1.0], [1.0]], config=EditConfig(classifier_size=64, floor=0.3)).mask)
+    np.testing.assert_allclose(cut, np.clip((full - 0.3) / 0.7, 0, 1), atol=1e-5)
+    assert ((cut == 0) & (full > 0)).any()
+
+
 def test_codes_and_pictures_are_those_of_the_generator(world):
     params, _, codes, directions = world
     edit = run(world, [[0.5, 1.0], [0.0, -1.0]])
