@@ -23,6 +23,7 @@ from jaxtyping import UInt8, UInt16
 from PIL import Image, ImageCms, ImageOps
 
 from diffcam_jax.errors import UserError
+from diffcam_jax.weights import write_atomically
 
 Pixels = UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]
 Plane = UInt8[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"]
@@ -128,14 +129,8 @@ def write_photo(path: str | os.PathLike[str], photo: Photo | Pixels) -> None:
     _, encoded = cv2.imencode(".png", np.stack(channels, axis=-1), [cv2.IMWRITE_PNG_COMPRESSION, 3])
     data = _with_png_chunks(encoded.tobytes(), photo.source)
 
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            temporary.write_bytes(data)
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_atomically(path, data)
     except OSError as error:
         raise UserError(
             f"{path}: cannot be written ({error.strerror}); choose another output folder or free some space"

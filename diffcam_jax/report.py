@@ -12,6 +12,8 @@ from PIL import Image, ImageDraw
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
+from diffcam_jax.weights import replacing, write_atomically
+
 
 class Report:
     """Writer of a run's numbers.
@@ -28,9 +30,7 @@ class Report:
         path = self.folder / "metrics.jsonl"
         lines = path.read_text().splitlines() if path.exists() else []
         kept = [r for line in lines if (r := _record(line)) and r["step"] <= start]
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text("".join(json.dumps(r) + "\n" for r in kept))
-        os.replace(temporary, path)
+        write_atomically(path, "".join(json.dumps(r) + "\n" for r in kept).encode())
         self._file = path.open("a", buffering=1)
         self._events = SummaryWriter(str(self.folder), purge_step=start)
         self._bar = tqdm(total=total, initial=start, unit="step", dynamic_ncols=True, disable=None)
@@ -85,7 +85,5 @@ def save_grid(
         for j, picture in enumerate(row):
             small = Image.fromarray(picture).resize((cell, cell), Image.Resampling.BOX)
             sheet.paste(small, (j * cell, head + i * cell))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    sheet.save(temporary, format="PNG")
-    os.replace(temporary, path)
+    with replacing(path) as file:
+        sheet.save(file, format="PNG")

@@ -208,7 +208,7 @@ def write(world: EditWorld, recipe: Recipe, folder: str | os.PathLike, count: in
         if json.loads((folder / "index.json").read_text()) != index:
             raise UserError(f"{folder} holds pairs made from other parts or another recipe; choose an empty folder")
     else:
-        _atomically(folder / "index.json", lambda f: f.write(json.dumps(index, indent=1).encode()))
+        weights.write_atomically(folder / "index.json", json.dumps(index, indent=1).encode())
     files = -(-count // SHARD)
     with tqdm(total=files * SHARD, unit="sample", disable=None) as bar:
         for number in range(files):
@@ -218,20 +218,10 @@ def write(world: EditWorld, recipe: Recipe, folder: str | os.PathLike, count: in
                 for i in range(number * SHARD, (number + 1) * SHARD):
                     samples.append(np.asarray(_render_sample(world, recipe, jnp.asarray(i))))
                     bar.update()
-                stack = np.stack(samples)
-                _atomically(path, lambda f, stack=stack: np.save(f, stack, allow_pickle=False))
+                with weights.replacing(path) as file:
+                    np.save(file, np.stack(samples), allow_pickle=False)
             else:
                 bar.update(SHARD)
-
-
-def _atomically(path: pathlib.Path, fill) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            fill(file)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def pretrained_world(directions: str | None = None) -> EditWorld:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from diffcam_jax.directions import Direction
 from diffcam_jax.directions.fit import Boundary, condition, fit_boundary, unwhitened, whitened
 from diffcam_jax.latents import WPLUS_ROWS, LatentStats, sample_w, to_wplus, truncate
 from diffcam_jax.ops.image import quantise
+from diffcam_jax.weights import replacing
 
 # Side of the pictures that are scored; the parsing network sees 512.
 SCORE_SIZE = 512
@@ -109,16 +109,13 @@ def scored_samples(
     """
     codes = np.asarray(truncate(sample_w(model, params, jax.random.key(seed), POOL), stats.mean, PSI))[:count]
     names = sorted({*CONTROLS, *(attribute.score for attribute in ATTRIBUTES.values())})
-    work.mkdir(parents=True, exist_ok=True)
     parts = []
     for start in tqdm(range(0, count, 100), desc="samples", unit="x100"):
         path = work / f"scores_{seed}_{start:06d}.npz"
         if not path.exists():
             scores = score_codes(model, params, codes[start : start + 100], names, progress=False)
-            temporary = path.with_suffix(".tmp")
-            with open(temporary, "wb") as file:
+            with replacing(path) as file:
                 np.savez(file, **scores)
-            os.replace(temporary, path)
         with np.load(path) as part:
             parts.append({name: part[name] for name in names})
     return codes, {name: np.concatenate([part[name] for part in parts]) for name in names}

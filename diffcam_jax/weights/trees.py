@@ -107,7 +107,7 @@ def save(path: str | os.PathLike, params: Mapping[str, Any], metadata: Mapping[s
         header[name] = {"dtype": _DTYPES[array.dtype.name], "shape": array.shape, "data_offsets": (start, end)}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    with _replacing(Path(path)) as file:
+    with replacing(Path(path)) as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for name in order:
             file.write(_little_endian(arrays[name]))
@@ -145,12 +145,13 @@ def _decoded(text: str) -> Any:
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file that appears whole or not at all; its folder is made when missing."""
-    with _replacing(path) as file:
+    with replacing(path) as file:
         file.write(content)
 
 
 @contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[io.BufferedIOBase]:
+def replacing(path: Path) -> Iterator[io.BufferedIOBase]:
+    """A file to write into that takes its name only once the block has ended well; its folder is made when missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
