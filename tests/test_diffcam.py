@@ -62,6 +62,17 @@ def test_mask_is_the_closed_form(setup):
     assert (peak > 0).any()
 
 
+def test_gradient_of_a_score_is_its_row_of_the_linear_layer(setup):
+    variables, _, _ = setup
+    h = jax.random.normal(jax.random.key(1), (2, 4, 4, 32))  # any activations: the score is linear in them
+    classes = jnp.array([4, 0])
+    every = jax.jit(lambda v, h: diffcam.channel_weights(MODEL, v, h))(variables, h)
+    chosen = jax.jit(lambda v, h, c: diffcam.channel_weights(MODEL, v, h, c))(variables, h, classes)
+    kernel = np.asarray(variables["params"]["fc"]["kernel"])
+    np.testing.assert_allclose(every, np.broadcast_to(kernel.T / 16, (2, 5, 32)), rtol=1e-5, atol=1e-9)
+    np.testing.assert_array_equal(every[jnp.arange(2), classes], chosen)
+
+
 def test_chosen_classes_are_slices_of_all_classes_and_batches_are_independent(setup):
     variables, a, b = setup
     classes = jnp.array([4, 0, 2])

@@ -22,7 +22,7 @@ ROWS = 18
 @pytest.fixture(scope="module")
 def world():
     picture = jnp.zeros((1, 64, 64, 3))
-    generator = random_variables(GENERATOR, jnp.zeros((1, 8)))["params"]
+    generator = random_variables(GENERATOR, jnp.zeros((1, 8)))
     classifier = random_variables(CLASSIFIER, picture, picture)
     # Positive weights over positive activations: every map has something to show.
     classifier["params"]["fc"]["kernel"] = jnp.abs(classifier["params"]["fc"]["kernel"])
@@ -44,7 +44,7 @@ def run(world, strengths, classes=(0, 2), config=CONFIG, user_mask=None, rows=sl
 
 @jax.jit
 def draw(params, codes):
-    return GENERATOR.apply({"params": params.generator}, codes, method="synthesis")
+    return GENERATOR.apply(params.generator, codes, method="synthesis")
 
 
 def test_shapes_and_ranges(world):

@@ -13,8 +13,10 @@ from diffcam_jax.editing import EditConfig
 from diffcam_jax.editor import Editor
 from diffcam_jax.errors import UserError
 from diffcam_jax.inversion import InversionConfig
+from diffcam_jax.model_folder import Network
 from diffcam_jax.nn.classifier import DiffClassifier
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
+from diffcam_jax.pipeline import Pipeline
 from tests.random_variables import random_variables
 
 GENERATOR = MobileStyleGAN(widths=(16, 16, 16, 16, 8), mapping_layers=1)  # 128 pixels
@@ -24,19 +26,20 @@ CONFIG = EditConfig(classifier_size=64, mask=MaskConfig(low=0.4, high=0.8, dilat
 
 def direction(name: str, generator: str = "") -> Direction:
     array = 2 * np.random.default_rng(len(name)).standard_normal((18, 512)).astype(np.float32)
+    array[12:] = 0  # rows that a generator of 128 pixels does not read
     return Direction(name, array, (-2.0, 2.0), (0, 18), generator, "", "", "")
 
 
 @pytest.fixture(scope="module")
 def editor():
     picture = jnp.zeros((1, 64, 64, 3))
-    params = random_variables(GENERATOR, jnp.zeros((1, 512)))["params"]
+    generator = Network(GENERATOR, random_variables(GENERATOR, jnp.zeros((1, 512))))
     model = DiffClassifier(depth=18, width=4, num_classes=2, split=1)
     variables = random_variables(model, picture, picture)
     # Positive weights over positive activations: every map has something to show.
     variables["params"]["fc"]["kernel"] = jnp.abs(variables["params"]["fc"]["kernel"])
     classifier = Classifier(model, variables, NAMES, {})
-    return Editor(GENERATOR, params, classifier, {name: direction(name) for name in NAMES}, CONFIG)
+    return Editor(Pipeline(generator, classifier, {name: direction(name) for name in NAMES}), CONFIG)
 
 
 def photograph(dtype=np.uint8, size=(200, 240)) -> np.ndarray:
@@ -129,8 +132,8 @@ def test_foreign_parts_are_refused(editor):
     foreign = {"smiling": direction("smiling", generator="another")}
     classifier = Classifier(editor.classifier, editor.params.classifier, NAMES, {})
     with pytest.raises(UserError, match="made for another generator"):
-        Editor(GENERATOR, editor.params.generator, classifier, foreign)
-    unknown = Editor(GENERATOR, editor.params.generator, classifier, {"beard": direction("beard")}, CONFIG)
+        Editor(Pipeline(editor.networks.generator, classifier, foreign))
+    unknown = Editor(Pipeline(editor.networks.generator, classifier, {"beard": direction("beard")}), CONFIG)
     with pytest.raises(UserError, match="the classifier does not know beard"):
         unknown.edit(photograph(size=(128, 128)), {"beard": 1.0}, aligned=True)
     with pytest.raises(UserError, match="there is ffhq"):

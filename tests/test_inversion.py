@@ -20,8 +20,8 @@ CONVOLUTIONS = {"conv1_1": (3, 64), "conv1_2": (64, 64), "conv2_1": (64, 128), "
 
 
 @jax.jit
-def draw(params, codes):
-    return MODEL.apply({"params": params}, codes, method="synthesis")
+def draw(variables, codes):
+    return MODEL.apply(variables, codes, method="synthesis")
 
 
 @pytest.fixture(scope="module")
@@ -36,14 +36,14 @@ def nets():
         for name, (a, b) in CONVOLUTIONS.items()
     }
     heads = {f"lin{i}": jnp.full(c, 1 / c) for i, c in enumerate((64, 128))}
-    stats = jax.jit(latent_stats, static_argnums=(0, 3))(MODEL, params, jax.random.key(1), 256)
-    return inversion.networks(params, {"vgg16": {"trunk": trunk, "heads": heads}}, stats)
+    stats = jax.jit(latent_stats, static_argnums=(0, 3))(MODEL, {"params": params}, jax.random.key(1), 256)
+    return inversion.networks({"params": params}, {"vgg16": {"trunk": trunk, "heads": heads}}, stats)
 
 
 @pytest.fixture(scope="module")
 def known(nets):
     """Two codes, truncated as the untrained generator's pictures are wild far from the mean, and their pictures."""
-    w = MODEL.apply({"params": nets.generator}, jax.random.normal(jax.random.key(7), (2, 8)), method="mapping")
+    w = MODEL.apply(nets.generator, jax.random.normal(jax.random.key(7), (2, 8)), method="mapping")
     w = truncate(w, nets.stats.mean, 0.4)
     return w, draw(nets.generator, to_wplus(w))
 

@@ -13,8 +13,8 @@ PARAMS = random_variables(MODEL, jnp.zeros((1, 6)))["params"]
 
 
 def test_stats_are_numpys():
-    w = np.asarray(sample_w(MODEL, PARAMS, jax.random.key(3), 500))
-    stats = latent_stats(MODEL, PARAMS, jax.random.key(3), 500)
+    w = np.asarray(sample_w(MODEL, {"params": PARAMS}, jax.random.key(3), 500))
+    stats = latent_stats(MODEL, {"params": PARAMS}, jax.random.key(3), 500)
     np.testing.assert_allclose(stats.mean, w.mean(0), atol=1e-5)
     rebuilt = np.asarray(stats.eigenvectors) * np.asarray(stats.eigenvalues) @ np.asarray(stats.eigenvectors).T
     np.testing.assert_allclose(rebuilt, np.cov(w.T), atol=1e-4)
@@ -22,8 +22,8 @@ def test_stats_are_numpys():
 
 
 def test_whitened_codes_have_unit_variance():
-    stats = latent_stats(MODEL, PARAMS, jax.random.key(3), 4000)
-    w = sample_w(MODEL, PARAMS, jax.random.key(3), 4000)
+    stats = latent_stats(MODEL, {"params": PARAMS}, jax.random.key(3), 4000)
+    w = sample_w(MODEL, {"params": PARAMS}, jax.random.key(3), 4000)
     white = np.asarray(whiten(w - stats.mean, stats, epsilon=0.0))
     np.testing.assert_allclose(np.cov(white.T), np.eye(6), atol=2e-3)
 

@@ -16,10 +16,11 @@ PACKAGE = ROOT / "diffcam_jax"
 # Later entries may import earlier ones, never the other way round.
 LEVELS = [
     {"errors"},
-    {"ops", "formats", "weights", "zoo", "pretrained", "compilation"},
-    {"nn", "losses"},
+    {"ops", "formats", "weights", "zoo", "pretrained", "compilation", "model_folder"},
+    {"nn", "losses", "gan_losses", "metrics"},
     {"photo", "landmarks", "align", "panel", "latents", "diffcam", "compose", "chips"},
-    {"evidence", "scorers", "inversion", "code_cache", "directions", "editing"},
+    {"evidence", "scorers", "inversion", "encoding", "code_cache", "directions", "editing"},
+    {"pipeline"},
     {"editor", "data"},
     {"train", "checkpoint", "report"},
 ]

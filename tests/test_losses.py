@@ -1,6 +1,4 @@
-"""LPIPS and its trunks against the official package on the same pseudo-random weights; closed forms for the rest."""
-
-import pathlib
+"""Losses by closed forms and at their corners; LPIPS itself is compared with the official package in tests/parity."""
 
 import jax
 import jax.numpy as jnp
@@ -8,72 +6,20 @@ import numpy as np
 import pytest
 
 from diffcam_jax import losses
-from diffcam_jax.nn.vgg import ALEXNET_LPIPS_TAPS, VGG16, VGG16_LPIPS_TAPS, AlexNet
-from tests.parity.fixtures import load_fixture
-
-DATA = pathlib.Path(__file__).parent / "data/parity/lpips"
-NETS = {"vgg": (VGG16(), VGG16_LPIPS_TAPS), "alex": (AlexNet(), ALEXNET_LPIPS_TAPS)}
+from diffcam_jax.nn.vgg import VGG16, AlexNet
+from tests.random_variables import random_variables
 
 
-def nhwc(x):
-    return jnp.asarray(np.ascontiguousarray(x.transpose(0, 2, 3, 1)))
-
-
-@pytest.fixture(scope="module")
-def data():
-    return load_fixture(DATA)
-
-
-def trunk_and_heads(net, state):
-    """The convolutions come in the order of the layers, so they can be named by it."""
-    model, _ = NETS[net]
-    kernels = [k for k in state if k.startswith(f"{net}.net.") and k.endswith("weight")]
-    depths = (2, 2, 3, 3, 3)
-    names = {
-        "vgg": [f"conv{s}_{i}" for s, depth in enumerate(depths, 1) for i in range(1, depth + 1)],
-        "alex": [f"conv{i}" for i in range(1, 6)],
-    }[net]
-    params = {
-        name: {"kernel": jnp.asarray(state[k].transpose(2, 3, 1, 0)), "bias": jnp.asarray(state[k[:-6] + "bias"])}
-        for name, k in zip(names, kernels, strict=True)
-    }
-    heads = [jnp.asarray(state[f"{net}.lin{i}.model.1.weight"].reshape(-1)) for i in range(5)]
-    return (lambda x: list(model.apply({"params": params}, x).values())), heads
-
-
-@pytest.mark.parametrize("net", NETS)
-def test_lpips_equals_the_official_package(data, net):
-    state, inputs, outputs = data
-    trunk, heads = trunk_and_heads(net, state)
-    a, b = nhwc(inputs["a"]), nhwc(inputs["b"])
-    distance = jax.jit(lambda p, t: losses.lpips(p, t, trunk, heads))
-    with jax.default_matmul_precision("highest"):
-        np.testing.assert_allclose(distance(a, b), outputs[f"{net}.distance"], rtol=2e-5)
-        mixed = distance(a, 0.65 * a + 0.35 * b)
-        np.testing.assert_allclose(mixed, outputs[f"{net}.distance_mixed"], rtol=2e-5)
-        odd = distance(nhwc(inputs["a_odd"]), nhwc(inputs["b_odd"]))
-        np.testing.assert_allclose(odd, outputs[f"{net}.distance_odd"], rtol=2e-5)
-
-
-@pytest.mark.parametrize("net", NETS)
-def test_every_tap_and_its_share_of_the_distance(data, net):
-    state, inputs, outputs = data
-    trunk, heads = trunk_and_heads(net, state)
-    a, b = nhwc(inputs["a"]), nhwc(inputs["b"])
-    unscaled = jax.jit(trunk)((a - jnp.asarray(losses.LPIPS_SHIFT)) / jnp.asarray(losses.LPIPS_SCALE))
-    for i, feature in enumerate(unscaled):
-        mean = outputs[f"probe.{net}.feat{i}.mean"]
-        np.testing.assert_allclose(feature.mean((1, 2)), mean, atol=1e-4 * np.abs(mean).max())
-    fa, fb = (jax.jit(lambda x: losses.lpips_features(x, trunk))(x) for x in (a, b))
-    for i in range(5):
-        share = losses.lpips_distance(fa[i : i + 1], fb[i : i + 1], heads[i : i + 1])
-        np.testing.assert_allclose(share, outputs[f"{net}.per_layer"][:, i], rtol=5e-5)
-
-
-def test_lpips_of_equal_pictures_is_zero_with_a_finite_gradient(data):
-    trunk, heads = trunk_and_heads("alex", data[0])
+def test_lpips_of_equal_pictures_is_zero_with_a_finite_gradient():
     black = jnp.full((1, 64, 64, 3), -1.0)
-    value, gradient = jax.jit(jax.value_and_grad(lambda x: losses.lpips(x, black, trunk, heads).sum()))(black)
+    variables = random_variables(AlexNet(), black)
+    heads = [jnp.full(width, 0.1) for width in (64, 192, 384, 256, 256)]
+
+    @jax.jit
+    def loss(image, variables):
+        return losses.lpips(image, black, lambda x: list(AlexNet().apply(variables, x).values()), heads).sum()
+
+    value, gradient = jax.value_and_grad(loss)(black, variables)
     np.testing.assert_allclose(value, 0, atol=1e-9)
     assert np.all(np.isfinite(gradient))
 
@@ -93,6 +39,18 @@ def test_losses_are_one_value_a_picture():
     pred = target.at[1, :, :2].set(3.0)
     np.testing.assert_allclose(losses.mse(pred, target), [0, 4.5])
     np.testing.assert_allclose(losses.lpips_distance([pred], [target], [jnp.array([0.5, 0.25, 0])]), [0, 3.375])
+
+
+def test_perceptual_loss_compares_imagenet_normalised_features():
+    white, black = jnp.ones((2, 4, 4, 3)), -jnp.ones((2, 4, 4, 3))
+    spans = (1 / np.array([0.229, 0.224, 0.225])) ** 2  # of white and black in standard deviations, squared
+    one = losses.perceptual(white, black, lambda x: [x])
+    np.testing.assert_allclose(one, np.full(2, spans.mean()), rtol=1e-5)
+    two = losses.perceptual(white, black, lambda x: [x, 2 * x[:, ::2, ::2, :1]])
+    np.testing.assert_allclose(two, np.full(2, spans.mean() + 4 * spans[0]), rtol=1e-5)
+    seen = []
+    losses.perceptual(white, black, lambda x: [seen.append(x) or x])
+    np.testing.assert_allclose(seen[1][0, 0, 0], [-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225], rtol=1e-5)
 
 
 def test_nothing_behind_the_last_tap_is_computed_and_names_are_checked():

@@ -231,7 +231,7 @@ def pretrained_world(directions: str | None = None) -> EditWorld:
     table = load_directions(directions)
     names = tuple(sorted(table))  # the official order: class i is the i-th file name
     arrays = jnp.stack([jnp.asarray(table[name].array) for name in names])
-    return EditWorld(model, params, latent_stats(model, params, jax.random.key(0)).mean, names, arrays)
+    return EditWorld(model, params, latent_stats(model, {"params": params}, jax.random.key(0)).mean, names, arrays)
 
 
 def toy_world() -> EditWorld:

@@ -118,3 +118,21 @@ def import_direction(
         method=f"imported from {path.name} (sha256 {digest})",
         licence="as stated by its source",
     )
+
+
+def import_folder(source: Path, norm: float = 20.0, generator: str = "") -> dict[str, Direction]:
+    """Every direction file of a folder (or one file), by file name, in alphabetical order as the official code sorts them.
+
+    Args:
+      source: folder of .npy, .pt or .pth files, or one such file.
+      norm: Frobenius norm that strength 1 adds; the official release multiplies a unit array by 20.
+      generator: hash of the generator they belong to, when known.
+
+    Raises:
+      UserError: nothing there, or a file that is no direction.
+    """
+    suffixes = (".npy", ".pt", ".pth")
+    files = sorted(p for p in source.iterdir() if p.suffix in suffixes) if source.is_dir() else [source]
+    if not files or not all(path.is_file() for path in files):
+        raise UserError(f"{source} holds no direction files; give a folder of {', '.join(suffixes)} files")
+    return {path.stem: import_direction(path, path.stem, norm=norm, generator=generator) for path in files}

@@ -107,7 +107,7 @@ def scored_samples(
     Returns:
       (codes [n, 512], name -> scores [n]).
     """
-    codes = np.asarray(truncate(sample_w(model, params, jax.random.key(seed), POOL), stats.mean, PSI))[:count]
+    codes = np.asarray(truncate(sample_w(model, {"params": params}, jax.random.key(seed), POOL), stats.mean, PSI))[:count]
     names = sorted({*CONTROLS, *(attribute.score for attribute in ATTRIBUTES.values())})
     parts = []
     for start in tqdm(range(0, count, 100), desc="samples", unit="x100"):
@@ -225,10 +225,10 @@ def make_directions(model, params: dict, generator: str, samples: int, seed: int
     """
     from diffcam_jax.latents import latent_stats
 
-    stats = latent_stats(model, params, jax.random.key(0))
+    stats = latent_stats(model, {"params": params}, jax.random.key(0))
     codes, scores = scored_samples(model, params, stats, samples, seed, work)
     boundaries = fit_boundaries(codes, scores, stats)
-    fresh = np.asarray(truncate(sample_w(model, params, jax.random.key(seed + 1), tries), stats.mean, PSI))
+    fresh = np.asarray(truncate(sample_w(model, {"params": params}, jax.random.key(seed + 1), tries), stats.mean, PSI))
     directions = {}
     for name, step in conditioned_steps(boundaries, stats).items():
         attribute = ATTRIBUTES[name]

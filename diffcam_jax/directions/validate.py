@@ -29,8 +29,8 @@ def validate(model, params: dict, directions: Mapping[str, Direction], count: in
     """
     from diffcam_jax import scorers
 
-    stats = latent_stats(model, params, jax.random.key(0))
-    w = truncate(sample_w(model, params, jax.random.key(seed), count), stats.mean, PSI)
+    stats = latent_stats(model, {"params": params}, jax.random.key(0))
+    w = truncate(sample_w(model, {"params": params}, jax.random.key(seed), count), stats.mean, PSI)
     base = np.asarray(to_wplus(w))
     names = [attribute.score for attribute in ATTRIBUTES.values()]
     unmoved = draw_codes(model, params, base)
@@ -83,8 +83,8 @@ def strip(
       seed: of the samples.
     """
     size, margin = 128, 120
-    stats = latent_stats(model, params, jax.random.key(0))
-    w = truncate(sample_w(model, params, jax.random.key(seed), faces), stats.mean, 0.7)
+    stats = latent_stats(model, {"params": params}, jax.random.key(0))
+    w = truncate(sample_w(model, {"params": params}, jax.random.key(seed), faces), stats.mean, 0.7)
     columns = faces * len(STRIP_STRENGTHS)
     sheet = Image.new("RGB", (margin + columns * size, 20 + len(directions) * size), "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)

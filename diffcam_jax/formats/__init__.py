@@ -4,7 +4,17 @@ All return NumPy arrays as stored: no change of layout, names or range. Nothing 
 """
 
 from diffcam_jax.formats.array_pickle import read_numpy_pickle
+from diffcam_jax.formats.onnx import read_onnx
 from diffcam_jax.formats.openvino_ir import read_openvino_ir
+from diffcam_jax.formats.persistent_pickle import read_persistent_pickle
 from diffcam_jax.formats.torch_checkpoint import read_torch
+from diffcam_jax.formats.torchscript import read_torchscript
 
-__all__ = ["read_numpy_pickle", "read_openvino_ir", "read_torch"]
+__all__ = [
+    "read_numpy_pickle",
+    "read_onnx",
+    "read_openvino_ir",
+    "read_persistent_pickle",
+    "read_torch",
+    "read_torchscript",
+]

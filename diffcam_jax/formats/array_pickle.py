@@ -122,6 +122,13 @@ class _Dict(dict):
         """Drop the version notes that torch hangs on a state dict."""
 
 
+class _Namespace(dict):
+    """Options of a training script; its attributes become entries."""
+
+    def __setstate__(self, state: dict) -> None:
+        self.update(state)
+
+
 class ArrayUnpickler(pickle._Unpickler):
     """An unpickler for which the few names that arrays need mean our own readers, and every other name is refused.
 
@@ -140,6 +147,8 @@ class ArrayUnpickler(pickle._Unpickler):
             return name
         if (module, name) == ("numpy", "ndarray"):
             return "ndarray"
+        if (module, name) == ("argparse", "Namespace"):
+            return _Namespace  # made without a call, so it must be the class itself
         readers: dict[tuple[str, str], Callable] = {
             ("collections", "OrderedDict"): self._dict,
             ("torch._utils", "_rebuild_tensor_v2"): self._tensor,
@@ -153,6 +162,11 @@ class ArrayUnpickler(pickle._Unpickler):
             ("numpy._core.numeric", "_frombuffer"): self._from_buffer,
             ("_codecs", "encode"): self._encode,
             ("__builtin__", "bytes"): self._no_bytes,
+            # What training scripts store beside the weights, read as plain data.
+            ("torch", "device"): self._text,
+            ("torch", "Size"): tuple,
+            ("pathlib", "PosixPath"): self._text,
+            ("pathlib", "WindowsPath"): self._text,
         }
         if (module, name) not in readers:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is not data")
@@ -191,6 +205,9 @@ class ArrayUnpickler(pickle._Unpickler):
 
     def _scalar(self, dtype: _Dtype, content: bytes) -> _Array:
         return self._from_buffer(content, dtype, (), "C")
+
+    def _text(self, *parts: Any) -> str:
+        return "/".join(map(str, parts))
 
     def _encode(self, text: str, codec: str) -> bytes:
         return text.encode("latin1")

@@ -34,7 +34,7 @@ def read_torch(source: str | os.PathLike | bytes) -> dict[str, Any]:
         with io.BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb") as file:
             zipped = zipfile.is_zipfile(file)
             file.seek(0)
-            tree = _read_torch_zip(file) if zipped else _read_torch_legacy(file)
+            tree = read_zip(file) if zipped else resolve(load_legacy(file), {})
             if not isinstance(tree, dict):
                 raise ValueError(f"it holds a {type(tree).__name__}, not a dict of tensors")
             return tree
@@ -42,26 +42,48 @@ def read_torch(source: str | os.PathLike | bytes) -> dict[str, Any]:
         raise UserError(f"{name} is not a readable PyTorch checkpoint ({reason(error)}); get it again") from error
 
 
-def _read_torch_zip(file: io.BufferedIOBase) -> Any:
+def read_zip(file: io.BufferedIOBase, unpickler: type[ArrayUnpickler] = ArrayUnpickler) -> Any:
+    """The tree in `data.pkl` of an archive that torch wrote, with its tensors.
+
+    Args:
+      file: the zip archive.
+      unpickler: decides which names the pickle may ask for.
+
+    Returns: plain containers and read-only arrays.
+
+    Raises:
+      Exception: of nearly any kind, when the archive is damaged or holds anything else.
+    """
     with zipfile.ZipFile(file) as archive:
-        # torch stores without compression; holding it to that keeps what is read within the size of the file.
-        if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
-            raise ValueError("its archive is compressed, which torch never does")
+
+        def read(name: str) -> bytes:
+            # torch stores without compression; holding it to that keeps what is read within the size of the file.
+            if archive.getinfo(name).compress_type != zipfile.ZIP_STORED:
+                raise ValueError("its archive is compressed, which torch never does")
+            return archive.read(name)
+
         pickles = [info for info in archive.namelist() if info.endswith("/data.pkl")]
         if len(pickles) != 1:
             raise ValueError("it has no data.pkl, or several")
         root = pickles[0].removesuffix("data.pkl")
-        if f"{root}byteorder" in archive.namelist() and archive.read(f"{root}byteorder") != b"little":
+        if f"{root}byteorder" in archive.namelist() and read(f"{root}byteorder") != b"little":
             raise ValueError("it was written on a big-endian machine")
-        unpickler = ArrayUnpickler(io.BytesIO(archive.read(pickles[0])))
-        tree = unpickler.load()
-        for storage in unpickler.storages.values():
-            content = archive.read(f"{root}data/{storage.key}")
-            storage.array = np.frombuffer(content, storage.dtype, storage.count)
+        reader = unpickler(io.BytesIO(read(pickles[0])))
+        tree = reader.load()
+        for storage in reader.storages.values():
+            storage.array = np.frombuffer(read(f"{root}data/{storage.key}"), storage.dtype, storage.count)
         return resolve(tree, {})
 
 
-def _read_torch_legacy(file: io.BufferedIOBase) -> Any:
+def load_legacy(file: io.BufferedIOBase) -> Any:
+    """The tree in a file of the old layout, its storages filled in, tensors still to be put in place by `resolve`.
+
+    Args:
+      file: at the start of what torch wrote.
+
+    Raises:
+      Exception: of nearly any kind, when the file is damaged or holds anything else.
+    """
     if ArrayUnpickler(file).load() != _LEGACY_MAGIC or ArrayUnpickler(file).load() != 1001:
         raise ValueError("neither of torch's file layouts")
     if not ArrayUnpickler(file).load()["little_endian"]:
@@ -74,4 +96,4 @@ def _read_torch_legacy(file: io.BufferedIOBase) -> Any:
         if count != storage.count:
             raise ValueError(f"storage of {count} elements where {storage.count} were announced")
         storage.array = np.frombuffer(file.read(count * storage.dtype.itemsize), storage.dtype, count)
-    return resolve(tree, {})
+    return tree

@@ -1,0 +1,1 @@
+"""The networks in plain torch.nn, written for the comparison from the papers; eager, NCHW, as a torch user would write them."""

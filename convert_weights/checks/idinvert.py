@@ -1,0 +1,102 @@
+"""In-domain inversion: generator (plain and fused up-sampling), encoder, perceptual network, one inversion gradient."""
+
+import re
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from convert_weights import probes
+from convert_weights.fixture import Fixture, nchw, nhwc
+from convert_weights.layout import Layout, Shapes
+from convert_weights.layouts import idinvert
+from diffcam_jax.nn.stylegan1 import truncate
+from diffcam_jax.nn.vgg import caffe_preprocess
+
+LAYOUTS = {
+    "generator.": idinvert.generator,
+    "encoder.": idinvert.encoder,
+    "perceptual.": idinvert.perceptual,
+    "generator_fused.": idinvert.generator,
+}
+
+
+def layouts(fixture: Fixture) -> list[tuple[Layout, Shapes]]:
+    """Every network's layout with the shapes it must fit; a file of one network has keys without prefix."""
+    for name in ("generator", "encoder"):
+        if fixture.kind == f"idinvert_256_{name}":
+            return [(LAYOUTS[f"{name}."](fixture.shapes()), fixture.shapes())]
+    return [(make(fixture.shapes(prefix)), fixture.shapes(prefix)) for prefix, make in LAYOUTS.items()]
+
+
+def outputs(fixture: Fixture) -> dict[str, Any]:
+    """Every output, in the official layout."""
+    made: dict[str, Any] = {}
+    x, codes = jnp.asarray(nhwc(fixture.inputs["x"])), jnp.asarray(fixture.inputs["wp"])
+
+    generator, variables = _network(fixture, "generator.")
+    w, _ = probes.run(generator, variables, jnp.asarray(fixture.inputs["z"]), method="mapping")
+    made["w"] = np.asarray(w).reshape(len(w), -1)
+    state = fixture.state("generator.truncation.")
+    psis = state["truncation"].reshape(-1)
+    made["wp_truncated"] = truncate(w, jnp.asarray(state["w_avg"]), float(psis[0]), int((psis != 1).sum()))
+    layers = _wanted(fixture, r"probe\.synthesis\.layer(\d+)", "layer_{}")
+    image, found = probes.run(generator, variables, codes, probes=layers, method="synthesis")
+    made["image"] = nchw(image)
+    made |= {name: nchw(value) if value.ndim == 4 else value for name, value in found.items()}
+
+    fused, fused_variables = _network(fixture, "generator_fused.")
+    made["image_fused"] = nchw(probes.run(fused, fused_variables, codes, method="synthesis")[0])
+    del fused_variables
+
+    encoder, encoder_variables = _network(fixture, "encoder.")
+    blocks = _wanted(fixture, r"probe\.encoder\.block(\d+)", "block_{}")
+    made["codes"], found = probes.run(encoder, encoder_variables, x, probes=blocks)
+    made |= {name: nchw(value) if value.ndim == 4 else value for name, value in found.items()}
+
+    vgg, vgg_variables = _network(fixture, "perceptual.")
+    trees = {"generator": variables, "encoder": encoder_variables, "vgg": vgg_variables}
+
+    @jax.jit
+    def features(trees: dict, images: jax.Array) -> jax.Array:
+        return vgg.apply(trees["vgg"], caffe_preprocess(images))["relu4_3"]
+
+    made["features"] = nchw(features(trees, x))
+    pixel_weight, feature_weight, code_weight = _weights(fixture)
+
+    @jax.jit
+    @jax.grad
+    def gradient(code: jax.Array, trees: dict, target: jax.Array) -> jax.Array:
+        return losses(code, trees, target)["loss"]
+
+    def losses(code: jax.Array, trees: dict, target: jax.Array) -> dict[str, jax.Array]:
+        drawn = generator.apply(trees["generator"], code, method="synthesis")
+        pix = ((target - drawn) ** 2).mean()
+        feat = ((features(trees, target) - features(trees, drawn)) ** 2).mean()
+        reg = ((code - encoder.apply(trees["encoder"], drawn)) ** 2).mean()
+        loss = pixel_weight * pix + feature_weight * feat + code_weight * reg
+        return {"loss_pix": pix, "loss_feat": feat, "loss_reg": reg, "loss": loss}
+
+    start, target = made["codes"][:1], x[:1]
+    made |= {f"invert.{name}": value for name, value in jax.jit(losses)(start, trees, target).items()}
+    made["invert.grad_x1000"] = 1000 * gradient(start, trees, target)
+    return made
+
+
+def _network(fixture: Fixture, prefix: str) -> tuple[Any, dict]:
+    layout = LAYOUTS[prefix](fixture.shapes(prefix))
+    return layout.module, jax.device_put(layout.convert(fixture.state(prefix)))
+
+
+def _wanted(fixture: Fixture, pattern: str, module: str) -> dict[str, str]:
+    """The manifest's intermediate values of a pattern -> the path of our module."""
+    names = fixture.manifest["outputs"]
+    return {name: module.format(match[1]) for name in names if (match := re.fullmatch(pattern, name))}
+
+
+def _weights(fixture: Fixture) -> tuple[float, float, float]:
+    """The factors of pixels, features and code in the loss."""
+    match = re.search(r"([\d.e+-]+)\*pix \+ ([\d.e+-]+)\*feat \+ ([\d.e+-]+)\*reg", fixture.description("invert.loss"))
+    pixel, feature, code = match.groups() if match else ("1", "5e-5", "2")
+    return float(pixel), float(feature), float(code)

@@ -1,0 +1,218 @@
+"""From an official checkpoint's entries to our networks, strict in both directions."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from convert_weights.kinds import KINDS, Kind, encoder_type
+from convert_weights.layout import Layout
+from convert_weights.state import State
+from diffcam_jax.errors import UserError
+from diffcam_jax.model_folder import Network
+
+LATENT_SAMPLES = 10_000  # as encoder training estimates the mean code
+
+
+class Found(NamedTuple):
+    """A network that is in a file: its entries lie under `prefix`; `others` are prefixes of further copies of it."""
+
+    role: str
+    prefix: str
+    others: tuple[str, ...]
+    entries: dict[str, np.ndarray]
+    layout: Layout
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What a checkpoint gives: networks by role, loose arrays, and what is needed for the way back.
+
+    Attributes:
+      networks: by role.
+      arrays: by name.
+      official: role -> {"prefix", "entries": official key -> [shape, dtype]}; "arrays" -> name -> official name.
+      unused: entries that no network needs, nested as in the file.
+      summary: one line a network, for people.
+      remarks: what is worth saying: widened half precision, ignored entries, how the mean code came about.
+    """
+
+    networks: dict[str, Network]
+    arrays: dict[str, np.ndarray]
+    official: dict[str, Any]
+    unused: dict[str, Any]
+    summary: list[str]
+    remarks: list[str]
+
+
+def find_parts(state: State, kind: Kind) -> list[Found]:
+    """The parts of a kind that a file holds, each with its entries and layout.
+
+    Raises:
+      UserError: a part is missing, or nothing can be inferred from its shapes.
+    """
+    places, missing = [], []
+    for part in kind.parts:
+        probe = re.compile(rf"((?:.*[./])?)(?:{'|'.join(map(re.escape, part.probe.split('|')))})")
+        prefixes = sorted({match[1] for name in state.arrays if (match := probe.fullmatch(name))}, key=len)
+        if prefixes:
+            ranks = {p: next((i for i, q in enumerate(part.preferred) if p.endswith(q)), 99) for p in prefixes}
+            best = min(prefixes, key=ranks.__getitem__)
+            places.append((part, best, tuple(p for p in prefixes if p != best)))
+        elif not part.optional:
+            missing.append(f"no {part.role} (a key ending in {part.probe.split('|')[0]})")
+    if missing or not places:
+        raise UserError(f"it holds {', '.join(missing) or 'none of the networks of this kind'}")
+    found = []
+    for part, prefix, others in places:
+        inner = tuple(p for _, p, _ in places if p != prefix and p.startswith(prefix))
+        entries = {
+            name[len(prefix) :]: array
+            for name, array in state.arrays.items()
+            if name.startswith(prefix)
+            and not (inner and name.startswith(inner))
+            and name not in kind.latent_avg
+            and not _reason(kind.ignored, name)
+        }
+        layout = part.layout({key: array.shape for key, array in entries.items()}, state.notes)
+        found.append(Found(part.role, prefix, others, entries, layout))
+    return found
+
+
+def _reason(rules: Mapping[str, str], name: str) -> str | None:
+    return next((why for pattern, why in rules.items() if re.fullmatch(pattern, name)), None)
+
+
+def convert(state: State, name: str) -> Converted:
+    """Converts a checkpoint of a known kind.
+
+    Args:
+      state: from `read_state`.
+      name: a key of `KINDS`.
+
+    Raises:
+      UserError: it is not such a checkpoint, or any entry is missing, left over, or of another shape; all are named.
+    """
+    kind = KINDS[name]
+    try:
+        parts = find_parts(state, kind)
+        faults = _faults(state, kind, parts)
+    except UserError as error:
+        raise UserError(f"{state.path} is not a {name} checkpoint: {error}") from error
+    if faults:
+        shown = "; ".join(faults[:12]) + (f"; and {len(faults) - 12} more" if len(faults) > 12 else "")
+        raise UserError(f"{state.path} does not fit {name}, nothing was written: {shown}; get the original file")
+
+    networks, official, unused, summary = {}, {}, {}, []
+    remarks: list[str] = []
+    for role, prefix, others, entries, layout in parts:
+        try:
+            networks[role] = Network(layout.module, layout.convert(entries))
+        except UserError as error:
+            raise UserError(f"{state.path}: {error}; nothing was written") from error
+        official[role] = {
+            "prefix": prefix,
+            "entries": {key: [list(array.shape), array.dtype.name] for key, array in entries.items()},
+        }
+        for key, array in entries.items():
+            if layout.reason(key) or not _exact_in_float32(array):
+                _put(unused, prefix + key, array)
+        summary.append(f"{role}: {type(layout.module).__name__}, {layout.summary}")
+        if others:
+            remarks.append(f"{role}: {prefix or 'the bare one'} is used, not its copies under {', '.join(others)}")
+        remarks += _remarks(role, entries, layout)
+    arrays = _latent_avg(state, kind, networks, official, remarks)
+    return Converted(networks, arrays, official, unused, summary, remarks)
+
+
+def _faults(state: State, kind: Kind, parts: list[Found]) -> list[str]:
+    """What is missing, left over or of another shape, over the whole file."""
+    faults: list[str] = []
+    taken: set[str] = set()
+    for role, prefix, others, entries, layout in parts:
+        faults += [f"{role}: {fault}" for fault in layout.faults({key: a.shape for key, a in entries.items()})]
+        taken.update(prefix + key for key in entries)
+        taken.update(name for name in state.arrays if name.startswith(tuple(p for p in others if p) or ("\0",)))
+    for name in state.arrays:
+        known = name in taken or name.endswith(kind.latent_avg or ("\0",)) or _reason(kind.ignored, name)
+        if not known:
+            faults.append(f"{name} is left over")
+    return faults
+
+
+def _exact_in_float32(array: np.ndarray) -> bool:
+    return array.dtype != np.float64 or bool((array.astype(np.float32) == array).all())
+
+
+def _remarks(role: str, entries: Mapping[str, np.ndarray], layout: Layout) -> list[str]:
+    half = sum(array.dtype.name in ("float16", "bfloat16") for array in entries.values())
+    remarks = [f"{role}: {half} entries in half precision, widened to float32"] if half else []
+    reasons: dict[str, int] = {}
+    for key in entries:
+        if (why := layout.reason(key)) is not None:
+            reasons[why] = reasons.get(why, 0) + 1
+    return remarks + [f"{role}: {count} entries not converted ({why})" for why, count in reasons.items()]
+
+
+def _latent_avg(
+    state: State, kind: Kind, networks: Mapping[str, Network], official: dict, remarks: list[str]
+) -> dict[str, np.ndarray]:
+    """The mean code: carried over, or the mean of mapped draws of z where the file has none."""
+    for name in state.arrays:
+        if kind.latent_avg and name.endswith(kind.latent_avg):
+            array = state.arrays[name]
+            official["latent_avg"] = {"name": name, "dtype": array.dtype.name, "shape": list(array.shape)}
+            return {"latent_avg": np.squeeze(np.asarray(array, np.float32))}
+    generator = networks.get("generator")
+    if generator is None:
+        return {}
+    z = jax.random.normal(jax.random.key(0), (LATENT_SAMPLES, generator.module.latent_size))
+    mapping = jax.jit(lambda v, z: generator.module.apply(v, z, method="mapping").mean(0))
+    remarks.append(f"latent_avg: not in the file, computed from {LATENT_SAMPLES} draws of z")
+    return {"latent_avg": np.asarray(mapping(generator.variables, jnp.asarray(z)), np.float32)}
+
+
+def _put(tree: dict[str, Any], name: str, array: np.ndarray) -> None:
+    *parents, leaf = name.split("/")
+    for parent in parents:
+        tree = tree.setdefault(parent, {})
+    tree[leaf] = array
+
+
+def recognise(state: State) -> str:
+    """The kind of a checkpoint, from its keys and, where keys are shared, its training options.
+
+    Raises:
+      UserError: none fits, or several do.
+    """
+    fitting, near = [], []
+    for name, kind in KINDS.items():
+        try:
+            parts = find_parts(state, kind)
+        except UserError:
+            continue
+        faults = _faults(state, kind, parts)
+        (near if faults else fitting).append((name, faults))
+    if not fitting and near:
+        name, faults = min(near, key=lambda item: len(item[1]))
+        raise UserError(f"{state.path} is nearest to {name}, but: {'; '.join(faults[:8])}; get the original file")
+    if not fitting:
+        raise UserError(f"{state.path} is none of the known kinds: {', '.join(KINDS)}; it begins with {_sample(state)}")
+    names = [name for name, _ in fitting]
+    if {"psp", "e4e"} <= set(names):
+        trained = {"GradualStyleEncoder": "psp", "Encoder4Editing": "e4e"}.get(encoder_type(state.notes))
+        if trained is None:
+            raise UserError(
+                f"{state.path}: the encoders of psp and e4e have the same keys and its options do not say which it is; "
+                f"name the kind instead of auto"
+            )
+        return trained
+    return names[0]
+
+
+def _sample(state: State) -> str:
+    return ", ".join(list(state.arrays)[:3])

@@ -1,0 +1,248 @@
+"""StyleGAN2 checkpoints: rosinality's, NVIDIA's ADA and mmgeneration's names of the same two networks.
+
+All three hold the raw weights that our networks hold, so that only names and axes differ. Sizes, widths and the depth of the
+mapping are read off the shapes.
+"""
+
+import re
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from convert_weights.layout import CONV, COPY, DENSE, Layout, Path, Shapes, Source, Transform, dense_of_map, dropping
+from diffcam_jax.errors import UserError
+from diffcam_jax.nn.stylegan2 import StyleGAN2Generator
+from diffcam_jax.nn.stylegan2_discriminator import StyleGAN2Discriminator
+
+_TAPS = np.outer([1, 3, 3, 1], [1, 3, 3, 1]).astype(np.float32) / 64
+# Feature maps without a batch axis: [c, h, w] and [h, w, c].
+_MAP = Transform(lambda a: a.transpose(1, 2, 0), lambda a: a.transpose(2, 0, 1))
+# The official kernels of modulated convolutions have a batch axis.
+_MODULATED = dropping(0, then=CONV)
+_MODULATED_1X1 = dropping(0, 3, 4, then=DENSE)
+
+
+def generator_rosinality(shapes: Shapes) -> Layout:
+    """Layout of a generator in rosinality's names (`g_ema`, and the `decoder` of pSp, e4e and ReStyle).
+
+    Args:
+      shapes: official key -> shape, prefixes taken off.
+
+    Raises:
+      UserError: the keys that sizes are inferred from are not there.
+    """
+    names = {"modulation.kernel": "modulation.weight", "modulation.bias": "modulation.bias", "kernel": "weight"}
+    conv = {leaf: f"conv.{name}" for leaf, name in names.items()}
+    return _torch_generator(
+        shapes, conv, strength="noise.weight", const="input.input", mapping="style.{}.weight", map_bias="style.{}.bias",
+        noise="noises.noise_{}",
+    )  # fmt: skip
+
+
+def generator_mmgen(shapes: Shapes) -> Layout:
+    """Layout of a generator in mmgeneration's names (also that of the deghosting network); as `generator_rosinality`."""
+    conv = {
+        "modulation.kernel": "conv.style_modulation.linear.weight_orig",
+        "modulation.bias": "conv.style_modulation.bias",
+        "kernel": "conv.weight_orig",
+    }
+    return _torch_generator(
+        shapes, conv, strength="noise_injector.weight", const="constant_input.input",
+        mapping="style_mapping.{}.linear.weight_orig", map_bias="style_mapping.{}.bias", noise="injected_noise_{}",
+        inside=False,
+    )  # fmt: skip
+
+
+def _torch_generator(
+    shapes: Shapes,
+    conv: dict[str, str],
+    *,
+    strength: str,
+    const: str,
+    mapping: str,
+    map_bias: str,
+    noise: str,
+    inside: bool = True,
+) -> Layout:
+    """rosinality's and mmgeneration's generators, which differ in names and in where the pixel norm has its epsilon."""
+    modulation = f"conv1.{conv['modulation.kernel']}"
+    _require(shapes, {const: 4, modulation: 2})
+    blocks = _count(shapes, f"convs.{{}}.{conv['kernel']}", 0, 2, 5)
+    widths = [shapes[const][1], *(shapes[f"convs.{2 * i}.{conv['kernel']}"][1] for i in range(blocks))]
+    depth = _count(shapes, mapping, 1, 1, 2)
+
+    def source(path: Path) -> Source:
+        collection, layer, *rest = path
+        leaf = ".".join(rest)
+        official = _dotted(layer)
+        if collection == "noise":
+            return Source(noise.format(0 if layer == "conv1" else int(layer[6:]) + 1), dropping(0, 1))
+        if layer == "const":
+            return Source(const, dropping(0, then=_MAP))
+        if layer.startswith("dense_"):
+            number = int(layer[6:]) + 1
+            return Source(mapping.format(number), DENSE) if leaf == "kernel" else Source(map_bias.format(number))
+        if leaf == "strength":
+            return Source(f"{official}.{strength}", dropping(0))
+        rgb = layer.startswith("to_rgb")
+        if leaf == "bias":
+            return Source(f"{official}.bias", dropping(0, 2, 3)) if rgb else Source(f"{official}.activate.bias")
+        kernel = _MODULATED_1X1 if rgb else _MODULATED
+        return Source(f"{official}.{conv[leaf]}", {"kernel": kernel, "modulation.kernel": DENSE}.get(leaf, COPY))
+
+    constants = {r"(convs\.\d+\.conv\.blur|to_rgbs\.\d+\.upsample)\.kernel": 4 * _TAPS}
+    return _generator(tuple(widths), shapes[modulation][1], depth, inside, source, {}, constants)
+
+
+def generator_ada(shapes: Shapes) -> Layout:
+    """Layout of a generator in the names of NVIDIA's ADA release (`G_ema`); as `generator_rosinality`."""
+    _require(shapes, {"synthesis.b4.const": 3, "synthesis.b4.conv1.affine.weight": 2})
+    sides = _sides(shapes, r"synthesis\.b(\d+)\.conv0\.weight", 4)
+    widths = [shapes["synthesis.b4.const"][0], *(shapes[f"synthesis.b{side}.conv0.weight"][0] for side in sides)]
+    depth = _count(shapes, "mapping.fc{}.weight", 0, 1, 2)
+
+    def source(path: Path) -> Source:
+        collection, layer, *rest = path
+        leaf = ".".join(rest)
+        if layer == "const":
+            return Source("synthesis.b4.const", _MAP)
+        if layer.startswith("dense_"):
+            key = f"mapping.fc{layer[6:]}"
+            return Source(f"{key}.weight", DENSE) if leaf == "kernel" else Source(f"{key}.bias")
+        number = int(layer.rpartition("_")[2]) if "_" in layer.removeprefix("to_") else None
+        rgb = layer.startswith("to_rgb")
+        if number is None:
+            key = "synthesis.b4." + ("torgb" if rgb else "conv1")
+        elif rgb:
+            key = f"synthesis.b{8 * 2**number}.torgb"
+        else:
+            key = f"synthesis.b{8 * 2 ** (number // 2)}.conv{number % 2}"
+        if collection == "noise":
+            return Source(f"{key}.noise_const")
+        names = {
+            "kernel": ("weight", dropping(2, 3, then=DENSE) if rgb else CONV),
+            "bias": ("bias", COPY),
+            "strength": ("noise_strength", COPY),
+            "modulation.kernel": ("affine.weight", DENSE),
+            "modulation.bias": ("affine.bias", COPY),
+        }
+        name, transform = names[leaf]
+        return Source(f"{key}.{name}", transform)
+
+    ignored = {r"mapping\.w_avg": "the average latent, kept beside the network"}
+    constants = {r"synthesis\.b\d+\.((conv[01]|torgb|skip)\.)?resample_filter": _TAPS}
+    latent = shapes["synthesis.b4.conv1.affine.weight"][1]
+    return _generator(tuple(widths), latent, depth, True, source, ignored, constants)
+
+
+def _generator(
+    widths: tuple[int, ...], latent: int, depth: int, inside: bool, source: Callable[[Path], Source], ignored, constants
+) -> Layout:
+    module = StyleGAN2Generator(widths, latent, depth, inside)
+    summary = f"{module.resolution} px, {module.num_styles} styles, widths {_list(widths)}, {depth} mapping layers"
+    init = lambda: module.init(jax.random.key(0), jnp.zeros((1, latent)))  # noqa: E731
+    return Layout(module, init, source, ignored, constants, summary)
+
+
+def discriminator_rosinality(shapes: Shapes) -> Layout:
+    """Layout of a discriminator in rosinality's names (`d`); as `generator_rosinality`."""
+    return _torch_discriminator(shapes, conv="{}.weight", dense="{}.weight")
+
+
+def discriminator_mmgen(shapes: Shapes) -> Layout:
+    """Layout of a discriminator in mmgeneration's names; as `generator_rosinality`."""
+    return _torch_discriminator(shapes, conv="{}.conv.weight_orig", dense="{}.linear.weight_orig")
+
+
+def _torch_discriminator(shapes: Shapes, conv: str, dense: str) -> Layout:
+    first, last = conv.format("convs.0.0"), conv.format("final_conv.0")
+    _require(shapes, {first: 4, last: 4})
+    blocks = _count(shapes, "convs.{}." + conv.format("conv2.1"), 1, 1, 4)
+    widths = [shapes[first][0], *(shapes[f"convs.{i + 1}." + conv.format("conv2.1")][0] for i in range(blocks))]
+
+    def source(path: Path) -> Source:
+        _, layer, *inner, leaf = path
+        official = _dotted(layer)
+        if layer.startswith("final_linear"):
+            return (
+                Source(dense.format(official), _dense(layer, widths))
+                if leaf == "kernel"
+                else Source(f"{official}.bias")
+            )
+        # A stage of torch.nn.Sequential: [blur,] convolution[, bias and activation].
+        stage = ".".join([official, *inner])
+        at = 1 if inner and inner[0] != "conv1" else 0
+        return Source(conv.format(f"{stage}.{at}"), CONV) if leaf == "kernel" else Source(f"{stage}.{at + 1}.bias")
+
+    return _discriminator(tuple(widths[::-1]), source, {r"convs\.\d+\.(conv2|skip)\.0\.kernel": _TAPS})
+
+
+def discriminator_ada(shapes: Shapes) -> Layout:
+    """Layout of a residual discriminator in the names of NVIDIA's ADA release (`D`); as `generator_rosinality`."""
+    sides = _sides(shapes, r"b(\d+)\.conv1\.weight", 4)
+    top = f"b{sides[-1] if sides else 4}"
+    _require(shapes, {f"{top}.fromrgb.weight": 4, "b4.conv.weight": 4})
+    widths = [shapes["b4.conv.weight"][0], *(shapes[f"b{side}.conv0.weight"][0] for side in sides)]
+
+    def source(path: Path) -> Source:
+        _, layer, *inner, leaf = path
+        transform = CONV if leaf == "kernel" else COPY
+        if layer == "convs_0":
+            key = f"{top}.fromrgb"
+        elif inner:
+            side = 2 ** (len(widths) + 2 - int(layer[6:]))
+            key = f"b{side}.{ {'conv1': 'conv0', 'conv2': 'conv1', 'skip': 'skip'}[inner[0]] }"
+        else:
+            key = {"final_conv": "b4.conv", "final_linear_0": "b4.fc", "final_linear_1": "b4.out"}[layer]
+            if layer != "final_conv" and leaf == "kernel":
+                transform = _dense(layer, widths[::-1])
+        return Source(f"{key}.{'weight' if leaf == 'kernel' else 'bias'}", transform)
+
+    return _discriminator(tuple(widths), source, {r"b\d+\.(\w+\.)?resample_filter": _TAPS})
+
+
+def _discriminator(widths: tuple[int, ...], source: Callable[[Path], Source], constants) -> Layout:
+    module = StyleGAN2Discriminator(widths)
+    side = module.resolution
+    init = lambda: module.init(jax.random.key(0), jnp.zeros((1, side, side, 3)))  # noqa: E731
+    return Layout(module, init, source, {}, constants, f"{side} px, widths {_list(widths)}")
+
+
+def _dense(layer: str, widths: list[int]) -> Transform:
+    return dense_of_map(widths[-1], 4, 4) if layer == "final_linear_0" else DENSE
+
+
+def _dotted(layer: str) -> str:
+    """ "convs_3" to "convs.3"; names without a number stay."""
+    return re.sub(r"_(\d+)$", r".\1", layer)
+
+
+def _list(widths: tuple[int, ...]) -> str:
+    return ", ".join(map(str, widths))
+
+
+def _require(shapes: Shapes, axes: dict[str, int]) -> None:
+    for key, ndim in axes.items():
+        if len(shapes.get(key, ())) != ndim:
+            raise UserError(f"no StyleGAN2 of these names: {key} is missing or misshapen; choose the kind of the file")
+
+
+def _count(shapes: Shapes, pattern: str, start: int, step: int, ndim: int) -> int:
+    """How many of the numbered keys there are, without a gap."""
+    number = start
+    while len(shapes.get(pattern.format(number), ())) == ndim:
+        number += step
+    return (number - start) // step
+
+
+def _sides(shapes: Shapes, pattern: str, ndim: int) -> list[int]:
+    """8, 16, ... as far as the keys of that pattern go without a gap."""
+    found = {
+        int(match[1]) for key, shape in shapes.items() if len(shape) == ndim and (match := re.fullmatch(pattern, key))
+    }
+    sides, side = [], 8
+    while side in found:
+        sides, side = [*sides, side], 2 * side
+    return sides

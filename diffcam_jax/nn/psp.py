@@ -1,0 +1,192 @@
+"""The encoders of pixel2style2pixel (2008.00951): an aligned picture to offsets from the average code.
+
+Pictures NHWC RGB in [-1,1], normally [b,256,256,3]. Codes are offsets: the average latent of the generator is added by
+`encoding.encode`. The gradual encoder reads a feature pyramid, one small head for every row of W+; the other two map
+the last features alone into W or W+.
+"""
+
+import functools
+import math
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from diffcam_jax.nn.irse import COUNTS, IRSE, WIDTHS, norm
+from diffcam_jax.ops.image import resize
+
+# Rows of W+ below the first number read the coarsest map, those below the second the middle one, the others the finest.
+COARSE_ROWS, MIDDLE_ROWS = 3, 7
+# Input pixels for one pixel of the body's last map.
+BODY_STRIDE = 16
+
+
+class EqualLinear(nn.Module):
+    """Dense layer whose kernel is kept at unit variance and scaled by 1/sqrt(inputs) when used."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b k"]) -> Float[Array, "b n"]:
+        kernel = self.param("kernel", nn.initializers.normal(1.0), (x.shape[-1], self.features))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        return (x * (1 / math.sqrt(x.shape[-1]))) @ kernel + bias
+
+
+class Halving(nn.Module):
+    """3x3 convolution of stride 2 and padding 1, leaky ReLU of slope 0.01."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 d"]:
+        _, h, w, c = x.shape
+        kernel = self.param("kernel", nn.initializers.he_normal(), (3, 3, c, self.features))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        # As one matrix product: heads that read the same map share the patches once compiled, and neither small maps nor
+        # larger batches are slow, as they are in a CPU's strided convolutions (up to 2 and 10 times).
+        x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+        patches = jnp.concatenate([x[:, i : i + h : 2, j : j + w : 2] for i in range(3) for j in range(3)], axis=-1)
+        x = patches @ kernel.reshape(9 * c, self.features)
+        return nn.leaky_relu(x + bias, 0.01)
+
+
+class Map2Style(nn.Module):
+    """A head: halves a map until one pixel is left, then a dense layer.
+
+    Attributes:
+        features: channels throughout, and length of the code.
+        halvings: number of convolutions; log2 of the map's size.
+    """
+
+    features: int = 512
+    halvings: int = 4
+
+    def setup(self) -> None:
+        self.convs = [Halving(self.features) for _ in range(self.halvings)]
+        self.linear = EqualLinear(self.features)
+
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b k"]:
+        size = x.shape[1:3]
+        for conv in self.convs:
+            x = conv(x)
+        if x.shape[1:3] != (1, 1):
+            raise ValueError(f"a head of {self.halvings} halvings leaves {x.shape[1:3]} pixels of a map of {size}")
+        return self.linear(x[:, 0, 0])
+
+
+@functools.lru_cache(maxsize=16)
+def _corner_weights(source: int, target: int) -> np.ndarray:
+    """[target, source] matrix of linear interpolation in which the first and last samples of both grids coincide."""
+    position = np.arange(target) * ((source - 1) / max(target - 1, 1))
+    return np.maximum(0, 1 - np.abs(position[:, None] - np.arange(source))).astype(np.float32)
+
+
+def upsample_add(coarse: Float[Array, "b h w c"], lateral: Float[Array, "b h2 w2 c"]) -> Float[Array, "b h2 w2 c"]:
+    """Enlarges a map bilinearly, corner pixels on corner pixels, to the size of another and adds that.
+
+    Reference:
+        torch's interpolate with align_corners=True.
+    """
+    rows, columns = (_corner_weights(coarse.shape[i], lateral.shape[i]) for i in (1, 2))
+    wide = jnp.einsum("yh,bhwc->bywc", rows, coarse, precision=jax.lax.Precision.HIGHEST)
+    return jnp.einsum("xw,bywc->byxc", columns, wide, precision=jax.lax.Precision.HIGHEST) + lateral
+
+
+class GradualStyleEncoder(nn.Module):
+    """The encoder of pSp: a feature pyramid of three levels, rows of W+ from coarse to fine.
+
+    Attributes:
+        n_styles: rows of W+; 2 log2(size of the generator) - 2.
+        size: longer side of the pictures, which sets the depth of the heads.
+        width: channels of the pyramid and length of a row.
+        counts, widths, squeeze: of the IR-SE body.
+    """
+
+    n_styles: int = 18
+    size: int = 256
+    width: int = 512
+    counts: Sequence[int] = COUNTS
+    widths: Sequence[int] = WIDTHS
+    squeeze: int | None = 16
+
+    def setup(self) -> None:
+        self.body = IRSE(self.counts, self.widths, self.squeeze)
+        self.latlayer1, self.latlayer2 = nn.Conv(self.width, (1, 1)), nn.Conv(self.width, (1, 1))
+        halvings = int(math.log2(self.size // BODY_STRIDE))
+        self.styles = [
+            Map2Style(self.width, halvings + (row >= COARSE_ROWS) + (row >= MIDDLE_ROWS))
+            for row in range(self.n_styles)
+        ]
+
+    def heads(self, images: Float[Array, "b h w c"], stop: int, train: bool = False) -> list[Float[Array, "b k"]]:
+        """What the first `stop` heads make of a picture."""
+        _, _, c1, c2, c3 = self.body(images, train)
+        p2 = upsample_add(c3, self.latlayer1(c2))
+        p1 = upsample_add(p2, self.latlayer2(c1))
+        maps = [c3] * COARSE_ROWS + [p2] * (MIDDLE_ROWS - COARSE_ROWS) + [p1] * max(stop - MIDDLE_ROWS, 0)
+        return [head(features) for head, features in zip(self.styles[:stop], maps)]
+
+    def __call__(self, images: Float[Array, "b h w c"], train: bool = False) -> Float[Array, "b n k"]:
+        """Offsets of the W+ code from the average.
+
+        Args:
+            images: RGB in [-1,1].
+            train: batch normalisation by batch statistics (make "batch_stats" mutable) instead of the stored ones.
+        """
+        return jnp.stack(self.heads(images, self.n_styles, train), axis=1)
+
+
+class IntoW(nn.Module):
+    """One code for all layers from the pooled last features.
+
+    Attributes:
+        width: length of the code.
+        counts, widths, squeeze: of the IR-SE body.
+    """
+
+    width: int = 512
+    counts: Sequence[int] = COUNTS
+    widths: Sequence[int] = WIDTHS
+    squeeze: int | None = 16
+
+    def setup(self) -> None:
+        self.body = IRSE(self.counts, self.widths, self.squeeze)
+        self.linear = EqualLinear(self.width)
+
+    def __call__(self, images: Float[Array, "b h w c"], train: bool = False) -> Float[Array, "b k"]:
+        """Offset of the W code from the average; arguments as for `GradualStyleEncoder`."""
+        return self.linear(self.body(images, train)[-1].mean((1, 2)))
+
+
+class IntoWPlus(nn.Module):
+    """All rows of W+ from the last features by dense layers.
+
+    Attributes:
+        n_styles: rows of W+.
+        width: length of a row.
+        pool: side of the map that is flattened.
+        counts, widths, squeeze: of the IR-SE body.
+    """
+
+    n_styles: int = 18
+    width: int = 512
+    pool: int = 7
+    counts: Sequence[int] = COUNTS
+    widths: Sequence[int] = WIDTHS
+    squeeze: int | None = 16
+
+    def setup(self) -> None:
+        self.body = IRSE(self.counts, self.widths, self.squeeze)
+        self.output_bn, self.output_dense = norm(), nn.Dense(self.width)
+        self.linear = EqualLinear(self.n_styles * self.width)
+
+    def __call__(self, images: Float[Array, "b h w c"], train: bool = False) -> Float[Array, "b n k"]:
+        """Offsets of the W+ code from the average; arguments as for `GradualStyleEncoder`."""
+        x = self.output_bn(self.body(images, train)[-1], not train)
+        x = resize(x, (self.pool, self.pool), "area")
+        codes = self.linear(self.output_dense(x.reshape(len(x), -1)))
+        return codes.reshape(-1, self.n_styles, self.width)

@@ -1,0 +1,288 @@
+"""StyleGAN2 generator (Karras et al., arXiv 1912.04958, config-f): any size, width and depth; also in the shape ADA publishes it.
+
+z and w are [b, 512]; pictures are NHWC RGB, nominally in [-1, 1] and not clamped. W+ codes are [b, n, 512]: conv1 takes row 0
+and its to-RGB row 1; block i takes row 2i + 1 for the up-convolution, 2i + 2 for the convolution, 2i + 3 for to-RGB, so the row of
+one to-RGB is also that of the next up-convolution. Rows beyond `num_styles` are ignored.
+
+Parameters are the raw ones of the official releases (standard deviation 1, 100 in the mapping) and scaled at run time, so that one
+learning rate fits all layers. A modulated convolution scales its input by the style, convolves all samples with one kernel and
+scales its output; this equals the paper's convolution with a kernel for each sample.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from diffcam_jax.ops.fir import upsample
+from diffcam_jax.ops.image import resize
+from diffcam_jax.ops.up_conv import up_conv
+
+Noise = Literal["fixed", "random", "none"]
+BeforeUp = Callable[[int, Array], Array]
+
+EPSILON = 1e-8
+MAPPING_RATE = 0.01
+SLOPE = 0.2
+GAIN = math.sqrt(2)
+
+
+def config_widths(resolution: int, channel_multiplier: float = 2.0, channel_max: int = 512) -> tuple[int, ...]:
+    """Channels at 4, 8, 16, ... up to a resolution: 2^14 multiplier / side, at most `channel_max`.
+
+    Args:
+      resolution: side of the picture in pixels, a power of two.
+      channel_multiplier: 2 for config-f, 1 for config-e, which halves the widths from 64 up.
+      channel_max: the widest layer.
+
+    Reference: Karras et al., Analyzing and Improving the Image Quality of StyleGAN (1912.04958), appendix B.
+    """
+    sides = [2**k for k in range(2, resolution.bit_length())]
+    return tuple(
+        min(channel_max, int(2**14 * channel_multiplier / side)) if side > 32 else channel_max for side in sides
+    )
+
+
+class Modulation(nn.Module):
+    """Affine map from a row of W+ to the factors of a layer's input channels, its style."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, w: Float[Array, "b k"]) -> Float[Array, "b c"]:
+        kernel = self.param("kernel", nn.initializers.normal(1.0), (w.shape[-1], self.features))
+        bias = self.param("bias", nn.initializers.ones, (self.features,))
+        return w @ (kernel / math.sqrt(w.shape[-1])) + bias
+
+
+class MappingLayer(nn.Module):
+    """Dense layer with a learning rate of its own, then leaky ReLU."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b k"]) -> Float[Array, "b c"]:
+        kernel = self.param("kernel", nn.initializers.normal(1 / MAPPING_RATE), (x.shape[-1], self.features))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        x = x @ (kernel * (MAPPING_RATE / math.sqrt(x.shape[-1]))) + bias * MAPPING_RATE
+        return GAIN * nn.leaky_relu(x, SLOPE)
+
+
+class StyledConv(nn.Module):
+    """Modulated 3x3 convolution, noise, bias, leaky ReLU; doubles the resolution where `up` is set.
+
+    Attributes:
+      in_features, features: channels.
+      resolution: side of the output.
+      up: stride-2 transposed convolution and blur in the place of the plain convolution.
+      clamp: largest magnitude of the output; None leaves it free.
+    """
+
+    in_features: int
+    features: int
+    resolution: int
+    up: bool = False
+    clamp: float | None = None
+
+    def setup(self):
+        self.modulation = Modulation(self.in_features)
+        self.kernel = self.param("kernel", nn.initializers.normal(1.0), (3, 3, self.in_features, self.features))
+        self.strength = self.param("strength", nn.initializers.zeros, ())
+        self.bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        if self.is_initializing():
+            shape = (self.resolution, self.resolution)
+            self.variable("noise", "map", lambda: jax.random.normal(self.make_rng("params"), shape))
+
+    def style(self, w: Float[Array, "b k"]) -> Float[Array, "b c"]:
+        """The factors of the input channels."""
+        return self.modulation(w)
+
+    def __call__(
+        self, x: Float[Array, "b h w c"], style: Float[Array, "b c"], noise: Noise
+    ) -> Float[Array, "b h2 w2 d"]:
+        style = style / math.sqrt(9 * self.in_features)
+        demodulation = jax.lax.rsqrt(style**2 @ (self.kernel**2).sum((0, 1)) + EPSILON)
+        x = x * style[:, None, None]
+        if self.up:
+            x = up_conv(x, self.kernel)
+        else:
+            x = jax.lax.conv_general_dilated(x, self.kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        # A leaky ReLU lets positive factors through: its gain goes into what is added up before it.
+        x = x * (GAIN * demodulation)[:, None, None] + GAIN * self.bias
+        if noise != "none":
+            x = x + (GAIN * self.strength) * self._noise(x, noise)
+        x = nn.leaky_relu(x, SLOPE)
+        return x if self.clamp is None else jnp.clip(x, -self.clamp, self.clamp)
+
+    def _noise(self, x: Array, noise: Noise) -> Array:
+        if noise == "random":
+            return jax.random.normal(self.make_rng("noise"), (*x.shape[:3], 1))
+        if noise == "fixed":
+            return self.get_variable("noise", "map")[..., None]
+        raise ValueError(f"noise {noise!r}: allowed are fixed, random and none")
+
+
+class ToRGB(nn.Module):
+    """Modulated 1x1 convolution to a picture, without demodulation.
+
+    Attributes:
+      in_features: channels.
+      clamp: largest magnitude of the output; None leaves it free.
+    """
+
+    in_features: int
+    clamp: float | None = None
+
+    def setup(self):
+        self.modulation = Modulation(self.in_features)
+        self.kernel = self.param("kernel", nn.initializers.normal(1.0), (self.in_features, 3))
+        self.bias = self.param("bias", nn.initializers.zeros, (3,))
+
+    def style(self, w: Float[Array, "b k"]) -> Float[Array, "b c"]:
+        """The factors of the input channels."""
+        return self.modulation(w)
+
+    def __call__(self, x: Float[Array, "b h w c"], style: Float[Array, "b c"]) -> Float[Array, "b h w 3"]:
+        kernels = (style / math.sqrt(self.in_features))[:, :, None] * self.kernel
+        x = jnp.einsum("bhwc,bcd->bhwd", x, kernels) + self.bias
+        return x if self.clamp is None else jnp.clip(x, -self.clamp, self.clamp)
+
+
+class StyleGAN2Generator(nn.Module):
+    """The generator: `mapping` z -> w, `synthesis` w or W+ -> picture, `__call__` both.
+
+    Its variables are "params", and in "noise" one fixed noise map for each convolution.
+
+    Attributes:
+      widths: channels at 4, 8, 16, ...; the picture is as large as the last of them.
+      latent_size: size of z and w.
+      mapping_layers: depth of the mapping network.
+      pixel_norm_inside: z is divided by sqrt(mean z^2 + 1e-8); False adds 1e-6 to the root instead, as mmgen does.
+      conv_clamp: largest magnitude of every layer's output, which ADA's half-precision networks were trained with; None leaves
+        them free.
+    """
+
+    widths: tuple[int, ...] = config_widths(1024)
+    latent_size: int = 512
+    mapping_layers: int = 8
+    pixel_norm_inside: bool = True
+    conv_clamp: float | None = None
+
+    @property
+    def resolution(self) -> int:
+        """Side of the full picture in pixels."""
+        return 2 ** (len(self.widths) + 1)
+
+    @property
+    def num_styles(self) -> int:
+        """Rows of W+ that have an effect."""
+        return 2 * len(self.widths)
+
+    @property
+    def style_names(self) -> tuple[str, ...]:
+        """The layers that `style_vectors` belong to, in its order."""
+        blocks = range(len(self.widths) - 1)
+        layers = [(f"convs_{2 * i}", f"convs_{2 * i + 1}", f"to_rgbs_{i}") for i in blocks]
+        return ("conv1", "to_rgb1", *(name for block in layers for name in block))
+
+    def setup(self):
+        widths, clamp = self.widths, self.conv_clamp
+        self.dense = [MappingLayer(self.latent_size) for _ in range(self.mapping_layers)]
+        self.const = self.param("const", nn.initializers.normal(1.0), (4, 4, widths[0]))
+        self.conv1 = StyledConv(widths[0], widths[0], 4, clamp=clamp)
+        self.to_rgb1 = ToRGB(widths[0], clamp)
+        convs = []
+        for i, (before, width) in enumerate(itertools.pairwise(widths)):
+            convs.append(StyledConv(before, width, 8 * 2**i, up=True, clamp=clamp))
+            convs.append(StyledConv(width, width, 8 * 2**i, clamp=clamp))
+        self.convs = convs
+        self.to_rgbs = [ToRGB(width, clamp) for width in widths[1:]]
+
+    def mapping(self, z: Float[Array, "b k"]) -> Float[Array, "b k"]:
+        """Maps normally distributed z [b, 512] to w [b, 512]."""
+        square = jnp.mean(z**2, axis=-1, keepdims=True)
+        w = z * jax.lax.rsqrt(square + 1e-8) if self.pixel_norm_inside else z / (jnp.sqrt(square) + 1e-6)
+        for dense in self.dense:
+            w = dense(w)
+        return w
+
+    def style_vectors(self, w: Float[Array, "b *rows k"]) -> tuple[Float[Array, "b _"], ...]:
+        """The styles of all layers ("S space"), named by `style_names`.
+
+        Args:
+          w: [b, 512], or W+ codes [b, n, 512] with n >= `num_styles` (further rows are ignored).
+
+        Returns:
+          One [b, channels] for each layer: the factors of its input channels, near 1 on average.
+
+        Reference: Wu et al., StyleSpace Analysis (2011.12799).
+        """
+        rows = jnp.broadcast_to(w[:, None], (w.shape[0], self.num_styles, w.shape[1])) if w.ndim == 2 else w
+        if rows.shape[1] < self.num_styles:
+            raise ValueError(f"W+ codes need at least {self.num_styles} rows, got {rows.shape[1]}")
+        styles = [self.conv1.style(rows[:, 0]), self.to_rgb1.style(rows[:, 1])]
+        for i, to_rgb in enumerate(self.to_rgbs):
+            layers = (self.convs[2 * i], self.convs[2 * i + 1], to_rgb)
+            styles += [layer.style(rows[:, 2 * i + 1 + k]) for k, layer in enumerate(layers)]
+        return tuple(styles)
+
+    def synthesis(
+        self, w: Float[Array, "b *rows k"], size: int | None = None, noise: Noise = "fixed"
+    ) -> Float[Array, "b s s 3"]:
+        """Draws the pictures of latent codes.
+
+        Args:
+          w: [b, 512], or W+ codes [b, n, 512] with n >= `num_styles` (further rows are ignored).
+          size: side of the picture in pixels, `resolution` by default; a smaller one is the exact area mean of the full picture.
+          noise: "fixed" adds the maps of the collection "noise", "random" draws from the rng "noise", "none" adds nothing.
+
+        Returns:
+          [b, size, size, 3] RGB, nominally in [-1, 1], not clamped.
+        """
+        return self.synthesis_from_styles(self.style_vectors(w), size, noise)
+
+    def synthesis_from_styles(
+        self, styles: tuple[Float[Array, "b _"], ...], size: int | None = None, noise: Noise = "fixed"
+    ) -> Float[Array, "b s s 3"]:
+        """Draws the pictures of styles as `style_vectors` gives them; the other arguments are those of `synthesis`."""
+        layers = (self.to_rgb1, *self.to_rgbs)
+        picture = None
+        for to_rgb, style, (_, x) in zip(layers, styles[1::3], self._trunk(styles, noise, None), strict=True):
+            rgb = to_rgb(x, style)
+            picture = rgb if picture is None else upsample(picture) + rgb
+        return resize(picture, (size or self.resolution,) * 2, "area")
+
+    def features(
+        self, w: Float[Array, "b *rows k"], noise: Noise = "fixed", before_up: BeforeUp | None = None
+    ) -> dict[int, Float[Array, "b r r _"]]:
+        """The feature maps, without pictures.
+
+        Args:
+          w, noise: as in `synthesis`.
+          before_up: (resolution, features [b, r, r, c]) -> features that the up-convolution from there takes in their place.
+
+        Returns:
+          Resolution -> output of its last convolution, as it is before `before_up`.
+        """
+        return dict(self._trunk(self.style_vectors(w), noise, before_up))
+
+    def _trunk(
+        self, styles: tuple[Array, ...], noise: Noise, before_up: BeforeUp | None
+    ) -> Iterator[tuple[int, Array]]:
+        x = jnp.broadcast_to(self.const, (styles[0].shape[0], *self.const.shape))
+        x = self.conv1(x, styles[0], noise)
+        yield 4, x
+        for i in range(len(self.widths) - 1):
+            if before_up is not None:
+                x = before_up(4 * 2**i, x)
+            x = self.convs[2 * i](x, styles[3 * i + 2], noise)
+            x = self.convs[2 * i + 1](x, styles[3 * i + 3], noise)
+            yield 8 * 2**i, x
+
+    def __call__(self, z: Float[Array, "b k"]) -> Float[Array, "b s s 3"]:
+        return self.synthesis(self.mapping(z))

@@ -1,0 +1,125 @@
+"""StyleGAN2 discriminator (Karras et al., arXiv 1912.04958): residual, with minibatch standard deviation; any size and width.
+
+Pictures are NHWC RGB in [-1, 1]. Parameters are the raw ones of the official releases (standard deviation 1), scaled at run time.
+"""
+
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from diffcam_jax.nn.stylegan2 import GAIN, SLOPE, config_widths
+from diffcam_jax.ops.fir import TAPS_1331, downsample, fir
+
+
+def minibatch_stddev(x: Float[Array, "b h w c"], group: int = 4) -> Float[Array, " b"]:
+    """How much the samples of a group differ: the standard deviation over the group, averaged over pixels and channels.
+
+    Args:
+      x: features; b must not exceed `group`, or be a multiple of it.
+      group: samples that are compared; sample i belongs to group i mod (b / group).
+
+    Returns:
+      [b], the same value for the samples of one group.
+
+    Raises:
+      ValueError: a batch that cannot be cut into groups.
+
+    Reference: Karras et al., Progressive Growing of GANs (1710.10196), section 3.
+    """
+    group = min(group, len(x))
+    if len(x) % group:
+        raise ValueError(f"a batch of {len(x)} has no groups of {group}; give at most {group} samples or a multiple")
+    groups = x.reshape(group, -1, *x.shape[1:])
+    deviation = jnp.sqrt(groups.var(0) + 1e-8)
+    return jnp.tile(deviation.mean((1, 2, 3)), group)
+
+
+class ScaledConv(nn.Module):
+    """Convolution with run-time scaling, then bias and leaky ReLU where `activate` is set; `stride` 2 expects a padded input."""
+
+    features: int
+    size: int = 3
+    stride: int = 1
+    activate: bool = True
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 d"]:
+        channels = x.shape[-1]
+        kernel = self.param("kernel", nn.initializers.normal(1.0), (self.size, self.size, channels, self.features))
+        kernel = kernel / math.sqrt(self.size**2 * channels)
+        padding = "SAME" if self.stride == 1 else "VALID"
+        strides = (self.stride, self.stride)
+        x = jax.lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        if not self.activate:
+            return x
+        return GAIN * nn.leaky_relu(x + self.param("bias", nn.initializers.zeros, (self.features,)), SLOPE)
+
+
+class ScaledDense(nn.Module):
+    """Dense layer with run-time scaling, then leaky ReLU where `activate` is set."""
+
+    features: int
+    activate: bool
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b c"]) -> Float[Array, "b d"]:
+        kernel = self.param("kernel", nn.initializers.normal(1.0), (x.shape[-1], self.features))
+        x = x @ (kernel / math.sqrt(x.shape[-1])) + self.param("bias", nn.initializers.zeros, (self.features,))
+        return GAIN * nn.leaky_relu(x, SLOPE) if self.activate else x
+
+
+class ResidualBlock(nn.Module):
+    """Halves the resolution: two convolutions, blurred before the stride, beside a blurred 1x1 shortcut."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 d"]:
+        shortcut = ScaledConv(self.features, 1, activate=False, name="skip")(downsample(x))
+        x = ScaledConv(x.shape[-1], name="conv1")(x)
+        x = ScaledConv(self.features, stride=2, name="conv2")(fir(x, TAPS_1331, (2, 2)))
+        return (x + shortcut) / math.sqrt(2)
+
+
+class StyleGAN2Discriminator(nn.Module):
+    """Picture -> logit, positive for a real one.
+
+    Attributes:
+      widths: channels at 4, 8, 16, ...; the pictures are as large as the last of them.
+      group: samples that the minibatch standard deviation compares.
+    """
+
+    widths: tuple[int, ...] = config_widths(1024)
+    group: int = 4
+
+    @property
+    def resolution(self) -> int:
+        """Side of the pictures in pixels."""
+        return 2 ** (len(self.widths) + 1)
+
+    def setup(self):
+        halved = self.widths[-2::-1]
+        self.convs = [ScaledConv(self.widths[-1], 1), *(ResidualBlock(width) for width in halved)]
+        self.final_conv = ScaledConv(self.widths[0])
+        self.final_linear = [ScaledDense(self.widths[0], True), ScaledDense(1, False)]
+
+    def __call__(self, images: Float[Array, "b s s 3"]) -> Float[Array, "b 1"]:
+        """Judges pictures.
+
+        Args:
+          images: [b, resolution, resolution, 3] RGB in [-1, 1]; b at most `group`, or a multiple of it.
+
+        Returns:
+          [b, 1] logits; the samples of a group influence each other.
+        """
+        x = images
+        for layer in self.convs:
+            x = layer(x)
+        deviation = jnp.broadcast_to(minibatch_stddev(x, self.group)[:, None, None, None], (*x.shape[:3], 1))
+        x = self.final_conv(jnp.concatenate([x, deviation], -1)).reshape(len(x), -1)
+        for layer in self.final_linear:
+            x = layer(x)
+        return x

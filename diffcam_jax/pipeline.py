@@ -1,0 +1,221 @@
+"""Which networks edit together: generator, encoder, classifier, deghosting network and directions, and whether they fit.
+
+Networks combine freely as long as their W+ codes have the same number of rows: a generator of side s reads 2 log2(s) - 2 of
+them, 18 at 1024. What does not fit is refused in one line before anything is computed.
+"""
+
+import functools
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from diffcam_jax import encoding, weights, zoo
+from diffcam_jax.diffcam import Classifier, classifier_from_folder, load_classifier
+from diffcam_jax.directions import Direction, load_directions
+from diffcam_jax.directions.importers import import_folder
+from diffcam_jax.errors import UserError
+from diffcam_jax.model_folder import ModelFolder, Network
+from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
+from diffcam_jax.nn.restyle import BackboneEncoder, ResNetBackboneEncoder
+from diffcam_jax.ops.image import resize
+
+RESTYLE_STEPS = 5
+
+
+class Encoder(NamedTuple):
+    """A trained encoder.
+
+    Attributes:
+      network: from pictures [b, 256, 256, 3] (6 channels for ReStyle) to offsets [b, n, 512] or [b, 512].
+      latent_avg: [512] or [n, 512], added to the offsets; zeros where the network gives whole codes.
+      steps: passes of ReStyle's loop; 0 for a single pass.
+      rows: of the W+ codes it gives.
+    """
+
+    network: Network
+    latent_avg: np.ndarray
+    steps: int
+    rows: int
+
+
+class Pipeline(NamedTuple):
+    """Everything an `Editor` needs; encoder and deghoster may be absent."""
+
+    generator: Network
+    classifier: Classifier
+    directions: Mapping[str, Direction]
+    encoder: Encoder | None = None
+    deghoster: Network | None = None
+
+
+def wplus_rows(generator: nn.Module) -> int:
+    """Rows of the W+ codes of a generator's family; a distilled one may ignore the last of them."""
+    return 2 * int(math.log2(generator.resolution)) - 2
+
+
+def pretrained(directions: Mapping[str, Direction] | None = None) -> Pipeline:
+    """The embedded networks for faces, fetched once; `directions` stand in the place of the shipped ones.
+
+    Raises:
+      UserError: a part is neither cached nor to be had.
+    """
+    params, _ = weights.load_pretrained("mobile_stylegan_ffhq")
+    chosen = load_directions() if directions is None else directions
+    return Pipeline(Network(MobileStyleGAN(), {"params": params}), load_classifier(), chosen)
+
+
+def from_checkpoints(
+    generator: str | Path | None = None,
+    encoder: str | Path | None = None,
+    classifier: str | Path | None = None,
+    deghoster: str | Path | None = None,
+    directions: str | Path | Mapping[str, Direction] | None = None,
+) -> Pipeline:
+    """Networks from converted folders, the embedded ones in the place of those that are not given.
+
+    Args:
+      generator: folder with a generator; by default the one in the encoder's folder, else the embedded one.
+      encoder: folder with an encoder; without one, codes are found by optimisation.
+      classifier: folder, or a file written by training.
+      deghoster: folder; without one the blend of Eq. 5 is the result.
+      directions: directions by name, a file or folder of this project, or a folder of .npy files.
+
+    Raises:
+      UserError: a folder lacks the network, or the networks do not fit together.
+    """
+    encoder_folder = None if encoder is None else zoo.load(encoder)
+    if generator is not None:
+        drawing = zoo.load(generator).network("generator")
+    elif encoder_folder is not None and "generator" in encoder_folder.networks:
+        drawing = encoder_folder.network("generator")
+    else:
+        params, _ = weights.load_pretrained("mobile_stylegan_ffhq")
+        drawing = Network(MobileStyleGAN(), {"params": params})
+    if classifier is None:
+        judge = load_classifier()
+    else:
+        path = Path(classifier)
+        judge = classifier_from_folder(zoo.load(path)) if path.is_dir() else load_classifier(path)
+    pipeline = Pipeline(
+        generator=drawing,
+        classifier=judge,
+        directions=read_directions(directions),
+        encoder=None if encoder_folder is None else _encoder(encoder_folder, wplus_rows(drawing.module)),
+        deghoster=None if deghoster is None else zoo.load(deghoster).network("deghoster"),
+    )
+    check(pipeline)
+    return pipeline
+
+
+def read_directions(source: str | Path | Mapping[str, Direction] | None) -> Mapping[str, Direction]:
+    """Directions by name, from a file or folder of this project, a folder of .npy files, or None for the shipped ones."""
+    if source is None or isinstance(source, Mapping):
+        return load_directions() if source is None else source
+    path = Path(source)
+    if (path / "model.safetensors").is_file():
+        return load_directions(path / "model.safetensors")
+    return import_folder(path) if path.is_dir() or path.suffix != ".safetensors" else load_directions(path)
+
+
+def _encoder(folder: ModelFolder, rows: int) -> Encoder:
+    network = folder.network("encoder")
+    iterative = isinstance(network.module, BackboneEncoder | ResNetBackboneEncoder)
+    side = input_size(network.module)
+    picture = jax.ShapeDtypeStruct((1, side, side, 6 if iterative else 3), jnp.float32)
+    codes = jax.eval_shape(network.module.apply, network.variables, picture)
+    latent_avg = folder.arrays.get("latent_avg", np.zeros(codes.shape[-1], np.float32))
+    return Encoder(network, latent_avg, RESTYLE_STEPS if iterative else 0, rows if codes.ndim == 2 else codes.shape[1])
+
+
+def input_size(encoder: nn.Module) -> int:
+    """Side of the pictures that an encoder reads."""
+    return getattr(encoder, "resolution", None) or getattr(encoder, "size", encoding.ENCODER_SIZE)
+
+
+def check(pipeline: Pipeline) -> None:
+    """Whether the networks fit together.
+
+    Raises:
+      UserError: says which two do not, and what each has.
+    """
+    generator, rows = pipeline.generator.module, wplus_rows(pipeline.generator.module)
+    size = generator.resolution
+    if pipeline.encoder is not None:
+        if pipeline.encoder.rows != rows:
+            raise UserError(
+                f"the encoder gives {pipeline.encoder.rows} rows of W+, the generator of {size} pixels reads {rows}; "
+                f"take an encoder and a generator of the same resolution"
+            )
+        if pipeline.encoder.latent_avg.ndim == 2 and len(pipeline.encoder.latent_avg) not in (1, rows):
+            raise UserError(f"latent_avg has {len(pipeline.encoder.latent_avg)} rows, the codes {rows}; convert again")
+    if pipeline.deghoster is not None and pipeline.deghoster.module.out_size != size:
+        raise UserError(
+            f"the deghosting network draws {pipeline.deghoster.module.out_size} pixels, the generator {size}; "
+            f"take two of the same size"
+        )
+    generator_hash = weights.tree_hash(pipeline.generator.variables["params"])
+    foreign = [n for n, d in pipeline.directions.items() if d.generator and d.generator != generator_hash]
+    if foreign:
+        raise UserError(
+            f"directions {', '.join(foreign)} were made for another generator; give --directions with those of this "
+            f"one (a folder of .npy files), or fit them"
+        )
+    for name, direction in pipeline.directions.items():
+        if np.any(direction.array[rows:]) and not np.allclose(direction.array, direction.array[:1]):
+            raise UserError(
+                f"direction {name} has {len(direction.array)} rows of W+, the generator of {size} pixels reads {rows}; "
+                f"take directions of this generator"
+            )
+
+
+def on_device(pipeline: Pipeline) -> Pipeline:
+    """The same networks with their arrays where they are used, so that no second copy of them is kept or made."""
+
+    def moved(network: Network) -> Network:
+        return Network(network.module, jax.device_put(network.variables))
+
+    encoder, classifier = pipeline.encoder, pipeline.classifier
+    return pipeline._replace(
+        generator=moved(pipeline.generator),
+        classifier=classifier._replace(variables=jax.device_put(classifier.variables)),
+        encoder=None if encoder is None else encoder._replace(network=moved(encoder.network)),
+        deghoster=None if pipeline.deghoster is None else moved(pipeline.deghoster),
+    )
+
+
+def encode(pipeline: Pipeline, images: jax.Array) -> jax.Array:
+    """W+ codes [b, n, 512] of aligned pictures [b, s, s, 3] in [-1, 1], by the pipeline's encoder.
+
+    Raises:
+      UserError: there is none.
+    """
+    if pipeline.encoder is None:
+        raise UserError("this pipeline has no encoder; invert by optimisation")
+    (module, variables), latent_avg, steps, rows = pipeline.encoder
+    average, side = jnp.asarray(latent_avg), input_size(module)
+    images = _fitted(images, side)
+    if steps == 0:
+        return _encode(module, variables, average, images, rows)
+    generate = functools.partial(_draw, pipeline.generator.module, side, pipeline.generator.variables)
+    mean = generate(jnp.broadcast_to(average, (1, rows, average.shape[-1])))
+    codes, _ = encoding.restyle_loop(module, variables, generate, average, images, mean, steps)
+    return codes[-1]
+
+
+_encode = jax.jit(encoding.encode, static_argnums=(0, 4))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _draw(generator: nn.Module, side: int, variables: dict[str, Any], codes: jax.Array) -> jax.Array:
+    size = min(generator.resolution, side)
+    return _fitted(generator.apply(variables, codes, method="synthesis", size=size), side)
+
+
+def _fitted(pictures: jax.Array, side: int) -> jax.Array:
+    return resize(pictures, (side, side), "area" if pictures.shape[1] > side else "bilinear")

@@ -1,0 +1,430 @@
+"""StyleGAN2: the laws its forms rest on, against naive per-sample convolutions in float64."""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.signal import correlate
+
+from convert_weights.layouts import stylegan2 as layouts
+from diffcam_jax.errors import UserError
+from diffcam_jax.latents import mix_styles, to_wplus, truncate
+from diffcam_jax.nn.stylegan2 import StyledConv, StyleGAN2Generator, ToRGB, config_widths
+from diffcam_jax.nn.stylegan2_discriminator import StyleGAN2Discriminator, minibatch_stddev
+from diffcam_jax.ops.up_conv import up_conv
+from tests.random_variables import random_variables
+
+BLUR = np.outer([1, 3, 3, 1], [1, 3, 3, 1]) / 16
+
+
+@pytest.fixture(autouse=True)
+def highest_precision():
+    with jax.default_matmul_precision("highest"):
+        yield
+
+
+def field(*shape: int, seed: int = 0) -> jax.Array:
+    return jnp.asarray(np.random.default_rng(seed).standard_normal(shape), jnp.float32)
+
+
+def convolved(x: np.ndarray, kernel: np.ndarray, pad: int) -> np.ndarray:
+    """One sample [h, w, c] with one kernel [k, k, c, d]; torch's convention (a correlation)."""
+    x = np.pad(x, ((pad, pad), (pad, pad), (0, 0)))
+    planes = [sum(correlate(x[..., c], kernel[..., c, d], "valid") for c in range(x.shape[2])) for d in range(kernel.shape[3])]
+    return np.stack(planes, -1)
+
+
+def transposed(x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+    """Stride-2 transposed convolution of one sample, by its definition."""
+    h, w, _ = x.shape
+    y = np.zeros((2 * h + 1, 2 * w + 1, kernel.shape[3]))
+    for i in range(3):
+        for j in range(3):
+            y[i : i + 2 * h : 2, j : j + 2 * w : 2] += x @ kernel[i, j]
+    return y
+
+
+def blurred(x: np.ndarray) -> np.ndarray:
+    x = np.pad(x, ((1, 1), (1, 1), (0, 0)))
+    return np.stack([correlate(x[..., c], BLUR, "valid") for c in range(x.shape[2])], -1)
+
+
+def test_up_conv_is_a_transposed_convolution_and_a_blur():
+    x, kernel = field(2, 5, 4, 3), field(3, 3, 3, 2, seed=1)
+    ours = up_conv(x, kernel)
+    for sample, result in zip(np.asarray(x, np.float64), ours, strict=True):
+        np.testing.assert_allclose(result, blurred(transposed(sample, np.asarray(kernel, np.float64))), atol=1e-5)
+
+
+def test_up_conv_gradients_are_the_transpose_to_second_order():
+    x, kernel = field(1, 4, 6, 2), field(3, 3, 2, 3, seed=1)
+    g = field(1, 8, 12, 3, seed=2)
+    y, pull = jax.vjp(up_conv, x, kernel)
+    by_x, by_kernel = pull(g)
+    np.testing.assert_allclose((by_x * x).sum(), (g * y).sum(), rtol=1e-4)
+    np.testing.assert_allclose((by_kernel * kernel).sum(), (g * y).sum(), rtol=1e-4)
+    twice = jax.vjp(lambda g: jax.vjp(lambda x: up_conv(x, kernel), x)[1](g)[0], g)[1](x)[0]
+    np.testing.assert_allclose(twice, y, atol=1e-5)
+
+
+@pytest.mark.parametrize("up", [False, True])
+def test_modulation_equals_a_kernel_for_each_sample(up):
+    layer = StyledConv(3, 4, 8 if up else 4, up=up)
+    x, style = field(2, 4, 4, 3), 1 + field(2, 3, seed=1)
+    variables = random_variables(layer, x, style, "none", scale=0.7, method=_draw)
+    ours = layer.apply(variables, x, style, "fixed")
+    params = jax.tree.map(lambda a: np.asarray(a, np.float64), variables["params"])
+    for sample, factors, result in zip(np.asarray(x, np.float64), np.asarray(style, np.float64), ours, strict=True):
+        kernel = params["kernel"] * factors[:, None] / math.sqrt(27)
+        kernel = kernel / np.sqrt((kernel**2).sum((0, 1, 2)) + 1e-8)
+        y = blurred(transposed(sample, kernel)) if up else convolved(sample, kernel, 1)
+        y = y + params["strength"] * np.asarray(variables["noise"]["map"])[..., None] + params["bias"]
+        np.testing.assert_allclose(result, math.sqrt(2) * np.where(y > 0, y, 0.2 * y), atol=2e-5)
+
+
+def _draw(layer, x, style, noise):
+    layer.style(jnp.zeros((1, 8)))
+    return layer(x, style, noise)
+
+
+def test_to_rgb_has_no_demodulation():
+    layer = ToRGB(5)
+    x, style = field(2, 3, 3, 5), 3 + field(2, 5, seed=1)
+    params = {"kernel": field(5, 3, seed=2), "bias": field(3, seed=3)}
+    expected = np.einsum("bhwc,bc,cd->bhwd", x, style, params["kernel"]) / math.sqrt(5) + params["bias"]
+    np.testing.assert_allclose(layer.apply({"params": params}, x, style), expected, atol=1e-5)
+
+
+@functools.cache
+def generator():
+    model = StyleGAN2Generator((8, 6, 4), latent_size=16, mapping_layers=2)
+    return model, random_variables(model, jnp.zeros((1, 16)), scale=1.0)
+
+
+def apply(*args, **kwargs):
+    model, variables = generator()
+    return model.apply(variables, *args, **kwargs)
+
+
+def test_sizes_follow_from_the_widths():
+    assert config_widths(1024) == (512, 512, 512, 512, 512, 256, 128, 64, 32)
+    assert config_widths(256, channel_multiplier=1) == (512, 512, 512, 512, 256, 128, 64)
+    assert (StyleGAN2Generator().resolution, StyleGAN2Generator().num_styles) == (1024, 18)
+    model, variables = generator()
+    assert (model.resolution, model.num_styles) == (16, 6)
+    assert [a.shape for a in jax.tree.leaves(variables["noise"])] == [(4, 4), (8, 8), (8, 8), (16, 16), (16, 16)]
+    assert apply(field(3, 16)).shape == (3, 16, 16, 3)
+
+
+def test_full_size_has_the_published_number_of_parameters():
+    for model, example, count in (
+        (StyleGAN2Generator(), jnp.zeros((1, 512)), 30_370_060),
+        (StyleGAN2Discriminator(), jnp.zeros((1, 1024, 1024, 3)), 29_012_513),
+    ):
+        shapes = jax.eval_shape(model.init, jax.random.key(0), example)["params"]
+        assert sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes)) == count
+
+
+def test_mapping_scales_weights_and_bias_by_its_learning_rate():
+    model, variables = generator()
+    z = field(2, 16)
+    x = np.asarray(z, np.float64)
+    x = x / np.sqrt((x**2).mean(1, keepdims=True) + 1e-8)
+    for i in range(2):
+        layer = jax.tree.map(lambda a: np.asarray(a, np.float64), variables["params"][f"dense_{i}"])
+        x = x @ layer["kernel"] * 0.01 / 4 + layer["bias"] * 0.01
+        x = math.sqrt(2) * np.where(x > 0, x, 0.2 * x)
+    np.testing.assert_allclose(apply(z, method="mapping"), x, atol=1e-7)
+
+
+def test_pixel_norm_outside_differs_where_z_is_small():
+    model, variables = generator()
+    outside = model.clone(pixel_norm_inside=False)
+    tiny = 1e-4 * field(1, 16)
+    first = variables["params"]["dense_0"]
+    rms = math.sqrt(float((tiny**2).mean()))
+    one_layer = outside.clone(mapping_layers=1)
+    ours = one_layer.apply(variables, tiny, method="mapping")
+    x = tiny / (rms + 1e-6) @ first["kernel"] * 0.0025 + 0.01 * first["bias"]
+    np.testing.assert_allclose(ours, math.sqrt(2) * jnp.where(x > 0, x, 0.2 * x), rtol=1e-4, atol=1e-9)
+
+
+def test_w_is_a_wplus_of_equal_rows_and_further_rows_are_ignored():
+    w = field(2, 16)
+    image = apply(w, method="synthesis")
+    rows = to_wplus(w, 6)
+    np.testing.assert_allclose(apply(rows, method="synthesis"), image, atol=1e-5)
+    longer = jnp.concatenate([rows, field(2, 3, 16, seed=1)], 1)
+    np.testing.assert_allclose(apply(longer, method="synthesis"), image, atol=1e-5)
+    with pytest.raises(ValueError, match="at least 6 rows, got 5"):
+        apply(rows[:, :5], method="synthesis")
+
+
+def test_each_row_drives_the_layers_the_paper_says():
+    rows, other = field(1, 6, 16), field(1, 6, 16, seed=1)
+    names = generator()[0].style_names
+    base = apply(rows, method="style_vectors")
+    expected = [{"conv1"}, {"to_rgb1", "convs_0"}, {"convs_1"}, {"to_rgbs_0", "convs_2"}, {"convs_3"}, {"to_rgbs_1"}]
+    for row, layers in enumerate(expected):
+        changed = apply(rows.at[:, row].set(other[:, row]), method="style_vectors")
+        assert {n for n, a, b in zip(names, base, changed, strict=True) if not np.array_equal(a, b)} == layers
+
+
+def test_styles_draw_the_picture_of_their_codes():
+    rows = field(2, 6, 16)
+    styles = apply(rows, method="style_vectors")
+    assert [s.shape for s in styles] == [(2, c) for c in (8, 8, 8, 6, 6, 6, 4, 4)]
+    image = apply(styles, method="synthesis_from_styles")
+    np.testing.assert_allclose(image, apply(rows, method="synthesis"), atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [4, 8])
+def test_a_smaller_picture_is_the_area_mean(size):
+    rows = field(2, 6, 16)
+    full = np.asarray(apply(rows, method="synthesis"))
+    k = 16 // size
+    means = full.reshape(2, size, k, size, k, 3).mean((2, 4))
+    np.testing.assert_allclose(apply(rows, size=size, method="synthesis"), means, atol=1e-5)
+
+
+def test_noise_modes():
+    model, variables = generator()
+    rows = field(2, 6, 16)
+
+    def draw(noise, variables=variables, seed=0):
+        return model.apply(variables, rows, noise=noise, method="synthesis", rngs={"noise": jax.random.key(seed)})
+
+    silent = {"params": variables["params"], "noise": jax.tree.map(jnp.zeros_like, variables["noise"])}
+    none = draw("none", {"params": variables["params"]})
+    np.testing.assert_allclose(none, draw("fixed", silent), atol=1e-6)
+    assert float(abs(draw("fixed") - none).max()) > 1e-3
+    np.testing.assert_array_equal(draw("random", seed=1), draw("random", seed=1))
+    random = draw("random", seed=1)
+    assert float(abs(random - draw("random", seed=2)).max()) > 1e-3
+    # Samples get noise of their own: equal codes, different pictures.
+    twins = model.apply(
+        variables, jnp.stack([rows[0]] * 2), noise="random", method="synthesis", rngs={"noise": jax.random.key(0)}
+    )
+    assert float(abs(twins[0] - twins[1]).max()) > 1e-3
+    with pytest.raises(ValueError, match="allowed are fixed, random and none"):
+        draw("loud")
+
+
+def test_features_are_those_of_the_picture_and_can_be_replaced():
+    model, variables = generator()
+    rows = field(2, 6, 16)
+    features = apply(rows, method="features")
+    assert {k: v.shape for k, v in features.items()} == {4: (2, 4, 4, 8), 8: (2, 8, 8, 6), 16: (2, 16, 16, 4)}
+    seen = {}
+
+    def before_up(resolution, x):
+        seen[resolution] = x
+        return 0 * x if resolution == 8 else x
+
+    changed = apply(rows, before_up=before_up, method="features")
+    assert list(seen) == [4, 8]
+    for resolution in (4, 8):
+        np.testing.assert_allclose(changed[resolution], features[resolution], atol=1e-6)
+        np.testing.assert_allclose(seen[resolution], features[resolution], atol=1e-6)
+    assert float(abs(changed[16] - features[16]).max()) > 1e-2
+
+
+def test_clamp_limits_every_layer():
+    model, variables = generator()
+    rows = 3 * field(2, 6, 16)
+    limited = model.clone(conv_clamp=0.25)
+    for features in limited.apply(variables, rows, method="features").values():
+        assert float(abs(features).max()) == pytest.approx(0.25)
+    # Three pictures are added, each within the limit.
+    assert float(abs(limited.apply(variables, rows, method="synthesis")).max()) <= 3 * 0.25 + 1e-6
+    loose = model.clone(conv_clamp=1e6).apply(variables, rows, method="synthesis")
+    np.testing.assert_array_equal(loose, apply(rows, method="synthesis"))
+
+
+def test_gradient_of_a_picture_is_its_slope():
+    rows, direction = field(1, 6, 16), field(1, 6, 16, seed=1)
+    model, variables = generator()
+
+    def loss(rows):
+        return (model.apply(variables, rows, method="synthesis") ** 2).mean()
+
+    step = 1e-3
+    slope = (loss(rows + step * direction) - loss(rows - step * direction)) / (2 * step)
+    np.testing.assert_allclose((jax.grad(loss)(rows) * direction).sum(), slope, rtol=2e-2)
+
+
+def test_mixing_and_truncation():
+    a, b = field(2, 16), field(2, 16, seed=1)
+    mixed = mix_styles(a, b, 2, 6)
+    np.testing.assert_array_equal(mixed[:, :2], to_wplus(a, 2))
+    np.testing.assert_array_equal(mixed[:, 2:], to_wplus(b, 4))
+    np.testing.assert_array_equal(mix_styles(to_wplus(a, 6), b, 6, 6), to_wplus(a, 6))
+    np.testing.assert_allclose(truncate(a, b[0], 0.25), 0.25 * a + 0.75 * b[0], atol=1e-6)
+
+
+# The discriminator
+
+
+def test_minibatch_stddev_compares_interleaved_groups():
+    x = np.asarray(field(8, 2, 2, 3))
+    deviations = [np.sqrt(x[k::2].astype(np.float64).var(0) + 1e-8).mean() for k in (0, 1)]
+    np.testing.assert_allclose(minibatch_stddev(jnp.asarray(x)), deviations * 4, rtol=1e-5)
+    np.testing.assert_allclose(minibatch_stddev(jnp.asarray(x[:1])), [1e-4], rtol=1e-5)
+    with pytest.raises(ValueError, match="a batch of 6"):
+        minibatch_stddev(jnp.asarray(x[:6]))
+
+
+def test_discriminator_blocks_blur_before_the_stride():
+    model = StyleGAN2Discriminator((6, 5, 4))
+    x = field(2, 16, 16, 3)
+    variables = random_variables(model, x, scale=1.0)
+    p = jax.tree.map(lambda a: np.asarray(a, np.float64), variables["params"])
+
+    def act(x):
+        return math.sqrt(2) * np.where(x > 0, x, 0.2 * x)
+
+    def block(x, p):
+        c = x.shape[-1]
+        y = act(convolved(x, p["conv1"]["kernel"] / math.sqrt(9 * c), 1) + p["conv1"]["bias"])
+        y, shortcut = np.pad(y, ((1, 1), (1, 1), (0, 0))), x
+        y = convolved(blurred(y) / 4, p["conv2"]["kernel"] / math.sqrt(9 * c), 0)[::2, ::2]
+        shortcut = convolved(blurred(shortcut)[::2, ::2] / 4, p["skip"]["kernel"] / math.sqrt(c), 0)
+        return (act(y + p["conv2"]["bias"]) + shortcut) / math.sqrt(2)
+
+    features = []
+    for sample in np.asarray(x, np.float64):
+        y = act(convolved(sample, p["convs_0"]["kernel"] / math.sqrt(3), 0) + p["convs_0"]["bias"])
+        features.append(block(block(y, p["convs_1"]), p["convs_2"]))
+    features = np.stack(features)
+    deviation = np.full((2, 4, 4, 1), np.sqrt(features.var(0) + 1e-8).mean())
+    features = np.concatenate([features, deviation], -1)
+    kernel = p["final_conv"]["kernel"] / math.sqrt(9 * 7)
+    y = act(np.stack([convolved(f, kernel, 1) for f in features]) + p["final_conv"]["bias"]).reshape(2, -1)
+    y = act(y @ p["final_linear_0"]["kernel"] / math.sqrt(96) + p["final_linear_0"]["bias"])
+    y = y @ p["final_linear_1"]["kernel"] / math.sqrt(6) + p["final_linear_1"]["bias"]
+    np.testing.assert_allclose(model.apply(variables, x), y, atol=1e-4)
+
+
+# Official names
+
+
+def generator_shapes(widths, latent=16, depth=3):
+    """rosinality's keys, written out from its naming scheme."""
+    shapes = {"input.input": (1, widths[0], 4, 4), "noises.noise_0": (1, 1, 4, 4)}
+    for i in range(depth):
+        shapes |= {f"style.{i + 1}.weight": (latent, latent), f"style.{i + 1}.bias": (latent,)}
+
+    def layer(name, before, after, size):
+        shapes[f"{name}.conv.weight"] = (1, after, before, size, size)
+        shapes[f"{name}.conv.modulation.weight"] = (before, latent)
+        shapes[f"{name}.conv.modulation.bias"] = (before,)
+        if size == 1:
+            shapes[f"{name}.bias"] = (1, 3, 1, 1)
+        else:
+            shapes[f"{name}.noise.weight"], shapes[f"{name}.activate.bias"] = (1,), (after,)
+
+    layer("conv1", widths[0], widths[0], 3)
+    layer("to_rgb1", widths[0], 3, 1)
+    for i, (before, after) in enumerate(zip(widths, widths[1:], strict=False)):
+        layer(f"convs.{2 * i}", before, after, 3)
+        layer(f"convs.{2 * i + 1}", after, after, 3)
+        layer(f"to_rgbs.{i}", after, 3, 1)
+        shapes |= {f"convs.{2 * i}.conv.blur.kernel": (4, 4), f"to_rgbs.{i}.upsample.kernel": (4, 4)}
+        shapes |= {f"noises.noise_{2 * i + k}": (1, 1, 8 * 2**i, 8 * 2**i) for k in (1, 2)}
+    return shapes
+
+
+def mmgen_name(key):
+    """What mmgeneration calls an entry of rosinality's generator."""
+    if key.startswith("style."):
+        name = key.replace("style.", "style_mapping.")
+        return name.replace(".weight", ".linear.weight_orig")
+    for ours, theirs in (
+        ("input.input", "constant_input.input"),
+        ("noises.noise_", "injected_noise_"),
+        ("noise.weight", "noise_injector.weight"),
+        ("conv.modulation.weight", "conv.style_modulation.linear.weight_orig"),
+        ("conv.modulation.bias", "conv.style_modulation.bias"),
+        ("conv.weight", "conv.weight_orig"),
+    ):
+        if ours in key:
+            return key.replace(ours, theirs)
+    return key
+
+
+def ada_discriminator_shapes(widths):
+    """ADA's keys of a residual discriminator."""
+    top = 2 ** (len(widths) + 1)
+    shapes = {f"b{top}.fromrgb.weight": (widths[-1], 3, 1, 1), f"b{top}.fromrgb.bias": (widths[-1],)}
+    shapes[f"b{top}.fromrgb.resample_filter"] = (4, 4)
+    for i in range(len(widths) - 1, 0, -1):
+        block, before, after = f"b{4 * 2**i}", widths[i], widths[i - 1]
+        shapes[f"{block}.resample_filter"] = (4, 4)
+        for name, width in (("conv0", before), ("conv1", after)):
+            shapes |= {f"{block}.{name}.weight": (width, before, 3, 3), f"{block}.{name}.bias": (width,)}
+            shapes[f"{block}.{name}.resample_filter"] = (4, 4)
+        shapes |= {f"{block}.skip.weight": (after, before, 1, 1), f"{block}.skip.resample_filter": (4, 4)}
+    c = widths[0]
+    shapes |= {"b4.conv.weight": (c, c + 1, 3, 3), "b4.conv.bias": (c,), "b4.conv.resample_filter": (4, 4)}
+    return shapes | {"b4.fc.weight": (c, 16 * c), "b4.fc.bias": (c,), "b4.out.weight": (1, c), "b4.out.bias": (1,)}
+
+
+def test_layouts_infer_sizes_and_fit_exactly():
+    shapes = generator_shapes((12, 12, 8, 6))
+    mmgen = {mmgen_name(key): shape for key, shape in shapes.items()}
+    assert len(mmgen) == len(shapes)
+    for layout, keys in ((layouts.generator_rosinality(shapes), shapes), (layouts.generator_mmgen(mmgen), mmgen)):
+        assert layout.faults(keys) == []
+        assert (layout.module.widths, layout.module.latent_size, layout.module.mapping_layers) == ((12, 12, 8, 6), 16, 3)
+        assert layout.summary == "32 px, 8 styles, widths 12, 12, 8, 6, 3 mapping layers"
+    assert (layouts.generator_rosinality(shapes).module.pixel_norm_inside, layout.module.pixel_norm_inside) == (True, False)
+    ada = ada_discriminator_shapes((9, 8, 7))
+    layout = layouts.discriminator_ada(ada)
+    assert layout.faults(ada) == []
+    assert layout.module.widths == (9, 8, 7)
+
+
+def test_ada_discriminator_is_the_residual_one():
+    """The same network written in both namings gives the same logits, flattened map included."""
+    widths = (6, 5, 4)
+    ada = layouts.discriminator_ada(ada_discriminator_shapes(widths))
+    variables = random_variables(ada.module, jnp.zeros((1, 16, 16, 3)), scale=1.0)
+    state = ada.export(variables)
+    renamed = {}
+    for key, array in state.items():
+        for old, new in (
+            ("b16.fromrgb.weight", "convs.0.0.weight"), ("b16.fromrgb.bias", "convs.0.1.bias"),
+            ("b16.conv0.weight", "convs.1.conv1.0.weight"), ("b16.conv0.bias", "convs.1.conv1.1.bias"),
+            ("b16.conv1.weight", "convs.1.conv2.1.weight"), ("b16.conv1.bias", "convs.1.conv2.2.bias"),
+            ("b16.skip.weight", "convs.1.skip.1.weight"),
+            ("b8.conv0.weight", "convs.2.conv1.0.weight"), ("b8.conv0.bias", "convs.2.conv1.1.bias"),
+            ("b8.conv1.weight", "convs.2.conv2.1.weight"), ("b8.conv1.bias", "convs.2.conv2.2.bias"),
+            ("b8.skip.weight", "convs.2.skip.1.weight"),
+            ("b4.conv.weight", "final_conv.0.weight"), ("b4.conv.bias", "final_conv.1.bias"),
+            ("b4.fc.", "final_linear.0."), ("b4.out.", "final_linear.1."),
+        ):  # fmt: skip
+            if key.startswith(old):
+                renamed[key.replace(old, new)] = array
+    layout = layouts.discriminator_rosinality({key: array.shape for key, array in renamed.items()})
+    for ours, theirs in zip(jax.tree.leaves(layout.convert(renamed)), jax.tree.leaves(variables), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_layouts_say_what_is_missing():
+    with pytest.raises(UserError, match=r"input\.input is missing"):
+        layouts.generator_rosinality({"x": (1,)})
+    with pytest.raises(UserError, match=r"b4\.const is missing"):
+        layouts.generator_ada({})
+    shapes = generator_shapes((8, 8))
+    del shapes["convs.1.noise.weight"]
+    shapes["convs.1.noise.wait"] = (1,)
+    faults = layouts.generator_rosinality(shapes).faults(shapes)
+    assert any("convs.1.noise.weight is missing" in fault for fault in faults)
+    assert any("convs.1.noise.wait is left over" in fault for fault in faults)
+    with pytest.raises(UserError, match=r"convs\.0\.0\.weight is missing"):
+        layouts.discriminator_rosinality({})
+    with pytest.raises(UserError, match="missing"):
+        layouts.discriminator_ada({})
