@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from tqdm import tqdm
 
 from convert_weights.kinds import KINDS, Kind, encoder_type
 from convert_weights.layout import Layout
@@ -109,7 +110,7 @@ def convert(state: State, name: str) -> Converted:
 
     networks, official, unused, summary = {}, {}, {}, []
     remarks: list[str] = []
-    for role, prefix, others, entries, layout in parts:
+    for role, prefix, others, entries, layout in tqdm(parts, desc="converting", unit="network", leave=False):
         try:
             networks[role] = Network(layout.module, layout.convert(entries))
         except UserError as error:

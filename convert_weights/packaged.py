@@ -7,13 +7,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from diffcam_jax import pretrained, weights, zoo
+from diffcam_jax import pretrained, stored, weights
 from diffcam_jax.errors import UserError
 from diffcam_jax.model_folder import Network
-from diffcam_jax.nn.bisenet import BiSeNet
-from diffcam_jax.nn.inception import InceptionV3
-from diffcam_jax.nn.lpips import Lpips
-from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
 
 Files = Mapping[str, bytes]
 
@@ -25,39 +21,26 @@ class Packaged:
     Attributes:
       part: its name in the zoo, for licence and origin.
       files: names, without folders, of the files it is made of.
-      convert: their contents by name, to networks by role.
+      convert: their contents by name, to the parameter tree that the store keeps.
+      inputs: of the network, for the shapes it expects.
     """
 
     part: str
     files: tuple[str, ...]
-    convert: Callable[[Files], dict[str, Network]]
+    convert: Callable[[Files], dict[str, Any]]
+    inputs: tuple[jax.Array, ...]
 
 
-def _mobile_stylegan(files: Files) -> dict[str, Network]:
-    model = MobileStyleGAN(**zoo.PARTS["mobile_stylegan_ffhq"].kwargs)
-    network = Network(model, {"params": pretrained.mobile_stylegan(files)})
-    return {"generator": _checked(network, jnp.zeros((1, model.latent_size)))}
-
-
-def _bisenet(files: Files) -> dict[str, Network]:
-    return {"parser": _checked(Network(BiSeNet(), {"params": pretrained.bisenet(files)}), jnp.zeros((1, 64, 64, 3)))}
-
-
-def _inception(files: Files) -> dict[str, Network]:
-    return {"inception": _checked(Network(InceptionV3(), pretrained.inception(files)), jnp.zeros((1, 299, 299, 3)))}
-
-
-def _lpips(files: Files) -> dict[str, Network]:
-    image, tree = jnp.zeros((1, 64, 64, 3)), pretrained.lpips(files)
-    nets = {"vgg": tree["vgg16"], "alex": tree["alexnet"]}
-    return {f"lpips_{net}": _checked(Network(Lpips(net), {"params": p}), image, image) for net, p in nets.items()}
-
-
+_PICTURE = jnp.zeros((1, 64, 64, 3))
 PACKAGED: dict[str, Packaged] = {
-    "mobile_stylegan": Packaged("mobile_stylegan_ffhq", pretrained.MOBILE_STYLEGAN_FILES, _mobile_stylegan),
-    "bisenet": Packaged("bisenet", pretrained.BISENET_FILES, _bisenet),
-    "inception": Packaged("inception", pretrained.INCEPTION_FILES, _inception),
-    "lpips": Packaged("lpips", pretrained.LPIPS_FILES, _lpips),
+    "mobile_stylegan": Packaged(
+        "mobile_stylegan_ffhq", pretrained.MOBILE_STYLEGAN_FILES, pretrained.mobile_stylegan, (jnp.zeros((1, 512)),)
+    ),
+    "bisenet": Packaged("bisenet", pretrained.BISENET_FILES, pretrained.bisenet, (_PICTURE,)),
+    "inception": Packaged(
+        "inception", pretrained.INCEPTION_FILES, pretrained.inception, (jnp.zeros((1, 299, 299, 3)),)
+    ),
+    "lpips": Packaged("lpips", pretrained.LPIPS_FILES, pretrained.lpips, (_PICTURE, _PICTURE)),
 }
 
 
@@ -67,8 +50,10 @@ def convert_files(name: str, files: Files) -> dict[str, Network]:
     Raises:
       UserError: the files are not those of the part.
     """
+    packaged = PACKAGED[name]
     try:
-        return PACKAGED[name].convert(files)
+        networks = stored.NETWORKS[packaged.part](packaged.convert(files))
+        return {role: _checked(network, *packaged.inputs) for role, network in networks.items()}
     except (KeyError, ValueError, TypeError, AttributeError, StopIteration, RuntimeError) as error:
         raise UserError(f"the files are not those of {name} ({error}); get the original ones") from error
 

@@ -41,6 +41,8 @@ def read_state(path: Path) -> State:
     Raises:
       UserError: missing, unreadable, not a checkpoint, or it holds something that is not data.
     """
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; give the checkpoint's file that is in it")
     if not path.is_file():
         raise UserError(f"there is no {path}; --src is the checkpoint's file")
     try:

@@ -165,6 +165,7 @@ class Editor:
         image = jnp.asarray(to_unit(aligned))[None]
         if self.networks.encoder is not None:
             return np.asarray(pipeline.encode(self.networks, image)[0])
+        config = dataclasses.replace(config, size=min(config.size, self.generator.resolution))
         store = CodeCache(self.generator_hash, config)
         codes = store.load(aligned) if cache else None
         if codes is None:

@@ -32,7 +32,7 @@ def shrink(images: Float[Array, "b h w 3"], size: int = ENCODER_SIZE) -> Float[A
 def encode(
     encoder: nn.Module,
     variables: Mapping[str, Any],
-    latent_avg: Float[Array, "*n k"],
+    latent_avg: Float[Array, "*rows k"],
     images: Float[Array, "b h w 3"],
     rows: int | None = None,
 ) -> Float[Array, "b *m k"]:
@@ -58,7 +58,7 @@ def restyle_loop(
     encoder: nn.Module,
     variables: Mapping[str, Any],
     generate: Generate,
-    latent_avg: Float[Array, "*n k"],
+    latent_avg: Float[Array, "*rows k"],
     images: Float[Array, "b h w 3"],
     avg_image: Float[Array, "*one h2 w2 3"],
     steps: int = 5,

@@ -72,7 +72,7 @@ def whiten(delta: Float[Array, "... k"], stats: LatentStats, epsilon: float = 1e
 
 
 def mix_styles(
-    first: Float[Array, "b *rows k"], second: Float[Array, "b *rows k"], index: int, num_styles: int = WPLUS_ROWS
+    first: Float[Array, "b *rows k"], second: Float[Array, "b *more k"], index: int, num_styles: int = WPLUS_ROWS
 ) -> Float[Array, "b n k"]:
     """Style mixing: coarse layers of one code, fine layers of another.
 

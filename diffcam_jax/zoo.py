@@ -244,8 +244,15 @@ def find(name: str) -> Part:
     return PARTS[name]
 
 
-def load(folder: str | Path) -> "ModelFolder":
-    """Opens a folder that `python -m convert_weights` wrote; see `model_folder.load`."""
-    from diffcam_jax import model_folder  # it imports the networks, which listing the parts must not
+def load(source: str | Path) -> "ModelFolder":
+    """Networks with their weights: a folder that `python -m convert_weights` wrote, or a part of the store.
 
-    return model_folder.load(folder)
+    Args:
+      source: path of the folder, or "lpips", "inception", "bisenet", "sface", "mobile_stylegan_ffhq".
+
+    Raises:
+      UserError: neither, damaged, or not to be had.
+    """
+    from diffcam_jax import model_folder, stored  # they import the networks, which listing the parts must not
+
+    return stored.load(source) if source in PARTS else model_folder.load(source)

@@ -58,7 +58,7 @@ def cached(editor, tmp_path, monkeypatch):
     def put(pixels: np.ndarray, quad: np.ndarray) -> np.ndarray:
         crop = np.round(align.crop(pixels, quad, GENERATOR.resolution) * 255).astype(np.uint8)
         codes = np.random.default_rng(1).standard_normal((18, 512)).astype(np.float32)
-        CodeCache(editor.generator_hash, InversionConfig()).save(crop, codes)
+        CodeCache(editor.generator_hash, InversionConfig(size=GENERATOR.resolution)).save(crop, codes)
         return codes
 
     return put

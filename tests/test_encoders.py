@@ -1,12 +1,10 @@
-"""pSp, e4e and ReStyle encoders: the pyramid, the heads, what the rows are made of; their official layouts."""
+"""pSp, e4e and ReStyle encoders: the pyramid, the heads, what the rows are made of."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from convert_weights.layouts import encoders
-from diffcam_jax.errors import UserError
 from diffcam_jax.nn.e4e import Encoder4Editing
 from diffcam_jax.nn.irse import IRSE
 from diffcam_jax.nn.psp import GradualStyleEncoder, Halving, IntoW, IntoWPlus, Map2Style, upsample_add
@@ -153,19 +151,6 @@ def test_official_codes_and_parameters(generator, rows):
     assert codes.shape == (1, rows, 512)
     if generator == 1024:
         # Published size of the official encoder.
-        assert sum(leaf.size for leaf in jax.tree_util.tree_leaves(variables["params"])) == pytest.approx(267.137e6, rel=1e-4)
-
-
-def official(layout):
-    """The official shapes that a layout expects."""
-    return {s.key: s.transform.inverse(np.zeros(shape, np.float32)).shape for s, shape in layout.sources().values()}
-
-
-LAYOUTS = [
-    ("gradual", encoders.gradual, TINY, 64),
-    ("gradual", encoders.encoder4editing, Encoder4Editing(n_styles=9, size=32, width=12, **SMALL), 32),
-    ("into_w", encoders.into_w, IntoW(width=5, **SMALL), 256),
-    ("into_wplus", encoders.into_wplus, IntoWPlus(n_styles=3, width=5, pool=3, **SMALL), 256),
-    ("restyle_irse", encoders.restyle_irse, RESTYLE[0], 64),
-    ("restyle_resnet", encoders.restyle_resnet, RESTYLE[1], 64),
-]
+        assert sum(leaf.size for leaf in jax.tree_util.tree_leaves(variables["params"])) == pytest.approx(
+            267.137e6, rel=1e-4
+        )

@@ -20,7 +20,11 @@ def conv(x, kernel, stride):
     rows = range(0, x.shape[1] - size + 1, stride)
     columns = range(0, x.shape[2] - size + 1, stride)
     return np.stack(
-        [np.stack([np.einsum("bijc,ijcd->bd", x[:, r : r + size, q : q + size], kernel) for q in columns], 1) for r in rows], 1
+        [
+            np.stack([np.einsum("bijc,ijcd->bd", x[:, r : r + size, q : q + size], kernel) for q in columns], 1)
+            for r in rows
+        ],
+        1,
     )
 
 

@@ -17,7 +17,7 @@ PACKAGE = ROOT / "diffcam_jax"
 LEVELS = [
     {"errors"},
     {"ops", "formats", "weights", "zoo", "pretrained", "compilation", "model_folder"},
-    {"nn", "losses", "gan_losses", "metrics"},
+    {"nn", "losses", "gan_losses", "metrics", "stored"},
     {"photo", "landmarks", "align", "panel", "latents", "diffcam", "compose", "chips"},
     {"evidence", "scorers", "inversion", "encoding", "code_cache", "directions", "editing"},
     {"pipeline"},
@@ -25,7 +25,7 @@ LEVELS = [
     {"train", "checkpoint", "report"},
 ]
 # The store names networks' converters and reads packaged parts; nothing else may look upwards.
-ALLOWED = {("pretrained", "nn")}
+ALLOWED = {("pretrained", "nn"), ("zoo", "stored")}
 HEAVY = {"torch", "tensorflow", "gradio", "cv2", "mediapipe", "onnxruntime", "sklearn", "matplotlib"}
 
 

@@ -52,7 +52,15 @@ def names(monkeypatch):
     made = {name: function(module, name) for module, entries in listed.items() for name in entries}
     monkeypatch.setattr(EasyDict, "__module__", "dnnlib.util")
     monkeypatch.setattr(FloatStorage, "__module__", "torch")
-    for module in ("torch", "torch._utils", "torch.storage", "torch_utils", "torch_utils.persistence", "dnnlib", "dnnlib.util"):
+    for module in (
+        "torch",
+        "torch._utils",
+        "torch.storage",
+        "torch_utils",
+        "torch_utils.persistence",
+        "dnnlib",
+        "dnnlib.util",
+    ):
         fake = types.ModuleType(module)
         for entry in listed.get(module, ()):
             setattr(fake, entry, made[entry])
@@ -90,7 +98,10 @@ def persistent(names, parameters=(), buffers=(), modules=(), passing=(), **init)
     state = {
         "training": False,
         "_parameters": OrderedDict(
-            {k: None if v is None else Call(names._rebuild_parameter, tensor(names, v), True, OrderedDict()) for k, v in parameters}
+            {
+                k: None if v is None else Call(names._rebuild_parameter, tensor(names, v), True, OrderedDict())
+                for k, v in parameters
+            }
         ),
         "_buffers": OrderedDict({k: None if v is None else tensor(names, v) for k, v in buffers}),
         "_modules": OrderedDict(modules),
@@ -129,7 +140,12 @@ def test_networks_are_read_and_code_is_not_run(tmp_path, monkeypatch, tree, prot
     assert read.keys() == {"G", "G_ema"}
     for network in read.values():
         state = network["state"]
-        assert list(state) == ["synthesis.conv.weight", "synthesis.conv.noise_strength", "synthesis.conv.fir", "mapping.w_avg"]
+        assert list(state) == [
+            "synthesis.conv.weight",
+            "synthesis.conv.noise_strength",
+            "synthesis.conv.fir",
+            "mapping.w_avg",
+        ]
         np.testing.assert_array_equal(state["synthesis.conv.weight"], WEIGHT)
         np.testing.assert_array_equal(state["mapping.w_avg"], AVERAGE)
         assert state["synthesis.conv.noise_strength"].shape == ()

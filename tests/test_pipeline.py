@@ -7,9 +7,10 @@ import pytest
 from PIL import Image
 
 import edit
-from diffcam_jax import model_folder, pipeline
+from diffcam_jax import model_folder, pipeline, weights, zoo
 from diffcam_jax.editor import Editor
 from diffcam_jax.errors import UserError
+from diffcam_jax.inversion import InversionConfig
 from diffcam_jax.model_folder import Network
 from diffcam_jax.nn.classifier import DiffClassifier
 from diffcam_jax.nn.deghosting import Deghoster
@@ -173,3 +174,23 @@ def test_the_script_with_folders(folders, tmp_path, capsys):
     assert "unknown attribute 'Beard'" in capsys.readouterr().err
     wrong = [flag.replace("encoder=", "encoder=/nowhere") for flag in flags]
     assert edit.main([*arguments[:-4], *wrong, "--attribute", "Smiling=1", "--out", str(tmp_path / "out")]) == 2
+
+
+@pytest.mark.weights
+def test_without_an_encoder_codes_are_found_by_optimisation(folders, tmp_path, monkeypatch):
+    cache = weights.cache_dir()
+    networks = official(folders, encoder="", deghoster="")
+    lpips = weights.load_pretrained("lpips")
+    monkeypatch.setenv("DIFFCAM_HOME", str(tmp_path))
+    monkeypatch.setattr(weights, "load_pretrained", lambda name: lpips)
+    codes = Editor(networks).invert(photograph(), InversionConfig(steps=2))
+    assert codes.shape == (18, 512) and np.isfinite(codes).all() and cache != weights.cache_dir()
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize("name", ["mobile_stylegan_ffhq", "lpips", "inception", "bisenet", "sface"])
+def test_parts_of_the_store_are_opened_alike(name):
+    model = zoo.load(name)
+    assert model.networks and model.config["kind"] == name
+    with pytest.raises(UserError, match="no encoder"):
+        model.network("encoder")

@@ -38,7 +38,9 @@ def _encoder(fixture: Fixture, prefix: str) -> tuple[Layout, Shapes]:
     shapes = fixture.shapes(prefix)
     # Nothing in the weights tells whether the rows are deltas.
     module = fixture.manifest["modules"].get(f"{prefix.split('.')[0]}.", {})
-    return _LAYOUTS[encoders.recognise(shapes)](shapes, "Progressive" in f"{module.get('cls')} {module.get('args')}"), shapes
+    return _LAYOUTS[encoders.recognise(shapes)](
+        shapes, "Progressive" in f"{module.get('cls')} {module.get('args')}"
+    ), shapes
 
 
 def outputs(fixture: Fixture) -> dict[str, np.ndarray]:

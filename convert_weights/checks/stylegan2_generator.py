@@ -30,7 +30,7 @@ def outputs(fixture: Fixture) -> dict[str, np.ndarray]:
 
     w, w2 = mapping(inputs["z"]), mapping(inputs["z2"])
     mixed = mix_styles(w, w2, index, module.num_styles)
-    truncated = truncate(w, jnp.asarray(inputs["mean_latent"]), psi)
+    truncated = truncate(w, jnp.asarray(inputs["mean_latent"][0]), psi)
     wanted = {name: name[6:].replace(".", "_") for name in fixture.manifest["outputs"] if name.startswith("probe.")}
     pictures = ["to_rgb1", *(name for name in module.style_names if name.startswith("to_rgbs_"))]
     found = probes.run(

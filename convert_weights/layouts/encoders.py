@@ -177,13 +177,14 @@ def _kind(styles: int, progressive: bool) -> str:
 def _body(shapes: Shapes) -> dict[str, Any]:
     """Constructor arguments of the IR-SE body."""
     counts, widths = _groups(shapes, r"body\.(\d+)\.res_layer\.1\.weight")
-    gate = shapes.get("body.0.res_layer.5.fc1.weight")
-    return {"counts": counts, "widths": widths, "squeeze": widths[0] // gate[0] if gate else None}
+    gate = shapes.get("body.0.res_layer.5.fc1.weight", ())
+    return {"counts": counts, "widths": widths, "squeeze": widths[0] // gate[0] if len(gate) == 4 else None}
 
 
 def _groups(shapes: Shapes, pattern: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Units and channels of each group, from the first convolutions of all units."""
-    found = {int(match[1]): shapes[key][0] for key in shapes if (match := re.fullmatch(pattern, key))}
+    matches = {key: match for key, shape in shapes.items() if len(shape) == 4 and (match := re.fullmatch(pattern, key))}
+    found = {int(match[1]): shapes[key][0] for key, match in matches.items()}
     if not found:
         raise UserError("the checkpoint holds no units of an encoder's body; give the complete official file")
     # Where a unit is missing, the message about it comes later: here it counts as one like that before it.
@@ -192,6 +193,11 @@ def _groups(shapes: Shapes, pattern: str) -> tuple[tuple[int, ...], tuple[int, .
         last = found.get(index, last)
         widths.append(last)
     groups = [(len(list(units)), width) for width, units in itertools.groupby(widths)]
+    if len(groups) != 4:
+        raise UserError(
+            f"the units of the encoder's body have {', '.join(str(width) for _, width in groups)} channels; "
+            "an official file has four groups of units, each wider than the one before"
+        )
     return tuple(count for count, _ in groups), tuple(width for _, width in groups)
 
 
@@ -202,18 +208,22 @@ def _heads(shapes: Shapes) -> tuple[int, int, int]:
     convs = [key for key in shapes if re.fullmatch(r"styles\.0\.convs\.\d+\.weight", key)]
     if not numbers or not convs:
         raise UserError("the checkpoint holds no encoder heads (styles.0...); give the complete official file")
-    width = shapes[f"styles.{numbers[0]}.linear.weight"][0]
+    width, _ = _dense(shapes, f"styles.{numbers[0]}.linear.weight")
     return max(numbers) + 1, width, BODY_STRIDE * 2 ** len(convs)
 
 
 def _side(flat: int, channels: int) -> int:
     side = math.isqrt(flat // channels)
     if side * side * channels != flat:
-        raise UserError(f"a dense layer of {flat} inputs does not fit {channels} channels; give the complete official file")
+        raise UserError(
+            f"a dense layer of {flat} inputs does not fit {channels} channels; give the complete official file"
+        )
     return side
 
 
 def _dense(shapes: Shapes, key: str) -> tuple[int, int]:
     if len(shapes.get(key, ())) != 2:
-        raise UserError(f"{key} is missing or no matrix, so the encoder's size is unknown; give the complete official file")
+        raise UserError(
+            f"{key} is missing or no matrix, so the encoder's size is unknown; give the complete official file"
+        )
     return shapes[key][0], shapes[key][1]

@@ -13,7 +13,7 @@ import numpy as np
 
 from convert_weights.layout import CONV, COPY, DENSE, Layout, Path, Shapes, Source, Transform, dense_of_map, dropping
 from diffcam_jax.errors import UserError
-from diffcam_jax.nn.stylegan2 import StyleGAN2Generator
+from diffcam_jax.nn.stylegan2 import StyleGAN2Generator, config_widths
 from diffcam_jax.nn.stylegan2_discriminator import StyleGAN2Discriminator
 
 _TAPS = np.outer([1, 3, 3, 1], [1, 3, 3, 1]).astype(np.float32) / 64
@@ -141,7 +141,7 @@ def _generator(
     widths: tuple[int, ...], latent: int, depth: int, inside: bool, source: Callable[[Path], Source], ignored, constants
 ) -> Layout:
     module = StyleGAN2Generator(widths, latent, depth, inside)
-    summary = f"{module.resolution} px, {module.num_styles} styles, widths {_list(widths)}, {depth} mapping layers"
+    summary = f"{_size(widths)}, {module.num_styles} styles, {depth} mapping layers"
     init = lambda: module.init(jax.random.key(0), jnp.zeros((1, latent)))  # noqa: E731
     return Layout(module, init, source, ignored, constants, summary)
 
@@ -207,7 +207,7 @@ def _discriminator(widths: tuple[int, ...], source: Callable[[Path], Source], co
     module = StyleGAN2Discriminator(widths)
     side = module.resolution
     init = lambda: module.init(jax.random.key(0), jnp.zeros((1, side, side, 3)))  # noqa: E731
-    return Layout(module, init, source, {}, constants, f"{side} px, widths {_list(widths)}")
+    return Layout(module, init, source, {}, constants, _size(widths))
 
 
 def _dense(layer: str, widths: list[int]) -> Transform:
@@ -219,8 +219,14 @@ def _dotted(layer: str) -> str:
     return re.sub(r"_(\d+)$", r".\1", layer)
 
 
-def _list(widths: tuple[int, ...]) -> str:
-    return ", ".join(map(str, widths))
+def _size(widths: tuple[int, ...]) -> str:
+    """Resolution and channel multiplier, for people; the widths themselves where no multiplier gives them."""
+    side = 2 ** (len(widths) + 1)
+    multiplier = widths[-1] * side / 2**14
+    # Up to 32 pixels every multiplier gives the same widths.
+    if side > 32 and config_widths(side, multiplier) == widths:
+        return f"{side} px, channel multiplier {multiplier:g}"
+    return f"{side} px, widths {', '.join(map(str, widths))}"
 
 
 def _require(shapes: Shapes, axes: dict[str, int]) -> None:

@@ -107,7 +107,8 @@ def scored_samples(
     Returns:
       (codes [n, 512], name -> scores [n]).
     """
-    codes = np.asarray(truncate(sample_w(model, {"params": params}, jax.random.key(seed), POOL), stats.mean, PSI))[:count]
+    w = sample_w(model, {"params": params}, jax.random.key(seed), POOL)
+    codes = np.asarray(truncate(w, stats.mean, PSI))[:count]
     names = sorted({*CONTROLS, *(attribute.score for attribute in ATTRIBUTES.values())})
     parts = []
     for start in tqdm(range(0, count, 100), desc="samples", unit="x100"):

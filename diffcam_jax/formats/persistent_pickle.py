@@ -38,7 +38,9 @@ def read_persistent_pickle(source: str | os.PathLike | bytes) -> dict[str, dict[
         found = {key: value for key, value in tree.items() if isinstance(value, _Module)}
         if not found:
             raise ValueError("it holds no network")
-        return {key: {"state": dict(_arrays(module, "", set())), "init": _init(module)} for key, module in found.items()}
+        return {
+            key: {"state": dict(_arrays(module, "", set())), "init": _init(module)} for key, module in found.items()
+        }
     except Exception as error:  # a damaged pickle can end in nearly any exception
         raise UserError(f"{name} is not a readable network pickle ({reason(error)}); get it again") from error
 

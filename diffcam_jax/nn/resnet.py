@@ -18,8 +18,22 @@ BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 
 _kernel_init = nn.initializers.variance_scaling(2.0, "fan_out", "truncated_normal")
 
 
-def _conv(features: int, size: int, stride: int = 1) -> nn.Conv:
+class Pointwise(nn.Module):
+    """1x1 convolution without bias, as a matrix product: on a CPU twice as fast as XLA's convolution on large maps."""
+
+    features: int
+    stride: int = 1
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 d"]:
+        kernel = self.param("kernel", _kernel_init, (1, 1, x.shape[-1], self.features))
+        return x[:, :: self.stride, :: self.stride] @ kernel[0, 0]
+
+
+def _conv(features: int, size: int, stride: int = 1) -> nn.Module:
     """Convolution without bias; "SAME" would pad the strided ones asymmetrically, torch does not."""
+    if size == 1:
+        return Pointwise(features, stride)
     pad = (size - 1) // 2
     return nn.Conv(
         features,

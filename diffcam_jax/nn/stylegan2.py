@@ -12,7 +12,6 @@ scales its output; this equals the paper's convolution with a kernel for each sa
 import itertools
 import math
 from collections.abc import Callable, Iterator
-from typing import Literal
 
 import flax.linen as nn
 import jax
@@ -23,7 +22,6 @@ from diffcam_jax.ops.fir import upsample
 from diffcam_jax.ops.image import resize
 from diffcam_jax.ops.up_conv import up_conv
 
-Noise = Literal["fixed", "random", "none"]
 BeforeUp = Callable[[int, Array], Array]
 
 EPSILON = 1e-8
@@ -32,7 +30,7 @@ SLOPE = 0.2
 GAIN = math.sqrt(2)
 
 
-def config_widths(resolution: int, channel_multiplier: float = 2.0, channel_max: int = 512) -> tuple[int, ...]:
+def config_widths(resolution: int, channel_multiplier: int | float = 2, channel_max: int = 512) -> tuple[int, ...]:
     """Channels at 4, 8, 16, ... up to a resolution: 2^14 multiplier / side, at most `channel_max`.
 
     Args:
@@ -102,9 +100,7 @@ class StyledConv(nn.Module):
         """The factors of the input channels."""
         return self.modulation(w)
 
-    def __call__(
-        self, x: Float[Array, "b h w c"], style: Float[Array, "b c"], noise: Noise
-    ) -> Float[Array, "b h2 w2 d"]:
+    def __call__(self, x: Float[Array, "b h w c"], style: Float[Array, "b c"], noise: str) -> Float[Array, "b h2 w2 d"]:
         style = style / math.sqrt(9 * self.in_features)
         demodulation = jax.lax.rsqrt(style**2 @ (self.kernel**2).sum((0, 1)) + EPSILON)
         x = x * style[:, None, None]
@@ -119,7 +115,7 @@ class StyledConv(nn.Module):
         x = nn.leaky_relu(x, SLOPE)
         return x if self.clamp is None else jnp.clip(x, -self.clamp, self.clamp)
 
-    def _noise(self, x: Array, noise: Noise) -> Array:
+    def _noise(self, x: Array, noise: str) -> Array:
         if noise == "random":
             return jax.random.normal(self.make_rng("noise"), (*x.shape[:3], 1))
         if noise == "fixed":
@@ -232,7 +228,7 @@ class StyleGAN2Generator(nn.Module):
         return tuple(styles)
 
     def synthesis(
-        self, w: Float[Array, "b *rows k"], size: int | None = None, noise: Noise = "fixed"
+        self, w: Float[Array, "b *rows k"], size: int | None = None, noise: str = "fixed"
     ) -> Float[Array, "b s s 3"]:
         """Draws the pictures of latent codes.
 
@@ -247,7 +243,7 @@ class StyleGAN2Generator(nn.Module):
         return self.synthesis_from_styles(self.style_vectors(w), size, noise)
 
     def synthesis_from_styles(
-        self, styles: tuple[Float[Array, "b _"], ...], size: int | None = None, noise: Noise = "fixed"
+        self, styles: tuple[Float[Array, "b _"], ...], size: int | None = None, noise: str = "fixed"
     ) -> Float[Array, "b s s 3"]:
         """Draws the pictures of styles as `style_vectors` gives them; the other arguments are those of `synthesis`."""
         layers = (self.to_rgb1, *self.to_rgbs)
@@ -258,7 +254,7 @@ class StyleGAN2Generator(nn.Module):
         return resize(picture, (size or self.resolution,) * 2, "area")
 
     def features(
-        self, w: Float[Array, "b *rows k"], noise: Noise = "fixed", before_up: BeforeUp | None = None
+        self, w: Float[Array, "b *rows k"], noise: str = "fixed", before_up: BeforeUp | None = None
     ) -> dict[int, Float[Array, "b r r _"]]:
         """The feature maps, without pictures.
 
@@ -271,9 +267,7 @@ class StyleGAN2Generator(nn.Module):
         """
         return dict(self._trunk(self.style_vectors(w), noise, before_up))
 
-    def _trunk(
-        self, styles: tuple[Array, ...], noise: Noise, before_up: BeforeUp | None
-    ) -> Iterator[tuple[int, Array]]:
+    def _trunk(self, styles: tuple[Array, ...], noise: str, before_up: BeforeUp | None) -> Iterator[tuple[int, Array]]:
         x = jnp.broadcast_to(self.const, (styles[0].shape[0], *self.const.shape))
         x = self.conv1(x, styles[0], noise)
         yield 4, x

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from diffcam_jax.nn.stylegan2 import GAIN, SLOPE, config_widths
-from diffcam_jax.ops.fir import TAPS_1331, downsample, fir
+from diffcam_jax.ops.fir import downsample
+from diffcam_jax.ops.up_conv import down_conv
 
 
 def minibatch_stddev(x: Float[Array, "b h w c"], group: int = 4) -> Float[Array, " b"]:
@@ -38,11 +39,11 @@ def minibatch_stddev(x: Float[Array, "b h w c"], group: int = 4) -> Float[Array,
 
 
 class ScaledConv(nn.Module):
-    """Convolution with run-time scaling, then bias and leaky ReLU where `activate` is set; `stride` 2 expects a padded input."""
+    """Convolution with run-time scaling, then bias and leaky ReLU where `activate` is set; `down` blurs and halves."""
 
     features: int
     size: int = 3
-    stride: int = 1
+    down: bool = False
     activate: bool = True
 
     @nn.compact
@@ -50,9 +51,10 @@ class ScaledConv(nn.Module):
         channels = x.shape[-1]
         kernel = self.param("kernel", nn.initializers.normal(1.0), (self.size, self.size, channels, self.features))
         kernel = kernel / math.sqrt(self.size**2 * channels)
-        padding = "SAME" if self.stride == 1 else "VALID"
-        strides = (self.stride, self.stride)
-        x = jax.lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        if self.down:
+            x = down_conv(x, kernel)
+        else:
+            x = jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
         if not self.activate:
             return x
         return GAIN * nn.leaky_relu(x + self.param("bias", nn.initializers.zeros, (self.features,)), SLOPE)
@@ -80,7 +82,7 @@ class ResidualBlock(nn.Module):
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 d"]:
         shortcut = ScaledConv(self.features, 1, activate=False, name="skip")(downsample(x))
         x = ScaledConv(x.shape[-1], name="conv1")(x)
-        x = ScaledConv(self.features, stride=2, name="conv2")(fir(x, TAPS_1331, (2, 2)))
+        x = ScaledConv(self.features, down=True, name="conv2")(x)
         return (x + shortcut) / math.sqrt(2)
 
 

@@ -1,8 +1,9 @@
-"""Up-convolution of StyleGAN2 (arXiv 1912.04958): stride-2 transposed 3x3 convolution, then the [1,3,3,1] blur.
+"""Convolutions of StyleGAN2 (arXiv 1912.04958) that change the resolution by two, with the [1,3,3,1] blur.
 
-The transposed convolution is split into its four phases, plain convolutions at the low resolution with 2x2, 2x1, 1x2 and 1x1
-kernels: no zero is multiplied, and gradients are plain convolutions as well. The blur reads the phases as they are, so that the
-high resolution is written only once.
+Up: a stride-2 transposed 3x3 convolution, then the blur. The transposed convolution is split into its four phases, plain
+convolutions at the low resolution with 2x2, 2x1, 1x2 and 1x1 kernels: no zero is multiplied. The blur reads the phases as they
+are, so that the high resolution is written only once. Down: the blur, then a stride-2 convolution as the sum of four plain ones
+on the phases of its input; nothing is won in the forward direction, but second derivatives are many times faster on a CPU.
 """
 
 import functools
@@ -10,6 +11,8 @@ import functools
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+from diffcam_jax.ops.fir import TAPS_1331, fir
 
 # The blur's factors for an axis on which every second sample was zero: twice 1/8 and 3/8.
 _OUTER, _INNER = 0.25, 0.75
@@ -35,9 +38,40 @@ def up_conv(x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c d"]) -> Floa
     return jnp.stack(rows, 2).reshape(b, 2 * h, 2 * w, d)
 
 
+def down_conv(x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c d"]) -> Float[Array, "b h2 w2 d"]:
+    """Halves both spatial axes, which must be even.
+
+    Args:
+      x: features.
+      kernel: of the convolution that reads the blurred features.
+
+    Returns:
+      [b, h / 2, w / 2, d].
+    """
+    x = fir(x, TAPS_1331, (2, 2))
+    parts = [_conv(x[:, i::2, j::2], kernel[i::2, j::2], 0, 0) for i in (0, 1) for j in (0, 1)]
+    return sum(parts[1:], parts[0])
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _conv(x: Array, kernel: Array, rows: int, columns: int) -> Array:
+    """Plain convolution; its gradient for the kernel is a product for each tap, many times faster here than XLA's own."""
     padding = ((rows, rows), (columns, columns))
     return jax.lax.conv_general_dilated(x, kernel, (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
+def _conv_backward(rows: int, columns: int, saved: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
+    x, kernel = saved
+    n, m = kernel.shape[:2]
+    h, w = gradient.shape[1:3]
+    turned = kernel[::-1, ::-1].swapaxes(2, 3)
+    by_x = _conv(gradient, turned, n - 1 - rows, m - 1 - columns)
+    x = jax.lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), (rows, rows, 0), (columns, columns, 0), (0, 0, 0)))
+    taps = [[jnp.einsum("bhwc,bhwd->cd", x[:, i : i + h, j : j + w], gradient) for j in range(m)] for i in range(n)]
+    return by_x, jnp.stack([jnp.stack(row) for row in taps])
+
+
+_conv.defvjp(lambda x, kernel, rows, columns: (_conv(x, kernel, rows, columns), (x, kernel)), _conv_backward)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
