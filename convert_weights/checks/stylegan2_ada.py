@@ -1,5 +1,6 @@
 """The StyleGAN2 generator in the names of NVIDIA's ADA release: W+, noise modes, truncation of some layers."""
 
+import functools
 import re
 
 import jax
@@ -22,9 +23,9 @@ def outputs(fixture: Fixture) -> dict[str, np.ndarray]:
     """All outputs of the fixture, NCHW."""
     layout, state, inputs = generator_ada(fixture.shapes()), fixture.state(), fixture.inputs
     module, variables, mean = layout.module, layout.convert(state), jnp.asarray(state["mapping.w_avg"])
-    draw = jax.jit(lambda w: module.apply(variables, w, method="synthesis"))
+    draw = functools.partial(jax.jit(functools.partial(module.apply, method="synthesis")), variables)
 
-    w = jax.jit(lambda z: module.apply(variables, z, method="mapping"))(inputs["z"])
+    w = jax.jit(functools.partial(module.apply, method="mapping"))(variables, inputs["z"])
     truncated = truncate(w, mean, _psi(fixture, "ws_truncated"))
     partly = truncate(w, mean, _psi(fixture, "img_truncated_cutoff"))
     cutoff = re.search(r"first (\d+) layers", fixture.description("img_truncated_cutoff"))

@@ -56,7 +56,7 @@ def _discriminator(fixture: Fixture) -> dict[str, Any]:
         "r1_penalty": penalty,
         "r1_param_grad_norm": _norm(gradients.values()),
     }
-    pulled = jax.jit(jax.grad(lambda x: judge(variables, x).sum()))(images[:small])
+    pulled = jax.jit(jax.grad(lambda x, variables: judge(variables, x).sum()))(images[:small], variables)
     result |= _gradients(names, r"r1_input_grad(?:_x(\d+))?", lambda _: nchw(pulled))
     result |= _gradients(names, r"r1_grad(?:_x(\d+))?\.(.+)", gradients.__getitem__)
 
@@ -78,20 +78,21 @@ def _generator(fixture: Fixture) -> dict[str, Any]:
     noise = jnp.asarray(nhwc(fixture.inputs["pl_noise"]))
     decay = float(_number(fixture, "pl_penalty", r"decay ([\d.]+)", "0.01"))
 
-    def draw(params: Any, codes: Any) -> Any:
-        return module.apply({"params": params, "noise": variables["noise"]}, codes, method="synthesis")
+    def draw(params: Any, noise_maps: Any, codes: Any) -> Any:
+        return module.apply({"params": params, "noise": noise_maps}, codes, method="synthesis")
 
     def codes_of(params: Any) -> Any:
         return to_wplus(module.apply({"params": params}, z, method="mapping"), module.num_styles)
 
-    def path_length(params: Any) -> Any:
-        found = path_length_penalty(lambda codes: draw(params, codes), codes_of(params), noise, 0.0, decay)
+    def path_length(params: Any, noise_maps: Any) -> Any:
+        found = path_length_penalty(lambda codes: draw(params, noise_maps, codes), codes_of(params), noise, 0.0, decay)
         return found.penalty.mean(), found
 
-    def adversarial(params: Any) -> Any:
-        return nonsaturating_loss(judge.module.apply(critic, draw(params, codes_of(params)))).mean()
+    def adversarial(params: Any, noise_maps: Any, critic: Any) -> Any:
+        return nonsaturating_loss(judge.module.apply(critic, draw(params, noise_maps, codes_of(params)))).mean()
 
-    (penalty, found), gradients = jax.jit(jax.value_and_grad(path_length, has_aux=True))(variables["params"])
+    both = variables["params"], variables["noise"]
+    (penalty, found), gradients = jax.jit(jax.value_and_grad(path_length, has_aux=True))(*both)
     result = {
         "pl_penalty": penalty,
         "pl_lengths": found.lengths,
@@ -100,7 +101,7 @@ def _generator(fixture: Fixture) -> dict[str, Any]:
     }
     official = layout.export({"params": gradients, "noise": variables["noise"]})
     result |= _gradients(names, r"pl_grad(?:_x(\d+))?\.(.+)", official.__getitem__)
-    loss, gradients = jax.jit(jax.value_and_grad(adversarial))(variables["params"])
+    loss, gradients = jax.jit(jax.value_and_grad(adversarial))(*both, critic)
     return result | {
         "g_nonsaturating_loss": loss,
         "g_nonsaturating_param_grad_norm": _norm(jax.tree.leaves(gradients)),

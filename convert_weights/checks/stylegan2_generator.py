@@ -1,5 +1,6 @@
 """The StyleGAN2 generator in rosinality's names: mapping, W+, truncation, style mixing, every layer's output."""
 
+import functools
 import re
 
 import jax
@@ -25,8 +26,8 @@ def outputs(fixture: Fixture) -> dict[str, np.ndarray]:
     module, variables, inputs = layout.module, layout.convert(fixture.state()), fixture.inputs
     psi = float(_number(fixture, "img_truncated", r"truncation=([\d.]+)", "0.7"))
     index = int(_number(fixture, "img_mixed", r"inject_index=(\d+)", "4"))
-    mapping = jax.jit(lambda z: module.apply(variables, z, method="mapping"))
-    draw = jax.jit(lambda w: module.apply(variables, w, method="synthesis"))
+    mapping = functools.partial(jax.jit(functools.partial(module.apply, method="mapping")), variables)
+    draw = functools.partial(jax.jit(functools.partial(module.apply, method="synthesis")), variables)
 
     w, w2 = mapping(inputs["z"]), mapping(inputs["z2"])
     mixed = mix_styles(w, w2, index, module.num_styles)
