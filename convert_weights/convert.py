@@ -163,11 +163,14 @@ def _latent_avg(
     state: State, kind: Kind, networks: Mapping[str, Network], official: dict, remarks: list[str]
 ) -> dict[str, np.ndarray]:
     """The mean code: carried over, or the mean of mapped draws of z where the file has none."""
-    for name in state.arrays:
-        if kind.latent_avg and name.endswith(kind.latent_avg):
-            array = state.arrays[name]
-            official["latent_avg"] = {"name": name, "dtype": array.dtype.name, "shape": list(array.shape)}
-            return {"latent_avg": np.squeeze(np.asarray(array, np.float32))}
+    names = [name for name in state.arrays if kind.latent_avg and name.endswith(kind.latent_avg)]
+    if names:
+        # Of several copies of the network the mean code is that of the one which was taken.
+        prefix = official.get("generator", {}).get("prefix", "")
+        name = min(names, key=lambda name: not name.startswith(prefix))
+        array = state.arrays[name]
+        official["latent_avg"] = {"name": name, "dtype": array.dtype.name, "shape": list(array.shape)}
+        return {"latent_avg": np.squeeze(np.asarray(array, np.float32))}
     generator = networks.get("generator")
     if generator is None:
         return {}

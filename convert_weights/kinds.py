@@ -76,7 +76,7 @@ def _ada_generator(shapes: Shapes, notes: Mapping[str, Any]) -> Layout:
     clamp = next(
         (value for name, value in notes.items() if name.endswith("G_ema/init/synthesis_kwargs/conv_clamp")), None
     )
-    return replace(layout, module=layout.module.clone(conv_clamp=clamp)) if clamp else layout
+    return replace(layout, module=layout.module.clone(conv_clamp=float(clamp))) if clamp else layout
 
 
 def _psp_encoder(shapes: Shapes, notes: Mapping[str, Any]) -> Layout:

@@ -11,8 +11,11 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 
+from convert_weights.__main__ import main
+from diffcam_jax import zoo
 from diffcam_jax.errors import UserError
 from diffcam_jax.formats import read_persistent_pickle
+from tests.test_convert_weights import entries
 
 SOURCE = "import os\nos.makedirs('compiled')\nraise SystemExit(1)\n"
 
@@ -209,3 +212,29 @@ def test_damaged_files_never_end_in_another_error(tree):
         except UserError:
             refused += 1
     assert refused > 50
+
+
+def nested(names, state: dict[str, np.ndarray], **init) -> Call:
+    """A network of nested modules with these dotted keys."""
+    inner: dict[str, dict] = {}
+    own = []
+    for key, array in state.items():
+        head, _, rest = key.partition(".")
+        if rest:
+            inner.setdefault(head, {})[rest] = array
+        else:
+            own.append((head, array.astype(np.float32)))
+    modules = [(name, nested(names, part)) for name, part in inner.items()]
+    return persistent(names, buffers=own, modules=modules, **init)
+
+
+def test_a_network_pickle_is_converted_like_any_checkpoint(names, tmp_path):
+    state = entries("stylegan2_ada", divide=64)
+    raw = state | {"mapping.w_avg": state["mapping.w_avg"] + 1}
+    options = {"synthesis_kwargs": EasyDict(conv_clamp=256)}
+    content = {"G": nested(names, raw, **options), "G_ema": nested(names, state, **options), "augment_pipe": None}
+    (tmp_path / "ffhq.pkl").write_bytes(pickle.dumps(content, 3))
+    assert main(["auto", "--src", str(tmp_path / "ffhq.pkl"), "--dst", str(tmp_path / "ada")]) == 0
+    model = zoo.load(tmp_path / "ada")
+    assert model.config["kind"] == "stylegan2_ada" and model.network("generator").module.conv_clamp == 256
+    np.testing.assert_array_equal(model.arrays["latent_avg"], state["mapping.w_avg"])
