@@ -143,7 +143,7 @@ def test_foreign_parts_are_refused(editor):
 def test_damaged_code_cache_counts_as_absent(editor, cached, tmp_path):
     pixels = photograph(size=(128, 128))
     cached(pixels, align.frame_quad(128, 128))
-    cache = CodeCache(editor.generator_hash, InversionConfig())
+    cache = CodeCache(editor.generator_hash, InversionConfig(size=GENERATOR.resolution))
     assert cache.load(pixels) is not None
     cache.path(pixels).write_bytes(b"damaged")
     assert cache.load(pixels) is None

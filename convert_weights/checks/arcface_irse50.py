@@ -26,6 +26,8 @@ def outputs(fixture: Fixture) -> dict[str, np.ndarray]:
     paths |= {name: "embedding_bn" for name in paths if name == "output_layer"}
     embedding, values = probes.run(layout.module, variables, nhwc(fixture.inputs["x112"]), probes=paths)
     found = {"embedding": np.asarray(embedding)} | {f"probe.{name}": official(value) for name, value in values.items()}
+    if not {"y", "y_hat"} <= fixture.inputs.keys():
+        return found
 
     crop = jax.jit(identity_crop)
     crops = {name: crop(nhwc(fixture.inputs[name])) for name in ("y", "y_hat")}
