@@ -3,11 +3,13 @@
 The fixtures in tests/data are complete but for intermediate values. DIFFCAM_FIXTURES names a folder of further ones.
 """
 
+import gc
 import json
 import os
 import pathlib
 import shutil
 
+import jax
 import numpy as np
 import pytest
 
@@ -19,6 +21,14 @@ from convert_weights.fixture import Fixture
 DATA = pathlib.Path(__file__).parent.parent / "data/parity"
 MORE = os.environ.get("DIFFCAM_FIXTURES")
 REAL = ("random_face",)  # its weights are a pretrained part and no rule
+
+
+@pytest.fixture(autouse=True)
+def forget_compiled_programs():
+    """A network of a gigabyte, and what was compiled for it, must not stay for the next one."""
+    yield
+    jax.clear_caches()
+    gc.collect()
 
 
 def folders(parent):
