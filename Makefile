@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ATTRIBUTES ?= --attribute smiling=1
 
-.PHONY: demo test lint benchmark clean
+.PHONY: demo test nightly lint clean
 
 demo: .venv/installed
 	@$(BIN)/python edit.py --demo $(ATTRIBUTES) --out out/demo --stages
@@ -12,7 +12,10 @@ test: .venv/installed-dev
 	@$(BIN)/python -m diffcam_jax.weights fetch all
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/python -m pytest -q -n auto --dist worksteal
+	@$(BIN)/python -m pytest -q -n auto --dist worksteal -m "not nightly"
+
+nightly: .venv/installed-dev
+	@$(BIN)/python -m pytest -q -n auto --dist worksteal -m nightly
 
 lint: .venv/installed-dev
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .

@@ -1,153 +1,129 @@
-"""Train the Diff-CAM classifier.
+"""Train a network of the system on your own pictures.
 
-    python train.py --config configs/diffcam_mobile.py --workdir RUN [--config.steps=3000 ...]
+    python train.py --config configs/NAME.py --workdir DIR [--config.batch_size=16 ...] [--dry-run] [--noresume]
+    ... --coordinator HOST:PORT --num_processes N --process_id I      on each of several hosts that share DIR
 
-A run continues from its last checkpoint; a finished one only exports again. The result is RUN/NAME.safetensors.
+A run continues from its last checkpoint, also after it was killed; a finished one only exports again. DIR is then
+opened by edit.py and evaluate.py.
 """
 
-import dataclasses
-import functools
-import json
-import os
+import contextlib
+import errno
+import importlib
 import pathlib
-import sys
+import shutil
 import time
 
-import jax
-import jax.numpy as jnp
-import numpy as np
 from absl import app, flags, logging
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
-from diffcam_jax import weights
 from diffcam_jax.checkpoint import Checkpoints
 from diffcam_jax.compilation import keep_compiled_programs
-from diffcam_jax.data import pairs
-from diffcam_jax.data.augment import AugmentConfig
-from diffcam_jax.diffcam import CamConfig, diff_cam, load_classifier, save_classifier
+from diffcam_jax.data import sources
 from diffcam_jax.errors import UserError
-from diffcam_jax.nn.classifier import DiffClassifier
-from diffcam_jax.report import Report, overlay, save_grid
-from diffcam_jax.train.diffcam import make_optimiser, make_step, sample_logits
+from diffcam_jax.parallel import Devices, connect
+from diffcam_jax.report import Report
+from diffcam_jax.train import settings, summary
 from diffcam_jax.train.loop import fit
-from diffcam_jax.train.state import TrainState
+from diffcam_jax.train.workdir import check_config, claim, write_config
 
 _CONFIG = config_flags.DEFINE_config_file("config", "configs/diffcam_mobile.py", "Configuration file.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
+_DRY_RUN = flags.DEFINE_boolean("dry-run", False, "Say what would be trained, and train nothing.")
+_RESUME = flags.DEFINE_boolean("resume", True, "Go on from the last checkpoint; --noresume deletes what is there.")
+_COORDINATOR = flags.DEFINE_string("coordinator", None, "host:port of process 0, for a run of several processes.")
+_PROCESSES = flags.DEFINE_integer("num_processes", 1, "How many processes the run has.")
+_PROCESS = flags.DEFINE_integer("process_id", 0, "Number of this process.")
+TRAINERS = ("deghost", "diffcam", "encoder", "stylegan2")
 
 
-def train(config, workdir: pathlib.Path) -> dict:
-    """Run or continue a training; returns the final metadata of the exported classifier."""
-    keep_compiled_programs()
+def train(config: ConfigDict, workdir: pathlib.Path, dry_run: bool = False, resume: bool = True) -> None:
+    """Trains, or continues to; see the flags."""
     began = time.perf_counter()
 
+    # ------------------------------------------------------------------------------------------------ config
+    settings.check(config, TRAINERS)
+    plain = settings.plain(config)
+    checkpoints_folder = workdir / "checkpoints"
+    if resume and not dry_run:
+        check_config(workdir, plain)
+
+    # ------------------------------------------------------------------------------------------------ devices
+    devices = Devices(config.devices or None)
+    leads = devices.process == 0  # the one that writes
+    batch_size = devices.batch_size(config.batch_size, config.accumulate)
+
     # ------------------------------------------------------------------------------------------------ data
-    if config.data.source == "online":
-        toy = config.data.generator == "toy"
-        world = pairs.toy_world() if toy else pairs.pretrained_world(config.data.directions or None)
-        recipe = pairs.Recipe(seed=config.seed, size=config.data.size)
-        source = pairs.OnlinePairs(world, recipe, config.batch_size, config.data.held_out)
-        recipe = dataclasses.asdict(recipe)
-    else:
-        folder = config.data.folder or weights.cache_dir() / "pairs"
-        source = pairs.CachedPairs(folder, config.batch_size, config.data.held_out, config.seed)
-        recipe = source.recipe
-    names = source.names
+    module = importlib.import_module(f"diffcam_jax.train.{config.trainer}")
+    make_source = getattr(module, "make_source", sources.make_source)
+    data = make_source(config, batch_size, devices.process, devices.processes)
 
-    # ------------------------------------------------------------------------------------------------ network
-    model = DiffClassifier(**config.model, num_classes=len(names))
-    optimiser = make_optimiser(config.learning_rate, config.steps, config.warmup, config.weight_decay)
-    blank = jnp.zeros((1, recipe["size"], recipe["size"], 3))
-    variables = jax.jit(model.init)(jax.random.key(config.seed), blank, blank)
-    state = TrainState.create(variables, optimiser, config.seed)
-    step = make_step(
-        model,
-        optimiser,
-        names,
-        augmentation=AugmentConfig(**config.augment),
-        sided=tuple(config.sided),
-        sign=config.sign,
-        label_smoothing=config.label_smoothing,
-    )
+    # ------------------------------------------------------------------------------------------------ trainer
+    trainer = module.build(config, data, devices.axis)
+    state = devices.replicate(trainer.create())
+    if dry_run:
+        summary.dry_run(config, trainer, state, data, devices, workdir)
+        return
 
-    # ------------------------------------------------------------------------------------------------ evaluation
-    logits_of = jax.jit(functools.partial(sample_logits, model, sign=config.sign))
-    masks_of = jax.jit(functools.partial(diff_cam, model, config=CamConfig(sign=config.sign)))
-
-    def accuracy(variables: dict) -> dict[str, float]:
-        samples = (jnp.asarray(source.sample(i)) for i in range(source.held_out))
-        right = np.mean([np.argmax(logits_of(variables, s), axis=1) == np.arange(len(names)) for s in samples], axis=0)
-        each = {f"accuracy/{name}": float(share) for name, share in zip(names, right, strict=True)}
-        return {"accuracy": float(right.mean()), **each}
-
-    def draw_masks(variables: dict, path: pathlib.Path) -> None:
-        rows = []
-        for i in range(min(4, source.held_out)):
-            sample = source.sample(i)
-            images = jnp.asarray(sample, jnp.float32) / 127.5 - 1
-            before = jnp.broadcast_to(images[:1], images[1:].shape)
-            masks = np.asarray(masks_of(variables, before, images[1:], jnp.arange(len(names))).mask)
-            rows += [list(sample), [sample[0], *map(overlay, sample[1:], masks)]]
-        save_grid(path, rows, ["inverted", *names])
-
-    def evaluate(state: TrainState) -> dict[str, float]:
-        draw_masks(state.variables, workdir / f"masks_{int(state.step):06d}.png")
-        return accuracy(state.variables)
-
-    # ------------------------------------------------------------------------------------------------ training
-    with Checkpoints(workdir / "checkpoints", config.checkpoint_every) as checkpoints:
+    # ------------------------------------------------------------------------------------------------ restore
+    if leads and not resume:
+        shutil.rmtree(checkpoints_folder, ignore_errors=True)
+    devices.any(False)  # nobody opens the folder before it is empty
+    with Checkpoints(checkpoints_folder, config.checkpoint_every, config.keep) as checkpoints:
         state = checkpoints.restore(state)
-        with Report(workdir, int(state.step), config.steps) as report:
+        start = int(devices.view(state.step))
+        if leads:
+            write_config(workdir, plain)
+
+        # -------------------------------------------------------------------------------------------- loop
+        with Report(workdir, start, config.steps) if leads else contextlib.nullcontext() as report:
             state = fit(
+                trainer,
                 state,
-                step,
-                source,
+                data,
                 config.steps,
-                report=report,
+                devices=devices,
                 checkpoints=checkpoints,
+                report=report,
                 log_every=config.log_every,
-                evaluate=evaluate,
                 eval_every=config.eval_every,
+                sample_every=config.sample_every,
+                patience=config.patience_nan,
             )
+        best = checkpoints.best
 
     # ------------------------------------------------------------------------------------------------ export
-    path = workdir / f"{config.name}.safetensors"
-    metadata = {
-        **source.fingerprint,
-        "strength": recipe["strength"],
-        "sign": config.sign,
-        "size": recipe["size"],
-        "recipe": {"pairs": recipe, "training": json.loads(config.to_json())},
-        "steps": int(state.step),
-    }
-    save_classifier(path, model, state.variables, metadata)
-    metadata["accuracy"] = accuracy(load_classifier(path).variables)  # of the rounded weights, as they ship
-    save_classifier(path, model, state.variables, metadata)
-    print(
-        f"{config.name}: {int(state.step)} steps, held-out accuracy {metadata['accuracy']['accuracy']:.3f} over "
-        f"{len(names)} classes, {path.stat().st_size / 1e6:.1f} MB, {time.perf_counter() - began:.0f} s; "
-        f"next: look at {workdir}/masks_*.png, the classifier is {path}"
-    )
-    return metadata
+    if leads:
+        state = devices.view(state)
+        trainer.export(state, workdir)
+
+        # -------------------------------------------------------------------------------------------- summary
+        seconds = time.perf_counter() - began
+        print(summary.final(config.name, start, state, best, seconds, workdir, trainer.next_command))
 
 
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
-        raise app.UsageError(f"unknown argument {argv[1]!r}")
-    logging.set_verbosity(logging.WARNING)  # orbax reports every file at the level below
+        settings.leave(UserError(f"unknown argument {argv[1]!r}; every option begins with --"))
+    logging.set_verbosity(logging.FATAL)  # what orbax has to say about a failure is said in one line here
     try:
         if not _WORKDIR.value:
             raise UserError("no folder for the run; add --workdir DIR")
         workdir = pathlib.Path(_WORKDIR.value)
-        try:
-            workdir.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"cannot make {workdir} ({os.strerror(error.errno)}); choose another --workdir") from error
-        train(_CONFIG.value, workdir)
+        keep_compiled_programs()
+        if _COORDINATOR.value:
+            connect(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
+        with claim(workdir) if _PROCESS.value == 0 else contextlib.nullcontext():
+            train(_CONFIG.value, workdir, _DRY_RUN.value, _RESUME.value)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS):
+            raise
+        settings.leave(
+            UserError(f"cannot write to {_WORKDIR.value} ({error.strerror}); make room and run the same again")
+        )
     except UserError as error:
-        print(f"train.py: {error}", file=sys.stderr)
-        sys.exit(2)
+        settings.leave(error)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    app.run(main, flags_parser=settings.parse_flags)

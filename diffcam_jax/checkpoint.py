@@ -1,8 +1,9 @@
-"""Checkpoints of a training run, on orbax: saved in the background, never half-written, the last two kept."""
+"""Checkpoints of a training run, on orbax: saved in the background, never half-written; the last few and the best are kept."""
 
 import os
 import pathlib
-from typing import TypeVar
+import re
+from typing import Any, TypeVar
 
 import jax
 from orbax.checkpoint import v1 as ocp
@@ -16,53 +17,147 @@ class Checkpoints:
     """A folder of checkpoints of one run.
 
     Args:
-        folder: made when missing.
-        every: `save` acts on steps divisible by this.
-        keep: how many of the latest stay.
+        folder: made when missing; shared by all processes of a run.
+        every: `save` acts on steps divisible by this; 0 saves only when forced.
+        keep: how many of the latest stay. The one with the highest score stays as well.
+
+    Raises:
+        UserError: the folder cannot be used.
     """
 
     def __init__(self, folder: str | os.PathLike, every: int, keep: int = 2) -> None:
         self.folder = pathlib.Path(folder).absolute()
-        self._checkpointer = ocp.training.Checkpointer(
-            self.folder,
-            save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(every),
-            preservation_policy=ocp.training.preservation_policies.LatestN(keep),
-            cleanup_tmp_directories=True,
+        self._every = every
+        policies = ocp.training.preservation_policies
+        best = policies.BestN(
+            get_metric_fn=lambda metrics: metrics["score"], n=1, keep_checkpoints_without_metrics=False
         )
+        try:
+            self._checkpointer = ocp.training.Checkpointer(
+                self.folder,
+                preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(keep), best]),
+                cleanup_tmp_directories=True,
+            )
+        except OSError as error:
+            raise UserError(f"cannot use {self.folder} ({_reason(error)}); choose another --workdir") from error
+        self._pending: Any = None
         self._saved = self.latest
+        scores = [(c.metrics["score"], c.step) for c in self._checkpointer.checkpoints if c.metrics]
+        self.best: tuple[float, int] | None = max(scores, default=None)  # (score, step)
 
     def __enter__(self) -> "Checkpoints":
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._checkpointer.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        failure = None
+        for ending in (self.wait, self._checkpointer.close):
+            try:
+                ending()
+            except UserError as error:
+                failure = error
+            except (OSError, ValueError, RuntimeError) as error:  # told again when the folder is closed
+                failure = failure or self._failed(error)
+        # Whatever else ends the run is the better news to hear, but for being asked to stop.
+        if failure and (kind is None or kind is SystemExit):
+            raise failure
 
     @property
     def latest(self) -> int | None:
-        """Step of the newest checkpoint."""
-        newest = self._checkpointer.latest
-        return None if newest is None else newest.step
+        """Step of the newest complete checkpoint."""
+        # Read from the folder: after a failed save orbax's own list is no longer to be trusted.
+        return max((int(p.name) for p in self.folder.glob("[0-9]*") if p.name.isdigit()), default=None)
 
-    def save(self, step: int, state: object, *, force: bool = False) -> None:
-        """Start saving when `step` is due (or `force`); the arrays are copied before this returns."""
-        if step != self._saved and (force or self._checkpointer.should_save(step)):
-            self._saved = step
-            self._checkpointer.save_async(step, state, force=True)
+    def due(self, step: int) -> bool:
+        """Whether `save` would act on a step without being forced."""
+        return self._every > 0 and step % self._every == 0
+
+    def save(self, step: int, state: object, *, score: float | None = None, force: bool = False) -> None:
+        """Start saving when `step` is due (or `force`); the arrays are copied before this returns.
+
+        Args:
+            step: of the state.
+            state: arrays.
+            score: how good it is, higher is better.
+            force: save in any case.
+
+        Raises:
+            UserError: this save or the one before it failed, mostly for lack of room; older checkpoints are intact.
+        """
+        if step == self._saved or not (force or self.due(step)):
+            return
+        self.wait()
+        try:
+            metrics = None if score is None else {"score": score}
+            self._pending = self._checkpointer.save_async(step, state, force=True, metrics=metrics)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise self._failed(error) from error
+        self._saved = step
+        if score is not None and (self.best is None or score > self.best[0]):
+            self.best = (score, step)
+
+    def wait(self) -> None:
+        """Until what was started is on the disk.
+
+        Raises:
+            UserError: it could not be written.
+        """
+        pending, self._pending = self._pending, None
+        try:
+            if pending is not None:
+                pending.result()
+        except (OSError, ValueError, RuntimeError) as error:
+            raise self._failed(error) from error
+
+    def _failed(self, error: Exception) -> UserError:
+        latest = self.latest
+        intact = "there is none yet" if latest is None else f"{self.folder / str(latest)} is intact"
+        return UserError(
+            f"cannot save a checkpoint to {self.folder} ({_reason(error)}); make room and run the same command again: {intact}"
+        )
 
     def restore(self, state: State) -> State:
         """The newest checkpoint, or `state` itself when there is none.
 
         Args:
-            state: gives structure, shapes, types and placement.
+            state: gives structure, shapes, types and placement; the run may have had another number of devices.
 
         Raises:
-            UserError: the checkpoint is of another network or optimiser.
+            UserError: the checkpoint is of another network or optimiser, or is damaged.
         """
-        if self.latest is None:
+        step = self.latest
+        if step is None:
             return state
         target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state)
         try:
-            return self._checkpointer.load(self.latest, target)
-        except (ValueError, KeyError) as error:
+            there = _shapes(self._checkpointer.metadata(step).metadata)
+            here = _shapes(state)
+            if differing := [n for n in sorted(there | here) if there.get(n) != here.get(n)]:
+                name = differing[0]
+                raise UserError(
+                    f"{self.folder} holds another network's run: {name} is {there.get(name, 'absent')} there and "
+                    f"{here.get(name, 'absent')} here, {len(differing)} arrays differ in all; choose another --workdir"
+                )
+            return self._checkpointer.load(step, target)
+        except (ValueError, KeyError, TypeError, OSError) as error:
             reason = str(error).splitlines()[0]
-            raise UserError(f"{self.folder} holds another network's run ({reason}); choose another folder") from error
+            raise UserError(
+                f"checkpoint {self.folder / str(step)} cannot be read ({reason}); delete it to go on from the one before"
+            ) from error
+
+
+def _shapes(tree: Any) -> dict[str, str]:
+    """Path of every array -> its type and shape."""
+    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): f"{x.dtype}{list(x.shape)}"
+        for path, x in leaves
+        if hasattr(x, "shape")
+    }
+
+
+def _reason(error: Exception) -> str:
+    """The system's words out of an error; those of the storage library hold a whole story around them."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    found = re.search(r": ([^:\[\"]+) \[os_error_code", str(error))
+    return found[1] if found else str(error).splitlines()[0][:200]

@@ -1,9 +1,11 @@
 """What a run leaves to read: metrics.jsonl, TensorBoard events, a progress bar and picture grids."""
 
 import json
+import math
 import os
 import pathlib
 import time
+from collections.abc import Mapping, Sequence
 
 import matplotlib
 import numpy as np
@@ -49,12 +51,21 @@ class Report:
         self._bar.update()
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
-        """Write numbers of a step."""
+        """Write numbers of a step; those that are not finite become null."""
         seconds = round(time.perf_counter() - self._clock, 2)
-        self._file.write(json.dumps({"step": step, "seconds": seconds, **values}) + "\n")
+        valid = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        self._file.write(json.dumps({"step": step, "seconds": seconds, **valid}) + "\n")
         for name, value in values.items():
             self._events.add_scalar(name, value, step)
-        self._bar.set_postfix({name: f"{value:.3g}" for name, value in values.items() if "/" not in name})
+        shown = {name: f"{value:.3g}" for name, value in values.items() if name.endswith(("/loss", "/score"))}
+        if shown:
+            self._bar.set_postfix(shown)
+
+    def pictures(self, step: int, pictures: Mapping[str, UInt8[np.ndarray, "_ _ 3"]]) -> None:
+        """Write pictures of a step to samples/NAME_STEP.png and to TensorBoard."""
+        for name, picture in pictures.items():
+            save_picture(self.folder / "samples" / f"{name}_{step:06d}.png", picture)
+            self._events.add_image(name, picture, step, dataformats="HWC")
 
 
 def _record(line: str) -> dict | None:
@@ -72,11 +83,11 @@ def overlay(image: UInt8[np.ndarray, "h w 3"], mask: Float[np.ndarray, "h w"]) -
     return np.rint(image * (1 - weight) + heat * weight).astype(np.uint8)
 
 
-def save_grid(
-    path: str | os.PathLike, rows: list[list[UInt8[np.ndarray, "h w 3"]]], titles: list[str], cell: int = 128
-) -> None:
-    """Write pictures in rows under column titles as one PNG, each `cell` pixels wide."""
-    path, head = pathlib.Path(path), 16
+def grid(
+    rows: Sequence[Sequence[UInt8[np.ndarray, "_ _ 3"]]], titles: Sequence[str], cell: int = 128
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Pictures in rows under column titles, each `cell` pixels wide."""
+    head = 16
     sheet = Image.new("RGB", (cell * len(titles), head + cell * len(rows)), "white")
     draw = ImageDraw.Draw(sheet)
     for column, title in enumerate(titles):
@@ -85,5 +96,16 @@ def save_grid(
         for j, picture in enumerate(row):
             small = Image.fromarray(picture).resize((cell, cell), Image.Resampling.BOX)
             sheet.paste(small, (j * cell, head + i * cell))
-    with replacing(path) as file:
-        sheet.save(file, format="PNG")
+    return np.asarray(sheet)
+
+
+def batch_grid(batch: Mapping[str, np.ndarray], rows: int = 8) -> UInt8[np.ndarray, "h w 3"] | None:
+    """The first pictures of a batch, a column for each of its arrays uint8 [b, s, s, 3]; None when it has none."""
+    pictures = {n: x for n, x in batch.items() if x.dtype == np.uint8 and x.ndim == 4 and x.shape[-1] == 3}
+    return grid(list(zip(*(x[:rows] for x in pictures.values()))), list(pictures)) if pictures else None
+
+
+def save_picture(path: str | os.PathLike, picture: UInt8[np.ndarray, "_ _ 3"]) -> None:
+    """Write a picture as PNG."""
+    with replacing(pathlib.Path(path)) as file:
+        Image.fromarray(picture).save(file, format="PNG")

@@ -22,7 +22,8 @@ LEVELS = [
     {"evidence", "scorers", "inversion", "encoding", "code_cache", "directions", "editing"},
     {"pipeline"},
     {"editor", "data"},
-    {"train", "checkpoint", "report"},
+    {"parallel", "checkpoint", "report"},
+    {"train"},
 ]
 # The store names networks' converters and reads packaged parts; nothing else may look upwards.
 ALLOWED = {("pretrained", "nn"), ("zoo", "stored")}

@@ -1,27 +1,32 @@
-"""Training: the optimiser, the step, an exact resume, learning something, and the entry point at debug size."""
+"""The Diff-CAM trainer and the entry point: optimiser, learning something, what is written, and what is said about mistakes."""
 
 import json
+import os
 import pathlib
-import signal
 import subprocess
 import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
+from ml_collections import ConfigDict
 
+from configs.diffcam_mobile import get_config
 from diffcam_jax import report
 from diffcam_jax.checkpoint import Checkpoints
 from diffcam_jax.data.augment import AugmentConfig
 from diffcam_jax.diffcam import load_classifier
 from diffcam_jax.errors import UserError
 from diffcam_jax.nn.classifier import DiffClassifier
+from diffcam_jax.parallel import Devices
+from diffcam_jax.pipeline import from_checkpoints
 from diffcam_jax.report import Report
-from diffcam_jax.train.diffcam import make_optimiser, make_step, sample_logits
+from diffcam_jax.train import settings
+from diffcam_jax.train.diffcam import NAME, make_optimiser, make_source, make_step, sample_logits
 from diffcam_jax.train.loop import fit
-from diffcam_jax.train.state import TrainState
+from diffcam_jax.train.state import Net, TrainState
+from diffcam_jax.train.trainer import Phase, Trainer
 from tests.random_variables import random_variables
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -31,6 +36,8 @@ MODEL = DiffClassifier(depth=18, width=4, num_classes=3, split=1, strides=(1, 2,
 
 class Squares:
     """Pairs that differ by a bright square whose place is the class; a pure function of the step."""
+
+    held_out = {}
 
     def __getitem__(self, step):
         rng = np.random.default_rng(step)
@@ -42,73 +49,47 @@ class Squares:
         return {"inverted": before, "edited": after, "label": label}
 
 
-OPTIMISER = make_optimiser(1e-2, steps=60, warmup=2, weight_decay=0.01)
-STEP = make_step(MODEL, OPTIMISER, NAMES, augmentation=AugmentConfig(shift=1, occlude=0.1), label_smoothing=0.05)
-
-
-def fresh():
+def squares_trainer():
+    optimiser = make_optimiser(1e-2, steps=60, warmup=2, weight_decay=0.01)
+    step = make_step(MODEL, optimiser, NAMES, augmentation=AugmentConfig(shift=1, occlude=0.1), label_smoothing=0.05)
     blank = jnp.zeros((1, 32, 32, 3))
-    return TrainState.create(random_variables(MODEL, blank, blank), OPTIMISER, seed=3)
+    variables = random_variables(MODEL, blank, blank)
+
+    def create():
+        return TrainState.create({NAME: Net.create(variables, optimiser)}, seed=3)
+
+    grey = {"grey": np.full((4, 6, 3), 128, np.uint8)}
+    return Trainer(
+        create, (Phase(NAME, step),), lambda s: grey, lambda s: {"steps": int(s.step)}, lambda s, p: None, ""
+    )
 
 
-def norm(state):
-    return {"norm": float(optax.tree.norm(state.params))}
+def test_it_learns_and_says_so(tmp_path):
+    trainer, devices = squares_trainer(), Devices(1)
+    with Checkpoints(tmp_path / "checkpoints", 100) as checkpoints, Report(tmp_path, 0, 60) as r:
+        state = devices.replicate(trainer.create())
+        options = {"log_every": 1, "eval_every": 50, "sample_every": 25}
+        state = fit(trainer, state, Squares(), 60, devices=devices, checkpoints=checkpoints, report=r, **options)
+        checkpoints.wait()
+        assert checkpoints.latest == 60
+    assert int(state.step) == 60
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "classifier/loss" in line] == list(range(1, 61))
+    assert [line["eval/steps"] for line in lines if "eval/steps" in line] == [50, 60]
+    assert np.mean([line["classifier/accuracy"] for line in lines[-13:] if "classifier/accuracy" in line]) > 0.9
+    assert all(line["run/steps_per_second"] > 0 for line in lines if "run/skipped" in line)
+    pictures = sorted(p.name for p in (tmp_path / "samples").iterdir())
+    assert pictures == ["grey_000025.png", "grey_000050.png", "grey_000060.png"]
+    (events,) = tmp_path.glob("events.*")
+    assert b"classifier/loss" in events.read_bytes() and b"grey" in events.read_bytes()
 
 
-SQUARES = Squares()
-
-
-def go(state, until, folder, source=SQUARES):
-    with Checkpoints(folder / "checkpoints", 100) as checkpoints:
-        state = checkpoints.restore(state)
-        with Report(folder, int(state.step), 60) as r:
-            options = {"report": r, "checkpoints": checkpoints, "log_every": 1, "eval_every": 50}
-            return fit(state, STEP, source, until, evaluate=norm, **options)
-
-
-def test_resume_is_bit_identical_and_it_learns(tmp_path):
-    whole = go(fresh(), 60, tmp_path / "whole")
-    first = go(fresh(), 5, tmp_path / "cut")
-    assert int(first.step) == 5
-    lines = tmp_path / "cut/metrics.jsonl"
-    lines.write_text(lines.read_text() + '{"step": 6, "train_loss": 1}\n{"step": 7, "tra')  # a killed run's tail
-    resumed = go(fresh(), 60, tmp_path / "cut")
-    for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(resumed), strict=True):
-        np.testing.assert_array_equal(a, b)
-    files = [tmp_path / folder / "metrics.jsonl" for folder in ("whole", "cut")]
-    runs = [[json.loads(line) for line in file.read_text().splitlines()] for file in files]
-    losses = [[(r["step"], r["train_loss"]) for r in run if "train_loss" in r] for run in runs]
-    assert losses[0] == losses[1] and [s for s, _ in losses[0]] == list(range(1, 61))
-    assert [[r["step"] for r in run if "norm" in r] for run in runs] == [[50, 60], [5, 50, 60]]
-    assert np.mean([r["train_accuracy"] for r in runs[0][-12:] if "train_accuracy" in r]) > 0.9
-
-
-def test_ctrl_c_saves_the_last_whole_step(tmp_path):
-    class Interrupted(Squares):
-        def __getitem__(self, step):
-            if step == 3:
-                signal.raise_signal(signal.SIGINT)
-            return super().__getitem__(step)
-
-    with pytest.raises(SystemExit) as stop:
-        go(fresh(), 60, tmp_path, source=Interrupted())
-    assert stop.value.code == 130
-    with Checkpoints(tmp_path / "checkpoints", 100) as checkpoints:
-        assert checkpoints.latest == 4 and int(checkpoints.restore(fresh()).step) == 4
-
-
-def test_checkpoint_of_another_network_is_refused(tmp_path):
-    with Checkpoints(tmp_path, 1) as checkpoints:
-        assert checkpoints.latest is None
-        checkpoints.save(1, {"a": jnp.zeros(3)})
-        checkpoints.save(2, {"a": jnp.ones(3)})
-        checkpoints.save(3, {"a": 2 * jnp.ones(3)})
-    with Checkpoints(tmp_path, 1) as checkpoints:
-        assert checkpoints.latest == 3
-        np.testing.assert_array_equal(checkpoints.restore({"a": jnp.zeros(3)})["a"], 2)
-        with pytest.raises(UserError, match="another network"):
-            checkpoints.restore({"a": jnp.zeros(3), "b": jnp.zeros(1)})
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["2", "3"]
+def test_lines_of_a_killed_run_beyond_its_checkpoint_are_dropped(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 5, "a": 1}\n{"step": 6, "a": 2}\n{"step": 7, "tra')
+    with Report(tmp_path, 5, 60) as r:
+        r.scalars(6, {"a": float("inf")})
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [(line["step"], line["a"]) for line in lines] == [(5, 1), (6, None)]
 
 
 def test_optimiser_is_adam_with_a_cosine_and_decays_kernels_only():
@@ -135,31 +116,124 @@ def test_sample_logits_are_the_scores_of_each_pair():
     np.testing.assert_allclose(logits, expected, atol=1e-4)
 
 
+def test_pairs_of_several_processes_make_up_the_batch_of_one(tmp_path):
+    samples = np.random.default_rng(0).integers(0, 256, (16, 4, 8, 8, 3), np.uint8)
+    np.save(tmp_path / "00000.npy", samples)
+    (tmp_path / "index.json").write_text(json.dumps({"classes": NAMES, "recipe": {"size": 8}}))
+    config = get_config("debug")
+    config.data.source, config.data.folder, config.eval_size = "cached", str(tmp_path), 3
+    whole = make_source(config, 8)
+    np.testing.assert_array_equal(whole.held_out["samples"], samples[:3])
+    parts = [make_source(config, 2, process, 4)[3] for process in range(4)]
+    assert whole.recipe == {"size": 8} and whole[3]["inverted"].shape == (8, 8, 8, 3)
+    for name, array in whole[3].items():
+        np.testing.assert_array_equal(np.concatenate([part[name] for part in parts]), array)
+
+
+def test_absent_pairs_are_one_clear_line(tmp_path):
+    config = get_config("debug")
+    config.data.source, config.data.folder = "cached", str(tmp_path / "x")
+    with pytest.raises(UserError, match="no pairs in"):
+        make_source(config, 4)
+    config.data.source = "folder"
+    with pytest.raises(UserError, match="allowed for this trainer are cached and online"):
+        make_source(config, 4)
+
+
 def test_overlay_and_grid(tmp_path):
     picture = np.full((8, 8, 3), 100, np.uint8)
     mask = np.zeros((8, 8), np.float32)
     mask[2, 3] = 1
     drawn = report.overlay(picture, mask)
     assert (drawn[mask == 0] == 100).all() and (drawn[2, 3] != 100).any()
-    report.save_grid(tmp_path / "g.png", [[picture, drawn]] * 3, ["inverted", "smiling"], cell=8)
-    with report.Image.open(tmp_path / "g.png") as sheet:
-        assert sheet.size == (16, 16 + 24) and sheet.getpixel((3, 20)) == (100, 100, 100)
-    assert [p.name for p in tmp_path.iterdir()] == ["g.png"]
+    sheet = report.grid([[picture, drawn]] * 3, ["inverted", "smiling"], cell=8)
+    assert sheet.shape == (16 + 24, 16, 3) and sheet[20, 3].tolist() == [100, 100, 100]
+    report.save_picture(tmp_path / "new/g.png", sheet)
+    with report.Image.open(tmp_path / "new/g.png") as read:
+        np.testing.assert_array_equal(read, sheet)
+    batch = {"image": np.stack([picture] * 9), "code": np.zeros((9, 3), np.float32), "target": np.stack([picture] * 9)}
+    assert report.batch_grid(batch).shape == (16 + 8 * 128, 2 * 128, 3)
+    assert report.batch_grid({"code": batch["code"]}) is None
+
+
+def common(**fields):
+    return ConfigDict({**get_config("debug").to_dict(), **fields})
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"batch_size": 0}, "config.batch_size=0 is too small; give 1 or more"),
+        ({"steps": "ten"}, "config.steps='ten' is no int"),
+        ({"trainer": "nerf"}, "config.trainer='nerf': allowed are diffcam"),
+        ({"precision": "float8"}, "config.precision='float8': allowed are float32, bfloat16"),
+    ],
+)
+def test_a_config_that_makes_no_sense_is_one_clear_line(fields, message):
+    settings.check(common(), ("diffcam",))
+    with pytest.raises(UserError) as refused:
+        settings.check(common(**fields), ("diffcam",))
+    assert str(refused.value).startswith(message)
+    config = common()
+    del config.keep
+    with pytest.raises(UserError, match="has no field keep"):
+        settings.check(config, ("diffcam",))
+
+
+def python(*arguments):
+    env = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    return subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=280, env=env)
+
+
+def test_a_wrong_flag_is_one_clear_line():
+    cases = {
+        "--config.batch_sze=3": "unknown field config.batch_sze; did you mean batch_size?",
+        "--config.data.sizee=3": "unknown field config.data.sizee; did you mean size?",
+        "--config.steps=abc": "flag --config.steps=abc: invalid literal",
+        "--config=configs/none.py": "the config file fails: [Errno 2] No such file or directory: 'configs/none.py'",
+        "--config=configs/diffcam_mobile.py:foo": "the config file fails: ValueError: mode 'foo': allowed is debug",
+        "--wrkdir=x": "Unknown command line flag 'wrkdir'. Did you mean: workdir",
+    }
+    code = (
+        "import train, sys\n"
+        "for flag in list(sys.argv[1:]):\n"
+        "    sys.argv = ['train.py', '--config=configs/diffcam_mobile.py', flag]  # where config flags look as well\n"
+        "    try: train.settings.parse_flags(sys.argv); print('accepted')\n"
+        "    except SystemExit as end: print(end.code)\n"
+    )
+    done = python("-c", code, *cases)
+    assert done.stdout.split() == ["2"] * len(cases), done.stderr
+    for line, expected in zip(done.stderr.strip().splitlines(), cases.values(), strict=True):
+        assert line.startswith(f"train.py: {expected}")
 
 
 def test_entry_point_at_debug_size(tmp_path):
     def train(*arguments):
-        command = [sys.executable, "train.py", "--config", "configs/diffcam_mobile.py:debug", *arguments]
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280)
+        base = ["--config", "configs/diffcam_mobile.py:debug", "--config.data.size=32", "--config.batch_size=2"]
+        return python("train.py", *base, "--workdir", str(tmp_path / "run"), *arguments)
 
-    done = train("--workdir", str(tmp_path / "run"), "--config.data.size=32", "--config.batch_size=2")
+    dry = train("--dry-run")
+    assert dry.returncode == 0, dry.stderr
+    assert '"batch_size": 2' in dry.stdout and "44,871" in dry.stdout and "0.5 MB between steps" in dry.stdout
+    assert {p.name for p in (tmp_path / "run").iterdir()} == {".lock", "samples"}
+    with report.Image.open(tmp_path / "run/samples/first_batch.png") as picture:
+        assert picture.size == (256, 16 + 2 * 128)
+
+    done = train()
     assert done.returncode == 0, done.stderr
+    assert (
+        "4 steps (4 now" in done.stdout and f"edit.py --demo --attribute a=1 --classifier {tmp_path}/run" in done.stdout
+    )
     classifier = load_classifier(tmp_path / "run/diffcam_mobile.safetensors")
     assert classifier.names == ("a", "b", "c") and classifier.metadata["steps"] == 4
     assert set(classifier.metadata["direction_sha256"]) == {"a", "b", "c"}
-    assert (tmp_path / "run/masks_000004.png").exists() and "held-out accuracy" in done.stdout
+    assert set(classifier.metadata["accuracy"]) == {"accuracy", "accuracy/a", "accuracy/b", "accuracy/c"}
+    assert sorted(p.name for p in (tmp_path / "run/samples").iterdir())[1:] == ["masks_000002.png", "masks_000004.png"]
+    opened = from_checkpoints(classifier=tmp_path / "run", directions={}).classifier
+    assert opened.names == classifier.names and opened.model == classifier.model
+    pairs = zip(jax.tree.leaves(opened.variables), jax.tree.leaves(classifier.variables), strict=True)
+    assert all(np.allclose(a, b, atol=2e-3) for a, b in pairs)
 
-    absent = ["--config.data.source=cached", f"--config.data.folder={tmp_path}/x"]
-    missing = train("--workdir", str(tmp_path / "none"), *absent)
-    assert missing.returncode == 2 and missing.stderr.strip().startswith("train.py: no pairs in")
-    assert len(missing.stderr.strip().splitlines()) == 1
+    changed = train("--config.seed=1")
+    assert changed.returncode == 2 and "seed was 0 and is 1" in changed.stderr
+    assert len(changed.stderr.strip().splitlines()) == 1

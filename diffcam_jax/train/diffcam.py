@@ -1,22 +1,77 @@
 """Training of the DA classifier (2207.08134, section 3.3): cross entropy on which direction was applied.
 
-Batches are those of `data.pairs`: uint8 pictures and int32 labels. The step is pure and has no axis name in it, so that
-it can be jitted, donated, or wrapped for several devices.
+Batches are those of `data.pairs`: uint8 pictures "inverted" and "edited", and int32 "label". One network, one phase, both called "classifier".
 """
 
-from collections.abc import Callable
+import dataclasses
+import functools
+import json
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray, UInt8
+from ml_collections import ConfigDict
 
+from diffcam_jax import model_folder, weights
+from diffcam_jax.data import pairs
 from diffcam_jax.data.augment import AugmentConfig, augment, flippable
+from diffcam_jax.diffcam import CamConfig, diff_cam, load_classifier, save_classifier
+from diffcam_jax.errors import UserError
 from diffcam_jax.nn.classifier import DiffClassifier
-from diffcam_jax.train.state import TrainState
+from diffcam_jax.report import grid, overlay
+from diffcam_jax.train.state import Batch, Metrics, Net, TrainState, gradients, update
+from diffcam_jax.train.trainer import Phase, Step, Trainer
 
-Metrics = dict[str, Array]
-Step = Callable[[TrainState, dict[str, Array], PRNGKeyArray], tuple[TrainState, Metrics]]
+NAME = "classifier"
+
+
+class PairSource:
+    """Pairs by step, for one of several processes, and held-out samples.
+
+    Args:
+        source: whole batches.
+        recipe: of the samples, "size" and "strength" among its fields.
+        process, processes: which part of every batch to give.
+
+    Attributes:
+        names, fingerprint, recipe: of the pairs.
+        held_out: "samples", uint8 [n, 1 + N, s, s, 3]; picture 0 is I', picture 1 + c its edit c.
+    """
+
+    def __init__(
+        self, source: pairs.OnlinePairs | pairs.CachedPairs, recipe: dict, process: int = 0, processes: int = 1
+    ) -> None:
+        self.names, self.fingerprint, self.recipe = source.names, source.fingerprint, recipe
+        self.held_out = {"samples": np.stack([source.sample(i) for i in range(source.held_out)])}
+        self._source, self._process, self._processes = source, process, processes
+
+    def __getitem__(self, step: int) -> dict[str, np.ndarray]:
+        batch = self._source[step]
+        size = len(batch["label"]) // self._processes
+        return {name: array[self._process * size :][:size] for name, array in batch.items()}
+
+
+def make_source(config: ConfigDict, batch_size: int, process: int = 0, processes: int = 1) -> PairSource:
+    """Pairs as the configuration says; `batch_size` is this process's part.
+
+    Raises:
+        UserError: there are no such pairs.
+    """
+    whole = batch_size * processes
+    if config.data.source == "online":
+        toy = config.data.generator == "toy"
+        world = pairs.toy_world() if toy else pairs.pretrained_world(config.data.directions or None)
+        recipe = pairs.Recipe(seed=config.seed, size=config.data.size)
+        source = pairs.OnlinePairs(world, recipe, whole, config.eval_size)
+        return PairSource(source, dataclasses.asdict(recipe), process, processes)
+    if config.data.source != "cached":
+        raise UserError(f"config.data.source={config.data.source!r}: allowed for this trainer are cached and online")
+    folder = config.data.folder or weights.cache_dir() / "pairs"
+    cached = pairs.CachedPairs(folder, whole, config.eval_size, config.seed)
+    return PairSource(cached, cached.recipe, process, processes)
 
 
 def make_optimiser(
@@ -42,6 +97,8 @@ def make_step(
     sided: tuple[str, ...] = ("yaw",),
     sign: int = 1,
     label_smoothing: float = 0.0,
+    axis: str | None = None,
+    accumulate: int = 1,
 ) -> Step:
     """The training step.
 
@@ -49,30 +106,25 @@ def make_step(
         names: classes in the order of the labels.
         sided: classes whose mirror image is not the same edit.
         sign: of the difference of features, see `diffcam.CamConfig`.
+        axis, accumulate: see `train.state.gradients`.
     """
 
-    def step(state: TrainState, batch: dict[str, Array], key: PRNGKeyArray) -> tuple[TrainState, Metrics]:
-        pictures = (batch[k].astype(jnp.float32) / 127.5 - 1 for k in ("inverted", "edited"))
-        inverted, edited = augment(key, *pictures, flippable(batch["label"], names, sided), augmentation)
+    def step(state: TrainState, batch: Batch, key: PRNGKeyArray) -> tuple[TrainState, Metrics]:
+        net = state.nets[NAME]
 
-        def loss_fn(params: dict) -> tuple[Float[Array, ""], tuple[Float[Array, "b n"], dict]]:
-            variables = {"params": params, "batch_stats": state.batch_stats}
-            (logits, _), updates = model.apply(
-                variables, inverted, edited, sign=sign, train=True, mutable=["batch_stats"]
+        def loss(params: dict, batch: Batch, key: PRNGKeyArray) -> tuple[Float[Array, ""], tuple[Metrics, dict]]:
+            pictures = (batch[k].astype(jnp.float32) / 127.5 - 1 for k in ("inverted", "edited"))
+            inverted, edited = augment(key, *pictures, flippable(batch["label"], names, sided), augmentation)
+            (logits, _), changed = model.apply(
+                {"params": params, **net.collections}, inverted, edited, sign=sign, train=True, mutable=["batch_stats"]
             )
             target = optax.smooth_labels(jax.nn.one_hot(batch["label"], len(names)), label_smoothing)
-            return optax.softmax_cross_entropy(logits, target).mean(), (logits, updates["batch_stats"])
+            accuracy = jnp.mean(jnp.argmax(logits, axis=-1) == batch["label"])
+            return optax.softmax_cross_entropy(logits, target).mean(), ({"accuracy": accuracy}, changed)
 
-        (loss, (logits, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
-        updates, opt_state = optimiser.update(grads, state.opt_state, state.params)
-        accuracy = jnp.mean(jnp.argmax(logits, axis=-1) == batch["label"])
-        state = state.replace(
-            step=state.step + 1,
-            params=optax.apply_updates(state.params, updates),
-            batch_stats=batch_stats,
-            opt_state=opt_state,
+        return update(
+            state, NAME, optimiser, *gradients(loss, net.params, batch, key, axis=axis, accumulate=accumulate)
         )
-        return state, {"loss": loss, "accuracy": accuracy, "grad_norm": optax.tree.norm(grads)}
 
     return step
 
@@ -84,3 +136,79 @@ def sample_logits(
     images = pictures.astype(jnp.float32) / 127.5 - 1
     features = model.apply(variables, images, method="features")
     return model.apply(variables, sign * (features[1:] - features[:1]), method="head")[0]
+
+
+def build(config: ConfigDict, data: PairSource, axis: str | None) -> Trainer:
+    """The trainer.
+
+    Args:
+        config: see configs/diffcam_mobile.py.
+        data: see `PairSource`.
+        axis: of the devices.
+
+    Raises:
+        UserError: another precision than float32.
+    """
+    if config.precision != "float32":
+        raise UserError(f"config.precision={config.precision!r}: this trainer knows float32 only")
+    names, samples = data.names, data.held_out["samples"]
+    model = DiffClassifier(**config.model, num_classes=len(names))
+    optimiser = make_optimiser(config.learning_rate, config.steps, config.warmup, config.weight_decay)
+    step = make_step(
+        model,
+        optimiser,
+        names,
+        augmentation=AugmentConfig(**config.augment),
+        sided=tuple(config.sided),
+        sign=config.sign,
+        label_smoothing=config.label_smoothing,
+        axis=axis,
+        accumulate=config.accumulate,
+    )
+    logits_of = jax.jit(functools.partial(sample_logits, model, sign=config.sign))
+    masks_of = jax.jit(functools.partial(diff_cam, model, config=CamConfig(sign=config.sign)))
+
+    def create() -> TrainState:
+        blank = jnp.zeros((1, data.recipe["size"], data.recipe["size"], 3))
+        variables = jax.jit(model.init)(jax.random.key(config.seed), blank, blank)
+        return TrainState.create({NAME: Net.create(variables, optimiser)}, config.seed)
+
+    def accuracy(variables: dict) -> dict[str, float]:
+        classes = np.arange(len(names))
+        right = np.mean([np.argmax(logits_of(variables, jnp.asarray(s)), axis=1) == classes for s in samples], axis=0)
+        each = {f"accuracy/{name}": float(share) for name, share in zip(names, right, strict=True)}
+        return {"accuracy": float(right.mean()), **each}
+
+    def draw_masks(state: TrainState) -> dict[str, np.ndarray]:
+        rows = []
+        for sample in samples[:4]:
+            images = jnp.asarray(sample, jnp.float32) / 127.5 - 1
+            before = jnp.broadcast_to(images[:1], images[1:].shape)
+            variables = state.nets[NAME].variables
+            masks = np.asarray(masks_of(variables, before, images[1:], jnp.arange(len(names))).mask)
+            rows += [list(sample), [sample[0], *map(overlay, sample[1:], masks)]]
+        return {"masks": grid(rows, ["inverted", *names])}
+
+    def evaluate(state: TrainState) -> dict[str, float]:
+        numbers = accuracy(state.nets[NAME].variables)
+        return {**numbers, "score": numbers["accuracy"]}
+
+    def export(state: TrainState, workdir: Path) -> dict:
+        metadata = {
+            **data.fingerprint,
+            "strength": data.recipe["strength"],
+            "sign": config.sign,
+            "size": data.recipe["size"],
+            "recipe": {"pairs": data.recipe, "training": json.loads(config.to_json())},
+            "steps": int(state.step),
+        }
+        path, variables = workdir / f"{config.name}.safetensors", jax.device_get(state.nets[NAME].variables)
+        save_classifier(path, model, variables, metadata)
+        metadata["accuracy"] = accuracy(load_classifier(path).variables)  # of the rounded weights, as they ship
+        save_classifier(path, model, variables, metadata)
+        return model_folder.save(
+            workdir, {NAME: model_folder.Network(model, variables)}, {}, {"kind": "diffcam", **metadata}
+        )
+
+    command = f"python edit.py --demo --attribute {names[0]}=1 --classifier {{workdir}}"
+    return Trainer(create, (Phase(NAME, step),), draw_masks, evaluate, export, command)

@@ -1,72 +1,168 @@
-"""The loop around a training step: batches by step number, numbers, evaluation, checkpoints."""
+"""The loop around a trainer's phases: batches by step number, numbers, pictures, evaluation, checkpoints.
+
+The host waits for the devices only where numbers are due: otherwise it runs ahead, and the next batch is read and moved while a
+step runs.
+"""
 
 import contextlib
-import functools
+import math
 import signal
-from collections.abc import Callable, Iterator
-from typing import Protocol, runtime_checkable
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import jax
-import numpy as np
+import jax.numpy as jnp
 
 from diffcam_jax.checkpoint import Checkpoints
+from diffcam_jax.errors import UserError
+from diffcam_jax.parallel import Devices, Placed
 from diffcam_jax.report import Report
-from diffcam_jax.train.state import TrainState
+from diffcam_jax.train.state import Batch, Metrics, TrainState
+from diffcam_jax.train.trainer import Phase, Source, Trainer
+
+_next = jax.jit(lambda step: step + 1, donate_argnums=0)
 
 
-@runtime_checkable
-class Source(Protocol):
-    """Batches as a pure function of the step: the position of the data is the step number itself."""
+def keyed(phase: Phase, number: int) -> Any:
+    """A phase as a step without a key: it takes its own from the state, inside the compiled program."""
 
-    def __getitem__(self, step: int) -> dict[str, np.ndarray]: ...
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        before = state.in_a_row
+        state, metrics = phase.step(state, batch, state.phase_key(number))
+        if phase.every > 1:
+            # A lazy phase does not end a series of failures: between two of its turns the network's main phase may fail every time.
+            state = state.replace(in_a_row=jax.tree.map(jnp.maximum, before, state.in_a_row))
+        return state, metrics
 
-
-@functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
-def _update(step: Callable, state: TrainState, batch: dict) -> tuple[TrainState, dict]:
-    return step(state, batch, state.step_key())
+    return step
 
 
 def fit(
+    trainer: Trainer,
     state: TrainState,
-    step: Callable,
-    source: Source,
+    data: Source,
     until: int,
     *,
-    report: Report,
+    devices: Devices,
     checkpoints: Checkpoints,
-    log_every: int,
-    evaluate: Callable[[TrainState], dict[str, float]],
-    eval_every: int,
+    report: Report | None = None,
+    log_every: int = 10,
+    eval_every: int = 0,
+    sample_every: int = 0,
+    patience: int = 20,
 ) -> TrainState:
-    """Take steps until the state's counter is `until`, from wherever it stands.
+    """Takes steps until the state's counter is `until`, from wherever it stands; evaluates and saves after the last one.
 
     Args:
-        step: pure (state, batch, key) -> (state, metrics); it is jitted here and the old state is donated.
-        evaluate: numbers of a state, called every `eval_every` steps and after the last one.
+        trainer: see `Trainer`.
+        state: from `Devices.replicate`; it is used up.
+        data: see `Source`.
+        until: step to stop at.
+        devices: of the run.
+        checkpoints: of the run.
+        report: None in processes that leave writing to another.
+        log_every, eval_every, sample_every: steps between two reports of numbers, evaluations and pictures; 0 is never.
+        patience: after so many updates of one network in a row that were not finite the run ends.
 
     Raises:
-        SystemExit: ctrl-c or termination was asked for; the state has been saved.
+        SystemExit: termination (code 0) or ctrl-c (130) was asked for; the state has been saved.
+        UserError: nothing but updates that are not finite; or a checkpoint cannot be written.
     """
-    at = int(state.step)
-    with _interruptions() as interruptions:
-        while at < until and not interruptions:
-            state, metrics = _update(step, state, source[at])
+    at = int(devices.view(state.step))
+    programs = [devices.compile(keyed(phase, number)) for number, phase in enumerate(trainer.phases)]
+    latest: dict[str, dict] = {}
+    mark = (at, time.perf_counter())
+    with _interruptions() as interruptions, contextlib.closing(_batches(data, at, until, devices)) as batches:
+        for batch in batches:
+            for phase, program in zip(trainer.phases, programs, strict=True):
+                if at % phase.every == 0:
+                    state, latest[phase.name] = program(state, batch)
+            state = state.replace(step=_next(state.step))
             at += 1
-            report.advance()
-            if at % log_every == 0:
-                report.scalars(at, {f"train_{name}": float(value) for name, value in metrics.items()})
-            if at % eval_every == 0 or at == until:
-                report.scalars(at, evaluate(state))
-            checkpoints.save(at, state, force=at == until)
-        if interruptions:
-            checkpoints.save(at, state, force=True)
-            raise SystemExit(128 + interruptions[0])
+            last, logging = at == until, _due(at, log_every)
+            if report:
+                report.advance()
+            if logging:
+                numbers = _numbers(devices.view((state.skipped, latest)))
+                now = (at, time.perf_counter())
+                numbers["run/steps_per_second"] = (now[0] - mark[0]) / (now[1] - mark[1])
+                mark = now
+                if report:
+                    report.scalars(at, numbers)
+                _check_health(devices.view(state.in_a_row), patience, at, checkpoints)
+            if report and (last or _due(at, sample_every)):
+                report.pictures(at, trainer.samples(devices.view(state)))
+            score = None
+            if last or _due(at, eval_every):
+                score = _evaluate(trainer, devices.view(state), at, report)
+            better = score is not None and (checkpoints.best is None or score > checkpoints.best[0])
+            if last or better or checkpoints.due(at):
+                # In the midst of a series of failures nothing is saved: the last checkpoint is to be a good one.
+                healthy = not any(map(int, devices.view(state.in_a_row).values()))
+                if healthy or last:
+                    checkpoints.save(at, state, score=score, force=True)
+            # Several processes act together, so they ask one another where they wait anyway.
+            if (devices.processes == 1 or logging) and devices.any(bool(interruptions)):
+                checkpoints.save(at, state, force=True)
+                checkpoints.wait()
+                if report:
+                    print(f"stopped and saved at step {at}; the same command goes on from there", file=sys.stderr)
+                raise SystemExit(128 + signal.SIGINT if signal.SIGINT in interruptions else 0)
     return state
+
+
+def _due(step: int, every: int) -> bool:
+    return every > 0 and step % every == 0
+
+
+def _numbers(counts: tuple[jax.Array, dict[str, dict]]) -> dict[str, float]:
+    skipped, latest = jax.device_get(counts)
+    numbers = {f"{phase}/{name}": float(value) for phase, metrics in latest.items() for name, value in metrics.items()}
+    return {**numbers, "run/skipped": float(skipped)}
+
+
+def _check_health(in_a_row: dict[str, jax.Array], patience: int, at: int, checkpoints: Checkpoints) -> None:
+    worst = max(((int(count), name) for name, count in in_a_row.items()), default=(0, ""))
+    if worst[0] < patience:
+        return
+    checkpoints.wait()
+    step = checkpoints.latest
+    good = "none was saved" if step is None else f"{checkpoints.folder / str(step)} (step {step})"
+    raise UserError(
+        f"loss or gradients of {worst[1]} were not finite in the last {worst[0]} updates up to step {at}; last good "
+        f"checkpoint: {good}; check the data, or lower the learning rate"
+    )
+
+
+def _evaluate(trainer: Trainer, state: TrainState, at: int, report: Report | None) -> float | None:
+    """Every process evaluates, so that all of them know the score."""
+    numbers = trainer.evaluate(state)
+    if report and numbers:
+        report.scalars(at, {f"eval/{name}": float(value) for name, value in numbers.items()})
+    score = float(numbers.get("score", math.nan))
+    return score if math.isfinite(score) else None
+
+
+def _batches(data: Source, first: int, until: int, devices: Devices) -> Iterator[Placed]:
+    """The batches of steps first .. until-1, one ahead in a thread."""
+
+    def fetch(step: int) -> Placed:
+        return devices.place(data[step])
+
+    with ThreadPoolExecutor(1, thread_name_prefix="data") as pool:
+        coming = pool.submit(fetch, first) if first < until else None
+        for step in range(first, until):
+            batch = coming.result()
+            coming = pool.submit(fetch, step + 1) if step + 1 < until else None
+            yield batch
 
 
 @contextlib.contextmanager
 def _interruptions() -> Iterator[list[int]]:
-    """Collect ctrl-c and termination instead of acting on them: between two steps the state is whole and can be saved.
+    """Collects ctrl-c and termination instead of acting on them: between two steps the state is whole and can be saved.
 
     Inside a step the old state is already donated, and the new one is not there yet.
     """
@@ -77,4 +173,4 @@ def _interruptions() -> Iterator[list[int]]:
         yield caught
     finally:
         for number, handler in zip(signals, handlers, strict=True):
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)  # None: set by a library in C

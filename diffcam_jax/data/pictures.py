@@ -1,0 +1,89 @@
+"""From a file of any kind to the square picture that a dataset holds: uint8 RGB [s,s,3]; and what a list of such pictures is."""
+
+import os
+import threading
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import UInt8, UInt16
+
+from diffcam_jax.align import crop, ffhq_quad
+from diffcam_jax.errors import UserError
+from diffcam_jax.landmarks import FaceLandmarker
+from diffcam_jax.photo import read_photo
+
+
+@runtime_checkable
+class Records(Protocol):
+    """A list of samples, each of which can be had alone: {"image": uint8 [s,s,3], ...}."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> dict[str, Any]: ...
+
+
+def read_square(path: str | os.PathLike[str], size: int) -> tuple[UInt8[np.ndarray, "{size} {size} 3"], bool]:
+    """The largest centred square of a picture, resized.
+
+    Args:
+        path: of a picture as `photo.read_photo` takes it.
+        size: side of the result in pixels.
+
+    Returns:
+        The picture, and whether it had to be enlarged.
+
+    Raises:
+        UserError: the file is no good picture.
+    """
+    pixels = to_8_bits(read_photo(path).pixels)
+    height, width = pixels.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return resize_square(pixels[top : top + side, left : left + side], size), side < size
+
+
+def resize_square(pixels: UInt8[np.ndarray, "h h 3"], size: int) -> UInt8[np.ndarray, "{size} {size} 3"]:
+    """Averages over areas; a smaller picture is enlarged by bicubic interpolation."""
+    if len(pixels) == size:
+        return np.ascontiguousarray(pixels)
+    import cv2
+
+    return cv2.resize(pixels, (size, size), interpolation=cv2.INTER_AREA if len(pixels) > size else cv2.INTER_CUBIC)
+
+
+def to_8_bits(pixels: UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
+    """Rounds 16-bit pixels."""
+    return pixels if pixels.dtype == np.uint8 else ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+class FaceReader:
+    """Reads the largest face of a photograph, cut out as in FFHQ; a context manager that several threads may use.
+
+    Raises:
+        UserError: the landmark model is neither cached nor to be had.
+    """
+
+    def __init__(self) -> None:
+        self._landmarker, self._lock = FaceLandmarker(), threading.Lock()
+
+    def __enter__(self) -> "FaceReader":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._landmarker.close()
+
+    def __call__(self, path: str | os.PathLike[str], size: int) -> tuple[UInt8[np.ndarray, "{size} {size} 3"], bool]:
+        """As `read_square`.
+
+        Raises:
+            UserError: the file is no good picture or shows no face.
+        """
+        pixels = read_photo(Path(path)).pixels
+        with self._lock:  # one look at a time: the model keeps state
+            faces = self._landmarker.detect(pixels)
+        if not faces:
+            raise UserError(f"{path}: no face found")
+        quad = ffhq_quad(faces[0].points)
+        face = np.rint(crop(pixels, quad, size) * 255).astype(np.uint8)
+        return face, float(np.hypot(*(quad[3] - quad[0]))) < size

@@ -1,0 +1,97 @@
+"""Pictures to codes and back in training: one pass of an encoder, e4e's rows up to the stage, or ReStyle's loop unrolled.
+
+Pictures float32 [b, s, s, 3] RGB in [-1, 1] at the encoder's size; codes W+ [b, n, k].
+"""
+
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, UInt8
+from ml_collections import ConfigDict
+
+from diffcam_jax.ops.image import resize
+from diffcam_jax.pipeline import wplus_rows
+from diffcam_jax.train.encoder_losses import masked_rows, stage_of
+from diffcam_jax.train.state import TrainState
+
+
+class Pass(NamedTuple):
+    """What an encoder makes of pictures in one go: W+ codes [b, n, k] and their pictures [b, s, s, 3], not clamped."""
+
+    codes: Float[Array, "b n k"]
+    picture: Float[Array, "b s s 3"]
+
+
+class Inverter:
+    """Pictures to codes and back, as pure functions of a run's state.
+
+    Args:
+        config: the whole configuration.
+        encoder, generator: modules.
+    """
+
+    def __init__(self, config: ConfigDict, encoder: nn.Module, generator: nn.Module) -> None:
+        self.encoder, self.generator = encoder, generator
+        self.kind, self.size = config.model.kind, config.model.size
+        self.rows = wplus_rows(generator)
+        self.count = config.model.passes if self.kind == "restyle" else 1
+        self._stages = (config.stages.start, config.stages.every) if self.kind == "e4e" else None
+        self._half = config.precision == "bfloat16"
+
+    def prepare(self, images: UInt8[Array, "b h w 3"]) -> Float[Array, "b s s 3"]:
+        """Pictures as networks see them."""
+        return self._fitted(images.astype(jnp.float32) / 127.5 - 1)
+
+    def draw(self, variables: dict, codes: Float[Array, "b n k"]) -> Float[Array, "b s s 3"]:
+        """The generator's pictures at the encoder's size."""
+        size = min(self.size, self.generator.resolution)
+        return self._fitted(self.generator.apply(variables, codes, method="synthesis", size=size))
+
+    def stage(self, step: Array) -> Array:
+        """The last row that has a delta of its own at a step."""
+        return jnp.int32(self.rows - 1) if self._stages is None else stage_of(step, *self._stages, self.rows)
+
+    def passes(
+        self, state: TrainState, params: Any, images: Float[Array, "b s s 3"], train: bool
+    ) -> tuple[list[Pass], dict]:
+        """Codes and reconstructions, several for ReStyle, the best last.
+
+        Args:
+            state: gives everything but the parameters.
+            params: of the encoder.
+            images: from `prepare`.
+            train: normalise by statistics of the batch.
+
+        Returns:
+            The passes, and the collections that changed.
+        """
+        variables, changed = {**state.nets["encoder"].variables, "params": params}, {}
+        codes = jnp.broadcast_to(state.extra["latent_avg"], (len(images), self.rows, self.generator.latent_size))
+        picture = state.extra.get("avg_image")
+        found = []
+        for _ in range(self.count):
+            given = images
+            if picture is not None:
+                current = jax.lax.stop_gradient(jnp.broadcast_to(picture, images.shape))
+                given = jnp.concatenate([images, current], axis=-1)
+            offsets, changed = self._encode({**variables, **changed}, given, train)
+            if self._stages is not None:
+                offsets = masked_rows(offsets, self.stage(state.step))
+            codes = jax.lax.stop_gradient(codes) + offsets
+            picture = self.draw(state.nets["frozen/generator"].variables, codes)
+            found.append(Pass(codes, picture))
+        return found, changed
+
+    def _encode(self, variables: dict, given: Float[Array, "b s s c"], train: bool) -> tuple[Array, dict]:
+        if self._half:
+            half = jax.tree.map(lambda x: x.astype(jnp.bfloat16), variables["params"])
+            variables, given = {**variables, "params": half}, given.astype(jnp.bfloat16)
+        if not train:
+            return self.encoder.apply(variables, given).astype(jnp.float32), {}
+        offsets, changed = self.encoder.apply(variables, given, True, mutable=["batch_stats"])
+        return offsets.astype(jnp.float32), changed
+
+    def _fitted(self, pictures: Float[Array, "b h w 3"]) -> Float[Array, "b s s 3"]:
+        return resize(pictures, (self.size, self.size), "area" if pictures.shape[1] > self.size else "bilinear")

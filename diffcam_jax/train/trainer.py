@@ -1,0 +1,69 @@
+"""What a trainer is: networks with their losses as pure phases, and what to look at, measure and hand on.
+
+Each module of this package has `build(config, data, axis) -> Trainer`. `train.py` does the rest: data, devices, checkpoints, numbers.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+import numpy as np
+
+from diffcam_jax.train.state import Batch, Metrics, TrainState
+
+# (state, batch, key) -> (state, metrics); pure; averages its gradients over the device axis it was built for.
+Step = Callable[[TrainState, Batch, jax.Array], tuple[TrainState, Metrics]]
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Batches as a pure function of the step: the position of the data is the step number itself.
+
+    `data[step]` is this process's slice of the batch: {"image": uint8 [b, s, s, 3], ...}.
+
+    Attributes:
+        held_out: a fixed batch that training never sees, whole in every process.
+    """
+
+    held_out: dict[str, np.ndarray]
+
+    def __getitem__(self, step: int) -> dict[str, np.ndarray]: ...
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One update of one network.
+
+    Attributes:
+        name: short, for the report: "d", "r1", "g", "path".
+        step: see `Step`; its metrics are reported as "NAME/METRIC".
+        every: the phase runs at steps divisible by this (lazy regularisation).
+    """
+
+    name: str
+    step: Step
+    every: int = 1
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """A network, or several, in training.
+
+    Attributes:
+        create: the state before the first step; random numbers from the seed alone.
+        phases: run in this order in every step, each compiled on its own.
+        samples: state -> named pictures for people, uint8 [h, w, 3]; written to samples/NAME_STEP.png.
+            Here and below the state's arrays lie on one device of this process.
+        evaluate: state -> numbers on held-out data; a key "score" (higher is better) chooses the best checkpoint.
+        export: writes what was trained as a folder of converted weights (`model_folder.save`) into the run's folder.
+        next_command: what to do with it, "{workdir}" stands for the run's folder.
+    """
+
+    create: Callable[[], TrainState]
+    phases: tuple[Phase, ...]
+    samples: Callable[[TrainState], Mapping[str, np.ndarray]]
+    evaluate: Callable[[TrainState], dict[str, float]]
+    export: Callable[[TrainState, Path], Any]
+    next_command: str
