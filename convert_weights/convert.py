@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
 from convert_weights.kinds import KINDS, Kind, encoder_type
 from convert_weights.layout import Layout
 from convert_weights.state import State
+from diffcam_jax import weights
 from diffcam_jax.errors import UserError
+from diffcam_jax.latents import sample_w
 from diffcam_jax.model_folder import Network
 
 LATENT_SAMPLES = 10_000  # as encoder training estimates the mean code
@@ -121,13 +122,13 @@ def convert(state: State, name: str) -> Converted:
         }
         for key, array in entries.items():
             if layout.reason(key) or not _exact_in_float32(array):
-                _put(unused, prefix + key, array)
+                unused[prefix + key] = array
         summary.append(f"{role}: {type(layout.module).__name__}, {layout.summary}")
         if others:
             remarks.append(f"{role}: {prefix or 'the bare one'} is used, not its copies under {', '.join(others)}")
         remarks += _remarks(role, entries, layout)
     arrays = _latent_avg(state, kind, networks, official, remarks)
-    return Converted(networks, arrays, official, unused, summary, remarks)
+    return Converted(networks, arrays, official, weights.unflatten(unused), summary, remarks)
 
 
 def _faults(state: State, kind: Kind, parts: list[Found]) -> list[str]:
@@ -174,17 +175,9 @@ def _latent_avg(
     generator = networks.get("generator")
     if generator is None:
         return {}
-    z = jax.random.normal(jax.random.key(0), (LATENT_SAMPLES, generator.module.latent_size))
-    mapping = jax.jit(lambda v, z: generator.module.apply(v, z, method="mapping").mean(0))
+    mean = jax.jit(lambda v: sample_w(generator.module, v, jax.random.key(0), LATENT_SAMPLES).mean(0))
     remarks.append(f"latent_avg: not in the file, computed from {LATENT_SAMPLES} draws of z")
-    return {"latent_avg": np.asarray(mapping(generator.variables, jnp.asarray(z)), np.float32)}
-
-
-def _put(tree: dict[str, Any], name: str, array: np.ndarray) -> None:
-    *parents, leaf = name.split("/")
-    for parent in parents:
-        tree = tree.setdefault(parent, {})
-    tree[leaf] = array
+    return {"latent_avg": np.asarray(mean(generator.variables), np.float32)}
 
 
 def recognise(state: State) -> str:

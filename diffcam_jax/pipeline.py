@@ -8,7 +8,7 @@ import functools
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -23,7 +23,6 @@ from diffcam_jax.errors import UserError
 from diffcam_jax.model_folder import ModelFolder, Network
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
 from diffcam_jax.nn.restyle import BackboneEncoder, ResNetBackboneEncoder
-from diffcam_jax.ops.image import resize
 
 RESTYLE_STEPS = 5
 
@@ -199,23 +198,15 @@ def encode(pipeline: Pipeline, images: jax.Array) -> jax.Array:
         raise UserError("this pipeline has no encoder; invert by optimisation")
     (module, variables), latent_avg, steps, rows = pipeline.encoder
     average, side = jnp.asarray(latent_avg), input_size(module)
-    images = _fitted(images, side)
+    images = encoding.fit(images, side)
     if steps == 0:
         return _encode(module, variables, average, images, rows)
-    generate = functools.partial(_draw, pipeline.generator.module, side, pipeline.generator.variables)
+    generator, drawn_by = pipeline.generator
+    generate = functools.partial(_draw, generator, drawn_by, size=side)
     mean = generate(jnp.broadcast_to(average, (1, rows, average.shape[-1])))
     codes, _ = encoding.restyle_loop(module, variables, generate, average, images, mean, steps)
     return codes[-1]
 
 
 _encode = jax.jit(encoding.encode, static_argnums=(0, 4))
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _draw(generator: nn.Module, side: int, variables: dict[str, Any], codes: jax.Array) -> jax.Array:
-    size = min(generator.resolution, side)
-    return _fitted(generator.apply(variables, codes, method="synthesis", size=size), side)
-
-
-def _fitted(pictures: jax.Array, side: int) -> jax.Array:
-    return resize(pictures, (side, side), "area" if pictures.shape[1] > side else "bilinear")
+_draw = jax.jit(encoding.draw, static_argnames=("generator", "size"))

@@ -15,6 +15,7 @@ import pytest
 
 from diffcam_jax.errors import UserError
 from diffcam_jax.formats import read_numpy_pickle, read_openvino_ir, read_torch
+from tests.damaged import count_refused
 
 # OpenVINO IR
 
@@ -310,17 +311,4 @@ def test_torch_files_of_other_kinds_are_refused(tmp_path, example):
 def test_torch_damaged_files_never_end_in_another_error(example, write):
     tree, storages, _ = example
     good = write(tree, storages)
-    rng = np.random.default_rng(1)
-    refused = 0
-    for _ in range(150):
-        bad = bytearray(good)
-        if rng.random() < 0.3:
-            del bad[rng.integers(len(bad)) :]
-        for _ in range(rng.integers(1, 4)):
-            if bad:
-                bad[rng.integers(len(bad))] = rng.integers(256)
-        try:
-            read_torch(bytes(bad))
-        except UserError:
-            refused += 1
-    assert refused > 50
+    assert count_refused(read_torch, good, seed=1, trials=150, cut=0.3) > 50

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from convert_weights.fixture import Fixture
 from diffcam_jax import weights
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN, depthwise3x3
-from tests.parity.fixtures import load_fixture
 from tests.random_variables import random_variables
 
 DATA = pathlib.Path(__file__).parent / "data/parity/random_face"
@@ -81,10 +81,10 @@ def test_a_batch_is_its_samples(tiny):
 
 @pytest.mark.weights
 def test_parity_with_openvino():
-    _, inputs, expected = load_fixture(DATA)
+    fixture = Fixture(DATA)
     params, _ = weights.load_pretrained("mobile_stylegan_ffhq")
     model = MobileStyleGAN()
-    inputs = jax.tree.map(jnp.asarray, inputs)
+    inputs, expected = jax.tree.map(jnp.asarray, fixture.inputs), fixture.outputs
     w = model.apply({"params": params}, inputs["z"], method="mapping")
     np.testing.assert_allclose(w, expected["w"], atol=2e-5)
     mean = np.asarray(model.apply({"params": params}, inputs["z_mean"], method="mapping")).mean(0)

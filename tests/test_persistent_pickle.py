@@ -15,6 +15,7 @@ from convert_weights.__main__ import main
 from diffcam_jax import zoo
 from diffcam_jax.errors import UserError
 from diffcam_jax.formats import read_persistent_pickle
+from tests.damaged import count_refused
 from tests.test_convert_weights import entries
 
 SOURCE = "import os\nos.makedirs('compiled')\nraise SystemExit(1)\n"
@@ -198,20 +199,7 @@ def test_shared_modules_do_not_multiply(names):
 
 def test_damaged_files_never_end_in_another_error(tree):
     good = pickle.dumps(tree, 3)
-    rng = np.random.default_rng(1)
-    refused = 0
-    for _ in range(150):
-        bad = bytearray(good)
-        if rng.random() < 0.5:
-            del bad[rng.integers(len(bad)) :]
-        for _ in range(rng.integers(1, 4)):
-            if bad:
-                bad[rng.integers(len(bad))] = rng.integers(256)
-        try:
-            read_persistent_pickle(bytes(bad))
-        except UserError:
-            refused += 1
-    assert refused > 50
+    assert count_refused(read_persistent_pickle, good, seed=1, trials=150, cut=0.5) > 50
 
 
 def nested(names, state: dict[str, np.ndarray], **init) -> Call:

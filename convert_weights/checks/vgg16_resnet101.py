@@ -13,6 +13,7 @@ from convert_weights.layouts.vgg import torchvision_vgg16
 from diffcam_jax import losses
 from diffcam_jax.gan_losses import nonsaturating_loss
 from diffcam_jax.nn.vgg import VGG16, VGG16_WIDTHS
+from diffcam_jax.ops.image import IMAGENET_MEAN, IMAGENET_STD
 
 
 def layouts(fixture: Fixture) -> list[tuple[Layout, Shapes]]:
@@ -25,7 +26,7 @@ def outputs(fixture: Fixture) -> dict[str, np.ndarray]:
     """Every output of the manifest; x is in [0, 1], y and t in [-1, 1]."""
     (vgg, _), (resnet, _) = layouts(fixture)
     x, y, t = (nhwc(fixture.inputs[name]) for name in "xyt")
-    normalised = (x - np.float32(losses.IMAGENET_MEAN)) / np.float32(losses.IMAGENET_STD)
+    normalised = (x - np.float32(IMAGENET_MEAN)) / np.float32(IMAGENET_STD)
     variables = vgg.convert(fixture.state("vgg16."))
     results = _vgg(fixture, variables, normalised)
     results["perceptual_loss_x100"] = _perceptual(variables, y, t)

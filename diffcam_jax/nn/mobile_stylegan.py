@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from diffcam_jax.nn.style_rows import style_rows
 from diffcam_jax.ops.haar import inverse_haar
 
 PIXEL_NORM_EPSILON = 1e-8
@@ -165,9 +166,7 @@ class MobileStyleGAN(nn.Module):
         Returns:
           [b, size, size, 3] RGB, nominally in [-1, 1], not clamped.
         """
-        rows = jnp.broadcast_to(w[:, None], (w.shape[0], self.num_styles, w.shape[1])) if w.ndim == 2 else w
-        if rows.shape[1] < self.num_styles:
-            raise ValueError(f"W+ codes need at least {self.num_styles} rows, got {rows.shape[1]}")
+        rows = style_rows(w, self.num_styles)
         x = jnp.broadcast_to(self.const, (w.shape[0], *self.const.shape))
         x = self.conv1(x, rows[:, 0])
         for i, block in enumerate(self.block):

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from diffcam_jax.nn.style_rows import style_rows
 from diffcam_jax.ops.fir import upsample
 from diffcam_jax.ops.image import resize
 from diffcam_jax.ops.up_conv import up_conv
@@ -218,9 +219,7 @@ class StyleGAN2Generator(nn.Module):
 
         Reference: Wu et al., StyleSpace Analysis (2011.12799).
         """
-        rows = jnp.broadcast_to(w[:, None], (w.shape[0], self.num_styles, w.shape[1])) if w.ndim == 2 else w
-        if rows.shape[1] < self.num_styles:
-            raise ValueError(f"W+ codes need at least {self.num_styles} rows, got {rows.shape[1]}")
+        rows = style_rows(w, self.num_styles)
         styles = [self.conv1.style(rows[:, 0]), self.to_rgb1.style(rows[:, 1])]
         for i, to_rgb in enumerate(self.to_rgbs):
             layers = (self.convs[2 * i], self.convs[2 * i + 1], to_rgb)

@@ -11,6 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt, UInt8
 
+# ImageNet's statistics of RGB in [0,1], which torchvision's weights expect pictures to be normalised by.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
 
 def to_unit(pixels: UInt[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
     """uint8 or uint16 to float32 in [-1,1]."""

@@ -29,7 +29,7 @@ from diffcam_jax.nn.psp import GradualStyleEncoder, IntoWPlus
 from diffcam_jax.nn.restyle import BackboneEncoder, ResNetBackboneEncoder
 from diffcam_jax.nn.stylegan2 import StyleGAN2Generator
 from diffcam_jax.nn.vgg import VGG16, caffe_preprocess
-from diffcam_jax.ops.image import resize
+from diffcam_jax.ops.image import IMAGENET_MEAN, IMAGENET_STD, resize
 from diffcam_jax.pipeline import wplus_rows
 
 # Fields of the configuration, or of its model, that belong to a kind.
@@ -43,7 +43,7 @@ KINDS = {
 TOY_WIDTHS, TOY_LATENT = (16, 16, 16), 32
 MEAN_DRAWS = 10_000
 # What torchvision's normalisation divides by, on average, in 0..255: by so much Caffe's features are larger.
-CAFFE_SCALE = 255 * sum(losses.IMAGENET_STD) / 3
+CAFFE_SCALE = 255 * sum(IMAGENET_STD) / 3
 IDENTITY_SIDE = 256
 
 Pictures = Float[Array, "b s s 3"]
@@ -216,7 +216,7 @@ def _vgg(source: str) -> Distance:
     else:
         trunk = zoo.load("lpips").network("lpips_vgg").variables["params"]["trunk"]
         variables = {"params": {name: layer for name, layer in trunk.items() if not name.startswith("conv5")}}
-    mean, std = np.float32(losses.IMAGENET_MEAN), np.float32(losses.IMAGENET_STD)
+    mean, std = np.float32(IMAGENET_MEAN), np.float32(IMAGENET_STD)
 
     def features(variables: dict, images: Pictures) -> Float[Array, "b h w c"]:
         if source:

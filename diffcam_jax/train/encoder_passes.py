@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt8
 from ml_collections import ConfigDict
 
-from diffcam_jax.ops.image import resize
+from diffcam_jax import encoding
 from diffcam_jax.pipeline import wplus_rows
 from diffcam_jax.train.encoder_losses import masked_rows, stage_of
 from diffcam_jax.train.state import TrainState
@@ -42,12 +42,11 @@ class Inverter:
 
     def prepare(self, images: UInt8[Array, "b h w 3"]) -> Float[Array, "b s s 3"]:
         """Pictures as networks see them."""
-        return self._fitted(images.astype(jnp.float32) / 127.5 - 1)
+        return encoding.fit(images.astype(jnp.float32) / 127.5 - 1, self.size)
 
     def draw(self, variables: dict, codes: Float[Array, "b n k"]) -> Float[Array, "b s s 3"]:
         """The generator's pictures at the encoder's size."""
-        size = min(self.size, self.generator.resolution)
-        return self._fitted(self.generator.apply(variables, codes, method="synthesis", size=size))
+        return encoding.draw(self.generator, variables, codes, self.size)
 
     def stage(self, step: Array) -> Array:
         """The last row that has a delta of its own at a step."""
@@ -92,6 +91,3 @@ class Inverter:
             return self.encoder.apply(variables, given).astype(jnp.float32), {}
         offsets, changed = self.encoder.apply(variables, given, True, mutable=["batch_stats"])
         return offsets.astype(jnp.float32), changed
-
-    def _fitted(self, pictures: Float[Array, "b h w 3"]) -> Float[Array, "b s s 3"]:
-        return resize(pictures, (self.size, self.size), "area" if pictures.shape[1] > self.size else "bilinear")
