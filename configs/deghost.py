@@ -11,7 +11,7 @@ default     128 -> 256 pixels, thin. Blends are made from samples of the embedde
 official    128 -> 1024 pixels, 143.8 M trained and 30.4 M frozen parameters, batch 4, 200 000 steps: the constants of the
             release, whose script could not run. Blends are made while training; the pairs that python -m
             diffcam_jax.data.ghosts writes beforehand, as the release does, are taken with --config.data.source=prepared.
-            With one device of little memory: --config.accumulate=4.
+            With one device of little memory: --config.accumulate=4 and --config.model.remat=True.
 
 --config.variant=paper weighs the perceptual loss 0.8 instead of 0.01, plays the minimax game and makes masks as printed; each of
 perceptual_weight, adversarial, ghost.normalise, ghost.resize overrides the variant alone.
@@ -67,6 +67,7 @@ def get_config(mode: str = "") -> ConfigDict:
     config.model.rrdb_width = 32
     config.model.growth = 16
     config.model.image_width = 32
+    config.model.remat = False  # jax.checkpoint around the residual blocks: less memory, one forward pass of them more
     config.model.prior = (
         ""  # folder with a StyleGAN2 of out_size pixels; widths, latent_size and mapping_layers are then its own
     )

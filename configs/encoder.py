@@ -12,17 +12,17 @@
 MODE_debug, and debug for psp, train a few steps with a toy generator and need no file.
 
 The pictures are aligned faces (`python -m diffcam_jax.data prepare --align`). The generator is the embedded MobileStyleGAN, whose W+ has 18
-rows of which 16 matter, or any converted one. psp is a small network here; the official one is
---config.model.heads=pyramid --config.model.counts="(3,4,14,3)" --config.model.widths="(64,128,256,512)", started from ArcFace by
---config.model.start=ARCFACE, with the identity loss on --config.identity=ARCFACE (both folders of converted weights; without the
-latter the embedded SFace stands in). e4e and restyle keep the official heads, 150 to 250 M parameters: they want a GPU.
+rows of which 16 matter, or any converted one. The networks are small here: 14.6, 17.6 and 17.9 M parameters for psp, e4e and restyle, 87 M
+for indomain. The official ones (e4e: 267 M) are --config.model.counts="(3,4,14,3)" --config.model.widths="(64,128,256,512)"
+--config.model.channels=512 (psp: --config.model.heads=pyramid as well), started from ArcFace by --config.model.start=ARCFACE, with the identity
+loss on --config.identity=ARCFACE (both folders of converted weights; without the latter the embedded SFace stands in); they want a GPU.
 traditional draws its pictures from config.generator; with --config.data.source=folder the photographs serve to measure by.
 
 psp as it stands: 14.6 M parameters; a step of batch 8 takes 9 core-seconds on a CPU (about 5 s on two idle cores), compiling 36, and a
 checkpoint 0.32 GB. A CPU does to see it learn; for the official number of steps take a GPU.
 """
 
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, config_dict
 
 MODES = ("psp", "e4e", "restyle", "indomain", "traditional")
 BODY = {"counts": (2, 2, 4, 2), "widths": (32, 64, 128, 256), "squeeze": 16}
@@ -56,6 +56,8 @@ def get_config(mode: str = "psp") -> ConfigDict:
     config.model.kind = kind
     config.model.size = 256  # of the pictures that the encoder and the losses see
     config.model.start = ""  # folder with ArcFace, whose body the encoder's begins as
+    # Of the heads and a pyramid; None, as the official ones have it, is the length of a code.
+    config.model.channels = config_dict.placeholder(int)
     config.model.update(BODY)
     config.optimiser = _optimiser("ranger", 1e-4, 0.95, 0.999, 1e-5)
     config.loss = ConfigDict({"l2": 1.0, "lpips": 0.8, "identity": 0.1, "w_norm": 0.0})
@@ -86,7 +88,8 @@ def _psp(config: ConfigDict) -> None:
 
 def _e4e(config: ConfigDict) -> None:
     config.loss.update({"delta": 2e-4, "adversarial": 0.1})
-    config.model.widths = (32, 64, 128, 512)  # a pyramid's body ends with the length of a code
+    config.model.channels = 128
+    config.model.widths = (32, 64, 128, 128)  # a pyramid's body ends with its channels
     config.stages = ConfigDict({"start": 20_000, "every": 2000})
     config.discriminator = ConfigDict({"width": 512, "depth": 4, "pool": 50, "r1": 10.0, "r1_every": 16})
     config.discriminator.optimiser = _optimiser("adam", 2e-5, 0.9, 0.999, 1e-8)
@@ -94,6 +97,7 @@ def _e4e(config: ConfigDict) -> None:
 
 def _restyle(config: ConfigDict) -> None:
     config.steps = 300_000
+    config.model.channels = 128
     config.model.passes = 5
     config.model.progressive = False  # rows are deltas from the first
     config.model.backbone = "irse"  # or "resnet": counts (3, 4, 6, 3), for everything but faces
@@ -102,7 +106,7 @@ def _restyle(config: ConfigDict) -> None:
 def _indomain(config: ConfigDict) -> None:
     config.steps = 109_375
     config.batch_size = 16
-    del config.model.counts, config.model.widths, config.model.squeeze
+    del config.model.counts, config.model.widths, config.model.squeeze, config.model.channels
     # The arrangement of the released network, whose last normalisation has a factor; the one in the training code gives codes of
     # unit variance, as the official generator's are.
     config.model.released = True
@@ -132,7 +136,7 @@ def _shrink(config: ConfigDict) -> None:
         if name in config.loss:
             config.loss[name] = 0.0
     if "counts" in config.model:
-        config.model.update({"counts": (1, 1, 1, 1), "widths": (8, 8, 8, 32), "squeeze": 4})
+        config.model.update({"counts": (1, 1, 1, 1), "widths": (8, 8, 8, 8), "squeeze": 4, "channels": 8})
     else:
         config.model.base, config.model.largest = 8, 16
     if "heads" in config.model:

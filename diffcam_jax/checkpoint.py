@@ -62,10 +62,15 @@ class Checkpoints:
             raise failure
 
     @property
+    def steps(self) -> list[int]:
+        """Steps of the complete checkpoints, rising."""
+        # Read from the folder: after a failed save orbax's own list is no longer to be trusted.
+        return sorted(int(p.name) for p in self.folder.glob("[0-9]*") if p.name.isdigit())
+
+    @property
     def latest(self) -> int | None:
         """Step of the newest complete checkpoint."""
-        # Read from the folder: after a failed save orbax's own list is no longer to be trusted.
-        return max((int(p.name) for p in self.folder.glob("[0-9]*") if p.name.isdigit()), default=None)
+        return max(self.steps, default=None)
 
     def due(self, step: int) -> bool:
         """Whether `save` would act on a step without being forced."""
@@ -115,16 +120,17 @@ class Checkpoints:
             f"cannot save a checkpoint to {self.folder} ({_reason(error)}); make room and run the same command again: {intact}"
         )
 
-    def restore(self, state: State) -> State:
-        """The newest checkpoint, or `state` itself when there is none.
+    def restore(self, state: State, step: int | None = None) -> State:
+        """A checkpoint, or `state` itself when there is none.
 
         Args:
             state: gives structure, shapes, types and placement; the run may have had another number of devices.
+            step: of the checkpoint; None takes the newest.
 
         Raises:
             UserError: the checkpoint is of another network or optimiser, or is damaged.
         """
-        step = self.latest
+        step = self.latest if step is None else step
         if step is None:
             return state
         target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state)

@@ -1,16 +1,18 @@
 """Deghosting network: parameter counts of the release, pixel shuffle, dense blocks, what reaches the output, the layout."""
 
 import itertools
+import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.ad_checkpoint import print_saved_residuals
 
 from convert_weights.layouts.deghosting import deghosting
 from diffcam_jax.errors import UserError
 from diffcam_jax.nn.deghosting import Deghoster, pixel_shuffle
-from diffcam_jax.nn.rrdb import DenseBlock, ResidualDenseBlocks
+from diffcam_jax.nn.rrdb import DenseBlock, ResidualDenseBlocks, RRDBNet
 from tests.random_variables import random_variables
 
 TINY = {"latent_size": 6, "mapping_layers": 2, "blocks": 2, "rrdb_width": 8, "growth": 4, "image_width": 5}
@@ -189,3 +191,21 @@ def test_files_without_the_sizes_are_refused(missing):
     del shapes[missing]
     with pytest.raises(UserError, match=rf"{missing}' is missing"):
         deghosting(shapes)
+
+
+def test_computing_blocks_twice_keeps_less_and_changes_nothing(capsys):
+    images = jax.random.uniform(jax.random.key(0), (1, 16, 16, 3))
+    variables = random_variables(RRDBNet(4, 8, 4, 8), images)
+    gradients, kept = {}, {}
+    for remat in (False, True):
+
+        def loss(v, remat=remat):
+            return (RRDBNet(4, 8, 4, 8, remat).apply(v, images) ** 2).mean()
+
+        gradients[remat] = jax.jit(jax.grad(loss))(variables)
+        print_saved_residuals(loss, variables)
+        maps = re.findall(r"f32\[1,16,16,(\d+)\]", capsys.readouterr().out)
+        kept[remat] = sum(map(int, maps))
+    # A block keeps its input of 8 channels; without, three times five concatenations of 8 to 40 and what the slopes need.
+    assert kept[True] < kept[False] / 10
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6), gradients[True], gradients[False])

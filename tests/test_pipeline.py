@@ -7,7 +7,9 @@ import pytest
 from PIL import Image
 
 import edit
+from configs.deghost import get_config
 from diffcam_jax import model_folder, pipeline, weights, zoo
+from diffcam_jax.data import sources
 from diffcam_jax.editor import Editor
 from diffcam_jax.errors import UserError
 from diffcam_jax.inversion import InversionConfig
@@ -18,6 +20,7 @@ from diffcam_jax.nn.psp import IntoW, IntoWPlus
 from diffcam_jax.nn.restyle import BackboneEncoder
 from diffcam_jax.nn.stylegan2 import StyleGAN2Generator
 from diffcam_jax.ops.image import resize
+from diffcam_jax.train import deghost
 from tests.random_variables import random_variables
 
 BODY = {"counts": (1, 1, 1, 1), "widths": (8, 8, 8, 8), "squeeze": 4}
@@ -176,6 +179,23 @@ def test_the_script_with_folders(folders, tmp_path, capsys):
     assert edit.main([*arguments[:-4], *wrong, "--attribute", "Smiling=1", "--out", str(tmp_path / "out")]) == 2
 
 
+def test_a_run_of_the_deghoster_is_opened_by_the_script(folders, tmp_path):
+    """What training leaves in its folder restores blends of the same generator."""
+    config = get_config("debug")
+    config.update_from_flattened_dict({"data.size": SIZE, "model.out_size": SIZE, "steps": 1})
+    trainer = deghost.build(config, sources.make_source(config, config.batch_size), None)
+    trainer.export(trainer.create(), tmp_path / "run")
+    Image.fromarray(photograph()).save(tmp_path / "a.png")
+    flags = [f"--{role}={folders / role}" for role in ("generator", "encoder", "classifier", "directions")]
+    flags += [f"--deghoster={tmp_path / 'run'}", "--aligned", "--stages", "--attribute", "Smiling=1"]
+    assert edit.main([str(tmp_path / "a.png"), *flags, "--out", str(tmp_path / "out")]) == 0
+    restored, fused = (np.asarray(Image.open(tmp_path / f"out/a/{name}.png")) for name in ("deghosted", "fused"))
+    opened = zoo.load(tmp_path / "run").network("deghoster")
+    small = resize(jnp.asarray(fused / 127.5 - 1, jnp.float32)[None], (16, 16), "area")
+    expected = jax.jit(opened.module.apply)(opened.variables, small)[0]
+    assert np.abs(restored / 127.5 - 1 - np.clip(expected, -1, 1)).mean() < 0.02
+
+
 @pytest.mark.weights
 def test_without_an_encoder_codes_are_found_by_optimisation(folders, tmp_path, monkeypatch):
     cache = weights.cache_dir()
@@ -184,7 +204,7 @@ def test_without_an_encoder_codes_are_found_by_optimisation(folders, tmp_path, m
     monkeypatch.setenv("DIFFCAM_HOME", str(tmp_path))
     monkeypatch.setattr(weights, "load_pretrained", lambda name: lpips)
     codes = Editor(networks).invert(photograph(), InversionConfig(steps=2))
-    assert codes.shape == (18, 512) and np.isfinite(codes).all() and cache != weights.cache_dir()
+    assert codes.shape == (ROWS, 512) and np.isfinite(codes).all() and cache != weights.cache_dir()
 
 
 @pytest.mark.weights

@@ -237,3 +237,9 @@ def test_entry_point_at_debug_size(tmp_path):
     changed = train("--config.seed=1")
     assert changed.returncode == 2 and "seed was 0 and is 1" in changed.stderr
     assert len(changed.stderr.strip().splitlines()) == 1
+
+    before = (tmp_path / "run/model.safetensors").read_bytes()
+    afresh = train("--config.seed=1", "--noresume")
+    assert afresh.returncode == 0 and "4 steps (4 now" in afresh.stdout, afresh.stderr
+    assert (tmp_path / "run/model.safetensors").read_bytes() != before
+    assert json.loads((tmp_path / "run/run.json").read_text())["seed"] == 1

@@ -107,7 +107,8 @@ def test_every_kind_trains(kind):
             assert not any(moved)
             assert net.opt_state is None
         else:
-            assert np.mean(moved) > 0.8, name
+            # Heads whose stage has not come yet stand still.
+            assert np.mean(moved) > 0.7, name
     if kind == "e4e":
         assert int(after.extra["code_pool"].filled) == 8
         assert metrics["e"]["delta"] > 0  # the second step is the first with a delta
@@ -335,7 +336,7 @@ def test_distances_of_photographs():
         ("psp_debug", {"model.kind": "pspp"}, "choose psp, e4e"),
         ("traditional_debug", {"model.kind": "indomain"}, "encoder.py:indomain"),
         ("psp_debug", {"model.size": 24}, "power of two"),
-        ("psp_debug", {"model.widths": (8, 8, 8, 8)}, "length of a code, 32"),
+        ("psp_debug", {"model.widths": (8, 8, 8, 16)}, "is config.model.channels, here 8"),
         ("psp_debug", {"model.heads": "pooled"}, "for 256"),
         ("psp_debug", {"optimiser.name": "sgd"}, "choose ranger or adam"),
         ("psp_debug", {"generator": "/nowhere"}, "/nowhere"),

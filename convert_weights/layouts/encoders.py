@@ -77,8 +77,8 @@ def encoder4editing(shapes: Shapes) -> Layout:
 
 
 def _pyramid(shapes: Shapes, encoder: type[GradualStyleEncoder]) -> Layout:
-    styles, width, size = _heads(shapes)
-    module = encoder(styles, size, width, **_body(shapes))
+    styles, width, size, channels = _heads(shapes)
+    module = encoder(styles, size, width, **_body(shapes), channels=channels)
     return _layout(module, shapes, size, f"{styles} styles")
 
 
@@ -102,16 +102,16 @@ def into_wplus(shapes: Shapes) -> Layout:
 
 def restyle_irse(shapes: Shapes, progressive: bool = False) -> Layout:
     """ReStyle's BackboneEncoder, or ProgressiveBackboneEncoder."""
-    styles, width, size = _heads(shapes)
-    module = BackboneEncoder(styles, progressive, size, width, **_body(shapes))
+    styles, width, size, channels = _heads(shapes)
+    module = BackboneEncoder(styles, progressive, size, width, **_body(shapes), channels=channels)
     return _layout(module, shapes, size, _kind(styles, progressive))
 
 
 def restyle_resnet(shapes: Shapes, progressive: bool = False) -> Layout:
     """ReStyle's ResNetBackboneEncoder, or ResNetProgressiveBackboneEncoder."""
-    styles, width, size = _heads(shapes)
+    styles, width, size, channels = _heads(shapes)
     counts, widths = _groups(shapes, r"body\.(\d+)\.conv1\.weight")
-    module = ResNetBackboneEncoder(styles, progressive, size, width, counts, widths)
+    module = ResNetBackboneEncoder(styles, progressive, size, width, counts, widths, channels)
     return _layout(module, shapes, size, _kind(styles, progressive), {"prelu": "relu"})
 
 
@@ -201,15 +201,15 @@ def _groups(shapes: Shapes, pattern: str) -> tuple[tuple[int, ...], tuple[int, .
     return tuple(count for count, _ in groups), tuple(width for _, width in groups)
 
 
-def _heads(shapes: Shapes) -> tuple[int, int, int]:
-    """Number of heads, length of a row, size of the pictures."""
+def _heads(shapes: Shapes) -> tuple[int, int, int, int | None]:
+    """Number of heads, length of a row, size of the pictures, channels of the heads where they are not that length."""
     found = [re.fullmatch(r"styles\.(\d+)\.linear\.weight", key) for key in shapes]
     numbers = [int(match[1]) for match in found if match]
     convs = [key for key in shapes if re.fullmatch(r"styles\.0\.convs\.\d+\.weight", key)]
     if not numbers or not convs:
         raise UserError("the checkpoint holds no encoder heads (styles.0...); give the complete official file")
-    width, _ = _dense(shapes, f"styles.{numbers[0]}.linear.weight")
-    return max(numbers) + 1, width, BODY_STRIDE * 2 ** len(convs)
+    width, channels = _dense(shapes, f"styles.{numbers[0]}.linear.weight")
+    return max(numbers) + 1, width, BODY_STRIDE * 2 ** len(convs), None if channels == width else channels
 
 
 def _side(flat: int, channels: int) -> int:

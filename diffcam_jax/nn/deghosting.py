@@ -98,6 +98,7 @@ class Deghoster(nn.Module):
       rrdb_width: their channels.
       growth: channels that a convolution inside them adds.
       image_width: channels before the last convolution.
+      remat: for training with little memory; see `RRDBNet`.
     """
 
     in_size: int = 128
@@ -108,6 +109,7 @@ class Deghoster(nn.Module):
     rrdb_width: int = 64
     growth: int = 32
     image_width: int = 64
+    remat: bool = False
 
     @property
     def out_size(self) -> int:
@@ -124,7 +126,7 @@ class Deghoster(nn.Module):
             raise ValueError(f"in_size {self.in_size}: a power of two from 4 on, below the output's {self.out_size}")
         levels = _level(self.in_size) + 1
         small, large = self.widths[:levels], self.widths[levels:]
-        self.rrdb = RRDBNet(small[-1], self.rrdb_width, self.blocks, self.growth)
+        self.rrdb = RRDBNet(small[-1], self.rrdb_width, self.blocks, self.growth, self.remat)
         self.down = [Down(width) for width in reversed(small[:-1])]
         self.to_styles = ToStyles(small[0], self.num_styles, self.latent_size)
         self.generator = StyleGAN2Generator(self.widths, self.latent_size, self.mapping_layers, pixel_norm_inside=False)

@@ -58,15 +58,17 @@ class Map2Style(nn.Module):
     """A head: halves a map until one pixel is left, then a dense layer.
 
     Attributes:
-        features: channels throughout, and length of the code.
+        features: length of the code.
         halvings: number of convolutions; log2 of the map's size.
+        channels: of the convolutions; None takes `features`, as the official heads.
     """
 
     features: int = 512
     halvings: int = 4
+    channels: int | None = None
 
     def setup(self) -> None:
-        self.convs = [Halving(self.features) for _ in range(self.halvings)]
+        self.convs = [Halving(self.channels or self.features) for _ in range(self.halvings)]
         self.linear = EqualLinear(self.features)
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b k"]:
@@ -102,8 +104,9 @@ class GradualStyleEncoder(nn.Module):
     Attributes:
         n_styles: rows of W+; 2 log2(size of the generator) - 2.
         size: longer side of the pictures, which sets the depth of the heads.
-        width: channels of the pyramid and length of a row.
+        width: length of a row.
         counts, widths, squeeze: of the IR-SE body.
+        channels: of the pyramid and the heads, and of the body's last map; None takes `width`, as the official encoders.
     """
 
     n_styles: int = 18
@@ -112,13 +115,15 @@ class GradualStyleEncoder(nn.Module):
     counts: Sequence[int] = COUNTS
     widths: Sequence[int] = WIDTHS
     squeeze: int | None = 16
+    channels: int | None = None
 
     def setup(self) -> None:
         self.body = IRSE(self.counts, self.widths, self.squeeze)
-        self.latlayer1, self.latlayer2 = nn.Conv(self.width, (1, 1)), nn.Conv(self.width, (1, 1))
+        channels = self.channels or self.width
+        self.latlayer1, self.latlayer2 = nn.Conv(channels, (1, 1)), nn.Conv(channels, (1, 1))
         halvings = int(math.log2(self.size // BODY_STRIDE))
         self.styles = [
-            Map2Style(self.width, halvings + (row >= COARSE_ROWS) + (row >= MIDDLE_ROWS))
+            Map2Style(self.width, halvings + (row >= COARSE_ROWS) + (row >= MIDDLE_ROWS), channels)
             for row in range(self.n_styles)
         ]
 

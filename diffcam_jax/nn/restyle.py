@@ -31,6 +31,7 @@ class BackboneEncoder(nn.Module):
         size: longer side of the pictures, which sets the depth of the heads.
         width: length of a row.
         counts, widths, squeeze: of the body.
+        channels: of the heads; None takes `width`, as the official ones.
     """
 
     n_styles: int = 18
@@ -40,11 +41,12 @@ class BackboneEncoder(nn.Module):
     counts: Sequence[int] = COUNTS
     widths: Sequence[int] = WIDTHS
     squeeze: int | None = 16
+    channels: int | None = None
 
     def setup(self) -> None:
         self.body = IRSE(self.counts, self.widths, self.squeeze)
         halvings = int(math.log2(self.size // BODY_STRIDE))
-        self.styles = [Map2Style(self.width, halvings) for _ in range(self.n_styles)]
+        self.styles = [Map2Style(self.width, halvings, self.channels) for _ in range(self.n_styles)]
 
     def __call__(self, images: Float[Array, "b h w c"], train: bool = False) -> Float[Array, "b n k"]:
         """Correction of the W+ code; `train` normalises by batch statistics (make "batch_stats" mutable)."""
@@ -56,7 +58,7 @@ class ResNetBackboneEncoder(nn.Module):
     """ReStyle on ResNet-34 without its max pool and with a PReLU behind the stem, for everything but faces.
 
     Attributes:
-        n_styles, progressive, size, width: as in `BackboneEncoder`.
+        n_styles, progressive, size, width, channels: as in `BackboneEncoder`.
         counts, widths: basic blocks and channels of the four stages; the stem has the channels of the first.
     """
 
@@ -66,6 +68,7 @@ class ResNetBackboneEncoder(nn.Module):
     width: int = 512
     counts: Sequence[int] = (3, 4, 6, 3)
     widths: Sequence[int] = WIDTHS
+    channels: int | None = None
 
     def setup(self) -> None:
         self.conv1, self.bn1, self.prelu = StemConv(self.widths[0]), norm(), PReLU()
@@ -76,7 +79,7 @@ class ResNetBackboneEncoder(nn.Module):
             before = width
         self.body = blocks
         halvings = int(math.log2(self.size // BODY_STRIDE))
-        self.styles = [Map2Style(self.width, halvings) for _ in range(self.n_styles)]
+        self.styles = [Map2Style(self.width, halvings, self.channels) for _ in range(self.n_styles)]
 
     def __call__(self, images: Float[Array, "b h w c"], train: bool = False) -> Float[Array, "b n k"]:
         """Correction of the W+ code; `train` normalises by batch statistics (make "batch_stats" mutable)."""

@@ -54,16 +54,19 @@ class RRDBNet(nn.Module):
       width: channels inside.
       blocks: number of residual-in-residual blocks.
       growth: channels that a convolution of a dense block adds.
+      remat: a gradient computes each block a second time instead of keeping what is inside it, ten maps for every one kept.
     """
 
     out_features: int
     width: int = 64
     blocks: int = 23
     growth: int = 32
+    remat: bool = False
 
     def setup(self) -> None:
         self.conv_first = nn.Conv(self.width, (3, 3))
-        self.body = [ResidualDenseBlocks(self.growth) for _ in range(self.blocks)]
+        block = nn.remat(ResidualDenseBlocks) if self.remat else ResidualDenseBlocks
+        self.body = [block(self.growth) for _ in range(self.blocks)]
         self.conv_body = nn.Conv(self.width, (3, 3))
         self.conv_up = nn.Conv(self.out_features, (3, 3))
 

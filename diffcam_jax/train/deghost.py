@@ -328,7 +328,7 @@ def deghosting_network(model: ConfigDict) -> tuple[Deghoster, dict | None]:
         raise UserError(
             f"config.model.in_size={inner}, out_size={outer}: two powers of two from 4 on, the second larger"
         )
-    form = {name: model[name] for name in ("blocks", "rrdb_width", "growth", "image_width")}
+    form = {name: model[name] for name in ("blocks", "rrdb_width", "growth", "image_width", "remat")}
     if not model.prior:
         widths = config_widths(outer, model.channel_multiplier, model.channel_max)
         return Deghoster(inner, widths, model.latent_size, model.mapping_layers, **form), None
