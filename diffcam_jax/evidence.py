@@ -1,7 +1,7 @@
 """What the backbones see in a face picture: landmarks, blendshapes, face parsing, age and gender.
 
 Pictures uint8 RGB [n, side, side, 3], FFHQ-aligned. Each backbone is loaded once, when it is first needed. The age and
-gender networks (dlib's, by Cydral Technology) and SFace are ONNX files and run in onnxruntime; the parsing runs in JAX.
+gender networks (dlib's, by Cydral Technology) are ONNX files and run in onnxruntime; the parsing runs in JAX.
 """
 
 import functools

@@ -2,7 +2,7 @@
 
 Pictures: uint8 RGB [n, side, side, 3], FFHQ-aligned, side 256, 512 or 1024. Scores: float32 [n], NaN where no face was
 found. A score is a small formula over the evidence of a few backbones (see `evidence`), each of which looks at every
-picture once however many scores are asked for. SFace embeds identity.
+picture once however many scores are asked for.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,9 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from diffcam_jax.chips import chip
 from diffcam_jax.errors import UserError
-from diffcam_jax.evidence import LEFT_EYE_OUTER, RIGHT_EYE_OUTER, Evidence, find_face, gather, session
+from diffcam_jax.evidence import LEFT_EYE_OUTER, RIGHT_EYE_OUTER, Evidence, gather
 from diffcam_jax.landmarks import FaceLandmarker
 from diffcam_jax.nn.bisenet import CLASSES
 
@@ -28,12 +27,6 @@ CHEEKS = ((117, 118, 101, 36, 205, 187, 147, 123), (346, 347, 330, 266, 425, 411
 # Nose tip's height above the plane of the outer eye corners over their distance, in MediaPipe's canonical face.
 NOSE_HEIGHT = 0.45
 MIN_HAIR_SHARE = 0.01
-
-# Where a 112-pixel ArcFace/SFace crop puts (left eye, right eye, nose tip, left and right mouth corner), in pixels.
-IDENTITY_SIDE = 112
-IDENTITY_TEMPLATE = np.array(
-    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
-)
 
 
 def _smiling(e: Evidence) -> float:
@@ -148,44 +141,6 @@ def score(
                 for name in names:
                     scores[name][start + index] = SCORERS[name].formula(evidence)
     return scores
-
-
-def identity_embedding(images: UInt8[np.ndarray, "n side side 3"]) -> Float[np.ndarray, "n 128"]:
-    """SFace embeddings.
-
-    Args:
-        images: aligned faces, RGB.
-
-    Returns:
-        Unit vectors; NaN rows where no face was found.
-
-    Raises:
-        UserError: onnxruntime is missing.
-
-    Reference:
-        Zhong et al., SFace: Sigmoid-Constrained Hypersphere Loss for Robust Face Recognition (2205.12010).
-    """
-    network = session("sface")
-    embeddings = np.full((len(images), 128), np.nan, np.float32)
-    with FaceLandmarker() as landmarker:
-        for row, image in enumerate(images):
-            if (face := find_face(landmarker, image)) is None:
-                continue
-            points = face[0]
-            five = [points[list(LEFT_EYE)].mean(0), points[list(RIGHT_EYE)].mean(0)]
-            five += [points[NOSE_TIP], points[MOUTH_LEFT], points[MOUTH_RIGHT]]
-            crop = chip(image, np.stack(five), IDENTITY_TEMPLATE, IDENTITY_SIDE)
-            # The file fixes its batch to one; RGB in 0..255, the graph itself normalises.
-            vector = network.run(None, {"data": crop.astype(np.float32).transpose(2, 0, 1)[None]})[0][0]
-            embeddings[row] = vector / np.linalg.norm(vector)
-    return embeddings
-
-
-def identity_similarity(
-    a: UInt8[np.ndarray, "n side_a side_a 3"], b: UInt8[np.ndarray, "n side_b side_b 3"]
-) -> Float[np.ndarray, " n"]:
-    """Cosine of the SFace embeddings of pictures taken pairwise, in [-1, 1]; NaN where either shows no face."""
-    return (identity_embedding(a) * identity_embedding(b)).sum(-1)
 
 
 def _box_blur(x: Float[np.ndarray, "h w"], radius: int) -> Float[np.ndarray, "h w"]:

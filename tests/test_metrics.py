@@ -1,4 +1,4 @@
-"""Measures against their laws and closed forms, and against SciPy where it has the operator."""
+"""Frechet and sliced Wasserstein distance against their laws and closed forms, and against SciPy where it has the operator."""
 
 import jax
 import jax.numpy as jnp
@@ -7,82 +7,15 @@ import pytest
 import scipy.linalg
 import scipy.ndimage
 
-from diffcam_jax.metrics import pixel, swd
-from diffcam_jax.metrics.frechet import FeatureStatistics, Statistics, frechet_distance, statistics
+from diffcam_jax.errors import UserError
+from diffcam_jax.metrics import frechet, swd
+from diffcam_jax.metrics.frechet import Statistics, frechet_distance, statistics
 
 rng = np.random.default_rng(0)
 
 
 def pictures(n=2, size=32, seed=0):
     return np.random.default_rng(seed).uniform(0, 255, (n, size, size, 3)).astype(np.float32)
-
-
-# Pixel measures
-
-
-def test_psnr_of_a_constant_offset():
-    a = pictures()
-    b = a + np.array([1.0, 16.0])[:, None, None, None]
-    np.testing.assert_allclose(pixel.mse(a, b), [1, 256], rtol=1e-5)
-    np.testing.assert_allclose(pixel.psnr(a, b), [48.1308, 24.0485], atol=1e-3)
-
-
-def test_equal_pictures():
-    a = pictures()
-    assert np.all(pixel.mse(a, a) == 0) and np.all(pixel.psnr(a, a) == np.inf)
-    for window in ("uniform", "gaussian"):
-        np.testing.assert_allclose(pixel.ssim(a, a, window), 1)
-
-
-@pytest.mark.parametrize("window", ["uniform", "gaussian"])
-def test_ssim_of_flat_pictures_is_its_brightness_term(window):
-    a, b = np.full((1, 20, 24, 3), 100, np.uint8), np.full((1, 20, 24, 3), 50, np.uint8)
-    constant = (0.01 * 255) ** 2
-    expected = (2 * 100 * 50 + constant) / (100**2 + 50**2 + constant)
-    np.testing.assert_allclose(pixel.ssim(a, b, window), expected, rtol=1e-12)
-
-
-def test_gaussian_ssim_written_out():
-    """The published formula with a full 11x11 window, valid region only, one channel after another."""
-    a, b = pictures(1, 20, 1), pictures(1, 20, 2)
-    taps = np.exp(-((np.arange(11) - 5) ** 2) / (2 * 1.5**2))
-    window = np.outer(taps, taps) / taps.sum() ** 2
-    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-
-    def mean(x):
-        return scipy.ndimage.correlate(x, window)[5:-5, 5:-5]
-
-    values = []
-    for x, y in zip(
-        a[0].astype(np.float64).transpose(2, 0, 1), b[0].astype(np.float64).transpose(2, 0, 1), strict=True
-    ):
-        x, y = x[2:-2, 2:-2], y[2:-2, 2:-2]
-        mx, my = mean(x), mean(y)
-        vx, vy, vxy = mean(x * x) - mx**2, mean(y * y) - my**2, mean(x * y) - mx * my
-        values.append(((2 * mx * my + c1) * (2 * vxy + c2) / ((mx**2 + my**2 + c1) * (vx + vy + c2))).mean())
-    np.testing.assert_allclose(pixel.ssim(a, b, "gaussian", crop=2), np.mean(values), rtol=1e-9)
-
-
-def test_a_cropped_border_does_not_count():
-    a = pictures()
-    b = a.copy()
-    b[:, :2] = b[:, -2:] = b[:, :, :2] = b[:, :, -2:] = 0
-    assert np.all(pixel.mse(a, b, crop=2) == 0) and np.all(pixel.mse(a, b, crop=1) > 0)
-
-
-def test_luma_of_primaries():
-    primaries = np.array([[0, 0, 0], [255, 255, 255], [255, 0, 0], [0, 255, 0], [0, 0, 255]], np.uint8)[None, None]
-    np.testing.assert_allclose(pixel.luma(primaries)[0, 0, :, 0], [16, 235, 81.481, 144.553, 40.966])
-
-
-def test_pictures_that_cannot_be_compared():
-    a = pictures(1, 16)
-    with pytest.raises(ValueError, match=r"one shape, got \(1, 16, 16, 3\) and \(1, 8, 16, 3\)"):
-        pixel.mse(a, a[:, :8])
-    with pytest.raises(ValueError, match="inside a border of 8"):
-        pixel.psnr(a, a, crop=8)
-    with pytest.raises(ValueError, match="needs 11x11 pixels, got 10x10"):
-        pixel.ssim(a, a, "gaussian", crop=3)
 
 
 # Frechet distance
@@ -113,22 +46,31 @@ def test_frechet_is_that_of_the_matrix_square_root():
     assert frechet_distance(a, b) == pytest.approx(expected, rel=1e-9)
 
 
-def test_statistics_in_batches_far_from_zero():
+def test_moments_in_batches_far_from_zero():
     x = rng.standard_normal((100, 6)).astype(np.float32) + np.float32(3000)
-    collected = FeatureStatistics()
-    for part in (x[:1], x[1:33], x[33:33], x[33:]):
-        collected.update(part)
-    mean, covariance = collected.compute()
-    assert collected.count == 100
+    halves = []
+    for part in (x[:60], x[60:]):
+        state = frechet.init(6)
+        for batch in (part[:1], part[1:33], part[33:33], part[33:]):
+            state = frechet.update(state, batch)
+        halves.append(state)
+    merged = frechet.merge(*halves)
+    mean, covariance = frechet.compute(merged)
+    assert merged.count == 100
     np.testing.assert_allclose(mean, x.mean(0, dtype=np.float64))
     np.testing.assert_allclose(covariance, np.cov(x.astype(np.float64), rowvar=False), rtol=1e-9, atol=1e-12)
+    assert frechet.merge(frechet.init(6), merged) is merged is frechet.merge(merged, frechet.init(6))
 
 
 def test_statistics_that_do_not_exist():
-    with pytest.raises(ValueError, match="at least 2 feature vectors, got 1"):
+    with pytest.raises(UserError, match="2 pictures of each set at least, got 1"):
         statistics(np.zeros((1, 4)))
     with pytest.raises(ValueError, match=r"\[n, d\], got \(4,\)"):
         statistics(np.zeros(4))
+    with pytest.raises(ValueError, match=r"\[n, 3\], got \(2, 4\)"):
+        frechet.update(frechet.init(3), np.zeros((2, 4)))
+    with pytest.raises(ValueError, match="not finite"):
+        statistics(np.array([[0.0, np.nan], [1, 2]]))
     with pytest.raises(ValueError, match="of 3 and 4 numbers"):
         frechet_distance(statistics(np.eye(3)), statistics(np.eye(4)))
 

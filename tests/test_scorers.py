@@ -13,6 +13,7 @@ from diffcam_jax import evidence, scorers, weights
 from diffcam_jax.chips import chip, lab, resized, similarity_transform
 from diffcam_jax.errors import UserError
 from diffcam_jax.evidence import SIDE, Evidence
+from diffcam_jax.metrics.identity import IDENTITY_TEMPLATE
 from diffcam_jax.nn.bisenet import CLASSES
 
 SKIN, BROW, HAIR, GLASSES = (CLASSES.index(n) for n in ("skin", "left_brow", "hair", "eyeglasses"))
@@ -117,7 +118,7 @@ def test_similarity_transform_equals_scikit_image():
 
 def test_chip_puts_the_points_where_the_template_has_them():
     """A bright dot at each point of a turned face must light up the template's place in the chip."""
-    template = scorers.IDENTITY_TEMPLATE
+    template = IDENTITY_TEMPLATE
     r = np.radians(25)
     points = (template - 56) @ np.array([[np.cos(r), np.sin(r)], [-np.sin(r), np.cos(r)]]) * 4 + (500, 520)
     rows, columns = np.mgrid[:1024, :1024] + 0.5
@@ -148,7 +149,7 @@ def test_missing_onnxruntime_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     evidence.session.cache_clear()
     with pytest.raises(UserError, match=r"pip install 'diffcam_jax\[score\]'"):
-        evidence.session("sface")
+        evidence.session("age")
 
 
 @pytest.fixture(scope="module")
@@ -184,19 +185,8 @@ def test_scores_agree_with_the_labels_of_photographs(photographs):
 
 
 @pytest.mark.weights
-def test_identity_of_one_person_and_of_two(photographs):
-    images, _ = photographs
-    pair = images[[1, 4]]
-    same = scorers.identity_similarity(pair, np.stack([resized(image, 256) for image in pair]))
-    other = scorers.identity_similarity(pair, pair[::-1])
-    assert same.min() > 0.9 and other.max() < 0.4
-    np.testing.assert_allclose(np.linalg.norm(scorers.identity_embedding(pair), axis=1), 1, rtol=1e-5)
-
-
-@pytest.mark.weights
 def test_a_picture_without_a_face_scores_nan(photographs):
     images = np.stack([np.full((512, 512, 3), 90, np.uint8), photographs[0][8]])
     found = scorers.score(images, ["smiling", "age", "hair_color"])
     for name in ("smiling", "age", "hair_color"):
         assert np.isnan(found[name][0]) and np.isfinite(found[name][1])
-    assert np.isnan(scorers.identity_similarity(images, images)[0])

@@ -3,6 +3,7 @@
 import re
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from convert_weights.fixture import Fixture, nchw, nhwc
@@ -59,10 +60,11 @@ def _pixel(fixture: Fixture) -> dict[str, float]:
     ]
     # Many mixtures end in .5: only float32 rounds them as the reference did.
     near = np.round(np.float32(shares[0]) * real + np.float32(shares[1]) * fake)
-    swapped = [pixel.luma(images[..., ::-1]) for images in (real, fake)]
+    real, fake, near = (np.float32(images / 127.5 - 1) for images in (real, fake, near))
+    swapped = [pixel.luma(jnp.asarray(images[..., ::-1])) for images in (real, fake)]
     ours = {
-        "mse_255": pixel.mse(real, fake),
-        "mse_pm1": pixel.mse(real / 127.5 - 1, fake / 127.5 - 1),
+        "mse_255": 127.5**2 * pixel.mse(real, fake),
+        "mse_pm1": pixel.mse(real, fake),
         "psnr": pixel.psnr(real, fake),
         "ssim_uniform": pixel.ssim(real, fake, "uniform"),
         "ssim_gaussian": pixel.ssim(real, fake, "gaussian"),

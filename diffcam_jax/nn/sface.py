@@ -76,7 +76,7 @@ class SFace(nn.Module):
         """Embeddings, not normalised; the cosine between two is the similarity of the faces.
 
         Args:
-            images: crops aligned to `scorers.IDENTITY_TEMPLATE`, RGB in 0..255.
+            images: crops aligned to `metrics.identity.IDENTITY_TEMPLATE`, RGB in 0..255.
         """
         x = self.prelu(self.bn(self.conv((images - 127.5) / 128)))
         for unit in self.unit:

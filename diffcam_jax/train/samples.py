@@ -7,16 +7,15 @@ import functools
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, UInt8
 
-from diffcam_jax import zoo
 from diffcam_jax.latents import sample_w, truncate
-from diffcam_jax.metrics.frechet import FeatureStatistics, Statistics, frechet_distance
-from diffcam_jax.nn.inception import fid_resize
+from diffcam_jax.metrics.features import InceptionFeatures
+from diffcam_jax.metrics.frechet import Statistics, frechet_distance, statistics
+from diffcam_jax.metrics.thumbnails import ThumbnailFeatures
 from diffcam_jax.nn.stylegan2 import StyleGAN2Generator
-from diffcam_jax.ops.image import quantise, resize
+from diffcam_jax.ops.image import quantise
 from diffcam_jax.train.state import TrainState
 
 COLUMNS, ROWS = 8, 4
@@ -44,9 +43,9 @@ class Samples:
         self._generator, self._held_out, self._batch_size = generator, held_out, batch_size
         self._key = jax.random.fold_in(jax.random.key(seed), 1)
         self.mean_code = jax.jit(lambda variables: sample_w(generator, variables, self._key, MEAN_DRAWS).mean(0))
-        self._features = {"frechet": jax.jit(thumbnail_features)}
+        self._features: dict[str, Any] = {"frechet": ThumbnailFeatures(batch=batch_size)}
         if inception:
-            self._features["fid"] = inception_features()
+            self._features["fid"] = InceptionFeatures(batch=batch_size)
 
         @jax.jit
         def draw(variables: dict, z: Array, mean: Array, psi: Array) -> UInt8[Array, "b s s 3"]:
@@ -76,48 +75,11 @@ class Samples:
         """Frechet distances between the held-out pictures and as many generated ones; "score" is the last one's negative."""
         drawn = self.draw(state, len(self._held_out), 1.0)
         found = {
-            name: frechet_distance(self._real[name], self._statistics(features, drawn))
+            name: frechet_distance(self._real[name], statistics(features(drawn)))
             for name, features in self._features.items()
         }
         return {**found, "score": -list(found.values())[-1]}
 
     @functools.cached_property
     def _real(self) -> dict[str, Statistics]:
-        return {name: self._statistics(features, self._held_out) for name, features in self._features.items()}
-
-    def _statistics(self, features: Any, images: np.ndarray) -> Statistics:
-        collected, size = FeatureStatistics(), self._batch_size
-        for first in range(0, len(images), size):
-            part = images[first : first + size]
-            # A short last part is filled up, so that one program does for all.
-            filled = np.concatenate([part, np.repeat(part[-1:], size - len(part), 0)])
-            collected.update(np.asarray(features(filled))[: len(part)])
-        return collected.compute()
-
-
-def thumbnail_features(images: UInt8[Array, "b s s 3"]) -> Float[Array, "b _"]:
-    """What a picture looks like from afar, and how much detail it has where: cheap, and no stand-in for Inception's features.
-
-    Args:
-      images: sides of 8 pixels or more.
-
-    Returns:
-      [b, 224]: mean colour of 8x8 cells, then the mean contrast between neighbours, across and down, of the lightness in 4x4
-      cells; both as shares of the full range.
-    """
-    x = images.astype(jnp.float32) / 255
-    grey = x.mean(-1, keepdims=True)
-    across, down = jnp.abs(jnp.diff(grey, axis=2)), jnp.abs(jnp.diff(grey, axis=1))
-    parts = [resize(x, (8, 8), "area"), *(resize(edges, (4, 4), "area") for edges in (across, down))]
-    return jnp.concatenate([part.reshape(len(x), -1) for part in parts], 1)
-
-
-def inception_features() -> Any:
-    """The features that FID is defined by: uint8 pictures -> [b, 2048]; the network is fetched once."""
-    network = zoo.load("inception").network("inception")
-
-    @jax.jit
-    def features(variables: dict, images: UInt8[Array, "b s s 3"]) -> Float[Array, "b 2048"]:
-        return network.module.apply(variables, fid_resize(images.astype(jnp.float32) / 127.5 - 1))[0]
-
-    return functools.partial(features, network.variables)
+        return {name: statistics(features(self._held_out)) for name, features in self._features.items()}

@@ -1,0 +1,45 @@
+"""Inception-V3 features of pictures, which FID, KID, precision and recall compare sets by.
+
+The weights are those of 2015 that FID is defined by; the resize to 299x299 is bilinear without antialiasing, as in the PyTorch port
+(`nn.inception.fid_resize`), so distances compare with published ones. Source: Heusel et al., arXiv 1706.08500.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, UInt8
+
+from diffcam_jax import zoo
+from diffcam_jax.metrics.batches import Batched, Pictures
+from diffcam_jax.nn.inception import FEATURES, fid_resize
+
+
+class InceptionFeatures:
+    """The pooled features of pictures of any size.
+
+    Args:
+        devices: None takes all of this process.
+        batch: pictures for one device at a time.
+
+    Raises:
+        UserError: the weights are neither cached nor to be had.
+    """
+
+    def __init__(self, devices: Sequence[jax.Device] | None = None, batch: int = 8) -> None:
+        module, variables = zoo.load("inception").network("inception")
+        self._run = Batched(lambda v, x: module.apply(v, x)[0], variables, _resized, devices, batch)
+
+    def __call__(self, pictures: Pictures) -> Float[np.ndarray, "n 2048"]:
+        """The features of uint8 RGB pictures [n, h, w, 3], or of any iterable of [h, w, 3] whose sizes may differ.
+
+        Raises:
+            UserError: something else is among them.
+        """
+        return self._run(pictures).reshape(-1, FEATURES)
+
+
+def _resized(images: UInt8[Array, "b h w 3"]) -> Float[Array, "b 299 299 3"]:
+    # In [0, 1] first, as the port has it: the same roundings.
+    return 2 * fid_resize(images.astype(jnp.float32) / 255) - 1
