@@ -1,8 +1,8 @@
 """Semantic directions in W+: the record, its file, and the sum of several.
 
 A direction is measured in strengths: strength 1 is one clear edit and adds exactly `array` to a W+ code, so that
-directions of any source (fitted here, InterFaceGAN boundaries, SeFa, the official 18x512 files with their alpha of 20 on a
-unit-norm array) are used alike. The scale that was applied is recorded in `normalisation`.
+directions of any source (fitted here, InterFaceGAN boundaries, SeFa, GANSpace, the official 18x512 files with their alpha
+of 20 on a unit-norm array) are used alike. The scale that was applied is recorded in `normalisation`.
 """
 
 import dataclasses
@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float
 
 from diffcam_jax import weights
 from diffcam_jax.errors import UserError
@@ -21,13 +22,14 @@ from diffcam_jax.latents import WPLUS_ROWS
 
 @dataclasses.dataclass(frozen=True)
 class Direction:
-    """One way to change a face.
+    """One way to change a picture.
 
     Attributes:
       name: what it does at a positive strength.
-      array: [18, 512] float32, added to W+ at strength 1; rows outside `layers` are zero.
+      array: [rows, k] float32, added to W+ codes of its generator at strength 1; rows outside `layers` are zero. A
+        single row is a direction in W: any generator with codes of k numbers follows it in all its rows.
       range: strengths between which pictures stay clean (lowest, highest).
-      layers: half-open range of W+ rows it acts on.
+      layers: half-open range of the array's rows it acts on.
       generator: hash of the generator's parameters it was made for, empty when unknown.
       normalisation: how the array was scaled so that 1 is one clear edit.
       method: how it was made.
@@ -44,25 +46,62 @@ class Direction:
     licence: str
 
     def __post_init__(self):
-        if self.array.shape != (WPLUS_ROWS, 512) or self.array.dtype != np.float32:
+        if self.array.ndim != 2 or self.array.dtype != np.float32:
             raise ValueError(
-                f"direction {self.name!r}: expected float32 [18, 512], got {self.array.dtype} {self.array.shape}"
+                f"direction {self.name!r}: expected float32 [rows, k], got {self.array.dtype} {self.array.shape}"
             )
+        check_layers(self.layers, len(self.array))
 
     @property
     def sha256(self) -> str:
         """Hash of the array's bytes; classifiers record it for the directions they were trained on."""
         return hashlib.sha256(np.ascontiguousarray(self.array).tobytes()).hexdigest()
 
+    def fitted(self, rows: int, size: int) -> "Direction":
+        """The same direction with one row for each of a generator's.
+
+        Args:
+          rows: of the generator's W+ codes.
+          size: of each row.
+
+        Raises:
+          UserError: it has another size, or other rows than the generator; rows of zeros at the end may be too many.
+        """
+        own_rows, own_size = self.array.shape
+        if own_size == size and own_rows == rows:
+            return self
+        if own_size == size and own_rows == 1:
+            return dataclasses.replace(self, array=np.repeat(self.array, rows, 0), layers=(0, rows))
+        if own_size == size and own_rows > rows and self.layers[0] < rows and not self.array[rows:].any():
+            layers = (self.layers[0], min(self.layers[1], rows))
+            return dataclasses.replace(self, array=self.array[:rows], layers=layers)
+        raise UserError(
+            f"direction {self.name} has {own_rows} rows of {own_size} numbers, the generator reads {rows} of {size}; "
+            f"take directions of this generator"
+        )
+
+
+def check_layers(layers: tuple[int, int], rows: int) -> None:
+    """Whether a half-open range of layers lies within a generator's rows.
+
+    Raises:
+      UserError: it does not, or is empty.
+    """
+    if not 0 <= layers[0] < layers[1] <= rows:
+        raise UserError(
+            f"layers {layers[0]} to {layers[1]} (end excluded) do not lie within the generator's; "
+            f"choose from 0 to {rows}, the first below the end"
+        )
+
 
 def save_directions(path: Path, directions: Mapping[str, Direction]) -> None:
-    """Writes directions into one safetensors file, arrays in half precision when that is exact."""
+    """Writes directions into one safetensors file."""
     tables = {}
     for name, direction in directions.items():
         record = dataclasses.asdict(direction)
-        del record["array"]
+        record["rows"] = len(record.pop("array"))
         tables[name] = record
-    # Rows outside the layers are zero and compress to nothing: only the rows in use are stored.
+    # Rows outside the layers are zero: only those in use are stored.
     params = {name: d.array[slice(*d.layers)] for name, d in directions.items()}
     weights.save(path, params, {"kind": "directions", "directions": tables})
 
@@ -84,11 +123,18 @@ def load_directions(path: Path | str | None = None) -> dict[str, Direction]:
         raise UserError(f"{path}: not a directions file; make one with python -m diffcam_jax.directions import")
     directions = {}
     for name, record in metadata["directions"].items():
-        array = np.zeros((WPLUS_ROWS, 512), np.float32)
-        array[slice(*record["layers"])] = params[name]
         record = {k: tuple(v) if isinstance(v, list) else v for k, v in record.items()}
+        # The shipped file is of the time when every direction had the rows of 1024 pixels.
+        array = np.zeros((record.pop("rows", WPLUS_ROWS), params[name].shape[-1]), np.float32)
+        array[slice(*record["layers"])] = params[name]
         directions[name] = Direction(array=array, **record)
     return directions
+
+
+def nearest_name(name: str, known: Mapping | list[str] | tuple[str, ...]) -> str:
+    """What to say after an unknown name: the nearest known one, or all of them."""
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    return f"did you mean {near[0]}?" if near else f"choose from {', '.join(known)}"
 
 
 def check_strengths(directions: Mapping[str, Direction], strengths: Mapping[str, float]) -> None:
@@ -99,23 +145,68 @@ def check_strengths(directions: Mapping[str, Direction], strengths: Mapping[str,
     """
     for name, strength in strengths.items():
         if name not in directions:
-            near = difflib.get_close_matches(name, directions, n=1, cutoff=0.4)
-            hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(directions)}"
-            raise UserError(f"unknown attribute {name!r}; {hint}")
+            raise UserError(f"unknown attribute {name!r}; {nearest_name(name, directions)}")
         low, high = directions[name].range
         if not math.isfinite(strength) or not low <= strength <= high:
             raise UserError(f"strength {strength:g} of {name} is out of range; choose from {low:g} to {high:g}")
 
 
+def on_layers(vector: Float[np.ndarray, "*one k"], rows: int, layers: tuple[int, int]) -> Float[np.ndarray, "rows k"]:
+    """A step for all rows ([k] or [1, k]) or one for each ([rows, k]), zero outside a range of layers.
+
+    Raises:
+      UserError: the layers do not lie within the rows.
+    """
+    check_layers(layers, rows)
+    array = np.zeros((rows, vector.shape[-1]), np.float32)
+    array[slice(*layers)] = np.broadcast_to(vector, array.shape)[slice(*layers)]
+    return array
+
+
+def direction_matrix(
+    directions: Mapping[str, Direction], names: list[str], rows: int | None = None
+) -> Float[np.ndarray, "n rows k"]:
+    """Stacks the arrays of the named directions.
+
+    Args:
+      directions: by name.
+      names: those that are wanted, in this order.
+      rows: of the codes they are added to. A single row is repeated; codes may have more rows than their generator reads,
+        which get zeros. By default the arrays are taken as they are.
+    """
+    if rows is None:
+        return np.stack([directions[name].array for name in names])
+    stack = []
+    for array in (directions[name].array for name in names):
+        array = np.repeat(array, rows, 0) if len(array) == 1 else array[:rows]
+        stack.append(np.pad(array, ((0, rows - len(array)), (0, 0))))
+    return np.stack(stack)
+
+
 def from_vector(
-    vector: np.ndarray, name: str, layers: tuple[int, int], length: float, generator: str, method: str
+    vector: Float[np.ndarray, "*one k"],
+    name: str,
+    rows: int,
+    layers: tuple[int, int],
+    length: float | None,
+    generator: str,
+    method: str,
 ) -> Direction:
-    """A direction that adds the same vector [512], scaled to `length`, to every row of a range of layers."""
-    array = np.zeros((WPLUS_ROWS, 512), np.float32)
-    array[slice(*layers)] = vector * (length / np.linalg.norm(vector))
-    return Direction(name, array, (-2.0, 2.0), layers, generator, f"length {length:g} in W", method, "as the generator")
+    """A direction made of a vector for all rows of a generator, or one for each.
 
+    Args:
+      vector: [k], [1, k] or [rows, k].
+      rows: of the generator's W+ codes.
+      layers: half-open range of rows that it acts on.
+      length: strength 1 adds so much to a row on average; None takes the vector as it is, which counts in its own unit.
+      generator, method: see `Direction`.
 
-def direction_matrix(directions: Mapping[str, Direction], names: list[str]) -> np.ndarray:
-    """Stacks the arrays of the named directions to [n, 18, 512]."""
-    return np.stack([directions[name].array for name in names])
+    Raises:
+      UserError: the layers do not lie within the rows.
+    """
+    array = on_layers(vector, rows, layers)
+    used = array[slice(*layers)]
+    if length is not None:
+        array = array * np.float32(length / np.sqrt((used**2).sum(1).mean()))
+    normalisation = "one standard deviation" if length is None else f"length {length:g} in W"
+    return Direction(name, array, (-2.0, 2.0), layers, generator, normalisation, method, "as the generator")

@@ -14,8 +14,8 @@ from diffcam_jax.directions import Direction
 from diffcam_jax.errors import UserError
 from diffcam_jax.latents import WPLUS_ROWS
 
-# 14 x 512 boundaries belong to 256 x 256 generators, whose rows are the first 14.
-KNOWN_ROWS = (1, 14, 16, 18)
+# 2 log2(s) - 2 rows for generators of 16 to 1024 pixels; idinvert's 14 x 512 boundaries belong to 256.
+KNOWN_ROWS = (1, 6, 8, 10, 12, 14, 16, WPLUS_ROWS)
 MAX_BYTES = 16 << 20
 
 
@@ -27,7 +27,7 @@ def read_direction_array(path: Path) -> tuple[np.ndarray, tuple[int, int]]:
         `.npy` ([1, 512]), an idinvert boundary (a pickled dictionary of `boundary` and `meta_data`), or `.pt`/`.pth`.
 
     Returns:
-      (array [18, 512] float32 as stored, half-open range of rows it acts on).
+      (array [rows, 512] or [1, 512] float32 as stored, half-open range of rows it acts on).
 
     Raises:
       UserError: not a direction, or a file that wants to run code.
@@ -39,7 +39,7 @@ def read_direction_array(path: Path) -> tuple[np.ndarray, tuple[int, int]]:
             f"{path}: {path.stat().st_size >> 20} MiB is too large for a direction; expected 18x512 numbers"
         )
     data = path.read_bytes()
-    layers = None
+    layers = ()
     try:
         if path.suffix in (".pt", ".pth"):
             content = formats.read_torch(data)
@@ -48,27 +48,25 @@ def read_direction_array(path: Path) -> tuple[np.ndarray, tuple[int, int]]:
             content = _read_numpy(data)
             if isinstance(content, dict):
                 layers = content.get("meta_data", {}).get("manipulate_layers")
+                layers = () if layers is None else sorted({int(layer) for layer in layers})
                 content = content["boundary"]
             array = content
         array = np.asarray(array, np.float32)
-    except (UserError, ValueError, KeyError, StopIteration, TypeError, EOFError) as error:
+        array = array.reshape(array.shape[-2:] if array.ndim > 1 else (1, -1))
+    except (UserError, ValueError, KeyError, AttributeError, StopIteration, TypeError, EOFError) as error:
         raise UserError(f"{path}: not a direction file ({error}); expected an array of 18x512 or 1x512") from error
-    array = array.reshape(array.shape[-2:] if array.ndim > 1 else (1, -1))
     if array.shape[1:] != (512,) or array.shape[0] not in KNOWN_ROWS or not np.isfinite(array).all():
         raise UserError(
             f"{path}: array of shape {array.shape} is no direction; expected 18x512 or 1x512 finite numbers"
         )
-    rows = (
-        np.broadcast_to(array, (WPLUS_ROWS, 512)).copy() if len(array) == 1 else np.zeros((WPLUS_ROWS, 512), np.float32)
-    )
-    if len(array) > 1:
-        rows[: len(array)] = array
-    used = (0, WPLUS_ROWS if len(array) == 1 else len(array))
-    if layers is not None and len(layers):
-        used = (int(min(layers)), int(max(layers)) + 1)
-        keep = np.isin(np.arange(WPLUS_ROWS), np.asarray(layers, int))
-        rows = rows * keep[:, None]
-    return rows.astype(np.float32), used
+    if not layers:
+        return array, (0, len(array))
+    # Some layers of a single row, which any number of them could share: there are at most so many.
+    array = np.repeat(array, WPLUS_ROWS, 0) if len(array) == 1 else array
+    if layers[0] < 0 or layers[-1] >= len(array):
+        raise UserError(f"{path}: manipulate_layers {layers} lie outside the {len(array)} rows of the boundary")
+    keep = np.isin(np.arange(len(array)), layers)
+    return array * keep[:, None], (layers[0], layers[-1] + 1)
 
 
 def _read_numpy(data: bytes) -> np.ndarray | dict:
@@ -102,7 +100,8 @@ def import_direction(
     array, layers = read_direction_array(path)
     if scale is not None and norm is not None:
         raise UserError("give either a scale or a norm, not both")
-    length = float(np.linalg.norm(array))
+    # A single row acts on every layer: its norm is that of the 18 rows which the official code adds it to.
+    length = float(np.linalg.norm(array)) * (WPLUS_ROWS**0.5 if len(array) == 1 else 1.0)
     if length == 0:
         raise UserError(f"{path}: the direction is zero everywhere")
     if scale is None:

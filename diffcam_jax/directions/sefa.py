@@ -1,40 +1,70 @@
 """SeFa: semantic directions without supervision (Shen and Zhou, arXiv 2007.06600)."""
 
+import flax.linen as nn
 import numpy as np
 from jaxtyping import Float
 
+from diffcam_jax.directions import check_layers
+from diffcam_jax.errors import UserError
+from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
+from diffcam_jax.nn.stylegan1 import StyleGAN1Generator
+from diffcam_jax.nn.stylegan2 import StyleGAN2Generator
 
-def modulation_kernels(params: dict, layers: tuple[int, int]) -> list[np.ndarray]:
-    """Modulation weights of MobileStyleGAN that are driven by a range of W+ rows.
+
+def modulation_kernels(model: nn.Module, params: dict, layers: tuple[int, int]) -> list[np.ndarray]:
+    """Modulation weights of a generator that are driven by a range of W+ rows.
 
     Args:
-      params: parameter tree of `MobileStyleGAN`.
+      model: MobileStyleGAN, StyleGAN2 (whose to-RGB layers do not count) or StyleGAN v1.
+      params: its parameter tree.
       layers: half-open range of W+ rows.
 
     Returns:
-      Kernels [512, channels], in the order of the rows.
+      Kernels [k, channels], in the order of the rows.
+
+    Raises:
+      UserError: the range lies outside the generator, or another generator.
     """
-    blocks = sorted((name for name in params if name.startswith("block_")), key=lambda name: int(name.split("_")[1]))
-    by_row = [[params["conv1"]["modulation"]["kernel"]]]
-    for name in blocks:
-        block = params[name]
-        by_row.append([block["up"]["kernel"], block["conv1"]["modulation"]["kernel"]])
-        by_row.append([block["conv2"]["modulation"]["kernel"]])
-    by_row.append([params["to_image"]["modulation"]["kernel"]])
-    return [np.asarray(kernel) for row in by_row[slice(*layers)] for kernel in row]
+    check_layers(layers, model.num_styles)
+    match model:
+        case MobileStyleGAN():
+            blocks = [params[f"block_{i}"] for i in range(len(model.widths) - 1)]
+            by_row = [[params["conv1"]["modulation"]]]
+            for block in blocks:
+                by_row.append([block["up"], block["conv1"]["modulation"]])
+                by_row.append([block["conv2"]["modulation"]])
+            by_row.append([params["to_image"]["modulation"]])
+        case StyleGAN2Generator():
+            convs = [params[f"convs_{i}"]["modulation"] for i in range(2 * len(model.widths) - 2)]
+            by_row = [[params["conv1"]["modulation"]], *([layer] for layer in convs), []]
+        case StyleGAN1Generator():
+            by_row = [[params[f"layer_{i}"]["style"]] for i in range(model.num_styles)]
+        case _:
+            raise UserError(f"SeFa does not know the modulations of {type(model).__name__}; take StyleGAN v1 or 2")
+    kernels = [np.asarray(layer["kernel"]) for row in by_row[slice(*layers)] for layer in row]
+    if not kernels:
+        raise UserError(f"layer {layers[0]} drives colours only; take a range with a convolution in it")
+    return kernels
 
 
 def sefa_directions(kernels: list[np.ndarray], count: int) -> Float[np.ndarray, "n k"]:
     """Unit directions in W that change the modulations most: top eigenvectors of A A^T.
 
     Args:
-      kernels: modulation weights [512, channels]; their columns, scaled to unit length, side by side are A.
-      count: number of directions.
+      kernels: modulation weights [k, channels]; their columns, scaled to unit length, side by side are A.
+      count: number of directions, at most k.
 
     Returns:
-      [count, 512], by descending eigenvalue; the largest entry of each is positive, which fixes the sign.
+      [count, k], by descending eigenvalue; the largest entry of each is positive, which fixes the sign.
+
+    Raises:
+      UserError: more directions than numbers in a row.
+
+    Reference: Shen and Zhou, Closed-Form Factorization of Latent Semantics in GANs (2007.06600), section 3.2.
     """
     a = np.concatenate(kernels, axis=1)
+    if not 1 <= count <= len(a):
+        raise UserError(f"{count} directions asked for; choose from 1 to {len(a)}")
     a = a / np.linalg.norm(a, axis=0, keepdims=True)
     vectors = np.linalg.eigh(a @ a.T)[1][:, ::-1][:, :count].T
     signs = np.sign(np.take_along_axis(vectors, np.abs(vectors).argmax(1, keepdims=True), 1))

@@ -9,16 +9,19 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from diffcam_jax.directions import Direction
-from diffcam_jax.directions.recipe import ATTRIBUTES, PSI, draw_codes, draw_uint8
-from diffcam_jax.latents import latent_stats, sample_w, to_wplus, truncate
+from diffcam_jax.directions.recipe import ATTRIBUTES, PSI
+from diffcam_jax.directions.scoring import draw_pictures, draw_uint8
+from diffcam_jax.directions.space import code_space, draw, truncated, wplus_rows
+from diffcam_jax.model_folder import Network
 
 STRIP_STRENGTHS = (-1.0, -0.5, 0.0, 0.5, 1.0)
 
 
-def validate(model, params: dict, directions: Mapping[str, Direction], count: int = 100, seed: int = 100) -> dict:
+def validate(generator: Network, directions: Mapping[str, Direction], count: int = 100, seed: int = 100) -> dict:
     """Moves fresh samples by +1 along each direction and scores them before and after.
 
     Args:
+      generator: of faces.
       directions: those to try.
       count: number of samples; they were not used in fitting.
       seed: of the samples.
@@ -26,28 +29,42 @@ def validate(model, params: dict, directions: Mapping[str, Direction], count: in
     Returns:
       "scores" (names), and per direction: "shift" (mean change of every score, in standard deviations over the samples),
       "identity" (mean SFace cosine before and after) and "right_way" (share of samples whose own score rose).
+
+    Raises:
+      UserError: a direction does not fit the generator.
     """
     from diffcam_jax import scorers
+    from diffcam_jax.metrics.identity import Identity
 
-    stats = latent_stats(model, {"params": params}, jax.random.key(0))
-    w = truncate(sample_w(model, {"params": params}, jax.random.key(seed), count), stats.mean, PSI)
-    base = np.asarray(to_wplus(w))
+    directions, identity = _fitted(generator, directions), Identity()
+    base = _samples(generator, count, seed, PSI)
     names = [attribute.score for attribute in ATTRIBUTES.values()]
-    unmoved = draw_codes(model, params, base)
+    unmoved = draw_pictures(generator, base)
     before = scorers.score(unmoved, names)
     spread = {name: float(np.std(_finite(before[name]))) for name in names}
     table: dict = {"scores": names, "directions": {}}
     for direction in directions.values():
-        moved = draw_codes(model, params, base + direction.array)
+        moved = draw_pictures(generator, base + direction.array)
         after = scorers.score(moved, names)
         shift = {name: _mean(after[name] - before[name]) / max(spread[name], 1e-6) for name in names}
-        entry = {"shift": shift, "identity": _mean(scorers.identity_similarity(unmoved, moved))}
+        entry = {"shift": shift, "identity": _mean(identity(unmoved, moved))}
         if direction.name in ATTRIBUTES:
             own = ATTRIBUTES[direction.name].score
             change = after[own] - before[own]
             entry["right_way"] = _mean((_finite(change) > 0).astype(float))
         table["directions"][direction.name] = entry
     return table
+
+
+def _fitted(generator: Network, directions: Mapping[str, Direction]) -> dict[str, Direction]:
+    rows, size = wplus_rows(generator.module), generator.module.latent_size
+    return {name: direction.fitted(rows, size) for name, direction in directions.items()}
+
+
+def _samples(generator: Network, count: int, seed: int, psi: float) -> np.ndarray:
+    """W+ codes [count, rows, k] of the prior, truncated."""
+    codes = truncated(draw(generator, jax.random.key(seed), count), code_space(generator).mean, psi)
+    return np.broadcast_to(codes, (count, wplus_rows(generator.module), codes.shape[2]))
 
 
 def _finite(values: np.ndarray) -> np.ndarray:
@@ -73,18 +90,19 @@ def markdown_table(table: dict) -> str:
     return "\n".join(lines)
 
 
-def strip(
-    model, params: dict, directions: Mapping[str, Direction], path: Path, seed: int = 100, faces: int = 2
-) -> None:
+def strip(generator: Network, directions: Mapping[str, Direction], path: Path, seed: int = 100, faces: int = 2) -> None:
     """Draws a strip: a row per direction, strengths from -1 to 1 of `faces` samples side by side.
 
     Args:
       path: JPEG or PNG to write.
       seed: of the samples.
+
+    Raises:
+      UserError: a direction does not fit the generator.
     """
     size, margin = 128, 120
-    stats = latent_stats(model, {"params": params}, jax.random.key(0))
-    w = truncate(sample_w(model, {"params": params}, jax.random.key(seed), faces), stats.mean, 0.7)
+    directions = _fitted(generator, directions)
+    base = _samples(generator, faces, seed, 0.7)
     columns = faces * len(STRIP_STRENGTHS)
     sheet = Image.new("RGB", (margin + columns * size, 20 + len(directions) * size), "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
@@ -92,8 +110,9 @@ def strip(
         draw.text((margin + column * size + 50, 3), f"{STRIP_STRENGTHS[column % 5]:+g}", fill="black", font=font)
     for row, direction in enumerate(directions.values()):
         draw.text((6, 20 + row * size + 56), direction.name, fill="black", font=font)
-        codes = np.asarray(to_wplus(w))[:, None] + np.asarray(STRIP_STRENGTHS)[None, :, None, None] * direction.array
-        pictures = draw_uint8(model, params, jnp.asarray(codes.reshape(columns, *codes.shape[2:]), jnp.float32), 256)
+        codes = base[:, None] + np.asarray(STRIP_STRENGTHS)[None, :, None, None] * direction.array
+        codes = jnp.asarray(codes.reshape(columns, *codes.shape[2:]), jnp.float32)
+        pictures = draw_uint8(generator.module, generator.variables, codes, min(256, generator.module.resolution))
         for column, picture in enumerate(np.asarray(pictures)):
             tile = Image.fromarray(picture).resize((size, size), Image.Resampling.LANCZOS)
             sheet.paste(tile, (margin + column * size, 20 + row * size))

@@ -1,0 +1,152 @@
+"""Pictures of codes and their scores: by the built-in scorers, or by functions of your own.
+
+A scorer reads uint8 RGB pictures [n, s, s, 3] and gives one number for each, NaN where it has none. Scores are kept on disk in
+parts of 24 codes, named by the generator and the codes they belong to: what was interrupted goes on, a further score is
+added to what is there, and other codes or another generator never meet them.
+"""
+
+import functools
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, UInt8
+from tqdm import tqdm
+
+from diffcam_jax import weights
+from diffcam_jax.directions import nearest_name
+from diffcam_jax.directions.space import generator_hash
+from diffcam_jax.errors import UserError
+from diffcam_jax.model_folder import Network
+from diffcam_jax.ops.image import quantise
+
+# Side of the pictures that are scored, or the generator's if that is smaller; the parsing network sees 512.
+SCORE_SIZE = 512
+PART = 24
+Pictures = UInt8[np.ndarray, "n s s 3"]
+
+
+class Scorer(NamedTuple):
+    """Attributes: names it can give; score: (pictures, names) -> name -> [n], NaN where a picture has no score."""
+
+    names: tuple[str, ...]
+    score: Callable[[Pictures, list[str]], Mapping[str, np.ndarray]]
+
+    def check(self, names: list[str]) -> None:
+        """Whether it gives these scores.
+
+        Raises:
+          UserError: it does not give one of them.
+        """
+        for name in names:
+            if name not in self.names:
+                raise UserError(f"no scorer is called {name!r}; {nearest_name(name, self.names)}")
+
+
+def built_in() -> Scorer:
+    """The scorers for faces of `diffcam_jax.scorers`."""
+    from diffcam_jax import scorers  # brings the landmarker with it
+
+    return Scorer(tuple(scorers.SCORERS), scorers.score)
+
+
+def own(functions: Mapping[str, Callable[[Pictures], np.ndarray]]) -> Scorer:
+    """Functions of your own as a scorer.
+
+    Args:
+      functions: name -> function of uint8 pictures [n, s, s, 3] that gives n numbers, NaN for a picture without a score.
+        Scores on disk know a function by its name only: what changes needs another name or another folder.
+    """
+
+    def score(pictures: Pictures, names: list[str]) -> dict[str, np.ndarray]:
+        found = {}
+        for name in names:
+            values = np.asarray(functions[name](pictures), np.float32)
+            if values.shape != (len(pictures),):
+                raise UserError(
+                    f"scorer {name} gave {values.shape} for {len(pictures)} pictures; return one number for each"
+                )
+            found[name] = values
+        return found
+
+    return Scorer(tuple(functions), score)
+
+
+@functools.partial(jax.jit, static_argnames=("model", "size"))
+def draw_uint8(
+    model: nn.Module, variables: dict, codes: Float[Array, "b *rows k"], size: int
+) -> UInt8[Array, "b s s 3"]:
+    """Pictures of codes."""
+    return quantise(model.apply(variables, codes, method="synthesis", size=size))
+
+
+def draw_pictures(generator: Network, codes: np.ndarray, batch: int = 4, progress: bool = True) -> np.ndarray:
+    """Pictures of any number of codes, a few at a time.
+
+    Args:
+      codes: [n, r, k]; a single row drives all layers.
+      batch: how many are drawn at once; one program is compiled for it.
+      progress: show a bar.
+
+    Returns:
+      uint8 [n, s, s, 3], s SCORE_SIZE or the generator's resolution.
+    """
+    size = min(SCORE_SIZE, generator.module.resolution)
+    codes = codes[:, 0] if codes.shape[1] == 1 else codes
+    pictures = []
+    for start in tqdm(range(0, len(codes), batch), desc="drawing", unit="batch", disable=not progress, leave=False):
+        part = codes[start : start + batch]
+        padded = np.concatenate([part, np.repeat(part[-1:], batch - len(part), 0)])
+        drawn = draw_uint8(generator.module, generator.variables, jnp.asarray(padded), size)
+        pictures.append(np.asarray(drawn)[: len(part)])
+    return np.concatenate(pictures)
+
+
+def score_codes(generator: Network, codes: np.ndarray, scorer: Scorer, names: list[str]) -> Mapping[str, np.ndarray]:
+    """Scores [n] of the pictures of codes [n, r, k] by name, NaN where a picture has none."""
+    return scorer.score(draw_pictures(generator, codes, progress=False), names)
+
+
+def scored_codes(
+    generator: Network, codes: np.ndarray, scorer: Scorer, names: list[str], work: Path
+) -> dict[str, np.ndarray]:
+    """Scores of many codes; finished parts are kept in `work`, so that an interrupted run goes on.
+
+    Args:
+      codes: [n, r, k].
+      names: scores that are wanted.
+      work: folder, made when missing.
+
+    Returns:
+      name -> [n].
+
+    Raises:
+      UserError: an unknown score.
+    """
+    scorer.check(names)
+    identity = generator_hash(generator)
+    parts = []
+    with tqdm(total=len(codes), desc="scoring", unit="sample") as bar:
+        for start in range(0, len(codes), PART):
+            part = np.ascontiguousarray(codes[start : start + PART])
+            path = work / f"scores_{hashlib.sha256(identity.encode() + part.tobytes()).hexdigest()[:16]}.npz"
+            scores = _read(path)
+            if missing := [name for name in names if name not in scores]:
+                scores |= score_codes(generator, part, scorer, missing)
+                with weights.replacing(path) as file:
+                    np.savez(file, **scores)
+            parts.append(scores)
+            bar.update(len(part))
+    return {name: np.concatenate([part[name] for part in parts]) for name in names}
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    if not path.exists():
+        return {}
+    with np.load(path, allow_pickle=False) as part:
+        return dict(part)

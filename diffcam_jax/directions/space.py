@@ -1,0 +1,117 @@
+"""Codes of a generator's prior, and the coordinates in which boundaries between them are fitted.
+
+Codes are [n, r, k]: r is 1 where the generator reads one w in all its layers (the embedded one, StyleGAN2), or its number
+of rows where every layer has a w of its own (the StyleGAN v1 of in-domain inversion, and inverted W+ codes).
+
+Whitened coordinates are u = (w - mean) V / sqrt(lambda), row by row. There the prior is isotropic, so the normal of a
+boundary is also the most natural way across it, and two directions that are orthogonal move independent attributes.
+Plain ones are w - mean up to one factor, as in InterFaceGAN (Shen et al., arXiv 1907.10786).
+"""
+
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from diffcam_jax import weights, zoo
+from diffcam_jax.latents import sample_w
+from diffcam_jax.model_folder import Network
+
+EMBEDDED = "mobile_stylegan_ffhq"
+
+
+class CodeSpace(NamedTuple):
+    """Moments of the prior in every row, and the coordinates made of them.
+
+    Attributes:
+      mean: [r, k] average code, the centre of truncation.
+      eigenvectors: [r, k, k] orthonormal columns of each row's covariance, by descending eigenvalue.
+      eigenvalues: [r, k] variances along them.
+      whitened: whether coordinates are counted in standard deviations along the eigenvectors.
+    """
+
+    mean: Float[np.ndarray, "r k"]
+    eigenvectors: Float[np.ndarray, "r k k"]
+    eigenvalues: Float[np.ndarray, "r k"]
+    whitened: bool = True
+
+    def into(self, codes: Float[np.ndarray, "n rows k"]) -> Float[np.ndarray, "n d"]:
+        """Coordinates of codes, all rows side by side; dimensions without variance come out as zero.
+
+        Args:
+          codes: with `r` rows, or with any number when r is 1.
+        """
+        coordinates = codes - self.mean
+        if self.whitened:
+            by_row = np.matmul(coordinates.transpose(1, 0, 2), self.eigenvectors).transpose(1, 0, 2)
+            coordinates = by_row / np.sqrt(np.maximum(self.eigenvalues, 1e-6))
+        else:  # of a size that does not depend on the generator, so that one penalty of the SVM suits all
+            coordinates = coordinates / np.sqrt(self.eigenvalues.mean())
+        return coordinates.reshape(len(codes), -1)
+
+    def step(self, normal: Float[np.ndarray, " d"]) -> Float[np.ndarray, "rows k"]:
+        """Step of one prior standard deviation along a unit normal; with several rows, of one in each row on average.
+
+        Rows are taken as independent of each other, which makes it a unit of length and no more.
+        """
+        rows = normal.reshape(-1, self.mean.shape[1])
+        if self.whitened:
+            step = np.matmul(self.eigenvectors, (np.sqrt(self.eigenvalues) * rows)[..., None])[..., 0]
+        else:
+            along = np.matmul(rows[:, None], self.eigenvectors)[:, 0]
+            step = rows * np.sqrt((along**2 * self.eigenvalues).sum())
+        return (math.sqrt(len(rows)) * step).astype(np.float32)
+
+
+def open_generator(folder: str | Path | None) -> Network:
+    """The generator of a folder of converted weights, or the embedded one.
+
+    Raises:
+      UserError: the folder has none.
+    """
+    module, variables = zoo.load(EMBEDDED if folder is None else folder).network("generator")
+    return Network(module, jax.device_put(variables))
+
+
+def generator_hash(generator: Network) -> str:
+    """What directions and codes know their generator by."""
+    return weights.tree_hash(generator.variables["params"])
+
+
+def wplus_rows(generator: nn.Module) -> int:
+    """Rows of the W+ codes of a generator's family; a distilled one may ignore the last of them."""
+    return 2 * int(math.log2(generator.resolution)) - 2
+
+
+def draw(generator: Network, key: jax.Array, count: int) -> Float[np.ndarray, "n r k"]:
+    """Codes of normal draws; r is 1 where all layers share one w. More draws of a key begin with those of fewer."""
+    codes = np.asarray(sample_w(generator.module, generator.variables, key, count))
+    if codes.ndim == 2:
+        return codes[:, None]
+    return codes[:, :1] if (codes == codes[:, :1]).all() else codes
+
+
+def truncated(
+    codes: Float[np.ndarray, "n r k"], mean: Float[np.ndarray, "r k"], psi: float
+) -> Float[np.ndarray, "n r k"]:
+    """Codes drawn towards the mean in every row: 1 changes nothing, 0 gives the mean."""
+    return mean + psi * (codes - mean)
+
+
+def code_space(generator: Network, whitened: bool = True, draws: int = 4096) -> CodeSpace:
+    """Coordinates from the moments of `draws` codes of the prior."""
+    codes = jnp.asarray(draw(generator, jax.random.key(0), draws))
+    means, vectors, values = [], [], []
+    for row in range(codes.shape[1]):
+        w = codes[:, row]
+        mean = w.mean(0)
+        eigenvalues, eigenvectors = jnp.linalg.eigh((w - mean).T @ (w - mean) / (draws - 1))
+        means.append(np.asarray(mean))
+        vectors.append(np.asarray(eigenvectors[:, ::-1]))
+        values.append(np.asarray(jnp.maximum(eigenvalues[::-1], 0.0)))
+    return CodeSpace(np.stack(means), np.stack(vectors), np.stack(values), whitened)
