@@ -14,7 +14,7 @@ from jaxtyping import Float, UInt8
 
 from diffcam_jax import weights
 from diffcam_jax.errors import UserError
-from diffcam_jax.inversion import InversionConfig
+from diffcam_jax.inversion.settings import InversionConfig
 
 # To be raised when an inversion with the same settings finds other codes than before.
 REVISION = 1

@@ -80,7 +80,7 @@ class Edit(NamedTuple):
       deghosted: the deghosting network's picture [b, s, s, 3] of the fused one; None without such a network.
       paste_mask: where `source` replaces the original in the end [b, s, s]; the mask, or with deghosting a region around it.
       logits: scores of the classifier for each step [b, r, N].
-      codes: edited W+ codes [b, 18, 512].
+      codes: edited W+ codes [b, rows, k].
     """
 
     inverted: Float[Array, "b s s 3"]
@@ -117,8 +117,8 @@ def edit_batch(
       generator, classifier: modules (static).
       params: their parameters.
       images: I [b, s, s, 3] in [-1, 1], s the generator's resolution.
-      codes: W+ codes [b, 18, 512] of I, from an encoder or `inversion`.
-      directions: [r, 18, 512], in the order in which they are applied.
+      codes: W+ codes [b, rows, k] of I, from an encoder or `inversion`.
+      directions: [r, rows, k], in the order in which they are applied.
       strengths: [b, r].
       classes: [r] index of each direction among the classifier's classes.
       config: static choices.

@@ -6,7 +6,6 @@ result.image                      # the whole photograph, same size and dtype; o
 """
 
 import dataclasses
-import functools
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -24,7 +23,6 @@ from diffcam_jax.directions import Direction, check_strengths, direction_matrix
 from diffcam_jax.editing import EditConfig, EditParams, edit_batch
 from diffcam_jax.errors import UserError
 from diffcam_jax.landmarks import FaceLandmarker, select_faces
-from diffcam_jax.latents import latent_stats
 from diffcam_jax.ops.image import from_unit, to_unit
 
 Pixels = UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]
@@ -115,6 +113,7 @@ class Editor:
         self.classifier_hash = weights.tree_hash(networks.classifier.variables)
         self.encoder_hash = weights.tree_hash(networks.encoder.network.variables) if networks.encoder else ""
         self.directions = dict(networks.directions)
+        self._inverters: dict[inversion.InversionConfig, inversion.Inverter] = {}
 
     @classmethod
     def from_pretrained(
@@ -147,12 +146,11 @@ class Editor:
         """
         return cls(pipeline.from_checkpoints(**folders), config)
 
-    @functools.cached_property
-    def _inversion_networks(self) -> inversion.Networks:
-        """Only an inversion needs these: an edit whose code is cached starts without them."""
-        lpips, _ = weights.load_pretrained("lpips")
-        stats = latent_stats(self.generator, self.params.generator, jax.random.key(0))
-        return jax.device_put(inversion.networks(self.params.generator, lpips, stats))
+    def _inverter(self, config: inversion.InversionConfig) -> inversion.Inverter:
+        """Only an inversion needs its networks: an edit whose code is cached starts without them."""
+        if config not in self._inverters:
+            self._inverters[config] = inversion.Inverter(self.networks.generator, method="prior", settings=config)
+        return self._inverters[config]
 
     def invert(
         self,
@@ -169,8 +167,8 @@ class Editor:
         store = CodeCache(self.generator_hash, config)
         codes = store.load(aligned) if cache else None
         if codes is None:
-            found = inversion.invert(self.generator, self._inversion_networks, image, config, progress=progress)
-            codes = np.asarray(found.codes[0])
+            found = self._inverter(config)(image, progress=progress)
+            codes = found.codes[0]
             if not np.isfinite(found.loss[0]):
                 raise UserError("the inversion found no finite loss for this face; try other landmarks or more light")
             if cache:
@@ -280,7 +278,7 @@ class Editor:
             self.params,
             jnp.asarray(to_unit(original))[None],
             jnp.asarray(codes)[None],
-            jnp.asarray(direction_matrix(self.directions, names)[:, : len(codes)]),
+            jnp.asarray(direction_matrix(self.directions, names, len(codes))),
             jnp.asarray([list(strengths.values())], jnp.float32),
             jnp.asarray(classes),
             config,

@@ -38,13 +38,14 @@ def latent_stats(model: nn.Module, variables: Mapping[str, Any], key: jax.Array,
       n: number of draws.
     """
     w = sample_w(model, variables, key, n)
+    w = w.reshape(-1, w.shape[-1])  # a mapping of its own for every row counts as so many draws
     mean = w.mean(0)
-    eigenvalues, eigenvectors = jnp.linalg.eigh((w - mean).T @ (w - mean) / (n - 1))
+    eigenvalues, eigenvectors = jnp.linalg.eigh((w - mean).T @ (w - mean) / (len(w) - 1))
     return LatentStats(mean, eigenvectors[:, ::-1], jnp.maximum(eigenvalues[::-1], 0.0))
 
 
-def sample_w(model: nn.Module, variables: Mapping[str, Any], key: jax.Array, n: int) -> Float[Array, "n k"]:
-    """Draws `n` codes w = mapping(z) with z normal."""
+def sample_w(model: nn.Module, variables: Mapping[str, Any], key: jax.Array, n: int) -> Float[Array, "n *rows k"]:
+    """Draws `n` codes w = mapping(z) with z normal; [n, rows, k] where every row has a mapping of its own."""
     return model.apply(variables, jax.random.normal(key, (n, model.latent_size)), method="mapping")
 
 

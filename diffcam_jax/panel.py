@@ -1,6 +1,6 @@
 """Labelled rows of pictures: what people look at to see whether an edit went well."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -27,19 +27,45 @@ def labelled_row(pictures: Mapping[str, np.ndarray], tile: int = TILE) -> Image.
     Returns:
       The row as a picture.
     """
+    return _row(list(pictures.items()), tile)
+
+
+def labelled_grid(rows: Sequence[Sequence[tuple[str, np.ndarray | None]]], tile: int = TILE) -> Image.Image:
+    """Rows of labelled pictures below each other; names may repeat, and a place may stay empty.
+
+    Args:
+      rows: of (label, picture as in `labelled_row`, or None for an empty square).
+      tile: height of the pictures in pixels.
+    """
+    return stack_rows([_row(row, tile) for row in rows])
+
+
+def _row(cells: Sequence[tuple[str, np.ndarray | None]], tile: int) -> Image.Image:
     tiles = []
-    for array in pictures.values():
+    for _, array in cells:
+        if array is None:
+            tiles.append(Image.new("RGB", (tile, tile), "white"))
+            continue
         if array.ndim == 2:
             array = np.repeat(np.round(array * 255).astype(np.uint8)[..., None], 3, -1)
         width = max(1, round(array.shape[1] * tile / array.shape[0]))
         tiles.append(Image.fromarray(array).resize((width, tile), Image.Resampling.LANCZOS))
     row = Image.new("RGB", (sum(t.width for t in tiles) + GAP * (len(tiles) + 1), tile + HEADER + GAP), "white")
     draw, font, x = ImageDraw.Draw(row), ImageFont.load_default(15), GAP
-    for label, picture in zip(pictures, tiles):
-        draw.text((x + 2, 5), label, fill="black", font=font)
+    for (label, _), picture in zip(cells, tiles):
+        draw.text((x + 2, 5), _fitting(label, font, picture.width), fill="black", font=font)
         row.paste(picture, (x, HEADER))
         x += picture.width + GAP
     return row
+
+
+def _fitting(label: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+    """A label cut short where it would run into its neighbour's."""
+    if font.getlength(label) <= width:
+        return label
+    while label and font.getlength(label + "...") > width:
+        label = label[:-1]
+    return label + "..."
 
 
 def stack_rows(rows: list[Image.Image]) -> Image.Image:

@@ -5,7 +5,6 @@ them, 18 at 1024. What does not fit is refused in one line before anything is co
 """
 
 import functools
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +18,7 @@ from diffcam_jax import encoding, weights, zoo
 from diffcam_jax.diffcam import Classifier, classifier_from_folder, load_classifier
 from diffcam_jax.directions import Direction, load_directions
 from diffcam_jax.directions.importers import import_folder
+from diffcam_jax.directions.space import wplus_rows
 from diffcam_jax.errors import UserError
 from diffcam_jax.model_folder import ModelFolder, Network
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
@@ -53,11 +53,6 @@ class Pipeline(NamedTuple):
     deghoster: Network | None = None
 
 
-def wplus_rows(generator: nn.Module) -> int:
-    """Rows of the W+ codes of a generator's family; a distilled one may ignore the last of them."""
-    return 2 * int(math.log2(generator.resolution)) - 2
-
-
 def pretrained(directions: Mapping[str, Direction] | None = None) -> Pipeline:
     """The embedded networks for faces, fetched once; `directions` stand in the place of the shipped ones.
 
@@ -66,7 +61,7 @@ def pretrained(directions: Mapping[str, Direction] | None = None) -> Pipeline:
     """
     params, _ = weights.load_pretrained("mobile_stylegan_ffhq")
     chosen = load_directions() if directions is None else directions
-    return Pipeline(Network(MobileStyleGAN(), {"params": params}), load_classifier(), chosen)
+    return fitted(Pipeline(Network(MobileStyleGAN(), {"params": params}), load_classifier(), chosen))
 
 
 def from_checkpoints(
@@ -109,7 +104,18 @@ def from_checkpoints(
         deghoster=None if deghoster is None else zoo.load(deghoster).network("deghoster"),
     )
     check(pipeline)
-    return pipeline
+    return fitted(pipeline)
+
+
+def fitted(pipeline: Pipeline) -> Pipeline:
+    """The same with one row in each direction for every row of the generator's codes.
+
+    Raises:
+      UserError: a direction is another generator's.
+    """
+    generator = pipeline.generator.module
+    rows, size = wplus_rows(generator), generator.latent_size
+    return pipeline._replace(directions={n: d.fitted(rows, size) for n, d in pipeline.directions.items()})
 
 
 def read_directions(source: str | Path | Mapping[str, Direction] | None) -> Mapping[str, Direction]:
@@ -165,12 +171,7 @@ def check(pipeline: Pipeline) -> None:
             f"directions {', '.join(foreign)} were made for another generator; give --directions with those of this "
             f"one (a folder of .npy files), or fit them"
         )
-    for name, direction in pipeline.directions.items():
-        if np.any(direction.array[rows:]) and not np.allclose(direction.array, direction.array[:1]):
-            raise UserError(
-                f"direction {name} has {len(direction.array)} rows of W+, the generator of {size} pixels reads {rows}; "
-                f"take directions of this generator"
-            )
+    fitted(pipeline)
 
 
 def on_device(pipeline: Pipeline) -> Pipeline:
@@ -196,13 +197,23 @@ def encode(pipeline: Pipeline, images: jax.Array) -> jax.Array:
     """
     if pipeline.encoder is None:
         raise UserError("this pipeline has no encoder; invert by optimisation")
-    (module, variables), latent_avg, steps, rows = pipeline.encoder
+    return read(pipeline.generator, pipeline.encoder, images)
+
+
+def read(generator: Network, encoder: Encoder, images: jax.Array) -> jax.Array:
+    """W+ codes [b, n, 512] of aligned pictures [b, s, s, 3] in [-1, 1]; has a gradient with respect to them.
+
+    Args:
+      generator: draws what ReStyle's passes compare with.
+      encoder: a trained one for that generator.
+      images: RGB, any side.
+    """
+    (module, variables), latent_avg, steps, rows = encoder
     average, side = jnp.asarray(latent_avg), input_size(module)
     images = encoding.fit(images, side)
     if steps == 0:
         return _encode(module, variables, average, images, rows)
-    generator, drawn_by = pipeline.generator
-    generate = functools.partial(_draw, generator, drawn_by, size=side)
+    generate = functools.partial(_draw, generator.module, generator.variables, size=side)
     mean = generate(jnp.broadcast_to(average, (1, rows, average.shape[-1])))
     codes, _ = encoding.restyle_loop(module, variables, generate, average, images, mean, steps)
     return codes[-1]

@@ -11,8 +11,9 @@ from convert_weights import probes
 from convert_weights.fixture import Fixture, nchw, nhwc
 from convert_weights.layout import Layout, Shapes
 from convert_weights.layouts import idinvert
+from diffcam_jax import perceptual
+from diffcam_jax.inversion.fit import Fit, Frozen, Reader, Weights
 from diffcam_jax.nn.stylegan1 import truncate
-from diffcam_jax.nn.vgg import caffe_preprocess
 
 LAYOUTS = {
     "generator.": idinvert.generator,
@@ -55,32 +56,28 @@ def outputs(fixture: Fixture) -> dict[str, Any]:
     made["codes"], found = probes.run(encoder, encoder_variables, x, probes=blocks)
     made |= {name: nchw(value) if value.ndim == 4 else value for name, value in found.items()}
 
-    vgg, vgg_variables = _network(fixture, "perceptual.")
-    trees = {"generator": variables, "encoder": encoder_variables, "vgg": vgg_variables}
+    _, vgg_variables = _network(fixture, "perceptual.")
+    features = perceptual.Features(perceptual.IN_DOMAIN_TAPS, caffe=True)
+    rows = codes.shape[1]
+    problem = Fit(generator, generator.resolution, rows, features, Reader(encoder, 0, rows))
+    frozen = Frozen(variables, vgg_variables, encoder_variables, jnp.zeros(codes.shape[2]))
+    (made_features,) = jax.jit(features)(vgg_variables, x)
+    made["features"] = nchw(made_features)
+    target = jax.jit(problem.target)(frozen, x[:1])
 
     @jax.jit
-    def features(trees: dict, images: jax.Array) -> jax.Array:
-        return vgg.apply(trees["vgg"], caffe_preprocess(images))["relu4_3"]
+    def loss(code: jax.Array, weights: Weights, frozen: Frozen, target: Any) -> jax.Array:
+        return problem.loss(frozen, target, weights, (code,))[0]
 
-    made["features"] = nchw(features(trees, x))
-    pixel_weight, feature_weight, code_weight = _weights(fixture)
-
-    @jax.jit
-    @jax.grad
-    def gradient(code: jax.Array, trees: dict, target: jax.Array) -> jax.Array:
-        return losses(code, trees, target)["loss"]
-
-    def losses(code: jax.Array, trees: dict, target: jax.Array) -> dict[str, jax.Array]:
-        drawn = generator.apply(trees["generator"], code, method="synthesis")
-        pix = ((target - drawn) ** 2).mean()
-        feat = ((features(trees, target) - features(trees, drawn)) ** 2).mean()
-        reg = ((code - encoder.apply(trees["encoder"], drawn)) ** 2).mean()
-        loss = pixel_weight * pix + feature_weight * feat + code_weight * reg
-        return {"loss_pix": pix, "loss_feat": feat, "loss_reg": reg, "loss": loss}
-
-    start, target = made["codes"][:1], x[:1]
-    made |= {f"invert.{name}": value for name, value in jax.jit(losses)(start, trees, target).items()}
-    made["invert.grad_x1000"] = 1000 * gradient(start, trees, target)
+    start, full = made["codes"][:1], Weights(*_weights(fixture))
+    terms = {
+        "loss_pix": Weights(1.0, 0.0, 0.0),
+        "loss_feat": Weights(0.0, 1.0, 0.0),
+        "loss_reg": Weights(0.0, 0.0, 1.0),
+        "loss": full,
+    }
+    made |= {f"invert.{name}": loss(start, weights, frozen, target) for name, weights in terms.items()}
+    made["invert.grad_x1000"] = 1000 * jax.grad(loss)(start, full, frozen, target)
     return made
 
 

@@ -1,0 +1,66 @@
+"""Seconds of an inversion with the embedded generator: one photograph, and four in one batch; compile time apart.
+
+    python -m benchmarks.inversion_speed [--encoder FOLDER] [--steps 100]
+
+In-domain with all three terms, at 256 pixels; the photographs are the generator's own. Without a folder the encoder is the small
+pSp of configs/encoder.py with random weights: as much work, no sense in its codes. Target on two idle cores: at most 90 s for one,
+and four in less than three times that.
+"""
+
+import argparse
+import dataclasses
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from configs.encoder import get_config
+from diffcam_jax import inversion, pipeline, zoo
+from diffcam_jax.latents import sample_w, to_wplus
+from diffcam_jax.model_folder import Network
+from diffcam_jax.train.encoder_networks import make_encoder
+
+
+def stand_in(generator: Network) -> pipeline.Encoder:
+    """The small pSp encoder with random weights."""
+    module, rows = make_encoder(get_config("psp"), generator.module), pipeline.wplus_rows(generator.module)
+    variables = jax.jit(module.init)(jax.random.key(0), jnp.zeros((1, 256, 256, 3)))
+    return pipeline.Encoder(Network(module, variables), np.zeros(generator.module.latent_size, np.float32), 0, rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--encoder", type=Path)
+    parser.add_argument("--method", default="in_domain", choices=("prior", "in_domain", "image2stylegan", "mse"))
+    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 4])
+    options = parser.parse_args()
+    module, variables = zoo.load("mobile_stylegan_ffhq").network("generator")
+    generator = Network(module, jax.device_put(variables))
+    encoder = pipeline.from_checkpoints(encoder=options.encoder).encoder if options.encoder else stand_in(generator)
+    # Every step is made: a picture that settled would flatter the number.
+    settings = dataclasses.replace(inversion.DEFAULTS[options.method].with_steps(options.steps), patience=0)
+    inverter, warm = (
+        inversion.Inverter(generator, encoder, options.method, x) for x in (settings, settings.with_steps(1))
+    )
+    codes = to_wplus(sample_w(*generator, jax.random.key(1), max(options.batches)))
+    images = np.asarray(module.apply(generator.variables, codes, size=256, method="synthesis"))
+    print("| photographs | compile s | seconds | against one | core-seconds a step | loss, first and best |")
+    print("|---|---|---|---|---|---|")
+    first = None
+    for batch in options.batches:
+        compiled = warm(images[:batch]).compile_seconds
+        cores = time.process_time()
+        found = inverter(images[:batch], progress=True)
+        cores = (time.process_time() - cores) / found.steps
+        first = first or found.seconds / batch
+        begin, best = found.history[0].mean(), found.loss.mean()
+        print(
+            f"| {batch} | {compiled:.1f} | {found.seconds:.1f} | {found.seconds / first:.2f}x | {cores:.2f} | {begin:.3f}, {best:.3f} |"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""The generator that draws, and photographs as it sees them: read within limits, aligned as FFHQ, uint8 [s, s, 3]."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, UInt8
+from tqdm import tqdm
+
+from diffcam_jax import align, pipeline
+from diffcam_jax.directions.space import generator_hash
+from diffcam_jax.errors import UserError
+from diffcam_jax.landmarks import FaceLandmarker
+from diffcam_jax.ops.image import quantise
+from diffcam_jax.photo import read_photo
+
+# Pictures on sheets are shown small; the last layers of a large generator cost the most.
+SHEET_SIDE = 512
+
+
+class Studio:
+    """A generator, perhaps with its encoder.
+
+    Attributes:
+        generator, encoder: the networks.
+        hash: what codes know the generator by.
+        size: side of its pictures; rows: of its W+ codes.
+    """
+
+    def __init__(self, networks: pipeline.Pipeline) -> None:
+        networks = pipeline.on_device(networks)
+        self.generator, self.encoder = networks.generator, networks.encoder
+        self.hash = generator_hash(self.generator)
+        self.size: int = self.generator.module.resolution
+        self.rows = pipeline.wplus_rows(self.generator.module)
+
+    @classmethod
+    def open(cls, generator: Path | None = None, encoder: Path | None = None) -> "Studio":
+        """From folders; without one the embedded generator, and no encoder.
+
+        Raises:
+            UserError: a folder lacks its network, or the two do not fit together.
+        """
+        return cls(pipeline.from_checkpoints(generator, encoder, directions={}))
+
+    def draw(
+        self, codes: Float[np.ndarray, "b n k"], size: int | None = None, progress: bool = False
+    ) -> UInt8[np.ndarray, "b s s 3"]:
+        """Pictures of codes, one at a time, so that their number costs no memory.
+
+        Args:
+            codes: W+ of this generator.
+            size: side; None for the generator's own.
+            progress: show a bar.
+        """
+        module, variables = self.generator
+        size = min(size or self.size, self.size)
+        bar = tqdm(codes, desc="drawing", unit="picture", disable=not progress or len(codes) < 2, leave=False)
+        return np.concatenate([np.asarray(_draw(module, variables, jnp.asarray(code[None]), size)) for code in bar])
+
+
+def _synthesis(module, variables, codes: Float[Array, "b n k"], size: int) -> UInt8[Array, "b s s 3"]:
+    return quantise(module.apply(variables, codes, size=size, method="synthesis"))
+
+
+_draw = jax.jit(_synthesis, static_argnums=(0, 3))
+
+
+def read_face(path: Path, size: int, aligned: bool = False) -> UInt8[np.ndarray, "s s 3"]:
+    """The largest face of a photograph.
+
+    Args:
+        path: the photograph.
+        size: side of the result.
+        aligned: the picture already is an FFHQ crop.
+
+    Raises:
+        UserError: the photograph cannot be read, shows no face, or is not square though aligned.
+    """
+    pixels = read_photo(path).pixels
+    if aligned:
+        quad = align.frame_quad(*pixels.shape[:2])
+    else:
+        with FaceLandmarker() as landmarker:
+            faces = landmarker.detect(pixels, 1)
+        if not faces:
+            raise UserError(
+                f"{path}: no face was found; turn the picture upright, use one that shows more of the face, or cut it out as "
+                f"FFHQ does and add --aligned"
+            )
+        quad = align.ffhq_quad(faces[0].points)
+    return np.rint(align.crop(pixels, quad, size) * 255).astype(np.uint8)
+
+
+def read_faces(
+    paths: Iterable[Path], size: int, aligned: bool = False, failed: Callable[[Path, UserError], None] | None = None
+) -> dict[str, UInt8[np.ndarray, "s s 3"]]:
+    """The faces of photographs by the photographs' names.
+
+    Args:
+        paths, size, aligned: see `read_face`.
+        failed: is told of a photograph that cannot be used, which is then left out; without it the first one raises.
+
+    Raises:
+        UserError: see `read_face`.
+    """
+    faces = {}
+    for path in paths:
+        try:
+            faces[path.stem] = read_face(path, size, aligned)
+        except UserError as error:
+            if failed is None:
+                raise
+            failed(path, error)
+    return faces

@@ -1,0 +1,14 @@
+"""Inversion: the codes of photographs, by an encoder, by optimisation, or by both.
+
+    found = inversion.invert(generator, encoder, images, method="in_domain")
+    found.codes                     # W+ [b, n, k]
+
+Pictures float32 [b, s, s, 3] RGB in [-1, 1], aligned as the generator's; codes W+ [b, n, k] with n = 2 log2(side) - 2. Works for
+every generator with `mapping` and `synthesis` (StyleGAN v1, StyleGAN2, MobileStyleGAN). `METHODS` names the ways, `settings` holds
+their constants, `optimise` the loop that they share; `code_files` keeps codes on disk.
+"""
+
+from diffcam_jax.inversion.inverter import Inversion, Inverter, invert
+from diffcam_jax.inversion.settings import DEFAULTS, METHODS, InversionConfig, Settings
+
+__all__ = ["DEFAULTS", "METHODS", "Inversion", "InversionConfig", "Inverter", "Settings", "invert"]

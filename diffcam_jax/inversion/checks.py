@@ -1,0 +1,130 @@
+"""Refuses what cannot be inverted, in one line, before anything is computed."""
+
+import dataclasses
+import difflib
+
+import flax.linen as nn
+import numpy as np
+from jaxtyping import Array, Float
+
+from diffcam_jax import pipeline
+from diffcam_jax.errors import UserError
+from diffcam_jax.inversion.settings import DEFAULTS, LONGEST_PATIENCE, METHODS, AnySettings
+
+SPACES = ("w+", "w")
+# VGG16 halves the side four times before its last layer, and "prior" compares the whole picture at a quarter.
+SMALLEST = 16
+
+
+def check_method(method: str, space: str) -> None:
+    """Whether there is such a method, and such a space of codes.
+
+    Raises:
+        UserError: there is not.
+    """
+    if method not in METHODS:
+        near = difflib.get_close_matches(method, METHODS, 1)
+        hint = f"did you mean {near[0]}?" if near else f"choose {', '.join(METHODS)}"
+        raise UserError(f"no inversion method is called {method!r}; {hint}")
+    if space not in SPACES:
+        raise UserError(f"no space of codes is called {space!r}; choose w+ or w")
+
+
+def check_settings(method: str, settings: AnySettings) -> None:
+    """Whether settings are those of the method, and possible.
+
+    Raises:
+        UserError: names the setting.
+    """
+    kind = type(DEFAULTS[method])
+    if not isinstance(settings, kind):
+        raise UserError(
+            f"{method} takes {kind.__name__}, not {type(settings).__name__}; start from DEFAULTS[{method!r}]"
+        )
+    numbers = {name: v for name, v in dataclasses.asdict(settings).items() if not isinstance(v, str)}
+    if bad := [name for name, value in numbers.items() if not (np.isfinite(value) and value >= 0)]:
+        raise UserError(f"{bad[0]}={numbers[bad[0]]}: settings of an inversion are finite and not negative")
+    if settings.steps < 1 and method != "encoder":
+        raise UserError("steps=0: take at least one step, or the method encoder, which takes none")
+    if settings.patience > LONGEST_PATIENCE:
+        raise UserError(f"patience={settings.patience}: at most {LONGEST_PATIENCE}; 0 never stops early")
+    if settings.size < SMALLEST or settings.size & (settings.size - 1):
+        raise UserError(f"size={settings.size}: the side that is compared is a power of two from {SMALLEST} up")
+
+
+def check_encoder(
+    method: str, encoder: pipeline.Encoder | None, generator: nn.Module, rows: int, agrees: bool, start: bool
+) -> None:
+    """Whether the method has the encoder it needs, and one of this generator's shape.
+
+    Args:
+        method: a name of `METHODS`.
+        encoder: may be absent.
+        generator: the module.
+        rows: of its W+ codes.
+        agrees: the encoder's agreement counts.
+        start: codes to begin from are given.
+
+    Raises:
+        UserError: it has not.
+    """
+    if encoder is None:
+        if method == "encoder" or (method == "in_domain" and (agrees or not start)):
+            raise UserError(f"the method {method} needs an encoder; give one, or choose image2stylegan, mse or prior")
+        return
+    if encoder.rows != rows:
+        raise UserError(
+            f"the encoder gives {encoder.rows} rows of W+, the generator of {generator.resolution} pixels reads {rows}; "
+            f"take an encoder that was trained for this generator"
+        )
+    if encoder.latent_avg.shape[-1] != generator.latent_size:
+        raise UserError(
+            f"the encoder's codes are {encoder.latent_avg.shape[-1]} long, the generator's {generator.latent_size}; "
+            f"take an encoder that was trained for this generator"
+        )
+
+
+def check_inputs(
+    images: Float[Array | np.ndarray, "b h w c"],
+    mask: Float[Array | np.ndarray, "*mask"] | None,
+    start: Float[Array | np.ndarray, "*codes"] | None,
+    shape: tuple[int, int],
+    seconds: float | None,
+    restarts: int,
+) -> None:
+    """Whether photographs, mask, start codes and limits belong together.
+
+    Args:
+        images, mask, start: see `invert`.
+        shape: (rows, length) of the generator's W+ codes.
+        seconds, restarts: limits.
+
+    Raises:
+        UserError: says which does not, and what was given.
+    """
+    if len(images) == 0 or images.shape[1] != images.shape[2] or images.shape[3] != 3:
+        raise UserError(f"photographs of shape {tuple(images.shape)}: give aligned ones, [b, s, s, 3]")
+    if mask is not None:
+        if mask.shape != images.shape[:3]:
+            raise UserError(f"the mask is {_size(mask)}, the photographs are {_size(images[..., 0])}; give equal sizes")
+        values = np.asarray(mask)
+        if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1):
+            raise UserError("the mask has values outside [0, 1]; give 1 where the photograph counts and 0 elsewhere")
+        if not values.any((1, 2)).all():
+            raise UserError("the mask is empty: nothing of the photograph would count; mark what is to be kept")
+    if start is not None:
+        if start.shape != (len(images), *shape):
+            raise UserError(
+                f"start codes of shape {tuple(start.shape)}, this generator's are {(len(images), *shape)}; "
+                f"give codes of this generator, one for each photograph"
+            )
+        if not np.isfinite(np.asarray(start)).all():
+            raise UserError("the start codes hold values that are no numbers; leave them out to begin at the mean code")
+    if seconds is not None and not seconds > 0:
+        raise UserError(f"seconds={seconds}: give a time above 0, or none for no limit")
+    if restarts < 0:
+        raise UserError(f"restarts={restarts}: give 0 or more")
+
+
+def _size(mask: Array | np.ndarray) -> str:
+    return " x ".join(str(side) for side in mask.shape)

@@ -1,0 +1,131 @@
+"""Codes by squared error, by features of VGG16, and by the encoder's agreement: in-domain inversion, Image2StyleGAN, plain error.
+
+Pictures [b, v, v, 3] RGB in [-1, 1]; codes W+ [b, n, k] or, in W, [b, k].
+
+    loss = pixel * mean (x - G(z))^2 + perceptual * mean (F(x) - F(G(z)))^2 + domain * mean (z - E(G(z)))^2
+
+With a mask x and G(z) are multiplied by it in the first two terms, as semantic diffusion does; the last one is then left out.
+Sources: Zhu et al., In-Domain GAN Inversion (2004.00049), eq. 4; Abdal et al., Image2StyleGAN (1904.03189), eq. 1.
+"""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+from jaxtyping import Array, Float
+
+from diffcam_jax import encoding, losses, perceptual, pipeline
+from diffcam_jax.inversion.optimise import Pace, Unknown
+from diffcam_jax.inversion.settings import Settings
+from diffcam_jax.latents import to_wplus
+from diffcam_jax.model_folder import Network
+from diffcam_jax.ops.image import resize
+
+
+class Frozen(NamedTuple):
+    """What stays fixed: the networks' variables, and the encoder's average code; None for what is not needed."""
+
+    generator: dict[str, Any]
+    vgg: dict[str, Any] | None = None
+    encoder: dict[str, Any] | None = None
+    average: Float[Array, "*rows k"] | None = None
+
+
+class Target(NamedTuple):
+    """A batch of photographs as the loss sees them, multiplied by the mask [b, v, v, 1] where there is one."""
+
+    image: Float[Array, "b v v 3"]
+    features: tuple[Array, ...]
+    mask: Float[Array, "b v v 1"] | None
+
+
+class Weights(NamedTuple):
+    """The weights of the loss, traced; see `Settings`."""
+
+    pixel: float | Float[Array, ""]
+    perceptual: float | Float[Array, ""]
+    domain: float | Float[Array, ""]
+
+
+class Reader(NamedTuple):
+    """The part of a `pipeline.Encoder` that is no array."""
+
+    module: nn.Module
+    steps: int
+    rows: int
+
+
+def mask_at(mask: Float[Array, "b s s"], size: int) -> Float[Array, "b v v 1"]:
+    """A mask at the size of a comparison, ready to multiply pictures by."""
+    return resize(mask, (size, size), "area" if mask.shape[1] > size else "bilinear")[..., None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Fit:
+    """The problem of these methods; the unknown is the code.
+
+    Attributes:
+        generator: with a method `synthesis(codes, size)`.
+        size: side at which pictures are drawn and compared.
+        rows: of the W+ codes.
+        features: what VGG16 compares; None leaves the term out.
+        reader: the encoder that has to agree; None leaves the term out.
+    """
+
+    generator: nn.Module
+    size: int
+    rows: int
+    features: perceptual.Features | None = None
+    reader: Reader | None = None
+
+    def target(
+        self, frozen: Frozen, images: Float[Array, "b s s 3"], mask: Float[Array, "b s s"] | None = None
+    ) -> Target:
+        """The photographs at the size of the comparison with their features, computed once."""
+        images = encoding.fit(images, self.size)
+        if mask is not None:
+            mask = mask_at(mask, self.size)
+            images = images * mask
+        features = () if self.features is None else self.features(frozen.vgg, images)
+        return Target(images, features, mask)
+
+    def draw(self, frozen: Frozen, codes: Float[Array, "b n k"]) -> Float[Array, "b v v 3"]:
+        """The codes' pictures at the size of the comparison."""
+        return self.generator.apply(frozen.generator, codes, size=self.size, method="synthesis")
+
+    def loss(self, frozen: Frozen, target: Target, weights: Weights, unknown: Unknown) -> Float[Array, " b"]:
+        """One value per picture; see above."""
+        codes = self.codes(unknown)
+        image = self.draw(frozen, codes)
+        seen = image if target.mask is None else image * target.mask
+        total = weights.pixel * losses.mse(seen, target.image)
+        if self.features is not None:
+            features = self.features(frozen.vgg, seen)
+            total = total + weights.perceptual * perceptual.distance(features, target.features)
+        if self.reader is not None:
+            read = self.read(frozen, image)
+            total = total + weights.domain * ((codes - read) ** 2).mean((1, 2))
+        return total
+
+    def read(self, frozen: Frozen, images: Float[Array, "b v v 3"]) -> Float[Array, "b n k"]:
+        """The encoder's codes of pictures, ReStyle's by all of its passes."""
+        module, steps, rows = self.reader
+        encoder = pipeline.Encoder(Network(module, frozen.encoder), frozen.average, steps, rows)
+        return pipeline.read(Network(self.generator, frozen.generator), encoder, images)
+
+    def unknown(self, codes: Float[Array, "b n k"], space: str) -> Unknown:
+        """Where the search begins; in W at the mean of the rows."""
+        return (codes if space == "w+" else codes.mean(1),)
+
+    def codes(self, unknown: Unknown) -> Float[Array, "b n k"]:
+        """W+ codes of the unknown."""
+        (codes,) = unknown
+        return codes if codes.ndim == 3 else to_wplus(codes, self.rows)
+
+    def weights(self, settings: Settings) -> Weights:
+        """The part of the settings that the loss takes."""
+        return Weights(settings.pixel, settings.perceptual, settings.domain)
+
+    def pace(self, settings: Settings, space: str, index: int) -> Pace:
+        """The numbers of a step; the rate stays as it is."""
+        return Pace((settings.rate,), settings.patience, settings.tolerance, index + 1 > settings.patience)

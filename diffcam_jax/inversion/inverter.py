@@ -1,0 +1,264 @@
+"""`invert`, and `Inverter`, which keeps what several calls share: one method for one generator and encoder."""
+
+import functools
+import time
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from diffcam_jax import losses, perceptual, pipeline, weights
+from diffcam_jax.errors import UserError
+from diffcam_jax.inversion import prior
+from diffcam_jax.inversion.checks import check_encoder, check_inputs, check_method, check_settings
+from diffcam_jax.inversion.fit import Fit, Frozen, Reader
+from diffcam_jax.inversion.optimise import CHANCES, Minimum, minimise
+from diffcam_jax.inversion.settings import DEFAULTS, AnySettings
+from diffcam_jax.inversion.start import mean_code, random_codes
+from diffcam_jax.latents import latent_stats
+from diffcam_jax.model_folder import Network
+
+# Shapes are checked in words, see `checks`.
+Photographs = Float[Array | np.ndarray, "b h w c"]
+
+
+class Inversion(NamedTuple):
+    """The result.
+
+    Attributes:
+        codes: [b, n, k] W+ codes of the lowest loss seen.
+        loss: [b] that loss; NaN for a picture whose loss was never finite.
+        history: [steps, b] the loss before every step; a picture at rest repeats its last, restarts follow one another.
+        steps: how many were made.
+        seconds: in all but compiling; compile_seconds: until the first step was under way.
+        notes: what a person should know, a sentence each: restarts after a loss that was no number, time that ran out.
+    """
+
+    codes: Float[np.ndarray, "b n k"]
+    loss: Float[np.ndarray, " b"]
+    history: Float[np.ndarray, "steps b"]
+    steps: int
+    seconds: float
+    compile_seconds: float
+    notes: tuple[str, ...]
+
+
+class Inverter:
+    """One method for one generator and encoder.
+
+    Args:
+        generator: with `mapping`, `synthesis(codes, size)`, `resolution` and `latent_size`.
+        encoder: for "in_domain" and "encoder"; "prior" and "mse" begin at its codes where there is one.
+        method: a name of `METHODS`.
+        settings: `InversionConfig` for "prior", `Settings` for the others; None for the method's own (`DEFAULTS`).
+        space: "w+", or "w" for one code shared by all rows.
+        seed: of the starts of restarts.
+
+    Raises:
+        UserError: unknown method or space, settings of another method or impossible ones.
+    """
+
+    def __init__(
+        self,
+        generator: Network,
+        encoder: pipeline.Encoder | None = None,
+        method: str = "prior",
+        settings: AnySettings | None = None,
+        space: str = "w+",
+        seed: int = 0,
+    ) -> None:
+        check_method(method, space)
+        self.settings = DEFAULTS[method] if settings is None else settings
+        check_settings(method, self.settings)
+        self.generator, self.encoder, self.method, self.space, self.seed = generator, encoder, method, space, seed
+        self.rows = pipeline.wplus_rows(generator.module)
+        self.size = min(self.settings.size, generator.module.resolution)
+
+    @functools.cached_property
+    def _vgg(self) -> tuple[perceptual.Features | None, dict[str, Any] | None]:
+        if not self.settings.perceptual or self.method not in ("in_domain", "image2stylegan"):
+            return None, None
+        if self.method == "image2stylegan":
+            return perceptual.image2stylegan()
+        return perceptual.in_domain(self.settings.weights)
+
+    def _agrees(self, masked: bool) -> bool:
+        """Whether the encoder's agreement counts; it reads whole photographs only."""
+        return self.method == "in_domain" and self.settings.domain > 0 and not masked
+
+    @functools.cached_property
+    def _frozen(self) -> prior.Networks | Frozen:
+        if self.method == "prior":
+            module, variables = self.generator
+            stats = latent_stats(module, variables, jax.random.key(0))
+            return jax.device_put(prior.networks(variables, weights.load_pretrained("lpips")[0], stats))
+        frozen = Frozen(self.generator.variables, self._vgg[1])
+        if self.encoder is not None:
+            frozen = frozen._replace(encoder=self.encoder.network.variables, average=self.encoder.latent_avg)
+        return jax.device_put(frozen)
+
+    @functools.cached_property
+    def _mean(self) -> Float[Array, "n k"]:
+        if self.method == "prior":
+            return jnp.broadcast_to(self._frozen.stats.mean, (self.rows, self.generator.module.latent_size))
+        return mean_code(self.generator, self.rows)
+
+    def _problem(self, masked: bool) -> prior.Prior | Fit:
+        module = self.generator.module
+        if self.method == "prior":
+            return prior.Prior(module, self.size)
+        reader = None
+        if self._agrees(masked):
+            reader = Reader(self.encoder.network.module, self.encoder.steps, self.encoder.rows)
+        return Fit(module, self.size, self.rows, self._vgg[0], reader)
+
+    def _first(self, images: Float[Array, "b s s 3"]) -> Float[Array, "b n k"]:
+        if self.encoder is not None and self.method != "image2stylegan":
+            return pipeline.read(self.generator, self.encoder, images)
+        return jnp.broadcast_to(self._mean, (len(images), *self._mean.shape))
+
+    def __call__(
+        self,
+        images: Photographs,
+        mask: Float[Array | np.ndarray, "..."] | None = None,
+        start: Float[Array | np.ndarray, "..."] | None = None,
+        seconds: float | None = None,
+        restarts: int = 0,
+        progress: bool = False,
+    ) -> Inversion:
+        """Codes of photographs.
+
+        Args:
+            images, mask, start, seconds, restarts, progress: see `invert`.
+
+        Raises:
+            UserError: see `invert`.
+        """
+        module, begun = self.generator.module, time.perf_counter()
+        agrees = self._agrees(mask is not None)
+        check_encoder(self.method, self.encoder, module, self.rows, agrees, start is not None)
+        check_inputs(images, mask, start, (self.rows, module.latent_size), seconds, restarts)
+        images = jnp.asarray(images)
+        if self.method == "encoder":
+            return self._encoded(images, mask, begun)
+        problem = self._problem(mask is not None)
+        target = _target(problem, self._frozen, images, None if mask is None else jnp.asarray(mask))
+        first = self._first(images) if start is None else jnp.asarray(start)
+        found: list[Minimum] = []
+        spent, notes = 0.0, []
+        for turn in range(restarts + 1):
+            if turn:
+                key = jax.random.fold_in(jax.random.key(self.seed), turn)
+                first = random_codes(self.generator, self._mean, key, len(images))
+            remaining = None if seconds is None else seconds - spent
+            if remaining is not None and remaining <= 0:
+                notes.append(f"{seconds:g} s had passed: {restarts + 1 - turn} of {restarts} restarts were not made")
+                break
+            searched = time.perf_counter()
+            result = minimise(
+                problem,
+                self._frozen,
+                target,
+                problem.weights(self.settings),
+                problem.unknown(first, self.space),
+                self.settings.steps,
+                functools.partial(problem.pace, self.settings, self.space),
+                remaining,
+                progress,
+            )
+            spent += time.perf_counter() - searched - result.compile_seconds
+            found.append(result)
+            notes += _notes(result, self.settings.steps, seconds)
+        loss = np.stack([result.loss for result in found])
+        chosen = loss.argmin(0)
+        codes = np.stack([np.asarray(problem.codes(result.best)) for result in found])
+        history = np.concatenate([result.history for result in found])
+        compiled = sum(result.compile_seconds for result in found)
+        return Inversion(
+            codes=codes[chosen, np.arange(len(images))],
+            loss=np.where(np.isinf(loss.min(0)), np.float32(np.nan), loss.min(0)),
+            history=history,
+            steps=len(history),
+            seconds=time.perf_counter() - begun - compiled,
+            compile_seconds=compiled,
+            notes=tuple(notes),
+        )
+
+    def _encoded(self, images: Float[Array, "b s s 3"], mask: Any, begun: float) -> Inversion:
+        if mask is not None:
+            raise UserError("the method encoder reads whole photographs; leave the mask out, or choose in_domain")
+        codes = pipeline.read(self.generator, self.encoder, images)
+        if self.space == "w":
+            codes = jnp.broadcast_to(codes.mean(1, keepdims=True), codes.shape)
+        loss = np.asarray(_error(self._problem(False), self._frozen, images, codes))
+        codes, seconds = np.asarray(codes), time.perf_counter() - begun
+        return Inversion(codes, loss, np.zeros((0, len(codes)), np.float32), 0, seconds, 0.0, ())
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _target(problem: prior.Prior | Fit, frozen: Any, images: Array, mask: Array | None) -> Any:
+    return problem.target(frozen, images, mask)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _error(problem: Fit, frozen: Frozen, images: Array, codes: Array) -> Float[Array, " b"]:
+    return losses.mse(problem.draw(frozen, codes), problem.target(frozen, images).image)
+
+
+def _notes(result: Minimum, steps: int, seconds: float | None) -> list[str]:
+    """What a person should know of a search; pictures are counted from 1."""
+    notes = []
+    for number, (times, loss) in enumerate(zip(result.failures, result.loss, strict=True), start=1):
+        if times >= CHANCES:
+            best = "there is no code for it" if np.isinf(loss) else "its best code so far is kept"
+            notes.append(f"picture {number}: loss or gradient was no number {times} times; given up, {best}")
+        elif times:
+            notes.append(
+                f"picture {number}: loss or gradient was no number {times} times; went on from its best code "
+                f"at {0.5**times:g} of the rate"
+            )
+    if result.late:
+        notes.append(f"stopped after {seconds:g} s, at step {len(result.history)} of {steps}")
+    return notes
+
+
+def invert(
+    generator: Network,
+    encoder: pipeline.Encoder | None,
+    images: Photographs,
+    method: str = "prior",
+    settings: AnySettings | None = None,
+    mask: Float[Array | np.ndarray, "..."] | None = None,
+    space: str = "w+",
+    start: Float[Array | np.ndarray, "..."] | None = None,
+    seconds: float | None = None,
+    restarts: int = 0,
+    progress: bool = False,
+) -> Inversion:
+    """Finds the codes of aligned photographs, many in one compiled step.
+
+    Args:
+        generator, encoder, method, settings, space: see `Inverter`, which serves several calls.
+        images: RGB in [-1, 1], square.
+        mask: [b, s, s] in [0, 1], where the photograph counts; the pictures are multiplied by it before they are compared,
+            and the encoder's agreement is left out (semantic diffusion).
+        start: [b, n, k] codes to begin from; None for the encoder's or the mean code.
+        seconds: time to stop after, compiling not counted; the best codes so far are the result.
+        restarts: further searches from random codes; the best of all is the result, for each picture.
+        progress: show a bar with the time left.
+
+    Returns:
+        Codes, their loss and the history. The same input gives the same codes; a picture's codes do not depend on the
+        rest of the batch beyond rounding.
+
+    Raises:
+        UserError: see `Inverter`; no encoder where one is needed, or one of another generator; a mask of another size, start
+            codes of another generator, a time that is not positive; VGG16 is not to be had.
+
+    Reference:
+        Abdal et al., Image2StyleGAN (1904.03189); Zhu et al., In-Domain GAN Inversion (2004.00049).
+    """
+    inverter = Inverter(generator, encoder, method, settings, space)
+    return inverter(images, mask, start, seconds, restarts, progress)

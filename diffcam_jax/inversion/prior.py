@@ -1,0 +1,154 @@
+"""The product's inversion: W+ codes whose picture is an aligned photograph, kept where edits still work.
+
+Pictures [b, s, s, 3] RGB in [-1, 1]; codes W+ [b, n, k]. A code is w [b, k] shared by all rows plus one small
+offset a row. The loss is LPIPS and squared error plus the whitened distance of w from the mean and of the
+offsets from 0: codes that fit without that prior fall apart when edited. First w moves alone, then both.
+
+Sources: Abdal et al., Image2StyleGAN (1904.03189), for optimisation into W+; Zhu et al., In-Domain GAN Inversion
+(2004.00049), for keeping codes in the domain in which edits work.
+"""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from diffcam_jax import encoding, losses
+from diffcam_jax.inversion.fit import mask_at
+from diffcam_jax.inversion.optimise import Pace, Unknown
+from diffcam_jax.inversion.settings import InversionConfig
+from diffcam_jax.latents import LatentStats, whiten
+from diffcam_jax.nn.vgg import VGG16, VGG16_LPIPS_TAPS
+
+# Where the face lies in an FFHQ crop: top left corner of a square of half the side, as a share of the side.
+FACE_TOP, FACE_LEFT = 0.375, 0.25
+
+
+class View(NamedTuple):
+    """Photographs [b, v, v, 3], their LPIPS features, and where they count [b, v, v, 1]: None for everywhere."""
+
+    image: Float[Array, "b v v 3"]
+    features: tuple[Array, ...]
+    mask: Float[Array, "b v v 1"] | None = None
+
+
+class Target(NamedTuple):
+    """A batch of photographs as the loss sees them."""
+
+    whole: View
+    face: View
+
+
+class Weights(NamedTuple):
+    """The weights of the loss, traced; see `InversionConfig`."""
+
+    pixel: float | Float[Array, ""]
+    face: float | Float[Array, ""]
+    prior: float | Float[Array, ""]
+
+
+class Networks(NamedTuple):
+    """What stays fixed: the generator's variables, VGG16's trunk and the LPIPS heads, and the moments of w."""
+
+    generator: dict[str, Any]
+    trunk: dict[str, Any]
+    heads: tuple[Array, ...]
+    stats: LatentStats
+
+
+def networks(generator: dict[str, Any], lpips: dict[str, Any], stats: LatentStats) -> Networks:
+    """Collects the fixed parameters; `lpips` is the tree of `weights.load_pretrained("lpips")`."""
+    vgg = lpips["vgg16"]
+    return Networks(generator, vgg["trunk"], tuple(vgg["heads"][name] for name in sorted(vgg["heads"])), stats)
+
+
+def views(image: Float[Array, "b s s c"]) -> tuple[Float[Array, "b w w c"], Float[Array, "b f f c"]]:
+    """The whole picture at a quarter of its side, and the face at full detail, half the side wide.
+
+    The face gets the detail because edits happen there: what surrounds it comes from the photograph in the end.
+    """
+    b, side, _, channels = image.shape
+    whole = image.reshape(b, side // 4, 4, side // 4, 4, channels).mean((2, 4))
+    top, left = round(FACE_TOP * side), round(FACE_LEFT * side)
+    return whole, image[:, top : top + side // 2, left : left + side // 2]
+
+
+def _features(nets: Networks, image: Float[Array, "b v v 3"]) -> tuple[Array, ...]:
+    vgg = VGG16(taps=VGG16_LPIPS_TAPS[: len(nets.heads)])
+    return losses.lpips_features(image, lambda x: list(vgg.apply({"params": nets.trunk}, x).values()))
+
+
+def _fit(nets: Networks, weights: Weights, image: Float[Array, "b v v 3"], target: View) -> Float[Array, " b"]:
+    image = image if target.mask is None else image * target.mask
+    distance = losses.lpips_distance(_features(nets, image), target.features, nets.heads)
+    return distance + weights.pixel * losses.mse(image, target.image)
+
+
+@dataclasses.dataclass(frozen=True)
+class Prior:
+    """The problem of this method; the unknowns are w [b, k] and the offsets [b, n, k].
+
+    Attributes:
+        generator: with a method `synthesis(codes, size)`.
+        size: side at which pictures are drawn.
+    """
+
+    generator: nn.Module
+    size: int
+
+    def target(
+        self, frozen: Networks, images: Float[Array, "b s s 3"], mask: Float[Array, "b s s"] | None = None
+    ) -> Target:
+        """The photographs' views with their features, computed once."""
+        pictures = views(encoding.fit(images, self.size))
+        masks = (None, None) if mask is None else views(mask_at(mask, self.size))
+        pictures = [x if m is None else x * m for x, m in zip(pictures, masks, strict=True)]
+        return Target(*(View(x, _features(frozen, x), m) for x, m in zip(pictures, masks, strict=True)))
+
+    def loss(self, frozen: Networks, target: Target, weights: Weights, unknown: Unknown) -> Float[Array, " b"]:
+        """Fit of both views plus the prior, one value per picture.
+
+        fit = LPIPS + pixel * MSE; loss = fit(whole) + face * fit(face)
+        + prior * (mean white(w - mean)^2 + 2 mean white(offsets)^2).
+        """
+        w, offsets = unknown
+        image = self.generator.apply(frozen.generator, self.codes(unknown), size=self.size, method="synthesis")
+        whole, face = views(image)
+        fit = _fit(frozen, weights, whole, target.whole) + weights.face * _fit(frozen, weights, face, target.face)
+        prior = (whiten(w - frozen.stats.mean, frozen.stats) ** 2).mean(-1)
+        prior = prior + 2 * (whiten(offsets, frozen.stats) ** 2).mean((1, 2))
+        return fit + weights.prior * prior
+
+    def unknown(self, codes: Float[Array, "b n k"], space: str) -> Unknown:
+        """Where the search begins: w is the mean of the codes' rows, the offsets are the rest (none in W)."""
+        w = codes.mean(1)
+        offsets = codes - w[:, None]
+        return w, offsets if space == "w+" else jnp.zeros_like(offsets)
+
+    def codes(self, unknown: Unknown) -> Float[Array, "b n k"]:
+        """W+ codes: the shared w plus each row's offset."""
+        w, offsets = unknown
+        return w[:, None] + offsets
+
+    def weights(self, config: InversionConfig) -> Weights:
+        """The part of the settings that the loss takes."""
+        return Weights(config.pixel, config.face, config.prior)
+
+    def pace(self, config: InversionConfig, space: str, index: int) -> Pace:
+        """The numbers of a step; no picture settles before the offsets had their chance."""
+        w_rate, offset_rate = rates(config, index)
+        chance = index + 1 >= (config.w_steps if space == "w+" else 0) + config.patience
+        return Pace((w_rate, offset_rate if space == "w+" else 0.0), config.patience, config.tolerance, chance)
+
+
+def rates(config: InversionConfig, index: int) -> tuple[float, float]:
+    """Learning rates of w and of the offsets at a step: a cosine from the peak to 0, the offsets' after `w_steps`."""
+
+    def cosine(begin: int) -> float:
+        progress = (index - begin) / max(config.steps - begin, 1)
+        return 0.5 * (1 + float(np.cos(np.pi * progress))) if index >= begin else 0.0
+
+    return config.w_rate * cosine(0), config.offset_rate * cosine(config.w_steps)

@@ -1,0 +1,88 @@
+"""The ways to invert, and their settings: weights and rates are traced, so that no change of them compiles anew."""
+
+import dataclasses
+
+METHODS = {
+    "prior": "the product's own: LPIPS and squared error under a prior on w, from the mean code (or an encoder's)",
+    "in_domain": "squared error, VGG16 and the encoder's agreement, from the encoder's code (2004.00049)",
+    "image2stylegan": "squared error and four layers of VGG16, from the mean code (1904.03189)",
+    "mse": "squared error alone, from the encoder's code where there is one, else from the mean",
+    "encoder": "the encoder's code as it is; a traditional encoder is one with other weights",
+}
+
+# Patience is counted in a window that is part of the compiled step.
+LONGEST_PATIENCE = 128
+
+
+@dataclasses.dataclass(frozen=True)
+class InversionConfig:
+    """Settings of "prior".
+
+    Attributes:
+        steps: of the optimiser, at most.
+        w_steps: how many of them move w alone.
+        w_rate, offset_rate: peak learning rates of Adam.
+        prior: weight of the mean squared whitened distance of w; that of the offsets counts twice as much.
+        pixel: weight of the squared error against LPIPS.
+        face: weight of the close-up of the face against the whole picture.
+        patience: a picture is settled when its loss did not fall by `tolerance` (relative) within so many steps; 0: never.
+        size: side at which pictures are drawn; the close-up is half as wide, the whole picture is compared at a quarter.
+    """
+
+    steps: int = 100
+    w_steps: int = 40
+    w_rate: float = 0.05
+    offset_rate: float = 0.02
+    prior: float = 5e-4
+    pixel: float = 0.5
+    face: float = 1.0
+    patience: int = 30
+    tolerance: float = 0.003
+    size: int = 512
+
+    def with_steps(self, steps: int) -> "InversionConfig":
+        """The same with other steps in all, shared out between w and the offsets as before."""
+        return dataclasses.replace(self, steps=steps, w_steps=round(self.w_steps * steps / self.steps))
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Settings of every other method; as they stand those of "in_domain".
+
+    Attributes:
+        steps: of Adam, at most.
+        rate: its learning rate.
+        pixel: weight of the mean squared error of pictures in [-1, 1].
+        perceptual: weight of the mean squared error of VGG16's features; for "in_domain" relu4_3 at Caffe's scale, for
+            "image2stylegan" the sum over four layers of the ImageNet-normalised network, for the others nothing.
+        domain: weight of the mean squared difference between the code and the encoder's code of its picture; for "in_domain".
+        patience, tolerance: as in `InversionConfig`.
+        size: side of the pictures that are compared; smaller generators are compared at their own.
+        weights: folder with Caffe's VGG16 for "in_domain"; without one the embedded VGG16 stands in, see `perceptual`.
+    """
+
+    steps: int = 100
+    rate: float = 0.01
+    pixel: float = 1.0
+    perceptual: float = 5e-5
+    domain: float = 2.0
+    patience: int = 30
+    tolerance: float = 0.003
+    size: int = 256
+    weights: str = ""
+
+    def with_steps(self, steps: int) -> "Settings":
+        """The same with other steps."""
+        return dataclasses.replace(self, steps=steps)
+
+
+AnySettings = InversionConfig | Settings
+
+# Spec of each method; Image2StyleGAN's 5000 steps are the paper's.
+DEFAULTS: dict[str, AnySettings] = {
+    "prior": InversionConfig(),
+    "in_domain": Settings(),
+    "image2stylegan": Settings(steps=5000, perceptual=1.0, domain=0.0, patience=100),
+    "mse": Settings(perceptual=0.0, domain=0.0),
+    "encoder": Settings(steps=0, perceptual=0.0, domain=0.0),
+}
