@@ -16,6 +16,7 @@ MOBILE_STYLEGAN_FILES = ("MappingNetwork.xml", "MappingNetwork.bin", "SynthesisN
 LPIPS_FILES = ("vgg16.ckpt", "alexnet.ckpt")
 BISENET_FILES = ("79999_iter.pth",)
 INCEPTION_FILES = ("default_1.pt",)
+MOBILENET_FILES = ("mobilenet_v2-b0353104.pth",)
 
 _VGG16_CONVS = tuple(f"conv{stage}_{i}" for stage, depth in enumerate((2, 2, 3, 3, 3), 1) for i in range(1, depth + 1))
 _ALEXNET_CONVS = tuple(f"conv{i}" for i in range(1, 6))
@@ -69,6 +70,13 @@ def bisenet(files: Mapping[str, bytes]) -> dict[str, Any]:
     from diffcam_jax.nn.bisenet import from_torch
 
     return from_torch(formats.read_torch(files["79999_iter.pth"]))
+
+
+def mobilenet_v2(files: Mapping[str, bytes]) -> dict[str, Any]:
+    """torchvision's state dict -> {"params", "batch_stats"} of `nn.mobilenet_v2.MobileNetV2`."""
+    from diffcam_jax.nn.mobilenet_v2 import mobilenet_v2_from_torch
+
+    return mobilenet_v2_from_torch(formats.read_torch(files[MOBILENET_FILES[0]]))
 
 
 def inception(files: Mapping[str, bytes]) -> dict[str, Any]:

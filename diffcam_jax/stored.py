@@ -9,6 +9,7 @@ from diffcam_jax.nn.bisenet import BiSeNet
 from diffcam_jax.nn.inception import InceptionV3
 from diffcam_jax.nn.lpips import Lpips
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
+from diffcam_jax.nn.mobilenet_v2 import MobileNetV2
 from diffcam_jax.nn.sface import SFace, sface_from_onnx
 
 Tree = Mapping[str, Any]
@@ -30,6 +31,7 @@ NETWORKS: dict[str, Callable[[Tree], dict[str, Network]]] = {
     "bisenet": lambda tree: {"parser": Network(BiSeNet(), {"params": tree})},
     "inception": lambda tree: {"inception": Network(InceptionV3(), dict(tree))},
     "lpips": _lpips,
+    "mobilenet_v2": lambda tree: {"body": Network(MobileNetV2(), dict(tree))},
 }
 
 
@@ -37,7 +39,7 @@ def load(name: str) -> ModelFolder:
     """A pretrained part with its networks, fetched once.
 
     Args:
-      name: "mobile_stylegan_ffhq", "lpips", "inception", "bisenet" or "sface"; see `zoo.PARTS`.
+      name: "mobile_stylegan_ffhq", "lpips", "inception", "bisenet", "mobilenet_v2" or "sface"; see `zoo.PARTS`.
 
     Raises:
       UserError: no such part, it is neither cached nor to be had, or it holds no network of ours.

