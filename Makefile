@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ATTRIBUTES ?= --attribute smiling=1
 
-.PHONY: demo test nightly lint clean
+.PHONY: demo test nightly evaluate lint clean
 
 demo: .venv/installed
 	@$(BIN)/python edit.py --demo $(ATTRIBUTES) --out out/demo --stages
@@ -16,6 +16,9 @@ test: .venv/installed-dev
 
 nightly: .venv/installed-dev
 	@$(BIN)/python -m pytest -q -n auto --dist worksteal -m nightly
+
+evaluate: .venv/installed-dev
+	@$(BIN)/python evaluate.py --config configs/eval/all.py --workdir out/evaluation
 
 lint: .venv/installed-dev
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .

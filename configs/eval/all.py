@@ -1,0 +1,37 @@
+"""Every protocol out of the box, on the embedded networks, the 11 stored FFHQ photographs and 500 generated faces: `make evaluate`.
+
+    python evaluate.py --config configs/eval/all.py --workdir runs/evaluation
+
+Chosen for 20 minutes on two idle cores: pictures of 512 pixels, and few steps and photographs for the ways of inverting that search
+for minutes. The configurations beside this one are the full protocols. `:debug` runs in under a minute with toy networks.
+"""
+
+from ml_collections import ConfigDict
+
+from configs.eval import directions, editing, in_domain, masks, reconstruction
+from configs.eval.common import base
+
+
+def get_config(mode: str = "") -> ConfigDict:
+    config = base("all", mode)
+    config.protocols = ("reconstruction", "editing", "masks", "in_domain", "directions")
+    config.reconstruction = reconstruction.settings(mode)
+    config.editing = editing.settings(mode)
+    config.masks = masks.settings(mode)
+    config.in_domain = in_domain.settings(mode)
+    config.directions_check = directions.settings(mode)
+    if mode == "debug":
+        return config
+    config.size = 512
+    config.inversion_steps = 40
+    config.editing.sources = ("generated:500",)
+    config.editing.attributes = ("smiling", "eyeglasses")
+    config.editing.share = 0.2
+    config.editing.limit = 16
+    config.editing.systems = ("whole", "diffcam", "grad_cam")
+    config.masks.sources = ("generated:12",)
+    config.in_domain.sources = ("photographs:2", "public_domain")
+    config.in_domain.methods = ("encoder", "image2stylegan", "in_domain", "prior")
+    config.in_domain.attributes = ("smiling", "eyeglasses")
+    config.directions_check.samples = 12
+    return config

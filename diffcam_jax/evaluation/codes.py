@@ -1,0 +1,137 @@
+"""Codes of pictures, found once per method and shared by all protocols of a run.
+
+A method is one of `inversion.METHODS`, or "known": the code that a generated picture was drawn from.
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from diffcam_jax import inversion
+from diffcam_jax.errors import UserError
+from diffcam_jax.evaluation.bench import Bench
+from diffcam_jax.evaluation.pictures import Item
+from diffcam_jax.evaluation.store import Key
+from diffcam_jax.ops.image import to_unit
+
+KNOWN = "known"
+PROTOCOL = "codes"
+NEED_ENCODER = ("encoder", "in_domain")
+
+
+class Coded(NamedTuple):
+    """A picture with its code.
+
+    Attributes:
+        item: the picture.
+        code: [rows, k].
+        seconds: that finding it took, compiling not counted; NaN for known ones.
+    """
+
+    item: Item
+    code: Float[np.ndarray, "rows k"]
+    seconds: float
+
+
+def check_methods(methods: Sequence[str]) -> None:
+    """Whether the methods exist.
+
+    Raises:
+        UserError: one does not.
+    """
+    allowed = [*inversion.METHODS, KNOWN]
+    if unknown := [name for name in methods if name not in allowed]:
+        raise UserError(f"no way of inverting is called {', '.join(unknown)}; there are {', '.join(allowed)}")
+
+
+def usable(bench: Bench, methods: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The methods that these networks allow, and a note about the others: without an encoder there is no encoder's code.
+
+    Raises:
+        UserError: a method does not exist, or none is left.
+    """
+    check_methods(methods)
+    left_out = [] if bench.world.encoder is not None else [name for name in methods if name in NEED_ENCODER]
+    found = [name for name in methods if name not in left_out]
+    if not found:
+        raise UserError(f"{', '.join(left_out)} need an encoder; give its folder: --config.encoder=DIR")
+    note = f"Left out for want of an encoder: {', '.join(left_out)}; give one with --config.encoder=DIR."
+    return found, [note] if left_out else []
+
+
+class Coder:
+    """Finds codes by one method.
+
+    Args:
+        bench: of the run. `config.inversion_steps` replaces a method's own number of steps unless it is 0.
+        method: see above.
+
+    Raises:
+        UserError: unknown method, or it needs an encoder and there is none.
+    """
+
+    def __init__(self, bench: Bench, method: str) -> None:
+        check_methods([method])
+        self._bench, self.method = bench, method
+        if method == KNOWN:
+            self.recipe = KNOWN
+            return
+        world, settings = bench.world, inversion.DEFAULTS[method]
+        settings = dataclasses.replace(settings, size=min(settings.size, world.size))
+        if bench.config.inversion_steps and settings.steps:
+            settings = settings.with_steps(bench.config.inversion_steps)
+        self._invert = inversion.Inverter(world.generator, world.encoder, method, settings)
+        self.recipe = f"{method} {dataclasses.asdict(settings)} {dict(world.hashes)}"
+
+    def __call__(self, item: Item) -> Coded:
+        """The code of a picture, from the store where it was found before.
+
+        Raises:
+            UserError: the picture cannot be read or has no known code, or no loss was finite.
+        """
+        if self.method == KNOWN:
+            if item.code is None:
+                raise UserError(f"{item.name} was not drawn by the generator: its code is not known; choose a method")
+            return Coded(item, item.code(), float("nan"))
+        pixels = item.read()
+        digest = hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest()
+        key = Key(PROTOCOL, self.method, f"{item.name} {digest[:12]}")
+        code = self._bench.store.array(
+            f"code_{self.method}", f"{digest} {self.recipe}", lambda: self._find(key, pixels)
+        )
+        found = self._bench.store.get(key)
+        return Coded(item, code, float("nan") if found is None else found["seconds"])
+
+    def _find(self, key: Key, pixels: np.ndarray) -> Float[np.ndarray, "rows k"]:
+        found = self._invert(jnp.asarray(to_unit(pixels))[None])
+        code = np.asarray(found.codes[0])
+        if not np.isfinite(code).all():
+            raise UserError(f"{key.picture}: {self.method} found no code with a finite loss; leave it out")
+        self._bench.store.put(
+            key, {"seconds": found.seconds, "compile_seconds": found.compile_seconds, "steps": found.steps}
+        )
+        return code
+
+
+def coded(bench: Bench, items: Sequence[Item], methods: Sequence[str]) -> list[Coded]:
+    """Every picture that can be read, with its code by the first of the methods that fits: known codes for generated ones.
+
+    Args:
+        bench: of the run.
+        items: pictures.
+        methods: "known" is taken where a code is known, else the first other one.
+    """
+    coders = {name: Coder(bench, name) for name in methods}
+    found = []
+    for item in bench.progress(items, "codes"):
+        fitting = [name for name in coders if name != KNOWN or item.code is not None]
+        with bench.listing(item.name):
+            if not fitting:
+                raise UserError(f"{item.name} has no known code; add a way of inverting to the codes of this protocol")
+            found.append(coders[fitting[0]](item))
+    return found

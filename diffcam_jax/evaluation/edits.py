@@ -1,0 +1,152 @@
+"""Edits as the protocols need them: pictures with known codes, one attribute, by Diff-CAM and what it is compared with.
+
+whole       G(w + strength * direction) itself, the generator's picture: what inversion alone gives
+diffcam     the blend of Eq. 5 with Diff-CAM's mask, or the deghosted picture where there is such a network
+grad_cam    the same with the mask of Grad-CAM
+cam         the same with the mask of CAM
+"""
+
+import dataclasses
+import functools
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+
+from diffcam_jax.compose import MaskConfig, blend
+from diffcam_jax.diffcam import OFFICIAL, PAPER
+from diffcam_jax.editing import METHODS, EditConfig, edit_batch
+from diffcam_jax.editor import PRODUCT_CONFIG
+from diffcam_jax.errors import UserError
+from diffcam_jax.evaluation.bench import Bench, groups
+from diffcam_jax.evaluation.codes import Coded
+from diffcam_jax.evaluation.instruments import AT_A_TIME
+from diffcam_jax.evaluation.store import Key
+from diffcam_jax.ops.image import from_unit, to_unit
+
+WHOLE = "whole"
+SYSTEMS = (WHOLE, *METHODS)
+VARIANTS = {
+    "product": PRODUCT_CONFIG,
+    "official": EditConfig(cam=OFFICIAL),
+    "paper": EditConfig(cam=PAPER, mask=MaskConfig(resize="bilinear")),
+}
+
+
+class Edited(NamedTuple):
+    """One picture after one edit.
+
+    Attributes:
+        picture: the result.
+        mask: where it may differ from the original, above 0.
+    """
+
+    picture: UInt8[np.ndarray, "s s 3"]
+    mask: Float[np.ndarray, "s s"]
+
+
+def check(systems: Sequence[str], variant: str) -> None:
+    """Whether systems and variant exist.
+
+    Raises:
+        UserError: one does not.
+    """
+    if unknown := [name for name in systems if name not in SYSTEMS]:
+        raise UserError(f"no system is called {', '.join(unknown)}; there are {', '.join(SYSTEMS)}")
+    if variant not in VARIANTS:
+        raise UserError(f"variant={variant!r}: allowed are {', '.join(VARIANTS)}")
+
+
+def edit(
+    bench: Bench,
+    pictures: UInt8[np.ndarray, "b s s 3"],
+    codes: Float[np.ndarray, "b n k"],
+    attribute: str,
+    strength: float,
+    systems: Sequence[str],
+    variant: str,
+) -> dict[str, list[Edited]]:
+    """Edits a few pictures by every system.
+
+    Args:
+        bench: of the run.
+        pictures, codes: the pictures and their codes.
+        attribute: what is changed.
+        strength: by how much.
+        systems: of `SYSTEMS`.
+        variant: of `VARIANTS`.
+    """
+    world, found = bench.world, {}
+    images = jnp.asarray(to_unit(pictures))
+    inputs = (
+        images,
+        jnp.asarray(codes),
+        jnp.asarray(world.directions[attribute].array[None]),
+        jnp.full((len(codes), 1), strength, jnp.float32),
+        jnp.asarray(world.classes([attribute])),
+    )
+    config = dataclasses.replace(VARIANTS[variant], classifier_size=min(256, pictures.shape[1]))
+    deghoster = None if world.deghoster is None else world.deghoster.module
+    run = functools.partial(edit_batch, world.generator.module, world.classifier.model, world.params, *inputs)
+    # The generator's own picture comes with any of the others.
+    for method in [name for name in systems if name != WHOLE] or ["diffcam"]:
+        result = run(dataclasses.replace(config, method=method), deghoster=deghoster)
+        mask = np.asarray(result.paste_mask)
+        blended = from_unit(blend(images, result.source, result.paste_mask))
+        found[method] = [Edited(*pair) for pair in zip(blended, mask)]
+    if WHOLE in systems:
+        everywhere = np.ones(pictures.shape[1:3], np.float32)
+        found[WHOLE] = [Edited(picture, everywhere) for picture in from_unit(result.edited)]
+    return {name: found[name] for name in systems}
+
+
+class Group(NamedTuple):
+    """A few pictures and their edits.
+
+    Attributes:
+        which: the pictures.
+        originals: [b, s, s, 3].
+        results: system -> one result for each.
+    """
+
+    which: list[Coded]
+    originals: UInt8[np.ndarray, "b s s 3"]
+    results: dict[str, list[Edited]]
+
+
+def edited(bench: Bench, chosen: Sequence[Coded], attribute: str, part, protocol: str) -> Iterator[Group]:
+    """The edits of every picture that was not measured yet, a few pictures at a time.
+
+    Args:
+        bench: of the run.
+        chosen: pictures with codes.
+        attribute: what is changed.
+        part: with strength, systems and variant.
+        protocol: under whose name results are stored; subjects are "system attribute".
+    """
+
+    def missing(one: Coded) -> bool:
+        return not all(bench.store.has(Key(protocol, f"{s} {attribute}", one.item.name)) for s in part.systems)
+
+    waiting = (one for one in bench.progress(chosen, f"{protocol}: {attribute}") if missing(one))
+    for few in groups(waiting, AT_A_TIME):
+        read = []
+        for one in few:
+            with bench.listing(one.item.name):
+                read.append((one, one.item.read()))
+        if not read:
+            continue
+        # A short last batch is filled up, so that one program does for all.
+        filled = read + [read[-1]] * (AT_A_TIME - len(read))
+        pictures, codes = np.stack([pixels for _, pixels in filled]), np.stack([one.code for one, _ in filled])
+        results = edit(bench, pictures, codes, attribute, part.strength, part.systems, part.variant)
+        count = len(read)
+        yield Group([one for one, _ in read], pictures[:count], {s: found[:count] for s, found in results.items()})
+
+
+def grown(regions: Bool[np.ndarray, "b s s"], side: int) -> Bool[np.ndarray, "b {side} {side}"]:
+    """Regions on the grid of a picture."""
+    rows = np.arange(side) * regions.shape[1] // side
+    return regions[:, rows[:, None], rows]

@@ -1,0 +1,171 @@
+"""The tables of In-Domain GAN Inversion, for every way of inverting.
+
+Inversion: distance of the set of pictures to that of their reconstructions (FID, KID, SWD), MSE in units of [-1, 1], and seconds.
+
+Interpolation and manipulation: are pictures between two codes, and pictures of moved codes, still pictures of faces? Codes of neighbouring
+pictures are interpolated linearly in W+; every code is moved by +strength and -strength along the attributes in turn. Beside the distances of
+the sets: how far the own score moves (in standard deviations over the pictures) and how much of the identity stays.
+
+Semantic analysis: an attribute's direction, taken for a classifier of inverted codes, against what the pictures show (score above the median):
+the area under the curve of precision over recall. A way of inverting that leaves the domain loses it.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from diffcam_jax.directions.fit import attribute_curves
+from diffcam_jax.errors import UserError
+from diffcam_jax.evaluation import published
+from diffcam_jax.evaluation.bench import Bench
+from diffcam_jax.evaluation.codes import Coded, Coder, usable
+from diffcam_jax.evaluation.document import Section, curve_plot, picture_figure
+from diffcam_jax.evaluation.editing import scored
+from diffcam_jax.evaluation.instruments import SetScore, swd
+from diffcam_jax.evaluation.reconstruction import NAME as RECONSTRUCTED
+from diffcam_jax.evaluation.reconstruction import measure, reconstructed_set
+from diffcam_jax.evaluation.store import Key
+from diffcam_jax.evaluation.summary import INTERVALS, mean_cell, set_cells, set_heads, set_notes, spread
+from diffcam_jax.evaluation.tables import Table, number
+from diffcam_jax.panel import labelled_row, stack_rows
+
+NAME = "in_domain"
+
+
+def run(bench: Bench) -> list[Section]:
+    """Inverts, interpolates, moves and classifies.
+
+    Args:
+        bench: its config.in_domain has sources, methods, steps (between two codes), attributes and strength.
+    """
+    part = bench.config.in_domain
+    bench.world.classes(list(part.attributes))
+    methods, left_out = usable(bench, part.methods)
+    items = bench.items(part)
+    settings = bench.settings(part, inversion_steps=bench.config.inversion_steps or "own")
+    measured = {method: measure(bench, items, method) for method in methods}
+    codes = {}
+    for method in methods:
+        coder = Coder(bench, method)
+        codes[method] = [coder(item) for item in items if item.name in measured[method]]
+    if min(len(found) for found in codes.values()) < 2:
+        raise UserError("interpolation needs two pictures at least; add pictures to config.in_domain.sources")
+    tables = [_inversion(bench, items, measured, left_out, settings)]
+    tables += [_made(bench, "Interpolation", codes, lambda found: _between(bench, found), settings)]
+    tables += [_made(bench, "Manipulation", codes, lambda found: _moved(bench, found), settings)]
+    tables += [_editability(bench, codes, settings)]
+    analysis, curves = _semantic(bench, codes, settings)
+    text = (__doc__ or "").split("\n\n")
+    figures = [*curves, *_sheet(bench, codes)]
+    return [Section("In-domain inversion", text, [*tables, analysis, *published.in_domain()], figures)]
+
+
+def _inversion(bench: Bench, items, measured: dict, left_out: list[str], settings) -> Table:
+    scores = [reconstructed_set(bench, items, method, list(records)) for method, records in measured.items()]
+    rows = []
+    for (method, records), cells in zip(measured.items(), set_cells(scores)):
+        chosen = [item for item in items if item.name in records]
+        truth = np.stack([item.read() for item in chosen])
+        again = np.stack([bench.store.load_picture(Key(RECONSTRUCTED, method, item.name)) for item in chosen])
+        own = [mean_cell(bench, (r[name] for r in records.values()), d) for name, d in (("mse", 4), ("seconds", 2))]
+        rows.append([method, str(len(chosen)), *cells, number(swd(truth, again, bench.config.seed), 2), *own])
+    columns = ["method", "pictures", *set_heads(bench, scores), "SWD x1000", "MSE", "seconds"]
+    return Table("Inversion", columns, rows, [*left_out, *set_notes(bench, scores), INTERVALS], settings)
+
+
+def _between(bench: Bench, found: Sequence[Coded]) -> list[np.ndarray]:
+    """Codes between every two neighbours, the last and the first among them."""
+    steps = bench.config.in_domain.steps
+    shares = np.arange(1, steps + 1, dtype=np.float32) / (steps + 1)
+    pairs = zip(found, [*found[1:], found[0]])
+    return [a.code + t * (b.code - a.code) for a, b in pairs for t in shares]
+
+
+def _moved(bench: Bench, found: Sequence[Coded]) -> list[np.ndarray]:
+    """Every code moved forwards and backwards, the attributes in turn."""
+    part = bench.config.in_domain
+    arrays = [bench.world.directions[name].array for name in part.attributes]
+    moves = [sign * part.strength * arrays[i % len(arrays)] for i in range(len(found)) for sign in (1, -1)]
+    return [one.code + move for one, move in zip([o for o in found for _ in range(2)], moves)]
+
+
+def _made(bench: Bench, title: str, codes: dict[str, list[Coded]], make: Callable, settings) -> Table:
+    """Pictures of made codes against the pictures that were inverted."""
+    scores: list[SetScore] = []
+    rows = []
+    for method, found in codes.items():
+        listed = f"{title} {method} " + " ".join(one.item.name for one in found)
+        truth = bench.sets.features(
+            "truth", " ".join(o.item.name for o in found), lambda f=found: (o.item.read() for o in f)
+        )
+        made = make(found)
+        drawn = [bench.world.draw(code[None], bench.size)[0] for code in bench.progress(made, f"{title}: {method}")]
+        scores.append(bench.sets(truth, bench.sets.features(f"{NAME}_{title}", listed, lambda d=drawn: d)))
+        # As many as there are pictures, spread evenly: SWD compares sets of one size.
+        even = [drawn[i * len(drawn) // len(found)] for i in range(len(found))]
+        distance = swd(np.stack([o.item.read() for o in found]), np.stack(even), bench.config.seed)
+        rows.append([method, str(len(made)), number(distance, 2)])
+    cells = [[*row[:2], *more, row[2]] for row, more in zip(rows, set_cells(scores))]
+    columns = ["method", "pictures", *set_heads(bench, scores), "SWD x1000"]
+    return Table(title, columns, cells, set_notes(bench, scores), settings)
+
+
+def _editability(bench: Bench, codes: dict[str, list[Coded]], settings) -> Table:
+    """How far an edit of the code moves the own score, and what it costs in identity."""
+    part, rows = bench.config.in_domain, []
+    compared = "identity" if "identity" in bench.pairs.names else bench.pairs.names[0]
+    for method, found in codes.items():
+        scores, records = scored(bench, found, part.attributes), []
+        for attribute in part.attributes:
+            unit = spread(scores[attribute].values())
+            for one in bench.progress(found, f"{method}: {attribute}"):
+                key = Key(NAME, f"{method} {attribute}", one.item.name)
+                records.append(bench.once(key, lambda o=one, a=attribute, s=unit: _edit(bench, o, a, s, compared)))
+        moved, kept = ([r[name] for r in records] for name in ("moved", "kept"))
+        cells = [mean_cell(bench, moved, 2), mean_cell(bench, kept, 3)]
+        rows.append([method, str(len(records)), *cells])
+    note = f"kept: {compared} of the original and the picture of the moved code, the loss of the inversion included."
+    return Table("Editability", ["method", "edits", "own score moved", f"kept ({compared})"], rows, [note], settings)
+
+
+def _edit(bench: Bench, one: Coded, attribute: str, unit: float, compared: str) -> dict[str, float]:
+    step = bench.config.in_domain.strength * bench.world.directions[attribute].array
+    pictures = bench.world.draw(np.stack([one.code, one.code + step]), bench.size)
+    before, after = bench.judge.scores(pictures, [attribute])[attribute]
+    kept = bench.pairs[compared](one.item.read()[None], pictures[1:])[0]
+    return {"moved": float(after - before) / unit, "kept": float(kept)}
+
+
+def _semantic(bench: Bench, codes: dict[str, list[Coded]], settings) -> tuple[Table, list]:
+    part, rows, curves = bench.config.in_domain, [], {}
+    for method, found in codes.items():
+        scores, cells = scored(bench, found, part.attributes), []
+        arrays = np.stack([one.code for one in found])
+        for attribute in part.attributes:
+            values = np.array([scores[attribute][one.item.name] for one in found])
+            valid = np.isfinite(values)
+            labels = values[valid] > np.median(values[valid]) if valid.any() else values[valid] > 0
+            if not labels.any():
+                cells.append("-")
+                continue
+            curve = attribute_curves(arrays[valid], labels, bench.world.directions[attribute].array)
+            cells.append(f"{curve.average_precision:.3f} (chance {curve.positives:.2f})")
+            if attribute == part.attributes[0]:
+                curves[method] = (curve.recall, curve.precision)
+        rows.append([method, str(len(found)), *cells])
+    note = "Average precision; chance is the share of pictures above the median."
+    table = Table("Semantic analysis", ["method", "pictures", *part.attributes], rows, [note], settings)
+    label = f"Direction of {part.attributes[0]} as a classifier of inverted codes"
+    return table, [curve_plot(f"{NAME}_curves", label, curves, ("recall", "precision"))] if curves else []
+
+
+def _sheet(bench: Bench, codes: dict[str, list[Coded]]) -> list:
+    rows = []
+    for method, found in codes.items():
+        shown = [one for one in found if one.item.shown][:2]
+        if len(shown) == 2:
+            a, b = shown
+            steps = {f"{method} {t:.2f}": a.code + t * (b.code - a.code) for t in (0.0, 0.25, 0.5, 0.75, 1.0)}
+            pictures = {label: bench.world.draw(code[None], bench.size)[0] for label, code in steps.items()}
+            rows.append(labelled_row({"from": a.item.read(), **pictures, "to": b.item.read()}, 140))
+    return [picture_figure(f"{NAME}_pictures", "Interpolation between two codes", stack_rows(rows))] if rows else []

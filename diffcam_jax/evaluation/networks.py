@@ -1,0 +1,148 @@
+"""The networks that an evaluation is of: the embedded ones, folders of converted or trained ones, or toys without any file."""
+
+import functools
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, UInt8
+
+from diffcam_jax import pipeline, weights, zoo
+from diffcam_jax.data.drawn import Prior, make_prior
+from diffcam_jax.data.pairs import toy_world
+from diffcam_jax.diffcam import Classifier
+from diffcam_jax.directions import Direction
+from diffcam_jax.editing import EditParams
+from diffcam_jax.errors import UserError
+from diffcam_jax.latents import sample_w
+from diffcam_jax.model_folder import Network
+from diffcam_jax.nn.classifier import DiffClassifier
+from diffcam_jax.ops.image import quantise
+from diffcam_jax.pipeline import Encoder, wplus_rows
+
+TOY = "toy"
+ROLES = ("generator", "encoder", "classifier", "deghoster", "directions")
+
+
+class World(NamedTuple):
+    """The networks of a run.
+
+    Attributes:
+        generator: with mapping and synthesis.
+        encoder, deghoster: None where there is none.
+        classifier: of edits.
+        directions: attribute -> its direction, with the rows of this generator.
+        hashes: what the numbers depend on: network -> the first 12 digits of its hash.
+        toy: random networks; their numbers mean nothing.
+    """
+
+    generator: Network
+    encoder: Encoder | None
+    classifier: Classifier
+    deghoster: Network | None
+    directions: Mapping[str, Direction]
+    hashes: Mapping[str, str]
+    toy: bool = False
+
+    @property
+    def size(self) -> int:
+        """Side of the generator's pictures."""
+        return self.generator.module.resolution
+
+    @property
+    def params(self) -> EditParams:
+        """As `editing.edit_batch` takes them."""
+        deghoster = None if self.deghoster is None else self.deghoster.variables
+        return EditParams(self.generator.variables, self.classifier.variables, deghoster)
+
+    def draw(self, codes: Float[np.ndarray | Array, "b n k"], size: int) -> UInt8[np.ndarray, "b {size} {size} 3"]:
+        """Pictures of codes."""
+        return np.asarray(_draw(self.generator.module, self.generator.variables, jnp.asarray(codes), size))
+
+    def prior(self, config) -> Prior:
+        """What generated pictures are drawn from: this generator, truncated by config.psi."""
+        if self.toy:
+            return make_prior(TOY, self.size, config.psi, 0.0, config.seed)[0]
+        module, variables = self.generator
+        mean = jnp.mean(sample_w(module, variables, jax.random.key(0), 4096), axis=0)
+        return Prior(module, variables, mean, self.size, config.psi, 0.0, config.seed)
+
+    def classes(self, attributes: list[str]) -> Int[np.ndarray, " r"]:
+        """Index of attributes among the classifier's classes.
+
+        Raises:
+            UserError: it does not know one of them, or there is no direction for it.
+        """
+        known = [name for name in self.classifier.names if name in self.directions]
+        if unknown := [name for name in attributes if name not in known]:
+            raise UserError(f"no direction and class for {', '.join(unknown)}; choose from {', '.join(known)}")
+        return np.array([self.classifier.names.index(name) for name in attributes], np.int32)
+
+
+_draw = jax.jit(
+    lambda module, variables, codes, size: quantise(module.apply(variables, codes, method="synthesis", size=size)),
+    static_argnums=(0, 3),
+)
+
+
+def open_world(config) -> World:
+    """The networks that a configuration names.
+
+    Args:
+        config: generator, encoder, classifier, deghoster, directions: "" is the embedded one (no encoder, no deghosting network), a
+            folder of converted weights or of a training run; generator "toy" is a world of random networks without any file.
+
+    Raises:
+        UserError: one cannot be had, or they do not fit together.
+    """
+    if config.generator == TOY:
+        return _toy()
+    folders: dict = {role: config[role] or None for role in ROLES}
+    if not config.directions and _own_generator(config):
+        folders["directions"] = {}  # those that ship belong to the embedded generator
+    networks = pipeline.on_device(pipeline.from_checkpoints(**folders))
+    hashes = {"generator": weights.tree_hash(networks.generator.variables["params"])}
+    hashes["classifier"] = weights.tree_hash(networks.classifier.variables)
+    if networks.encoder is not None:
+        hashes["encoder"] = weights.tree_hash(networks.encoder.network.variables)
+    if networks.deghoster is not None:
+        hashes["deghoster"] = weights.tree_hash(networks.deghoster.variables)
+    hashes["directions"] = weights.tree_hash({name: direction.array for name, direction in networks.directions.items()})
+    return World(
+        networks.generator,
+        networks.encoder,
+        networks.classifier,
+        networks.deghoster,
+        networks.directions,
+        {name: digest[:12] for name, digest in hashes.items()},
+    )
+
+
+def _own_generator(config) -> bool:
+    return bool(config.generator) or bool(config.encoder and "generator" in zoo.load(config.encoder).networks)
+
+
+@functools.cache
+def _toy() -> World:
+    world = toy_world()
+    model = DiffClassifier(depth=18, width=4, num_classes=len(world.names), split=1, strides=(1, 2, 2, 1))
+    blank = jnp.zeros((1, 32, 32, 3))
+    variables = jax.jit(model.init)(jax.random.key(2), blank, blank)
+    rows = wplus_rows(world.model)
+    directions = {
+        name: Direction(
+            name, np.asarray(array, np.float32)[:rows], (-1.0, 1.0), (0, rows), "", "none", "random", "none"
+        )
+        for name, array in zip(world.names, world.directions)
+    }
+    return World(
+        generator=Network(world.model, {"params": world.params}),
+        encoder=None,
+        classifier=Classifier(model, variables, tuple(world.names), {}),
+        deghoster=None,
+        directions=directions,
+        hashes={TOY: "random weights"},
+        toy=True,
+    )

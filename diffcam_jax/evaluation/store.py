@@ -1,0 +1,147 @@
+"""What an evaluation has measured so far, kept as it comes: a run that was cut short goes on behind its last line.
+
+OUT/metrics.jsonl     a line for everything measured: {"protocol", "subject", "picture", and the values by name}
+OUT/pictures          PNG by protocol, subject and picture: what was measured
+OUT/arrays            features and codes, by the hash of what they were made from
+"""
+
+import contextlib
+import hashlib
+import json
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
+
+from diffcam_jax.errors import UserError
+from diffcam_jax.photo import read_photo, write_photo
+from diffcam_jax.weights import replacing, write_atomically
+
+
+class Key(NamedTuple):
+    """What a measurement is of: the protocol, whose work (a method, a system, a folder), and the picture."""
+
+    protocol: str
+    subject: str
+    picture: str
+
+
+class Store:
+    """The results of one run.
+
+    Args:
+        folder: of the run; made when missing.
+
+    Raises:
+        UserError: metrics.jsonl cannot be read.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / "metrics.jsonl"
+        try:
+            lines = path.read_text().splitlines() if path.exists() else []
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path} cannot be read ({error}); choose another --workdir") from error
+        self._values = dict(record for line in lines if (record := _record(line)))
+        # A line cut short by a kill must not run into the next one.
+        write_atomically(path, "".join(_line(key, values) for key, values in self._values.items()).encode())
+        self._file = path.open("a", buffering=1)
+
+    def close(self) -> None:
+        """Lets go of the file."""
+        self._file.close()
+
+    def get(self, key: Key) -> dict[str, float] | None:
+        """The values of a key, NaN for those that have none; None when it was not measured yet."""
+        return self._values.get(key)
+
+    def put(self, key: Key, values: Mapping[str, float]) -> dict[str, float]:
+        """Keeps values; written to disk before this returns."""
+        kept = {name: float(value) for name, value in values.items()}
+        self._values[key] = kept
+        self._file.write(_line(key, kept))
+        return kept
+
+    def measured(self, protocol: str, subject: str) -> dict[str, dict[str, float]]:
+        """picture -> values of everything measured under a protocol and a subject."""
+        return {k.picture: v for k, v in self._values.items() if (k.protocol, k.subject) == (protocol, subject)}
+
+    def picture_path(self, key: Key) -> Path:
+        """Where a picture lies; names from outside never lead out of the folder."""
+        return self.folder.joinpath("pictures", *(_safe(part) for part in key)).with_suffix(".png")
+
+    def save_picture(self, key: Key, picture: UInt8[np.ndarray, "h w 3"]) -> None:
+        """Keeps a picture as PNG.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        write_photo(self.picture_path(key), picture)
+
+    def load_picture(self, key: Key) -> UInt8[np.ndarray, "h w 3"]:
+        """A kept picture.
+
+        Raises:
+            UserError: it is gone or damaged.
+        """
+        return read_photo(self.picture_path(key)).pixels
+
+    def has(self, key: Key) -> bool:
+        """Whether a key was measured and its picture is still there."""
+        return key in self._values and self.picture_path(key).is_file()
+
+    def array(self, name: str, source: str, make: Callable[[], np.ndarray]) -> np.ndarray:
+        """An array that is made once.
+
+        Args:
+            name: what it is.
+            source: what it depends on; another source makes it anew.
+            make: makes it.
+        """
+        digest = hashlib.sha256(f"{name}\0{source}".encode(errors="surrogateescape")).hexdigest()[:16]
+        path = self.folder / "arrays" / f"{_safe(name)}_{digest}.npy"
+        with contextlib.suppress(OSError, ValueError):  # absent or damaged: made anew
+            return np.load(path, allow_pickle=False)
+        made = make()
+        with replacing(path) as file:
+            np.save(file, made)
+        return made
+
+
+@contextlib.contextmanager
+def opened(folder: Path) -> Iterator[Store]:
+    """A store for the length of a block."""
+    store = Store(folder)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def _safe(name: str) -> str:
+    """A file name for any text: itself when it is harmless, else its harmless part and a hash."""
+    if re.fullmatch(r"[\w-][\w.-]{0,80}", name, re.ASCII) and not name.endswith("."):
+        return name
+    digest = hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()[:12]
+    return f"{re.sub(r'[^a-zA-Z0-9-]+', '_', name)[:60]}_{digest}"
+
+
+def _line(key: Key, values: Mapping[str, float]) -> str:
+    valid = {name: value if math.isfinite(value) else str(value) for name, value in values.items()}
+    return json.dumps({**key._asdict(), **valid}) + "\n"
+
+
+def _record(line: str) -> tuple[Key, dict[str, float]] | None:
+    """A line cut short by a kill is no record."""
+    try:
+        record = json.loads(line)
+        key = Key(*(str(record.pop(name)) for name in Key._fields))
+        return key, {name: float(value) for name, value in record.items()}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
