@@ -9,16 +9,15 @@ A run that was cut short goes on with the same command; OUT/report.html opens in
 import errno
 import pathlib
 import sys
-from typing import NoReturn
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from diffcam_jax import command
 from diffcam_jax.compilation import keep_compiled_programs
 from diffcam_jax.errors import UserError
 from diffcam_jax.evaluation import settings
 from diffcam_jax.evaluation.runner import evaluate
-from diffcam_jax.train.settings import plain
 from diffcam_jax.train.workdir import check_config, claim, write_config
 
 # No default here: it would be read, and fail on a mistyped field, before anything can be said about it in one line.
@@ -41,7 +40,7 @@ def main(argv: list[str]) -> None:
         settings.check(config)
         keep_compiled_programs()
         with claim(workdir):
-            record = {**plain(config), "folders": [str(pathlib.Path(folder).absolute()) for folder in compared]}
+            record = {**command.plain(config), "folders": [str(pathlib.Path(folder).absolute()) for folder in compared]}
             check_config(workdir, record)
             write_config(workdir, record)
             document = evaluate(config, workdir, compared, " ".join(["python evaluate.py", *sys.argv[1:]]))
@@ -49,31 +48,22 @@ def main(argv: list[str]) -> None:
             print(f"{len(document.problems)} pictures could not be measured; the report lists them", file=sys.stderr)
         print(f"open {workdir / 'report.html'}")
     except UserError as error:
-        leave(str(error))
+        command.leave(error)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS):
             raise
-        leave(f"cannot write to {_WORKDIR.value} ({error.strerror}); make room and run the same again")
+        command.leave(
+            UserError(f"cannot write to {_WORKDIR.value} ({error.strerror}); make room and run the same again")
+        )
 
 
 def parse_flags(argv: list[str]) -> list[str]:
-    """The arguments that are no flags, which may stand anywhere; one line when a flag or the config file is wrong."""
+    """The arguments that are no flags, which may stand anywhere; folders have a configuration of their own."""
     flags.FLAGS.set_gnu_getopt(True)
     given = {argument.lstrip("-").partition("=")[0] for argument in argv[1:] if argument.startswith("-")}
     if "config" not in given:
         argv = [argv[0], f"--config=configs/eval/{'folders' if 'folders' in given else 'all'}.py", *argv[1:]]
-    try:
-        rest = flags.FLAGS(argv)
-        flags.FLAGS.config.keys()  # a config file that cannot be read fails on its first use only
-        return rest
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-        leave(f"{' '.join(str(error).split())[:300]}; see --help, and configs/eval for the fields")
-
-
-def leave(message: str) -> NoReturn:
-    """Says what is wrong and ends the program."""
-    print(f"error: {message}", file=sys.stderr)
-    sys.exit(2)
+    return command.parse_flags(argv)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import time
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
+from diffcam_jax import command
 from diffcam_jax.checkpoint import Checkpoints
 from diffcam_jax.compilation import keep_compiled_programs
 from diffcam_jax.data import sources
@@ -43,7 +44,7 @@ def train(config: ConfigDict, workdir: pathlib.Path, dry_run: bool = False, resu
 
     # ------------------------------------------------------------------------------------------------ config
     settings.check(config, TRAINERS)
-    plain = settings.plain(config)
+    plain = command.plain(config)
     checkpoints_folder = workdir / "checkpoints"
     if resume and not dry_run:
         check_config(workdir, plain)
@@ -104,7 +105,7 @@ def train(config: ConfigDict, workdir: pathlib.Path, dry_run: bool = False, resu
 
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
-        settings.leave(UserError(f"unknown argument {argv[1]!r}; every option begins with --"))
+        command.leave(UserError(f"unknown argument {argv[1]!r}; every option begins with --"))
     logging.set_verbosity(logging.FATAL)  # what orbax has to say about a failure is said in one line here
     try:
         if not _WORKDIR.value:
@@ -118,12 +119,12 @@ def main(argv: list[str]) -> None:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS):
             raise
-        settings.leave(
+        command.leave(
             UserError(f"cannot write to {_WORKDIR.value} ({error.strerror}); make room and run the same again")
         )
     except UserError as error:
-        settings.leave(error)
+        command.leave(error)
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=settings.parse_flags)
+    app.run(main, flags_parser=command.parse_flags)

@@ -198,13 +198,13 @@ def test_a_wrong_flag_is_one_clear_line():
         "import train, sys\n"
         "for flag in list(sys.argv[1:]):\n"
         "    sys.argv = ['train.py', '--config=configs/diffcam_mobile.py', flag]  # where config flags look as well\n"
-        "    try: train.settings.parse_flags(sys.argv); print('accepted')\n"
+        "    try: train.command.parse_flags(sys.argv); print('accepted')\n"
         "    except SystemExit as end: print(end.code)\n"
     )
     done = python("-c", code, *cases)
     assert done.stdout.split() == ["2"] * len(cases), done.stderr
     for line, expected in zip(done.stderr.strip().splitlines(), cases.values(), strict=True):
-        assert line.startswith(f"train.py: {expected}")
+        assert line.startswith(f"error: {expected}")
 
 
 def test_entry_point_at_debug_size(tmp_path):

@@ -1,12 +1,12 @@
-"""The fields of an evaluation's configuration; a mistake becomes one line."""
+"""The fields that all configurations of an evaluation share."""
 
 from ml_collections import ConfigDict
 
+from diffcam_jax.command import Fields, check_fields
 from diffcam_jax.errors import UserError
 from diffcam_jax.evaluation import PROTOCOLS
 
-# Fields of every configuration: type and least value.
-COMMON: dict[str, tuple[type | tuple[type, ...], float | None]] = {
+COMMON: Fields = {
     "name": (str, None),
     "protocols": (tuple, None),
     "seed": (int, 0),
@@ -35,14 +35,7 @@ def check(config: ConfigDict) -> None:
     Raises:
         UserError: says which field does not.
     """
-    for name, (kind, least) in COMMON.items():
-        if name not in config:
-            raise UserError(f"the config has no field {name}; add it, see configs/eval/all.py")
-        value = config[name]
-        if not isinstance(value, kind):
-            raise UserError(f"config.{name}={value!r} has the wrong type; see configs/eval/all.py")
-        if least is not None and value < least:
-            raise UserError(f"config.{name}={value} is too small; give {least:g} or more")
+    check_fields(config, COMMON, "configs/eval/all.py")
     if config.size & (config.size - 1):
         raise UserError(f"config.size={config.size} is no power of two; take one, or 0 for the generator's own")
     for name in config.protocols:
