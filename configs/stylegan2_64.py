@@ -9,7 +9,7 @@ Other sizes are powers of two, --config.data.size=32; on a GPU take the official
 
 "frechet" is a distance of thumbnails, cheap and comparable within a run only; --config.eval_fid=True adds the FID proper, from as
 many pictures as are held out (published ones take 50,000, and fewer give higher numbers).
-On two cores that do other work as well a step takes 0.8 s: 72,000 pictures an hour.
+On two cores a step takes 0.5 s: 4,500 of them (72,000 pictures) reach FID 121 against 1,024 training pictures in 41 minutes, see docs/training.md.
 
 `configs/stylegan2_64.py:debug` trains four steps at 8 pixels on coloured shapes. The constants of the official runs at 256 to
 1024 are in configs/stylegan2.py.
