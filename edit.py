@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from diffcam_jax.allocator import keep_freed_memory
 from diffcam_jax.errors import UserError
 from diffcam_jax.weights import write_atomically
 
@@ -351,4 +352,5 @@ def write_json(path: Path, content: dict) -> None:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
     sys.exit(main())

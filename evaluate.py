@@ -14,6 +14,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from diffcam_jax import command
+from diffcam_jax.allocator import keep_freed_memory
 from diffcam_jax.compilation import keep_compiled_programs
 from diffcam_jax.errors import UserError
 from diffcam_jax.evaluation import settings
@@ -67,4 +68,5 @@ def parse_flags(argv: list[str]) -> list[str]:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
     app.run(main, flags_parser=parse_flags)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from diffcam_jax.allocator import keep_freed_memory
 from diffcam_jax.applications.arguments import parse
 from diffcam_jax.errors import UserError
 from edit import find_photos, prepare_output, write_json
@@ -393,4 +394,5 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
     sys.exit(main())

@@ -18,6 +18,7 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from diffcam_jax import command
+from diffcam_jax.allocator import keep_freed_memory
 from diffcam_jax.checkpoint import Checkpoints
 from diffcam_jax.compilation import keep_compiled_programs
 from diffcam_jax.data import sources
@@ -127,4 +128,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
     app.run(main, flags_parser=command.parse_flags)

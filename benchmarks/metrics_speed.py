@@ -23,6 +23,7 @@ import torch
 from convert_weights.layouts.inception import inception as inception_layout
 from convert_weights.layouts.lpips import lpips as lpips_layout
 from diffcam_jax import zoo
+from diffcam_jax.allocator import keep_freed_memory
 from diffcam_jax.metrics.features import InceptionFeatures
 from diffcam_jax.metrics.perceptual import Lpips
 
@@ -109,6 +110,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--pictures", type=int, default=16, help="pictures, or pairs, of a run")
     options = parser.parse_args()
+    keep_freed_memory()  # torch gains by it as well
     warnings.simplefilter("ignore")
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     rows = {

@@ -19,6 +19,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+from diffcam_jax.allocator import keep_freed_memory
 from diffcam_jax.compilation import keep_compiled_programs
 from diffcam_jax.data import sources
 from diffcam_jax.parallel import Devices
@@ -87,6 +88,7 @@ def main() -> None:
     )
     parser.add_argument("--steps", type=int, default=10)
     options = parser.parse_args()
+    keep_freed_memory()
     keep_compiled_programs()
     print(f"{jax.devices()[0].device_kind}, medians of {options.steps} steps\n")
     print("| configuration | batch, pixels | phase | every | seconds | share | memory |\n|---|---|---|---|---|---|---|")

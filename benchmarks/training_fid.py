@@ -17,6 +17,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
+from diffcam_jax.allocator import keep_freed_memory
 from diffcam_jax.checkpoint import Checkpoints
 from diffcam_jax.compilation import keep_compiled_programs
 from diffcam_jax.data import sources
@@ -34,6 +35,7 @@ def main() -> int:
     parser.add_argument("--pictures", type=int, default=3000, help="of each kind, at most")
     parser.add_argument("--every", type=int, default=1, help="only checkpoints at multiples of so many steps")
     options = parser.parse_args()
+    keep_freed_memory()
     keep_compiled_programs()
     try:
         report(options.run, options.pictures, options.every)

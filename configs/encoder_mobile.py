@@ -12,10 +12,7 @@
 
 The pictures are the generator's, with style mixing in a part of them so that rows learn to differ, changed as photographs differ from them
 (`data.photographic`). About 5.7 M parameters, 11.4 MB in half precision, in which the run's folder holds them.
-On a CPU half of a step can be page faults: glibc hands large buffers back after every step. With
-MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=8000000000 MALLOC_TOP_PAD_=268435456 MALLOC_ARENA_MAX=1 in the environment the body's gradient takes 12 core-
-milliseconds a picture at 128 pixels instead of 20 (all of its blocks: 19 instead of 35; at 256 pixels 118 instead of 165). Not for drawing, which then takes
-4 GB of memory instead of half of one.
+On a CPU the body's gradient takes 12 core-milliseconds a picture at 128 pixels with its first blocks frozen (all of its blocks: 19; at 256 pixels 118).
 With a GPU: draw 100,000, --config.model.size=256 --config.model.frozen=0 --config.batch_size=64 in pairs, then finetune with its steps.
 """
 

@@ -16,7 +16,7 @@ PACKAGE = ROOT / "diffcam_jax"
 # Later entries may import earlier ones, never the other way round.
 LEVELS = [
     {"errors"},
-    {"ops", "formats", "weights", "zoo", "pretrained", "compilation", "command", "model_folder"},
+    {"ops", "formats", "weights", "zoo", "pretrained", "allocator", "compilation", "command", "model_folder"},
     {"nn", "losses", "gan_losses", "stored"},
     {"photo", "landmarks", "align", "panel", "latents", "code_files", "diffcam", "compose", "chips", "perceptual"},
     {"evidence", "scorers", "encoding", "editing", "parallel"},

@@ -1,0 +1,36 @@
+"""Freed memory is kept: arrays that come and go are not faulted in page by page again."""
+
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CODE = """
+import ctypes, resource, sys
+from diffcam_jax.allocator import keep_freed_memory
+if sys.argv[1] == "keep":
+    keep_freed_memory()
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+def use():
+    place = libc.malloc(ctypes.c_size_t(1 << 26))
+    ctypes.memset(place, 1, 1 << 26)
+    libc.free(ctypes.c_void_p(place))
+use()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10):
+    use()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the settings are glibc's")
+def test_pages_are_faulted_in_once():
+    root = Path(__file__).parent.parent
+    faults = [
+        int(subprocess.run([sys.executable, "-c", CODE, mode], capture_output=True, check=True, cwd=root).stdout)
+        for mode in ("keep", "usual")
+    ]
+    assert faults[0] < 100 < 1000 < faults[1]  # ten times 64 MB are 163,840 small pages, or 320 huge ones
