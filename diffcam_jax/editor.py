@@ -20,6 +20,7 @@ from diffcam_jax import align, inversion, pipeline, weights
 from diffcam_jax.code_cache import CodeCache
 from diffcam_jax.compose import MaskConfig
 from diffcam_jax.directions import Direction, check_strengths, direction_matrix
+from diffcam_jax.directions.space import generator_hash
 from diffcam_jax.editing import EditConfig, EditParams, edit_batch
 from diffcam_jax.errors import UserError
 from diffcam_jax.landmarks import FaceLandmarker, select_faces
@@ -109,7 +110,7 @@ class Editor:
             networks.classifier.variables,
             networks.deghoster.variables if networks.deghoster else None,
         )
-        self.generator_hash = weights.tree_hash(networks.generator.variables["params"])
+        self.generator_hash = generator_hash(networks.generator)
         self.classifier_hash = weights.tree_hash(networks.classifier.variables)
         self.encoder_hash = weights.tree_hash(networks.encoder.network.variables) if networks.encoder else ""
         self.directions = dict(networks.directions)

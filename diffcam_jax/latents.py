@@ -38,7 +38,11 @@ def latent_stats(model: nn.Module, variables: Mapping[str, Any], key: jax.Array,
       n: number of draws.
     """
     w = sample_w(model, variables, key, n)
-    w = w.reshape(-1, w.shape[-1])  # a mapping of its own for every row counts as so many draws
+    return moments(w.reshape(-1, w.shape[-1]))  # a mapping of its own for every row counts as so many draws
+
+
+def moments(w: Float[Array, "n k"]) -> LatentStats:
+    """Moments of given codes."""
     mean = w.mean(0)
     eigenvalues, eigenvectors = jnp.linalg.eigh((w - mean).T @ (w - mean) / (len(w) - 1))
     return LatentStats(mean, eigenvectors[:, ::-1], jnp.maximum(eigenvalues[::-1], 0.0))

@@ -18,7 +18,7 @@ from diffcam_jax import encoding, weights, zoo
 from diffcam_jax.diffcam import Classifier, classifier_from_folder, load_classifier
 from diffcam_jax.directions import Direction, load_directions
 from diffcam_jax.directions.importers import import_folder
-from diffcam_jax.directions.space import wplus_rows
+from diffcam_jax.directions.space import generator_hash, wplus_rows
 from diffcam_jax.errors import UserError
 from diffcam_jax.model_folder import ModelFolder, Network
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
@@ -164,8 +164,8 @@ def check(pipeline: Pipeline) -> None:
             f"the deghosting network draws {pipeline.deghoster.module.out_size} pixels, the generator {size}; "
             f"take two of the same size"
         )
-    generator_hash = weights.tree_hash(pipeline.generator.variables["params"])
-    foreign = [n for n, d in pipeline.directions.items() if d.generator and d.generator != generator_hash]
+    digest = generator_hash(pipeline.generator)
+    foreign = [n for n, d in pipeline.directions.items() if d.generator and d.generator != digest]
     if foreign:
         raise UserError(
             f"directions {', '.join(foreign)} were made for another generator; give --directions with those of this "

@@ -3,17 +3,16 @@
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Float, UInt8
 from tqdm import tqdm
 
 from diffcam_jax import align, pipeline
+from diffcam_jax.directions.scoring import draw_uint8
 from diffcam_jax.directions.space import generator_hash
 from diffcam_jax.errors import UserError
 from diffcam_jax.landmarks import FaceLandmarker
-from diffcam_jax.ops.image import quantise
 from diffcam_jax.photo import read_photo
 
 # Pictures on sheets are shown small; the last layers of a large generator cost the most.
@@ -58,14 +57,9 @@ class Studio:
         module, variables = self.generator
         size = min(size or self.size, self.size)
         bar = tqdm(codes, desc="drawing", unit="picture", disable=not progress or len(codes) < 2, leave=False)
-        return np.concatenate([np.asarray(_draw(module, variables, jnp.asarray(code[None]), size)) for code in bar])
-
-
-def _synthesis(module, variables, codes: Float[Array, "b n k"], size: int) -> UInt8[Array, "b s s 3"]:
-    return quantise(module.apply(variables, codes, size=size, method="synthesis"))
-
-
-_draw = jax.jit(_synthesis, static_argnums=(0, 3))
+        return np.concatenate(
+            [np.asarray(draw_uint8(module, variables, jnp.asarray(code[None]), size)) for code in bar]
+        )
 
 
 def read_face(path: Path, size: int, aligned: bool = False) -> UInt8[np.ndarray, "s s 3"]:

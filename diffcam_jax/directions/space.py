@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Float
 
 from diffcam_jax import weights, zoo
-from diffcam_jax.latents import sample_w
+from diffcam_jax.latents import moments, sample_w
 from diffcam_jax.model_folder import Network
 
 EMBEDDED = "mobile_stylegan_ffhq"
@@ -106,12 +106,10 @@ def truncated(
 def code_space(generator: Network, whitened: bool = True, draws: int = 4096) -> CodeSpace:
     """Coordinates from the moments of `draws` codes of the prior."""
     codes = jnp.asarray(draw(generator, jax.random.key(0), draws))
-    means, vectors, values = [], [], []
-    for row in range(codes.shape[1]):
-        w = codes[:, row]
-        mean = w.mean(0)
-        eigenvalues, eigenvectors = jnp.linalg.eigh((w - mean).T @ (w - mean) / (draws - 1))
-        means.append(np.asarray(mean))
-        vectors.append(np.asarray(eigenvectors[:, ::-1]))
-        values.append(np.asarray(jnp.maximum(eigenvalues[::-1], 0.0)))
-    return CodeSpace(np.stack(means), np.stack(vectors), np.stack(values), whitened)
+    stats = [moments(codes[:, row]) for row in range(codes.shape[1])]
+    return CodeSpace(
+        np.stack([np.asarray(row.mean) for row in stats]),
+        np.stack([np.asarray(row.eigenvectors) for row in stats]),
+        np.stack([np.asarray(row.eigenvalues) for row in stats]),
+        whitened,
+    )

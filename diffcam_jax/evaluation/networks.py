@@ -14,12 +14,13 @@ from diffcam_jax.data.drawn import Prior, make_prior
 from diffcam_jax.data.pairs import toy_world
 from diffcam_jax.diffcam import Classifier
 from diffcam_jax.directions import Direction
+from diffcam_jax.directions.scoring import draw_uint8
+from diffcam_jax.directions.space import generator_hash
 from diffcam_jax.editing import EditParams
 from diffcam_jax.errors import UserError
 from diffcam_jax.latents import sample_w
 from diffcam_jax.model_folder import Network
 from diffcam_jax.nn.classifier import DiffClassifier
-from diffcam_jax.ops.image import quantise
 from diffcam_jax.pipeline import Encoder, wplus_rows
 
 TOY = "toy"
@@ -59,7 +60,7 @@ class World(NamedTuple):
 
     def draw(self, codes: Float[np.ndarray | Array, "b n k"], size: int) -> UInt8[np.ndarray, "b {size} {size} 3"]:
         """Pictures of codes."""
-        return np.asarray(_draw(self.generator.module, self.generator.variables, jnp.asarray(codes), size))
+        return np.asarray(draw_uint8(self.generator.module, self.generator.variables, jnp.asarray(codes), size))
 
     def prior(self, config) -> Prior:
         """What generated pictures are drawn from: this generator, truncated by config.psi."""
@@ -81,12 +82,6 @@ class World(NamedTuple):
         return np.array([self.classifier.names.index(name) for name in attributes], np.int32)
 
 
-_draw = jax.jit(
-    lambda module, variables, codes, size: quantise(module.apply(variables, codes, method="synthesis", size=size)),
-    static_argnums=(0, 3),
-)
-
-
 def open_world(config) -> World:
     """The networks that a configuration names.
 
@@ -103,7 +98,7 @@ def open_world(config) -> World:
     if not config.directions and _own_generator(config):
         folders["directions"] = {}  # those that ship belong to the embedded generator
     networks = pipeline.on_device(pipeline.from_checkpoints(**folders))
-    hashes = {"generator": weights.tree_hash(networks.generator.variables["params"])}
+    hashes = {"generator": generator_hash(networks.generator)}
     hashes["classifier"] = weights.tree_hash(networks.classifier.variables)
     if networks.encoder is not None:
         hashes["encoder"] = weights.tree_hash(networks.encoder.network.variables)
