@@ -65,6 +65,7 @@ def get_config(mode: str = "pairs") -> ConfigDict:
     config.model = ConfigDict()
     config.model.kind = "mobile"
     config.model.size = 128  # any multiple of 32; parameters of one side go on at another
+    config.model.judged = 0  # side at which pictures are compared, where that is larger
     config.model.start = "mobilenet_v2"  # or the folder of a run, that of :pairs for :finetune
     config.model.channels = 128
     config.model.features = 320
@@ -74,6 +75,7 @@ def get_config(mode: str = "pairs") -> ConfigDict:
     config.model.stem = 32
     config.model.rows = ROWS
     config.model.frozen = 3  # the widest maps stay as they are, for speed
+    config.model.stored_norm = False  # True keeps the statistics of batch normalisation: few pictures make bad ones
     # The rate falls to 0.3 of itself in every quarter of the run.
     config.optimiser = ConfigDict(
         {"name": "adam", "learning_rate": 1e-3, "b1": 0.9, "b2": 0.99, "eps": 1e-8, "decay": 0.3}
@@ -89,10 +91,12 @@ def get_config(mode: str = "pairs") -> ConfigDict:
     config.patience_nan = 20
 
     if mode == "finetune":
-        config.steps, config.batch_size = 40_000, 8
-        config.model.size = config.data.size = 256
-
-        config.optimiser.learning_rate = 2e-4
+        config.steps, config.batch_size = 1200, 4
+        config.model.judged = config.data.size = 256
+        config.model.stored_norm = True
+        config.optimiser.learning_rate = 3e-4
+        config.eval_every = config.sample_every = 200
+        config.checkpoint_every = 50
         config.loss.update({"whitened": 0.3, "delta": 1e-4, "prior": 0.01, "l2": 1.0, "lpips": 0.8, "identity": 0.3})
     if mode == "debug":
         config.steps, config.batch_size, config.eval_size = 4, 4, 4

@@ -12,6 +12,7 @@ from diffcam_jax import model_folder, pipeline
 from diffcam_jax.errors import UserError
 from diffcam_jax.nn.mobile_encoder import MobileEncoder
 from diffcam_jax.train import encoder, encoder_networks
+from diffcam_jax.train.encoder_passes import Inverter
 from tests.random_variables import random_variables
 
 FAST_COMPILE = {"xla_backend_optimization_level": 0}
@@ -126,6 +127,23 @@ def test_reconstructions_are_compared_with_the_undisturbed_picture():
     drawn = encoder.Inverter(config, network, module).draw(first.nets["frozen/generator"].variables, codes)
     expected = np.mean((np.asarray(drawn) - (data.batch["target"] / 127.5 - 1)) ** 2)
     assert seen[0]["l2"] == pytest.approx(expected, rel=0.1)
+
+
+def test_pictures_can_be_judged_larger_than_they_are_read():
+    config = get_config("debug")
+    config.model.judged = 64
+    folder = encoder_networks.load_generator("toy")
+    module = encoder_networks.make_encoder(config, folder.network("generator").module)
+    inverter = Inverter(config, module, folder.network("generator").module)
+    large = np.random.default_rng(2).integers(0, 256, (2, 64, 64, 3), np.uint8)
+    images = inverter.prepare(jnp.asarray(large))
+    np.testing.assert_allclose(images, np.float32(large) / 127.5 - 1, atol=1e-6)
+    state = encoder.build(config, Faces(inverter.rows, 32), None).create()
+    found = inverter.passes(state, state.nets["encoder"].params, images, False)[0][-1]
+    averaged = np.float32(images).reshape(2, 32, 2, 32, 2, 3).mean((2, 4))
+    offsets = module.apply(state.nets["encoder"].variables, jnp.asarray(averaged)) @ state.extra["colouring"]
+    np.testing.assert_allclose(found.codes, offsets + state.extra["latent_avg"], rtol=1e-3, atol=1e-4)
+    assert found.picture.shape == images.shape
 
 
 def test_export_is_half_as_large_and_gives_the_same_codes(tmp_path):

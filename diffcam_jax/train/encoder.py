@@ -84,7 +84,7 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
         if kind == "restyle":
             code = jnp.broadcast_to(mean, (1, inverter.rows, mean.shape[-1]))
             extra["avg_image"] = jax.jit(inverter.draw)(nets["frozen/generator"].variables, code)
-        picture = jnp.zeros((1, inverter.size, inverter.size, 6 if kind == "restyle" else 3))
+        picture = jnp.zeros((1, inverter.reads, inverter.reads, 6 if kind == "restyle" else 3))
         variables = encoder_networks.initial_encoder(encoder, keys[0], picture, mean, std)
         if config.model.get("start"):
             variables = started(variables, zoo.load(config.model.start), extra)

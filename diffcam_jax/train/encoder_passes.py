@@ -1,6 +1,6 @@
 """Pictures to codes and back in training: one pass of an encoder, e4e's rows up to the stage, or ReStyle's loop unrolled.
 
-Pictures float32 [b, s, s, 3] RGB in [-1, 1] at the encoder's size; codes W+ [b, n, k].
+Pictures float32 [b, s, s, 3] RGB in [-1, 1] at the size at which they are judged, the encoder's own or a larger one; codes W+ [b, n, k].
 """
 
 from typing import Any, NamedTuple
@@ -34,18 +34,20 @@ class Inverter:
 
     def __init__(self, config: ConfigDict, encoder: nn.Module, generator: nn.Module) -> None:
         self.encoder, self.generator = encoder, generator
-        self.kind, self.size = config.model.kind, config.model.size
+        self.kind, self.reads = config.model.kind, config.model.size
+        self.size = max(self.reads, config.model.get("judged", 0))
         self.rows = wplus_rows(generator)
         self.count = config.model.passes if self.kind == "restyle" else 1
         self._stages = (config.stages.start, config.stages.every) if self.kind == "e4e" else None
+        self._stored = config.model.get("stored_norm", False)
         self._half = config.precision == "bfloat16"
 
     def prepare(self, images: UInt8[Array, "b h w 3"]) -> Float[Array, "b s s 3"]:
-        """Pictures as networks see them."""
+        """Pictures as they are judged."""
         return encoding.fit(images.astype(jnp.float32) / 127.5 - 1, self.size)
 
     def draw(self, variables: dict, codes: Float[Array, "b n k"]) -> Float[Array, "b s s 3"]:
-        """The generator's pictures at the encoder's size."""
+        """The generator's pictures at that size."""
         return encoding.draw(self.generator, variables, codes, self.size)
 
     def stage(self, step: Array) -> Array:
@@ -61,7 +63,7 @@ class Inverter:
             state: gives everything but the parameters.
             params: of the encoder.
             images: from `prepare`.
-            train: normalise by statistics of the batch.
+            train: normalise by statistics of the batch, unless config.model.stored_norm keeps those of an earlier run.
 
         Returns:
             The passes, and the collections that changed.
@@ -86,10 +88,12 @@ class Inverter:
         return found, changed
 
     def _encode(self, variables: dict, given: Float[Array, "b s s c"], train: bool) -> tuple[Array, dict]:
+        if self.reads < self.size:
+            given = encoding.fit(given, self.reads)
         if self._half:
             half = jax.tree.map(lambda x: x.astype(jnp.bfloat16), variables["params"])
             variables, given = {**variables, "params": half}, given.astype(jnp.bfloat16)
-        if not train:
+        if not train or self._stored:
             return self.encoder.apply(variables, given).astype(jnp.float32), {}
         offsets, changed = self.encoder.apply(variables, given, True, mutable=["batch_stats"])
         return offsets.astype(jnp.float32), changed
