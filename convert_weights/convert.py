@@ -168,7 +168,8 @@ def _latent_avg(
     if names:
         # Of several copies of the network the mean code is that of the one which was taken.
         prefix = official.get("generator", {}).get("prefix", "")
-        name = min(names, key=lambda name: not name.startswith(prefix))
+        group = prefix[: prefix.rfind("/") + 1]
+        name = min(names, key=lambda name: not name.startswith(group))
         array = state.arrays[name]
         official["latent_avg"] = {"name": name, "dtype": array.dtype.name, "shape": list(array.shape)}
         return {"latent_avg": np.squeeze(np.asarray(array, np.float32))}

@@ -108,6 +108,12 @@ def _restyle_encoder(shapes: Shapes, notes: Mapping[str, Any]) -> Layout:
     return encoders.restyle_resnet(shapes, progressive=progressive)
 
 
+def _decomposing_encoder(shapes: Shapes, notes: Mapping[str, Any]) -> Layout:
+    from convert_weights.layouts import invertibility
+
+    return invertibility.encoder(shapes)
+
+
 def _torchvision_vgg(shapes: Shapes, notes: Mapping[str, Any]) -> Layout:
     from convert_weights.layouts import vgg
 
@@ -188,6 +194,20 @@ KINDS: dict[str, Kind] = {
             Part("perceptual", "layer21.weight", _layout("idinvert", "perceptual"), optional=True),
         ),
         ("truncation.w_avg",),
+    ),
+    "invertibility": Kind(
+        "invertibility decomposition (net_g_*.pth)", "none published with the release; its generator " + _NVIDIA,
+        (
+            Part("encoder", "styles.0.linear.weight|styles.0.weight", _decomposing_encoder, ("params_ema/encoder.",)),
+            Part("generator", _ROSINALITY_G.probe, _ROSINALITY_G.layout, ("params_ema/generator.",)),
+            Part("aligner", "modulation.0.alignment.body.body.0.res_layer.1.weight", _layout("invertibility", "aligner"),
+                 _EMA),
+        ),
+        ("avg_latent",),
+    ),
+    "feature_style": Kind(
+        "feature-style encoder (143_enc.pth)", "InterDigital: evaluation only",
+        (Part("encoder", "content_layer.0.weight", _layout("feature_style", "encoder")),),
     ),
     "arcface": Kind(
         "ArcFace IR-SE50 (model_ir_se50.pth)", "MIT; trained on MS-Celeb-1M: research",

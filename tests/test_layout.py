@@ -22,7 +22,7 @@ LEVELS = [
     {"evidence", "scorers", "encoding", "editing", "parallel"},
     {"metrics", "directions"},
     {"pipeline"},
-    {"inversion"},
+    {"inversion", "invertibility"},
     {"code_cache"},
     {"editor", "data", "applications"},
     {"checkpoint", "report"},

@@ -10,7 +10,7 @@ from types import ModuleType
 
 KINDS = (
     "arcface_irse50", "deghosting", "diffcam", "e4e", "idinvert", "idinvert_256_encoder", "idinvert_256_generator",
-    "inception_fid", "lpips", "metrics", "psp_gradual", "random_face", "restyle", "stylegan2_ada",
+    "inception_fid", "lpips", "metrics", "ood_samm", "psp_gradual", "random_face", "restyle", "stylegan2_ada",
     "stylegan2_discriminator", "stylegan2_generator", "vgg16_resnet101",
 )  # fmt: skip
 # Two fixtures of keys alone share the module of their family.

@@ -68,15 +68,16 @@ def recognise(shapes: Shapes) -> str:
 
 def gradual(shapes: Shapes) -> Layout:
     """pSp's GradualStyleEncoder."""
-    return _pyramid(shapes, GradualStyleEncoder)
+    return pyramid(shapes, GradualStyleEncoder)
 
 
 def encoder4editing(shapes: Shapes) -> Layout:
     """e4e's Encoder4Editing."""
-    return _pyramid(shapes, Encoder4Editing)
+    return pyramid(shapes, Encoder4Editing)
 
 
-def _pyramid(shapes: Shapes, encoder: type[GradualStyleEncoder]) -> Layout:
+def pyramid(shapes: Shapes, encoder: type[GradualStyleEncoder]) -> Layout:
+    """An encoder with the keys that pSp's and e4e's share."""
     styles, width, size, channels = _heads(shapes)
     module = encoder(styles, size, width, **_body(shapes), channels=channels)
     return _layout(module, shapes, size, f"{styles} styles")

@@ -16,7 +16,7 @@ from diffcam_jax.errors import UserError
 from diffcam_jax.nn.stylegan2 import StyleGAN2Generator, config_widths
 from diffcam_jax.nn.stylegan2_discriminator import StyleGAN2Discriminator
 
-_TAPS = np.outer([1, 3, 3, 1], [1, 3, 3, 1]).astype(np.float32) / 64
+TAPS = np.outer([1, 3, 3, 1], [1, 3, 3, 1]).astype(np.float32) / 64
 # Feature maps without a batch axis: [c, h, w] and [h, w, c].
 _MAP = Transform(lambda a: a.transpose(1, 2, 0), lambda a: a.transpose(2, 0, 1))
 # The official kernels of modulated convolutions have a batch axis.
@@ -92,7 +92,7 @@ def _torch_generator(
         kernel = _MODULATED_1X1 if rgb else _MODULATED
         return Source(f"{official}.{conv[leaf]}", {"kernel": kernel, "modulation.kernel": DENSE}.get(leaf, COPY))
 
-    constants = {r"(convs\.\d+\.conv\.blur|to_rgbs\.\d+\.upsample)\.kernel": 4 * _TAPS}
+    constants = {r"(convs\.\d+\.conv\.blur|to_rgbs\.\d+\.upsample)\.kernel": 4 * TAPS}
     return _generator(tuple(widths), shapes[modulation][1], depth, inside, source, {}, constants)
 
 
@@ -132,7 +132,7 @@ def generator_ada(shapes: Shapes) -> Layout:
         return Source(f"{key}.{name}", transform)
 
     ignored = {r"mapping\.w_avg": "the average latent, kept beside the network"}
-    constants = {r"synthesis\.b\d+\.((conv[01]|torgb|skip)\.)?resample_filter": _TAPS}
+    constants = {r"synthesis\.b\d+\.((conv[01]|torgb|skip)\.)?resample_filter": TAPS}
     latent = shapes["synthesis.b4.conv1.affine.weight"][1]
     return _generator(tuple(widths), latent, depth, True, source, ignored, constants)
 
@@ -176,7 +176,7 @@ def _torch_discriminator(shapes: Shapes, conv: str, dense: str) -> Layout:
         at = 1 if inner and inner[0] != "conv1" else 0
         return Source(conv.format(f"{stage}.{at}"), CONV) if leaf == "kernel" else Source(f"{stage}.{at + 1}.bias")
 
-    return _discriminator(tuple(widths[::-1]), source, {r"convs\.\d+\.(conv2|skip)\.0\.kernel": _TAPS})
+    return _discriminator(tuple(widths[::-1]), source, {r"convs\.\d+\.(conv2|skip)\.0\.kernel": TAPS})
 
 
 def discriminator_ada(shapes: Shapes) -> Layout:
@@ -200,7 +200,7 @@ def discriminator_ada(shapes: Shapes) -> Layout:
                 transform = _dense(layer, widths[::-1])
         return Source(f"{key}.{'weight' if leaf == 'kernel' else 'bias'}", transform)
 
-    return _discriminator(tuple(widths), source, {r"b\d+\.(\w+\.)?resample_filter": _TAPS})
+    return _discriminator(tuple(widths), source, {r"b\d+\.(\w+\.)?resample_filter": TAPS})
 
 
 def _discriminator(widths: tuple[int, ...], source: Callable[[Path], Source], constants) -> Layout:

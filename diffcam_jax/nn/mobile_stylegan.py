@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from diffcam_jax.nn.style_rows import style_rows
+from diffcam_jax.nn.stylegan2 import AfterUp
 from diffcam_jax.ops.haar import inverse_haar
 
 PIXEL_NORM_EPSILON = 1e-8
@@ -75,7 +76,10 @@ class StyledConv(nn.Module):
     separable: bool = True
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"], w: Float[Array, "b k"]) -> Float[Array, "b h w d"]:
+    def __call__(
+        self, x: Float[Array, "b h w c"], w: Float[Array, "b k"], replace: AfterUp | None = None
+    ) -> Float[Array, "b h w d"]:
+        """`replace` (resolution, features) changes what the convolution gives, before noise, bias and leaky ReLU."""
         h, width, channels = x.shape[1:]
         normal = nn.initializers.normal(1.0)
         x = x * (Modulation(channels, name="modulation")(w) / math.sqrt(9 * channels))
@@ -85,6 +89,8 @@ class StyledConv(nn.Module):
         else:
             kernel = self.param("kernel", normal, (3, 3, channels, self.features))
             x = jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        if replace is not None:
+            x = replace(h, x)
         x = x + self.param("noise", nn.initializers.zeros, (h, width))[..., None]
         return nn.leaky_relu(x + self.param("bias", nn.initializers.zeros, (self.features,)), SLOPE)
 
@@ -95,9 +101,15 @@ class Block(nn.Module):
     features: int
 
     @nn.compact
-    def __call__(self, x, w_up: Float[Array, "b k"], w_out: Float[Array, "b k"]):
+    def __call__(
+        self,
+        x: Float[Array, "b h w c"],
+        w_up: Float[Array, "b k"],
+        w_out: Float[Array, "b k"],
+        after_up: AfterUp | None = None,
+    ) -> Float[Array, "b h2 w2 d"]:
         x = inverse_haar(x * Modulation(x.shape[-1], name="up")(w_up))
-        x = StyledConv(self.features, name="conv1")(x, w_up)
+        x = StyledConv(self.features, name="conv1")(x, w_up, after_up)
         return StyledConv(self.features, name="conv2")(x, w_out)
 
 
@@ -155,13 +167,17 @@ class MobileStyleGAN(nn.Module):
             w = math.sqrt(2) * nn.leaky_relu(dense(w), SLOPE)
         return w
 
-    def synthesis(self, w: Float[Array, "b *rows k"], size: int | None = None) -> Float[Array, "b s s 3"]:
+    def synthesis(
+        self, w: Float[Array, "b *rows k"], size: int | None = None, after_up: AfterUp | None = None
+    ) -> Float[Array, "b s s 3"]:
         """Draws the pictures of latent codes.
 
         Args:
           w: [b, 512], or W+ codes [b, n, 512] with n >= `num_styles` (a further row is ignored).
           size: side of the picture in pixels, a power of two from half the widest feature map down, or the full
             resolution (default). A smaller picture is the exact area mean of the full one, and cheaper.
+          after_up: (resolution, features [b, r, r, c]) -> features that take the place of what the first convolution of the block
+            there gives, before its noise, bias and leaky ReLU.
 
         Returns:
           [b, size, size, 3] RGB, nominally in [-1, 1], not clamped.
@@ -170,7 +186,7 @@ class MobileStyleGAN(nn.Module):
         x = jnp.broadcast_to(self.const, (w.shape[0], *self.const.shape))
         x = self.conv1(x, rows[:, 0])
         for i, block in enumerate(self.block):
-            x = block(x, rows[:, 2 * i + 1], rows[:, 2 * i + 2])
+            x = block(x, rows[:, 2 * i + 1], rows[:, 2 * i + 2], after_up)
         return self.to_image(x, rows[:, self.num_styles - 1], size or self.resolution)
 
     def __call__(self, z: Float[Array, "b k"]) -> Float[Array, "b s s 3"]:

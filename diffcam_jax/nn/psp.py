@@ -5,17 +5,15 @@ Pictures NHWC RGB in [-1,1], normally [b,256,256,3]. Codes are offsets: the aver
 the last features alone into W or W+.
 """
 
-import functools
 import math
 from collections.abc import Sequence
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from diffcam_jax.nn.irse import COUNTS, IRSE, WIDTHS, norm
+from diffcam_jax.ops import warp
 from diffcam_jax.ops.image import resize
 
 # Rows of W+ below the first number read the coarsest map, those below the second the middle one, the others the finest.
@@ -80,22 +78,13 @@ class Map2Style(nn.Module):
         return self.linear(x[:, 0, 0])
 
 
-@functools.lru_cache(maxsize=16)
-def _corner_weights(source: int, target: int) -> np.ndarray:
-    """[target, source] matrix of linear interpolation in which the first and last samples of both grids coincide."""
-    position = np.arange(target) * ((source - 1) / max(target - 1, 1))
-    return np.maximum(0, 1 - np.abs(position[:, None] - np.arange(source))).astype(np.float32)
-
-
 def upsample_add(coarse: Float[Array, "b h w c"], lateral: Float[Array, "b h2 w2 c"]) -> Float[Array, "b h2 w2 c"]:
     """Enlarges a map bilinearly, corner pixels on corner pixels, to the size of another and adds that.
 
     Reference:
         torch's interpolate with align_corners=True.
     """
-    rows, columns = (_corner_weights(coarse.shape[i], lateral.shape[i]) for i in (1, 2))
-    wide = jnp.einsum("yh,bhwc->bywc", rows, coarse, precision=jax.lax.Precision.HIGHEST)
-    return jnp.einsum("xw,bywc->byxc", columns, wide, precision=jax.lax.Precision.HIGHEST) + lateral
+    return warp.resize(coarse, lateral.shape[1:3], align_corners=True) + lateral
 
 
 class GradualStyleEncoder(nn.Module):

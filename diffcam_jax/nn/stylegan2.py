@@ -24,6 +24,7 @@ from diffcam_jax.ops.image import resize
 from diffcam_jax.ops.up_conv import up_conv
 
 BeforeUp = Callable[[int, Array], Array]
+AfterUp = Callable[[int, Array], Array]
 
 EPSILON = 1e-8
 MAPPING_RATE = 0.01
@@ -101,7 +102,10 @@ class StyledConv(nn.Module):
         """The factors of the input channels."""
         return self.modulation(w)
 
-    def __call__(self, x: Float[Array, "b h w c"], style: Float[Array, "b c"], noise: str) -> Float[Array, "b h2 w2 d"]:
+    def __call__(
+        self, x: Float[Array, "b h w c"], style: Float[Array, "b c"], noise: str, replace: AfterUp | None = None
+    ) -> Float[Array, "b h2 w2 d"]:
+        """`replace` (resolution, features) changes what the convolution gives, before noise, bias and leaky ReLU."""
         style = style / math.sqrt(9 * self.in_features)
         demodulation = jax.lax.rsqrt(style**2 @ (self.kernel**2).sum((0, 1)) + EPSILON)
         x = x * style[:, None, None]
@@ -110,7 +114,10 @@ class StyledConv(nn.Module):
         else:
             x = jax.lax.conv_general_dilated(x, self.kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
         # A leaky ReLU lets positive factors through: its gain goes into what is added up before it.
-        x = x * (GAIN * demodulation)[:, None, None] + GAIN * self.bias
+        if replace is None:
+            x = x * (GAIN * demodulation)[:, None, None] + GAIN * self.bias
+        else:
+            x = GAIN * replace(self.resolution, x * demodulation[:, None, None]) + GAIN * self.bias
         if noise != "none":
             x = x + (GAIN * self.strength) * self._noise(x, noise)
         x = nn.leaky_relu(x, SLOPE)
@@ -227,7 +234,11 @@ class StyleGAN2Generator(nn.Module):
         return tuple(styles)
 
     def synthesis(
-        self, w: Float[Array, "b *rows k"], size: int | None = None, noise: str = "fixed"
+        self,
+        w: Float[Array, "b *rows k"],
+        size: int | None = None,
+        noise: str = "fixed",
+        after_up: AfterUp | None = None,
     ) -> Float[Array, "b s s 3"]:
         """Draws the pictures of latent codes.
 
@@ -235,19 +246,26 @@ class StyleGAN2Generator(nn.Module):
           w: [b, 512], or W+ codes [b, n, 512] with n >= `num_styles` (further rows are ignored).
           size: side of the picture in pixels, `resolution` by default; a smaller one is the exact area mean of the full picture.
           noise: "fixed" adds the maps of the collection "noise", "random" draws from the rng "noise", "none" adds nothing.
+          after_up: (resolution, features [b, r, r, c]) -> features that take the place of what the up-convolution to there
+            gives, before its noise, bias and leaky ReLU.
 
         Returns:
           [b, size, size, 3] RGB, nominally in [-1, 1], not clamped.
         """
-        return self.synthesis_from_styles(self.style_vectors(w), size, noise)
+        return self.synthesis_from_styles(self.style_vectors(w), size, noise, after_up)
 
     def synthesis_from_styles(
-        self, styles: tuple[Float[Array, "b _"], ...], size: int | None = None, noise: str = "fixed"
+        self,
+        styles: tuple[Float[Array, "b _"], ...],
+        size: int | None = None,
+        noise: str = "fixed",
+        after_up: AfterUp | None = None,
     ) -> Float[Array, "b s s 3"]:
         """Draws the pictures of styles as `style_vectors` gives them; the other arguments are those of `synthesis`."""
         layers = (self.to_rgb1, *self.to_rgbs)
         picture = None
-        for to_rgb, style, (_, x) in zip(layers, styles[1::3], self._trunk(styles, noise, None), strict=True):
+        trunk = self._trunk(styles, noise, None, after_up)
+        for to_rgb, style, (_, x) in zip(layers, styles[1::3], trunk, strict=True):
             rgb = to_rgb(x, style)
             picture = rgb if picture is None else upsample(picture) + rgb
         return resize(picture, (size or self.resolution,) * 2, "area")
@@ -266,14 +284,16 @@ class StyleGAN2Generator(nn.Module):
         """
         return dict(self._trunk(self.style_vectors(w), noise, before_up))
 
-    def _trunk(self, styles: tuple[Array, ...], noise: str, before_up: BeforeUp | None) -> Iterator[tuple[int, Array]]:
+    def _trunk(
+        self, styles: tuple[Array, ...], noise: str, before_up: BeforeUp | None, after_up: AfterUp | None = None
+    ) -> Iterator[tuple[int, Array]]:
         x = jnp.broadcast_to(self.const, (styles[0].shape[0], *self.const.shape))
         x = self.conv1(x, styles[0], noise)
         yield 4, x
         for i in range(len(self.widths) - 1):
             if before_up is not None:
                 x = before_up(4 * 2**i, x)
-            x = self.convs[2 * i](x, styles[3 * i + 2], noise)
+            x = self.convs[2 * i](x, styles[3 * i + 2], noise, after_up)
             x = self.convs[2 * i + 1](x, styles[3 * i + 3], noise)
             yield 8 * 2**i, x
 

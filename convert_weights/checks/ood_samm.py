@@ -1,0 +1,115 @@
+"""Invertibility decomposition: an alignment module alone, and the complete model with its encoder and generator."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from convert_weights import probes
+from convert_weights.fixture import Fixture, nchw, nhwc
+from convert_weights.layout import Layout, Shapes
+from convert_weights.layouts import invertibility as layout_of
+from convert_weights.layouts.stylegan2 import generator_rosinality
+from diffcam_jax import invertibility
+from diffcam_jax.compose import blend
+from diffcam_jax.nn.invertibility import SpatialAlignment
+
+OUTSIDE = ("encoder.", "generator.")
+# Of the official training: largest mean of the mask at 32, 64, 128 and 256 pixels, and the weights of the two losses.
+AREAS = (0.3, 0.3, 0.2, 0.2)
+AREA_WEIGHT, BINARY_WEIGHT = 5.0, 5.0 * 0.04
+
+
+def layouts(fixture: Fixture) -> list[tuple[Layout, Shapes]]:
+    """The networks of a complete checkpoint."""
+    whole = fixture.shapes()
+    encoder, generator = (fixture.shapes(prefix) for prefix in OUTSIDE)
+    rest = {key: shape for key, shape in whole.items() if not key.startswith(OUTSIDE)}
+    return [
+        (layout_of.encoder(encoder), encoder),
+        (generator_rosinality(generator), generator),
+        (layout_of.aligner(rest), rest),
+    ]
+
+
+def outputs(fixture: Fixture) -> dict[str, np.ndarray]:
+    """Every output of the fixture, NCHW; of a part of the fixture those of the networks that it holds."""
+    found = _alone(fixture) if fixture.shapes("samm.") else {}
+    return found | (_complete(fixture) if fixture.shapes("model.") else {})
+
+
+def _alone(fixture: Fixture) -> dict[str, np.ndarray]:
+    layout = layout_of.alignment(fixture.shapes("samm."))
+    variables = layout.convert(fixture.state("samm."))
+    generated, encoded, coarser = (nhwc(fixture.inputs[name]) for name in ("gen_feat", "enc_feat", "aligned_low"))
+    # The first of the cycles sees the features as they are.
+    probed = {"samm.align_single": "network"}
+    (out, field), found = probes.run(layout.module, variables, generated, encoded, probes=probed)
+    found |= {"samm.out": out, "samm.align": field}
+    (out, field), _ = probes.run(layout.module, variables, generated, encoded, coarser)
+    found |= {"samm.out_with_lower": out, "samm.align_with_lower": field}
+    return {name: nchw(value) for name, value in found.items()}
+
+
+def _complete(fixture: Fixture) -> dict[str, np.ndarray]:
+    shapes = {prefix: fixture.shapes(f"model.{prefix}") for prefix in OUTSIDE}
+    rest = {key: shape for key, shape in fixture.shapes("model.").items() if not key.startswith(OUTSIDE)}
+    encoder, generator = layout_of.encoder(shapes["encoder."]), generator_rosinality(shapes["generator."])
+    aligner = layout_of.aligner(rest)
+    modules = invertibility.Modules(generator.module, encoder.module, aligner.module)
+    images = jnp.asarray(nhwc(fixture.inputs["x"]))
+
+    # The encoder is by far the largest: its weights are gone before the others come.
+    average, delta = (fixture.state(f"model.{name}_latent")[""] for name in ("avg", "delta"))
+    variables = invertibility.Variables({}, encoder.convert(fixture.state("model.encoder.")), {}, average)
+    codes, maps = jax.jit(lambda v: invertibility.encode(modules, v, images, invertibility.E4E))(variables)
+    codes = codes + delta
+
+    drawn, trained = fixture.state("model.generator."), {}
+    for prefix in ("feats_conv.", "modulation."):
+        trained |= {prefix + key: array for key, array in fixture.state(f"model.{prefix}").items()}
+    # Officially noise is drawn afresh; the fixture gives the draw.
+    drawn |= {key: fixture.inputs[f"noise.{key.rpartition('_')[2]}"] for key in drawn if key.startswith("noises.")}
+    variables = invertibility.Variables(generator.convert(drawn), {}, aligner.convert(trained), average)
+    image, mask, levels, encoded, picture, losses = _drawn(modules, variables, codes, maps, images)
+
+    found = {"model.latents": np.asarray(codes), "model.output": nchw(image), "model.generator_image": nchw(picture)}
+    found["model.blend_mask"] = np.asarray(mask)[:, None]
+    for index, ((moved, field), features) in enumerate(zip(levels, encoded)):
+        official = len(levels) - 1 - index
+        found[f"model.aligns.{index + 1}"] = nchw(field)
+        found[f"probe.model.modulation.{official}"], found[f"probe.model.feats_conv.{official}"] = (
+            nchw(moved),
+            nchw(features),
+        )
+    return found | {f"model.mask_loss_{name}": np.asarray(value) for name, value in losses.items()}
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _drawn(
+    modules: invertibility.Modules, variables: invertibility.Variables, codes: Array, maps: list[Array], images: Array
+) -> tuple[Any, ...]:
+    """The blend, its mask, what every level gave, the encoder's features as compared, the generator's picture, the losses."""
+    levels = []
+
+    def record(method: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
+        result = method(*args, **kwargs)
+        if isinstance(context.module, SpatialAlignment) and context.method_name == "__call__":
+            levels.append(result)
+        return result
+
+    with nn.intercept_methods(record):
+        picture, fields = invertibility.draw(modules, variables, codes, maps)
+    encoded = modules.aligner.apply(variables.aligner, maps, method="encode")
+    masks = [field[..., 2] for field in fields]
+    mask = invertibility.fuse(masks, images.shape[1])
+    losses = {
+        "area": AREA_WEIGHT * invertibility.area_loss(masks, AREAS),
+        "binary": BINARY_WEIGHT * invertibility.binary_loss(masks),
+    }
+    return blend(images, picture, 1 - mask), mask, levels, encoded, picture, losses
