@@ -27,6 +27,7 @@ from diffcam_jax.compose import (
     with_user_mask,
 )
 from diffcam_jax.diffcam import OFFICIAL, Activation, CamConfig, cam, diff_cam, grad_cam
+from diffcam_jax.nn.mobile_deghosting import MobileDeghoster, Views
 from diffcam_jax.ops.image import resize
 
 METHODS: dict[str, Callable[..., Activation]] = {"diffcam": diff_cam, "grad_cam": grad_cam, "cam": cam}
@@ -94,6 +95,39 @@ class Edit(NamedTuple):
     codes: Float[Array, "b rows k"]
 
 
+def final_mask(
+    mask: Float[Array, "b h w"],
+    original: Float[Array, "b h w 3"],
+    inverted: Float[Array, "b h w 3"],
+    edited: Float[Array, "b h w 3"],
+    config: EditConfig,
+) -> Float[Array, "b h w"]:
+    """The class activation mask as the blend uses it: contrast, dilation and feather, then the gate, then the floor.
+
+    Args:
+      mask: of all edits.
+      original, inverted, edited: I, I' and T at the mask's size.
+      config: of the edit.
+    """
+    mask = refine(mask, config.mask) * domain_gate(original, inverted, edited, *config.gate)
+    return jnp.maximum(mask - config.floor, 0.0) / (1 - config.floor)
+
+
+def deghost(deghoster: nn.Module, params: EditParams, views: Views, generator: nn.Module) -> Float[Array, "b s s 3"]:
+    """The blend without ghosts, not clamped; the official network looks at the reduced blend alone.
+
+    Args:
+      deghoster: a `Deghoster`, or a `MobileDeghoster`, whose prior is the edit's own generator.
+      params: variables of both.
+      views: what the edit knows.
+      generator: its module.
+    """
+    if isinstance(deghoster, MobileDeghoster):
+        return deghoster.apply(params.deghoster, views, generator, params.generator)
+    side = (deghoster.in_size, deghoster.in_size)
+    return deghoster.apply(params.deghoster, resize(views.fused, side, "area"))
+
+
 @functools.partial(jax.jit, static_argnames=("generator", "classifier", "config", "deghoster"))
 def edit_batch(
     generator: nn.Module,
@@ -123,7 +157,7 @@ def edit_batch(
       classes: [r] index of each direction among the classifier's classes.
       config: static choices.
       user_mask: optional [b, s, s] in [0, 1].
-      deghoster: module (static) that turns the fused picture, reduced to its `in_size`, into one without ghosts.
+      deghoster: module (static), see `deghost`; None leaves the blend as it is.
 
     Returns:
       An `Edit`.
@@ -155,9 +189,9 @@ def edit_batch(
         masks.append(jnp.where((strengths[:, i] == 0)[:, None, None], 0.0, activation.mask))
         logits.append(activation.logits)
 
-    mask = refine(combine(jnp.stack(masks)), config.mask)
-    mask = mask * domain_gate(resize(images, (small, small), "area"), pictures[0], pictures[-1], *config.gate)
-    mask = jnp.maximum(mask - config.floor, 0.0) / (1 - config.floor)
+    mask = final_mask(
+        combine(jnp.stack(masks)), resize(images, (small, small), "area"), pictures[0], pictures[-1], config
+    )
     mask = resize_mask(mask, (size, size), config.mask.resize)
     if user_mask is not None:
         mask = with_user_mask(mask, user_mask, config.user_mask)
@@ -165,11 +199,10 @@ def edit_batch(
     source = keep_original(images, inverted, edited, config.keep).clip(-1, 1)
     fused, deghosted, paste_mask = blend(images, source, mask), None, mask
     if deghoster is not None:
-        side = (deghoster.in_size, deghoster.in_size)
-        source = deghosted = deghoster.apply(params.deghoster, resize(fused, side, "area")).clip(-1, 1)
-        paste_mask = resize_mask(
-            refine(resize(mask, (small, small), "area"), config.paste), (size, size), config.paste.resize
-        )
+        views = Views(fused, images, inverted, edited, mask, ladder[-1])
+        source = deghosted = deghost(deghoster, params, views, generator).clip(-1, 1)
+        region = refine(resize(mask, (small, small), "area"), config.paste)
+        paste_mask = resize_mask(region, (size, size), config.paste.resize)
         if user_mask is not None and config.user_mask == "intersection":
             paste_mask = jnp.minimum(paste_mask, user_mask)
     scores = jnp.stack(logits, 1)

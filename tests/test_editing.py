@@ -9,6 +9,7 @@ from diffcam_jax.compose import MaskConfig, domain_gate, keep_original
 from diffcam_jax.diffcam import diff_cam
 from diffcam_jax.editing import EditConfig, EditParams, edit_batch
 from diffcam_jax.nn.classifier import DiffClassifier
+from diffcam_jax.nn.mobile_deghosting import MobileDeghoster, Views
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
 from diffcam_jax.ops.image import resize
 from tests.random_variables import random_variables
@@ -32,13 +33,14 @@ def world():
     return EditParams(generator, classifier), images, codes, directions
 
 
-def run(world, strengths, classes=(0, 2), config=CONFIG, user_mask=None, rows=slice(None)):
+def run(world, strengths, classes=(0, 2), config=CONFIG, user_mask=None, rows=slice(None), deghoster=None):
     params, images, codes, directions = world
     strengths = jnp.asarray(strengths, jnp.float32)
     chosen = directions[: strengths.shape[1]]
     classes = jnp.asarray(classes[: strengths.shape[1]], jnp.int32)
+    pictures = params, images[rows], codes[rows]
     return edit_batch(
-        GENERATOR, CLASSIFIER, params, images[rows], codes[rows], chosen, strengths, classes, config, user_mask
+        GENERATOR, CLASSIFIER, *pictures, chosen, strengths, classes, config, user_mask, deghoster=deghoster
     )
 
 
@@ -111,6 +113,24 @@ def test_a_negative_strength_swaps_the_pair(world):
     before, after = (resize(draw(params, c), (64, 64), "area") for c in (codes, codes - directions[0]))
     expected = diff_cam(CLASSIFIER, params.classifier, after, before, jnp.zeros(2, jnp.int32))
     np.testing.assert_allclose(edit.logits[:, 0], expected.logits, atol=1e-3)
+
+
+def test_the_small_deghosting_network_sees_the_whole_edit(world):
+    """Its picture, from what the edit itself returns, takes the place of the photograph in a region around the mask."""
+    params, images, codes, _ = world
+    network = MobileDeghoster(in_size=64, out_size=128, widths=(4, 4, 4, 4), prior_side=8, rank=2)
+    pictures = [jnp.zeros((1, 64, 64, 3))] * 4
+    blank = Views(*pictures, jnp.zeros((1, 64, 64)), codes[:1])
+    variables = random_variables(network, blank, GENERATOR, params.generator)
+    config = EditConfig(classifier_size=64, mask=MaskConfig(low=0.5, high=0.8))
+    edit = run((params._replace(deghoster=variables), *world[1:]), [[1.0], [1.0]], config=config, deghoster=network)
+    views = Views(edit.fused, images, edit.inverted, edit.edited, edit.mask, edit.codes)
+    expected = jax.jit(lambda v, x, prior: network.apply(v, x, GENERATOR, prior))(variables, views, params.generator)
+    np.testing.assert_allclose(edit.deghosted, expected.clip(-1, 1), atol=1e-4)
+    np.testing.assert_array_equal(edit.source, edit.deghosted)
+    assert np.abs(edit.deghosted - edit.fused).mean() > 0.05
+    region, mask = np.asarray(edit.paste_mask), np.asarray(edit.mask)
+    assert (region[mask > 0.5] > 0.9).all() and (region > 0).mean() > (mask > 0).mean() and (region == 0).any()
 
 
 def test_user_mask_confines_or_extends(world):

@@ -210,22 +210,9 @@ def write(
     Raises:
         UserError: the folder holds pairs of other networks or another recipe, or cannot be written.
     """
-    folder = Path(folder)
-    recipe = {"seed": seed, "origin": origin, **dataclasses.asdict(config)}
-    index = {
-        "edits": list(world.names),
-        "directions": weights.tree_hash({"directions": world.directions}),
-        "generator": weights.tree_hash(world.params.generator),
-        "classifier": weights.tree_hash(world.params.classifier),
-        "recipe": json.loads(json.dumps(recipe)),
-    }
-    skipped = {}
+    folder, skipped = Path(folder), {}
+    claim_index(folder, world, seed, config, origin)
     try:
-        if (folder / "index.json").exists():
-            if json.loads((folder / "index.json").read_text()) != index:
-                raise UserError(f"{folder} holds pairs of other networks or another recipe; choose an empty folder")
-        else:
-            weights.write_atomically(folder / "index.json", json.dumps(index, indent=1).encode())
         for name in tqdm(list(names), unit="picture", disable=None):
             # The blend is written last: where it is, the pair is whole.
             if (folder / "image" / f"{name}.png").exists():
@@ -243,6 +230,30 @@ def write(
     except OSError as error:
         raise UserError(f"cannot write to {folder} ({error.strerror or error}); choose another --out") from error
     return skipped
+
+
+def claim_index(folder: Path, world: GhostWorld, seed: int, config: GhostConfig, origin: str) -> None:
+    """Writes what a folder of pairs depends on, or makes sure that it is the same as before; arguments as in `write`.
+
+    Raises:
+        UserError: the folder holds pairs of other networks or another recipe, or cannot be written.
+    """
+    recipe = {"seed": seed, "origin": origin, **dataclasses.asdict(config)}
+    index = {
+        "edits": list(world.names),
+        "directions": weights.tree_hash({"directions": world.directions}),
+        "generator": weights.tree_hash(world.params.generator),
+        "classifier": weights.tree_hash(world.params.classifier),
+        "recipe": json.loads(json.dumps(recipe)),
+    }
+    path = folder / "index.json"
+    try:
+        if not path.exists():
+            weights.write_atomically(path, json.dumps(index, indent=1).encode())
+        elif json.loads(path.read_text()) != index:
+            raise UserError(f"{folder} holds pairs of other networks or another recipe; choose an empty folder")
+    except OSError as error:
+        raise UserError(f"cannot write to {folder} ({error.strerror or error}); choose another --out") from error
 
 
 def photographs(editor: Editor, folder: Path, size: int) -> tuple[list[str], Read]:

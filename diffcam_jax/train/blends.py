@@ -98,6 +98,14 @@ class OnTheFly:
         return pipeline.encode(parts, images)
 
 
+def networks_of(config: ConfigDict) -> dict[str, str]:
+    """Where the frozen networks are; the generator is by default the one that the pictures were drawn by."""
+    networks = dict(config.networks)
+    if config.data.source == "generator":
+        networks["generator"] = networks["generator"] or config.data.folder
+    return networks
+
+
 def ghost_maker(networks: Mapping[str, str], ghost: ConfigDict, cam: Mapping[str, str], data: Source) -> OnTheFly:
     """The maker of blends for pictures that come without.
 

@@ -31,6 +31,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from ml_collections import ConfigDict
 
 from diffcam_jax import losses, model_folder, zoo
+from diffcam_jax.data import sources
 from diffcam_jax.errors import UserError
 from diffcam_jax.gan_losses import logistic_loss, nonsaturating_loss, r1_penalty
 from diffcam_jax.metrics import pixel
@@ -40,7 +41,8 @@ from diffcam_jax.nn.stylegan2 import StyleGAN2Generator, config_widths
 from diffcam_jax.nn.stylegan2_discriminator import StyleGAN2Discriminator
 from diffcam_jax.nn.vgg import VGG16
 from diffcam_jax.ops.image import quantise, resize
-from diffcam_jax.train.blends import Folder, OnTheFly, ghost_maker
+from diffcam_jax.train import deghost_mobile
+from diffcam_jax.train.blends import Folder, OnTheFly, ghost_maker, networks_of
 from diffcam_jax.train.state import Batch, Metrics, Net, TrainState, average, gradients, update
 from diffcam_jax.train.trainer import Phase, Source, Trainer
 
@@ -57,8 +59,14 @@ SAMPLE_ROWS = 4
 Tree = Mapping[str, Any]
 
 
+def make_source(config: ConfigDict, batch_size: int, process: int = 0, processes: int = 1) -> Source:
+    """The data of a run, see `data.sources.make_source`; those of the small network are of a kind of their own."""
+    kind = deghost_mobile if config.model.get("kind") == "mobile" else sources
+    return kind.make_source(config, batch_size, process, processes)
+
+
 def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
-    """The trainer of a configuration (`configs/deghost.py`).
+    """The trainer of a configuration (`configs/deghost.py`, `configs/deghost_mobile.py`).
 
     Args:
         config: the whole configuration.
@@ -68,6 +76,8 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
     Raises:
         UserError: a field has a value that cannot be, or networks or data do not fit.
     """
+    if config.model.get("kind") == "mobile":
+        return deghost_mobile.build(config, data, axis)
     chosen = choices(config)
     deghoster, prior = deghosting_network(config.model)
     if data.held_out["image"].shape[1] != deghoster.out_size:
@@ -307,14 +317,6 @@ def choices(config: ConfigDict) -> dict[str, Any]:
         if chosen[name] not in values:
             raise UserError(f"{name}={chosen[name]!r}: choose {' or '.join(values)}")
     return chosen
-
-
-def networks_of(config: ConfigDict) -> dict[str, str]:
-    """Where the frozen networks are; the generator is by default the one that the pictures were drawn by."""
-    networks = dict(config.networks)
-    if config.data.source == "generator":
-        networks["generator"] = networks["generator"] or config.data.folder
-    return networks
 
 
 def deghosting_network(model: ConfigDict) -> tuple[Deghoster, dict | None]:
