@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from diffcam_jax.editor import Editor
 
 
+# Steps of refinement for a photograph on its own; many photographs are edited without.
+REFINE_ONE = 0
+
+
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="edit.py", description="Change one thing in a photograph and nothing else.")
     parser.add_argument("photos", nargs="*", type=Path, metavar="PHOTO|FOLDER")
@@ -41,19 +45,21 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--variant",
         choices=("product", "official", "paper"),
-        help="mask rules (default: product, or official with official weights)",
+        help="mask rules (default: product, or official with a generator or classifier of your own)",
     )
     parser.add_argument("--generator", type=Path, metavar="DIR", help="converted generator (see convert_weights)")
-    parser.add_argument(
-        "--encoder", type=Path, metavar="DIR", help="converted encoder, in the place of the optimisation"
-    )
+    parser.add_argument("--encoder", type=Path, metavar="DIR", help="converted or trained encoder")
     parser.add_argument("--classifier", type=Path, metavar="DIR", help="converted or trained Diff-CAM classifier")
-    parser.add_argument("--deghoster", type=Path, metavar="DIR", help="converted deghosting network")
+    parser.add_argument("--deghoster", type=Path, metavar="DIR", help="converted or trained deghosting network")
     parser.add_argument(
         "--directions", type=Path, help="directions in the place of the shipped ones: a file, or a folder of .npy"
     )
-    parser.add_argument("--steps", type=int, help="steps of the inversion")
-    parser.add_argument("--no-cache", action="store_true", help="neither read nor keep inverted codes")
+    parser.add_argument("--no-deghost", action="store_true", help="keep the plain blend of photograph and edit")
+    parser.add_argument(
+        "--refine", type=int, metavar="N", help=f"steps from the encoder's code (default: {REFINE_ONE}; folders: 0)"
+    )
+    parser.add_argument("--steps", type=int, help="steps of the inversion where there is no encoder")
+    parser.add_argument("--no-cache", action="store_true", help="neither read nor keep codes that were optimised")
     parser.add_argument("--force", action="store_true", help="edit again what is done already")
     parser.add_argument("--list", action="store_true", help="list the attributes with their ranges")
     parser.add_argument("--demo", action="store_true", help="edit the portrait that comes with matplotlib")
@@ -121,18 +127,38 @@ def edit_config(options: argparse.Namespace):
     """Choices of the edit from the flags."""
     import dataclasses
 
-    from diffcam_jax import diffcam
+    from diffcam_jax import diffcam, pipeline
     from diffcam_jax.compose import MaskConfig
     from diffcam_jax.editing import EditConfig
     from diffcam_jax.editor import PRODUCT_CONFIG
 
-    variant = options.variant or ("official" if checkpoints(options) else "product")
+    ours = pipeline.is_embedded(options.generator, options.encoder) and options.classifier is None
+    variant = options.variant or ("product" if ours else "official")
     cam = diffcam.variant("official" if variant == "product" else variant)
     if variant == "paper":
         # The shipped classifier was trained on features(T) - features(I'), so Eq. 1's sign is not for choice here.
         cam = dataclasses.replace(cam, sign=1)
     base = PRODUCT_CONFIG if variant == "product" else EditConfig(mask=MaskConfig(resize=cam.resize))
     return dataclasses.replace(base, method=options.method, cam=cam, user_mask=options.mask_mode)
+
+
+def refine_steps(options: argparse.Namespace, single: bool) -> int:
+    """Steps of the refinement.
+
+    Raises:
+      UserError: numbers that cannot be, or that nothing would heed.
+    """
+    from diffcam_jax import pipeline
+
+    encoder = pipeline.has_encoder(options.generator, options.encoder)
+    for flag, value, least in (("--steps", options.steps, 1), ("--refine", options.refine, 0)):
+        if value is not None and value < least:
+            raise UserError(f"{flag} {value}: give {least} or more")
+    if options.steps is not None and encoder:
+        raise UserError(f"--steps {options.steps}: an encoder gives the code; --refine {options.steps} improves on it")
+    if options.refine and not encoder:
+        raise UserError(f"--refine {options.refine} begins at an encoder's code; give --encoder DIR, or leave it out")
+    return options.refine if options.refine is not None else REFINE_ONE if single and encoder else 0
 
 
 def is_done(out: Path, stem: str, settings: dict) -> bool:
@@ -169,11 +195,10 @@ def run(options: argparse.Namespace) -> int:
         return 0
     strengths = parse_strengths(options.attribute)
     check_strengths(directions, strengths)
-    if options.steps is not None and options.steps < 1:
-        raise UserError(f"--steps {options.steps}: give at least 1")
     options.face = parse_face(options.face)
     photos = [demo_photo()] if options.demo else find_photos(options.photos)
     single = len(photos) == 1 and (options.demo or not options.photos[0].is_dir())
+    options.refine = refine_steps(options, single)
     prepare_output(options.out)
     landmarks, config = read_landmarks(options), edit_config(options)
     settings = {
@@ -183,6 +208,8 @@ def run(options: argparse.Namespace) -> int:
         "landmarks": str(options.landmarks),
         "mask": str(options.mask),
         "steps": options.steps,
+        "refine": options.refine,
+        "deghost": not options.no_deghost,
         "stages": options.stages,
         "edit": repr(config),
         "networks": {role: str(folder) for role, folder in checkpoints(options).items()},
@@ -210,7 +237,9 @@ def run(options: argparse.Namespace) -> int:
     failed: dict[str, str] = {}
     for path in tqdm(todo, desc="photographs", unit="photo", disable=single):
         try:
-            edit_photo(editor, path, strengths, landmarks, {**settings, "photo": stamp(path)}, options, progress=single)
+            report = edit_photo(
+                editor, path, strengths, landmarks, {**settings, "photo": stamp(path)}, options, progress=single
+            )
         except UserError as error:
             if single:
                 raise
@@ -220,6 +249,7 @@ def run(options: argparse.Namespace) -> int:
     # ---------------------------------------------------------------- what came of it
     done = len(todo) - len(failed)
     if single:
+        print(spent(report))
         print(f"look at {shown}; every further edit of this photograph takes seconds")
     else:
         write_json(options.out / "errors.json", failed)
@@ -233,15 +263,13 @@ def make_editor(directions, config, folders: dict[str, Path]):
     from diffcam_jax.editor import Editor
 
     keep_compiled_programs()
-    if folders:
-        return Editor.from_checkpoints(config, directions=directions, **folders)
-    return Editor.from_pretrained("ffhq", directions=directions, config=config)
+    return Editor.from_checkpoints(config, directions=directions, **folders)
 
 
 def edit_photo(
     editor: Callable[[], "Editor"], path: Path, strengths, landmarks, settings: dict, options, progress: bool
-) -> None:
-    """Reads, edits and writes one photograph."""
+) -> dict:
+    """Reads, edits and writes one photograph; returns its report."""
     import dataclasses
 
     from diffcam_jax.inversion import InversionConfig
@@ -258,6 +286,8 @@ def edit_photo(
         landmarks=landmarks,
         user_mask=read_mask(options),
         inversion_config=inversion_config,
+        refine=options.refine,
+        deghost=not options.no_deghost,
         cache=not options.no_cache,
         progress=progress,
     )
@@ -268,6 +298,18 @@ def edit_photo(
     report["seconds"]["all"] = round(time.perf_counter() - start, 3)
     # The report comes last: it marks the photograph as done.
     write_json(options.out / f"{path.stem}.json", report)
+    return report
+
+
+def spent(report: dict) -> str:
+    """The seconds of an edit in one line."""
+    parts: dict[str, float] = {"find faces": report["seconds"]["faces"]}
+    for face in report["faces"]:
+        for name, seconds in face["seconds"].items():
+            parts[name] = parts.get(name, 0.0) + seconds
+    if report["refine"]:
+        parts[f"invert with {report['refine']} steps"] = parts.pop("invert")
+    return f"{report['seconds']['all']:.1f} s: " + ", ".join(f"{name} {value:.1f}" for name, value in parts.items())
 
 
 def write_stages(folder: Path, photo, result) -> None:

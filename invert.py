@@ -11,6 +11,7 @@ A, B, CONTENT and STYLE are photographs or files of codes that `invert` wrote. `
 
 import argparse
 import functools
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,10 +22,10 @@ import numpy as np
 from diffcam_jax.allocator import keep_freed_memory
 from diffcam_jax.applications.arguments import parse
 from diffcam_jax.errors import UserError
-from edit import find_photos, prepare_output, write_json
+from edit import find_photos, parse_face, prepare_output, read_landmarks, write_json
 
 if TYPE_CHECKING:
-    from diffcam_jax.applications.faces import Studio
+    from diffcam_jax.applications.faces import Choice, Studio
     from diffcam_jax.applications.reconstruction import Limits
     from diffcam_jax.applications.sources import Face
     from diffcam_jax.inversion import Inverter
@@ -40,7 +41,10 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"stopped; what was finished lies in {options.out}", file=sys.stderr)
+        print(
+            f"stopped; {options.out} has what was finished; the same command goes on from the codes found",
+            file=sys.stderr,
+        )
         return 130
 
 
@@ -49,11 +53,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 def method_of(options: argparse.Namespace, photos: bool = True) -> str:
     """The way to invert; refuses what cannot work before anything is loaded."""
+    from diffcam_jax import pipeline
     from diffcam_jax.inversion.checks import check_method
 
-    method = options.method or ("in_domain" if options.encoder else "prior")
+    encoder = pipeline.has_encoder(options.generator, options.encoder)
+    method = options.method or ("in_domain" if encoder else "prior")
     check_method(method, options.space)
-    if photos and method in NEED_ENCODER and options.encoder is None:
+    if photos and method in NEED_ENCODER and not encoder:
         raise UserError(
             f"the method {method} needs an encoder of this generator: train one with python train.py --config "
             f"configs/encoder_mobile.py, or convert one with convert_weights, and give --encoder DIR; or choose --method prior"
@@ -68,6 +74,18 @@ def limits_of(options: argparse.Namespace) -> "Limits":
         if value is not None and value < 1:
             raise UserError(f"{flag} {value}: give at least 1")
     return Limits(options.seconds, options.restarts, options.batch)
+
+
+def choice_of(options: argparse.Namespace, photos: Sequence[Path]) -> "Choice":
+    """Which face of the photographs; hand-set landmarks are those of one."""
+    from diffcam_jax.applications.faces import Choice
+
+    face = parse_face(options.face)
+    if face == "all":
+        raise UserError("--face all: one face of each photograph is inverted; give a number from 1 (the largest) on")
+    if options.landmarks is not None and len(photos) != 1:
+        raise UserError(f"--landmarks are those of one photograph, and {len(photos)} were given; give them one by one")
+    return Choice(options.aligned, face, read_landmarks(options))
 
 
 def open_studio(options: argparse.Namespace) -> "Studio":
@@ -106,22 +124,16 @@ def open_sources(
 
     groups = tuple(listed(group) for group in groups)
     photos = [path for group in groups for path in group if not sources.holds_codes(path)]
-    method, limits = method_of(options, bool(photos)), limits_of(options)
+    method, limits, choice = method_of(options, bool(photos)), limits_of(options), choice_of(options, photos)
     prepare_output(options.out)
     studio = open_studio(options)
     inverter = make_inverter(studio, method, options)
     encode = functools.partial(sources.encode, inverter, limits=limits, cached=not options.no_cache, progress=True)
-    return studio, [sources.gather(studio, group, options.aligned) for group in groups], encode
+    return studio, [sources.gather(studio, group, choice) for group in groups], encode
 
 
 def stack(faces: Sequence["Face"]) -> np.ndarray:
     return np.stack([face.code for face in faces])
-
-
-def write_sheet(path: Path, sheet: Any) -> None:
-    from diffcam_jax.photo import write_photo
-
-    write_photo(path, np.asarray(sheet))
 
 
 def again(options: argparse.Namespace) -> str:
@@ -146,13 +158,13 @@ def run_invert(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from diffcam_jax import code_files
-    from diffcam_jax.applications import faces, reconstruction
+    from diffcam_jax.applications import faces, reconstruction, sheets
     from diffcam_jax.metrics.perceptual import Lpips
     from diffcam_jax.panel import labelled_row
     from diffcam_jax.photo import write_photo
 
     method, limits, photos = method_of(options), limits_of(options), find_photos(options.photos)
-    single = len(photos) == 1 and not options.photos[0].is_dir()
+    single, choice = len(photos) == 1 and not options.photos[0].is_dir(), choice_of(options, photos)
     prepare_output(options.out)
     studio, lpips = open_studio(options), Lpips("vgg", batch=min(limits.batch, len(photos)))
     inverter = make_inverter(studio, method, options)
@@ -177,7 +189,7 @@ def run_invert(options: argparse.Namespace) -> int:
 
     batches = [photos[i : i + limits.batch] for i in range(0, len(photos), limits.batch)]
     for paths in tqdm(batches, desc="batches", disable=len(batches) < 2):
-        chosen = faces.read_faces(paths, studio.size, options.aligned, fail)
+        chosen = faces.read_faces(paths, studio.size, choice, fail)
         if not chosen:
             continue
         pictures = np.stack(list(chosen.values()))
@@ -194,7 +206,7 @@ def run_invert(options: argparse.Namespace) -> int:
             difference = np.abs(pictures[index] - drawn[index].astype(np.float32)).mean(-1) / 255
             row = {"photograph": pictures[index], label: drawn[index], "absolute difference": difference}
             write_photo(options.out / "reconstructions" / f"{name}.png", drawn[index])
-            write_sheet(options.out / "strips" / f"{name}.png", labelled_row(row))
+            sheets.write_sheet(options.out / "strips" / f"{name}.png", labelled_row(row))
             # One step moves the whole batch: its time is shared out among those that were searched for.
             spent = None if found.known[index] else round(found.seconds / int((~found.known).sum()), 3)
             report["photographs"][name] = {**near[index], "seconds": spent, "cached": bool(found.known[index])}
@@ -218,7 +230,7 @@ def run_invert(options: argparse.Namespace) -> int:
 
 
 def run_interpolate(options: argparse.Namespace) -> int:
-    from diffcam_jax.applications import animation, faces, interpolation
+    from diffcam_jax.applications import animation, faces, interpolation, sheets
     from diffcam_jax.panel import labelled_grid
 
     interpolation.between(np.zeros(1), np.zeros(1), options.steps)
@@ -246,7 +258,7 @@ def run_interpolate(options: argparse.Namespace) -> int:
         shares[0], shares[-1] = (f"{end.name}: {share}" for end, share in zip(ends, (shares[0], shares[-1])))
         cells = [[given[0], *zip(shares, pictures[0]), given[1]]]
         cells = [[cell for cell in cells[0] if cell[1] is not None]]
-    write_sheet(options.out / "interpolate.png", labelled_grid(cells, 200 if options.grid else 320))
+    sheets.write_sheet(options.out / "interpolate.png", labelled_grid(cells, 200 if options.grid else 320))
     frames = studio.draw(interpolation.loop(corners, options.frames), animation.SIDE, progress=True)
     for suffix in (".gif", ".webp"):
         animation.write_animation(options.out / f"interpolate{suffix}", frames)
@@ -261,21 +273,11 @@ def run_interpolate(options: argparse.Namespace) -> int:
     return 0
 
 
-def parse_layers(text: str | None) -> tuple[int, int] | None:
-    """ "2-5" or "4" as a half-open range."""
-    if text is None:
-        return None
-    first, _, last = text.partition("-")
-    if not first.isdecimal() or not (last or first).isdecimal() or int(last or first) < int(first):
-        raise UserError(f"--layers {text}: give the first and the last layer, for instance 2-5")
-    return int(first), int(last or first) + 1
-
-
 def run_manipulate(options: argparse.Namespace) -> int:
-    from diffcam_jax.applications import faces, manipulation
+    from diffcam_jax.applications import faces, manipulation, sheets
     from diffcam_jax.panel import labelled_grid
 
-    amounts, layers = manipulation.strengths(*options.range, options.steps), parse_layers(options.layers)
+    amounts, layers = manipulation.strengths(*options.range, options.steps), manipulation.parse_layers(options.layers)
     directions = {}
     for source in options.direction:
         directions |= manipulation.read_boundaries(source, options.scale)
@@ -294,7 +296,7 @@ def run_manipulate(options: argparse.Namespace) -> int:
             [*given, *((f"{name} {amount:+.3g}", picture) for amount, picture in zip(amounts, row))]
             for name, row in zip(directions, pictures)
         ]
-        write_sheet(options.out / f"manipulate_{one.name}.png", labelled_grid(rows, 240))
+        sheets.write_sheet(options.out / f"manipulate_{one.name}.png", labelled_grid(rows, 240))
     report = {
         "sources": [one.name for one in coded],
         "strengths": [round(float(amount), 4) for amount in amounts],
@@ -308,7 +310,7 @@ def run_manipulate(options: argparse.Namespace) -> int:
 
 
 def run_mix(options: argparse.Namespace) -> int:
-    from diffcam_jax.applications import faces, mixing
+    from diffcam_jax.applications import faces, mixing, sheets
 
     studio, (content, style), encode = open_sources(options, options.sources, options.style)
     mixing.check_layer(options.from_layer, studio.rows)
@@ -318,7 +320,7 @@ def run_mix(options: argparse.Namespace) -> int:
     everything = np.concatenate([stack(content), stack(style), mixed.reshape(-1, *mixed.shape[2:])])
     pictures = studio.draw(everything, faces.SHEET_SIDE, progress=True)
     own, theirs, rest = np.split(pictures, [len(content), len(content) + len(style)])
-    write_crossing(
+    sheets.write_crossing(
         options.out / "mix.png",
         [(f"content: {one.name}", p) for one, p in zip(content, own)],
         [(f"style: {one.name}", p) for one, p in zip(style, theirs)],
@@ -331,21 +333,14 @@ def run_mix(options: argparse.Namespace) -> int:
     return 0
 
 
-def write_crossing(path: Path, rows: Sequence, columns: Sequence, pictures: np.ndarray) -> None:
-    """A grid [rows, columns] of pictures under and beside those they were made of, (label, picture) each."""
-    from diffcam_jax.panel import labelled_grid
-
-    made = [[beside, *(("", picture) for picture in row)] for beside, row in zip(rows, pictures)]
-    write_sheet(path, labelled_grid([[("", None), *columns], *made], 240))
-
-
 def run_diffuse(options: argparse.Namespace) -> int:
     from diffcam_jax import code_files
-    from diffcam_jax.applications import diffusion, faces
+    from diffcam_jax.applications import diffusion, faces, sheets
     from diffcam_jax.photo import read_photo
 
     method, limits = method_of(options), limits_of(options)
     targets, contexts = find_photos(options.photos), find_photos(options.context)
+    choice = choice_of(options, targets + contexts)
     box = tuple(options.box or diffusion.BOX)
     diffusion.box_mask(box, diffusion.BOX_SIDE)
     mask = None
@@ -356,7 +351,7 @@ def run_diffuse(options: argparse.Namespace) -> int:
     studio = open_studio(options)
     inverter = make_inverter(studio, method, options)
     mask = diffusion.box_mask(box, studio.size) if mask is None else mask
-    given = [list(faces.read_faces(paths, studio.size, options.aligned).values()) for paths in (targets, contexts)]
+    given = [list(faces.read_faces(paths, studio.size, choice).values()) for paths in (targets, contexts)]
     found = diffusion.diffuse(inverter, *map(np.stack, given), mask, limits, progress=True)
     if not found.valid.all():
         raise UserError("; ".join(found.found.notes) + "; try another --method")
@@ -364,10 +359,10 @@ def run_diffuse(options: argparse.Namespace) -> int:
     pictures = studio.draw(flat, faces.SHEET_SIDE, progress=True)
     rows = [(f"target: {path.stem}", picture) for path, picture in zip(targets, given[0])]
     columns = [(f"context: {path.stem}", picture) for path, picture in zip(contexts, given[1])]
-    write_crossing(
+    sheets.write_crossing(
         options.out / "diffuse.png", rows, columns, pictures.reshape(*found.valid.shape, *pictures.shape[1:])
     )
-    write_crossing(options.out / "diffuse_stitched.png", rows, columns, found.stitched)
+    sheets.write_crossing(options.out / "diffuse_stitched.png", rows, columns, found.stitched)
     names = [f"{t.stem}_in_{c.stem}" for t in targets for c in contexts]
     code_files.save(options.out / "diffuse.safetensors", flat, studio.hash, method, names)
     report = {
@@ -395,4 +390,6 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
 
 if __name__ == "__main__":
     keep_freed_memory()
+    # So many photographs of a batch are searched for side by side on a CPU, see `inversion.optimise`; JAX asks once, when it starts.
+    os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(min(4, os.cpu_count() or 1)))
     sys.exit(main())

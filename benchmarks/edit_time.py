@@ -1,8 +1,10 @@
-"""Seconds and peak memory of `edit.py` as a whole process: the first edit of a photograph, and further ones with its code kept.
+"""Seconds and peak memory of `edit.py` as a whole process: one photograph, start-up and alignment included, and further ones of a folder.
 
-    python -m benchmarks.edit_time
+    python -m benchmarks.edit_time [--photos 5] [--repeats 3] [-- --encoder RUN --deghoster RUN2 --refine 100 ...]
 
-Works in an empty folder of results; the cache of pretrained parts and compiled programs is the user's own, codes are not reused in the first run.
+Pictures of 1024 pixels, for which the landmarks are searched as in any photograph; what stands behind -- goes to edit.py. Compiled programs come
+from the user's cache, and a first process that is not counted sees to it that they are there; codes are not kept. A further photograph is what a folder
+of N takes beyond a folder of one, divided by N - 1. CPU seconds are those of all threads: on a shared machine they tell more than the clock.
 """
 
 import argparse
@@ -13,33 +15,56 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
+
+from benchmarks.encoder_quality import photographs
 
 ROOT = Path(__file__).parent.parent
+SIDE = 1024
 
 
-def run(arguments: list[str]) -> float:
-    """Wall seconds of one `edit.py` process."""
-    start = time.perf_counter()
-    subprocess.run(
-        [sys.executable, "edit.py", "--demo", "--force", *arguments], cwd=ROOT, check=True, capture_output=True
-    )
-    return time.perf_counter() - start
+class Spent(NamedTuple):
+    """Of one process, in seconds."""
+
+    clock: float
+    cpu: float
+
+
+def run(arguments: list[str]) -> Spent:
+    """Runs `edit.py`."""
+    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    command = [sys.executable, "edit.py", *arguments, "--attribute", "smiling=1", "--force", "--no-cache"]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    clock, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return Spent(clock, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--photos", type=int, default=5, help="in the folder, from 2 on")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("rest", nargs="*", metavar="-- FLAGS", help="for edit.py")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as out:
-        first = run(["--attribute", "smiling=1", "--out", out, "--no-cache"])
-        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
-        run(["--attribute", "smiling=1", "--out", out])
-        again = [run(["--attribute", "old=0.7", "--out", out]) for _ in range(options.repeats)]
-    print("| run | seconds |\n|---|---|")
-    print(f"| first edit, inversion included | {first:.1f} |")
-    print(
-        f"| further edit, median of {options.repeats} | {statistics.median(again):.1f} (from {min(again):.1f} to {max(again):.1f}) |"
-    )
+    with tempfile.TemporaryDirectory() as root:
+        one, many = Path(root) / "one", Path(root) / "many"
+        for folder, count in ((one, 1), (many, options.photos)):
+            folder.mkdir()
+            for index, picture in enumerate(photographs(SIDE, count)):
+                Image.fromarray(picture).save(folder / f"{index}.png")
+        out = [*options.rest, "--out", f"{root}/out"]
+        run([str(one), *out])
+        single = [run([str(one / "0.png"), *out]) for _ in range(options.repeats)]
+        folders = [(run([str(one), *out]), run([str(many), *out])) for _ in range(options.repeats)]
+    further = [
+        Spent(*((b - a) / (options.photos - 1) for a, b in zip(first, all_of_them))) for first, all_of_them in folders
+    ]
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+    print(f"| medians of {options.repeats} | seconds | CPU seconds |\n|---|---|---|")
+    for name, found in (("one photograph, start-up included", single), ("each further one of a folder", further)):
+        clock, cpu = (statistics.median(values) for values in zip(*found))
+        print(f"| {name} | {clock:.2f} (from {min(found)[0]:.2f} to {max(found)[0]:.2f}) | {cpu:.2f} |")
     print(f"\npeak memory of a process: {peak:.2f} GiB")
 
 

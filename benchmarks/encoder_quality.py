@@ -1,13 +1,15 @@
 """How well an encoder reconstructs, without an edit: the FFHQ photographs of the store, and faces that its generator drew for no training.
 
-    python -m benchmarks.encoder_quality RUN [RUN2 ...] [--generator DIR] [--faces 32] [--out table.json]
+    python -m benchmarks.encoder_quality RUN [RUN2 ...] [--refine 100] [--generator DIR] [--faces 32] [--out table.json]
 
 LPIPS of VGG16 at 256 pixels and MSE there (pictures in [-1, 1]), SFace cosine of the pictures at 512 (lower, lower, higher is better); seconds are those
-of encoding and drawing one picture at the generator's full size, compiled before, the median over the pictures. "mean" is the average code in the place
-of every code: what an encoder that saw nothing would give.
+of encoding and drawing one picture at the generator's full size, the median over the pictures (the first one compiles). "mean" is the average code in the place
+of every code: what an encoder that saw nothing would give. With --refine the photographs are shown after so many steps from the encoder's code, too
+(`inversion.REFINEMENT`); --photographs takes the first few only.
 """
 
 import argparse
+import functools
 import json
 import statistics
 import time
@@ -19,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from diffcam_jax import pipeline, weights
+from diffcam_jax import inversion, pipeline, weights
 from diffcam_jax.compilation import keep_compiled_programs
 from diffcam_jax.data.drawn import drawn_batch, make_prior
 from diffcam_jax.data.pictures import resize_square
@@ -31,11 +33,12 @@ from diffcam_jax.photo import read_photo
 
 HELD_OUT = 1  # the stream of codes that no training draws
 IDENTITY_SIDE, DISTANCE_SIDE = 512, 256
+MEAN = "mean"
 
 
-def photographs(size: int) -> np.ndarray:
-    """The stored FFHQ photographs, uint8 [n, s, s, 3]."""
-    paths = sorted(weights.fetch("ffhq_photos").glob("*.png"))
+def photographs(size: int, count: int | None = None) -> np.ndarray:
+    """The stored FFHQ photographs, or the first of them, uint8 [n, s, s, 3]."""
+    paths = sorted(weights.fetch("ffhq_photos").glob("*.png"))[:count]
     return np.stack([resize_square(read_photo(path).pixels, size) for path in paths])
 
 
@@ -52,7 +55,6 @@ def reconstruct(
     generator, variables = networks.generator
     draw = jax.jit(lambda variables, codes: generator.apply(variables, codes, method="synthesis"))
     found, seconds = [], []
-    jax.block_until_ready(draw(variables, encode(jnp.asarray(to_unit(pictures[:1])))))
     for picture in pictures:
         start = time.perf_counter()
         drawn = draw(variables, encode(jnp.asarray(to_unit(picture))[None]))
@@ -74,11 +76,28 @@ def measure(pictures: np.ndarray, found: np.ndarray, lpips: Lpips, identity: Ide
     }
 
 
+def ways(networks: pipeline.Pipeline, name: str, refine: int) -> dict[str, Callable[[Array], Array]]:
+    """Label -> pictures to codes."""
+    generator, encoder = networks.generator, networks.encoder
+    if name == MEAN:
+        average = jnp.broadcast_to(encoder.latent_avg, (1, encoder.rows, encoder.latent_avg.shape[-1]))
+        return {name: lambda images: average}
+    found = {name: functools.partial(pipeline.encode, networks)}
+    if refine:
+        inverter = inversion.Inverter(generator, encoder, "in_domain", inversion.REFINEMENT.with_steps(refine))
+        found[f"{name}, {refine} steps"] = lambda images: jnp.asarray(inverter(images, progress=True).codes)
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("encoders", nargs="+", metavar="RUN", help="folder with an encoder")
+    parser.add_argument(
+        "--refine", type=int, default=0, metavar="N", help="steps from the encoder's code, photographs only"
+    )
     parser.add_argument("--generator", default="", help="folder; default: the embedded generator")
-    parser.add_argument("--faces", type=int, default=32, help="generated faces to measure by")
+    parser.add_argument("--faces", type=int, default=32, help="generated faces to measure by; 0 leaves them out")
+    parser.add_argument("--photographs", type=int, help="the first so many; default: all 11")
     parser.add_argument("--out", type=Path, help="JSON file for the numbers")
     options = parser.parse_args()
     keep_compiled_programs()
@@ -86,27 +105,27 @@ def main() -> None:
     table: dict[str, dict[str, dict[str, float]]] = {}
     print("| encoder | pictures | LPIPS-VGG | SFace cosine | MSE | seconds |\n|---|---|---|---|---|---|")
     sets: dict[str, np.ndarray] = {}
-    for name in ["mean", *options.encoders]:
-        opened = options.encoders[0] if name == "mean" else name
+    for name in [MEAN, *options.encoders]:
+        opened = options.encoders[0] if name == MEAN else name
         networks = pipeline.on_device(
             pipeline.from_checkpoints(options.generator or None, encoder=opened, directions={})
         )
-        size, rows = networks.generator.module.resolution, networks.encoder.rows
-        sets = sets or {"photographs": photographs(size), "generated": faces(options.generator, options.faces)}
-        average = jnp.broadcast_to(networks.encoder.latent_avg, (1, rows, networks.encoder.latent_avg.shape[-1]))
-
-        def encode(images: Array) -> Array:
-            return average if name == "mean" else pipeline.encode(networks, images)  # noqa: B023
-
-        for kind, pictures in sets.items():
-            found, seconds = reconstruct(networks, pictures, encode)
-            row = {**measure(pictures, found, lpips, identity), "seconds": seconds, "pictures": len(pictures)}
-            table.setdefault(name, {})[kind] = row
-            print(
-                f"| {name} | {len(pictures)} {kind} | {row['lpips']:.3f} | {row['identity']:.3f} | {row['mse']:.4f} "
-                f"| {seconds:.2f} |",
-                flush=True,
-            )
+        size = networks.generator.module.resolution
+        sets = sets or {"photographs": photographs(size, options.photographs)}
+        if options.faces and "generated" not in sets:
+            sets["generated"] = faces(options.generator, options.faces)
+        for way, encode in ways(networks, name, options.refine).items():
+            for kind, pictures in sets.items():
+                if way not in (MEAN, name) and kind == "generated":
+                    continue
+                found, seconds = reconstruct(networks, pictures, encode)
+                row = {**measure(pictures, found, lpips, identity), "seconds": seconds, "pictures": len(pictures)}
+                table.setdefault(way, {})[kind] = row
+                print(
+                    f"| {way} | {len(pictures)} {kind} | {row['lpips']:.3f} | {row['identity']:.3f} | {row['mse']:.4f} "
+                    f"| {seconds:.2f} |",
+                    flush=True,
+                )
     if options.out:
         weights.write_atomically(options.out, json.dumps(table, indent=1).encode() + b"\n")
 

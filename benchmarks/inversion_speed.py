@@ -1,14 +1,15 @@
 """Seconds of an inversion with the embedded generator: one photograph, and four in one batch; compile time apart.
 
-    python -m benchmarks.inversion_speed [--encoder FOLDER] [--steps 100]
+    python -m benchmarks.inversion_speed [--encoder FOLDER] [--steps 100] [--method refinement]
 
-In-domain with all three terms, at 256 pixels; the photographs are the generator's own. Without a folder the encoder is the small
+In-domain with all three terms, at 256 pixels ("refinement" is in-domain with `inversion.REFINEMENT`); the photographs are the generator's own. Without a folder the encoder is the small
 pSp of configs/encoder.py with random weights: as much work, no sense in its codes. Target on two idle cores: at most 90 s for one,
-and four in less than three times that.
+and four in less than three times that. Photographs of a batch are searched for side by side, as in invert.py.
 """
 
 import argparse
 import dataclasses
+import os
 import time
 from pathlib import Path
 
@@ -18,9 +19,12 @@ import numpy as np
 
 from configs.encoder import get_config
 from diffcam_jax import inversion, pipeline, zoo
+from diffcam_jax.allocator import keep_freed_memory
 from diffcam_jax.latents import sample_w, to_wplus
 from diffcam_jax.model_folder import Network
 from diffcam_jax.train.encoder_networks import make_encoder
+
+OPTIMISING = ("prior", "in_domain", "image2stylegan", "mse")
 
 
 def stand_in(generator: Network) -> pipeline.Encoder:
@@ -33,7 +37,7 @@ def stand_in(generator: Network) -> pipeline.Encoder:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--encoder", type=Path)
-    parser.add_argument("--method", default="in_domain", choices=("prior", "in_domain", "image2stylegan", "mse"))
+    parser.add_argument("--method", default="in_domain", choices=(*OPTIMISING, "refinement"))
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 4])
     options = parser.parse_args()
@@ -41,12 +45,15 @@ def main() -> None:
     generator = Network(module, jax.device_put(variables))
     encoder = pipeline.from_checkpoints(encoder=options.encoder).encoder if options.encoder else stand_in(generator)
     # Every step is made: a picture that settled would flatter the number.
-    settings = dataclasses.replace(inversion.DEFAULTS[options.method].with_steps(options.steps), patience=0)
-    inverter, warm = (
-        inversion.Inverter(generator, encoder, options.method, x) for x in (settings, settings.with_steps(1))
+    refines = options.method == "refinement"
+    method, given = (
+        ("in_domain", inversion.REFINEMENT) if refines else (options.method, inversion.DEFAULTS[options.method])
     )
+    settings = dataclasses.replace(given.with_steps(options.steps), patience=0)
+    inverter, warm = (inversion.Inverter(generator, encoder, method, x) for x in (settings, settings.with_steps(1)))
     codes = to_wplus(sample_w(*generator, jax.random.key(1), max(options.batches)))
-    images = np.asarray(module.apply(generator.variables, codes, size=256, method="synthesis"))
+    draw = jax.jit(lambda variables, code: module.apply(variables, code[None], size=256, method="synthesis"))
+    images = np.concatenate([np.asarray(draw(generator.variables, code)) for code in codes])
     print("| photographs | compile s | seconds | against one | core-seconds a step | loss, first and best |")
     print("|---|---|---|---|---|---|")
     first = None
@@ -63,4 +70,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
+    jax.config.update("jax_num_cpu_devices", min(4, os.cpu_count() or 1))
     main()

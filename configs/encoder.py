@@ -7,12 +7,13 @@
     e4e          2102.02766        batch 8, 200,000 steps of Ranger at 1e-4; deltas come in from step 20,000, one every 2,000
     restyle      2104.02699        as psp, five passes in a step
     indomain     2004.00049        batch 128 on 8 GPUs, 109,375 steps of Adam at 1e-4, x0.8 every quarter; adversarial 0.08 (paper: 0.1)
-    traditional  2004.00049, 3.1   the same on pictures of the generator, without photographs
+    embedded     2004.00049        indomain for the embedded generator: its 18 rows, 20 M parameters, what one GPU trains in a day
+    traditional  2004.00049, 3.1   indomain on pictures of the generator, without photographs
 
 MODE_debug, and debug for psp, train a few steps with a toy generator and need no file.
 
 The pictures are aligned faces (`python -m diffcam_jax.data prepare --align`). The generator is the embedded MobileStyleGAN, whose W+ has 18
-rows of which 16 matter, or any converted one. The networks are small here: 14.6, 17.6 and 17.9 M parameters for psp, e4e and restyle, 87 M
+rows of which 16 matter, or any converted one; the paper's setting is indomain with --config.generator of its StyleGAN v1. The networks are small here: 14.6, 17.6 and 17.9 M parameters for psp, e4e and restyle, 87 M
 for indomain. The official ones (e4e: 267 M) are --config.model.counts="(3,4,14,3)" --config.model.widths="(64,128,256,512)"
 --config.model.channels=512 (psp: --config.model.heads=pyramid as well), started from ArcFace by --config.model.start=ARCFACE, with the identity
 loss on --config.identity=ARCFACE (both folders of converted weights; without the latter the embedded SFace stands in); they want a GPU.
@@ -24,16 +25,17 @@ to see it learn; for the official number of steps take a GPU.
 
 from ml_collections import ConfigDict, config_dict
 
-MODES = ("psp", "e4e", "restyle", "indomain", "traditional")
+MODES = ("psp", "e4e", "restyle", "indomain", "embedded", "traditional")
 BODY = {"counts": (2, 2, 4, 2), "widths": (32, 64, 128, 256), "squeeze": 16}
 
 
 def get_config(mode: str = "psp") -> ConfigDict:
-    kind, _, debug = {"": "psp", "debug": "psp_debug"}.get(mode, mode).partition("_")
-    if kind not in MODES or debug not in ("", "debug"):
+    name, _, debug = {"": "psp", "debug": "psp_debug"}.get(mode, mode).partition("_")
+    kind = "indomain" if name == "embedded" else name
+    if name not in MODES or debug not in ("", "debug"):
         raise ValueError(f"mode {mode!r}: allowed are {', '.join(MODES)}, each with _debug, and debug")
     config = ConfigDict()
-    config.name = f"encoder_{kind}"
+    config.name = f"encoder_{name}"
     config.trainer = "encoder"
     config.seed = 0
     config.steps = 200_000
@@ -70,7 +72,8 @@ def get_config(mode: str = "psp") -> ConfigDict:
     config.eval_size = 64
     config.patience_nan = 20
 
-    {"psp": _psp, "e4e": _e4e, "restyle": _restyle, "indomain": _indomain, "traditional": _traditional}[kind](config)
+    recipes = (_psp, _e4e, _restyle, _indomain, _embedded, _traditional)
+    dict(zip(MODES, recipes, strict=True))[name](config)
     if debug:
         _shrink(config)
     return config
@@ -116,6 +119,13 @@ def _indomain(config: ConfigDict) -> None:
     # Channels at the coarse end, and what `config_widths` multiplies by at the fine one; the generator's own where it fits.
     config.discriminator = ConfigDict({"width": 512, "multiplier": 1.0, "r1": 10.0})
     config.discriminator.optimiser = _optimiser("adam", 1e-4, 0.9, 0.99, 1e-8, 0.8)
+
+
+def _embedded(config: ConfigDict) -> None:
+    _indomain(config)
+    config.steps = 60_000
+    config.model.base, config.model.largest = 16, 128  # nine tenths are the dense head of 18 rows
+    config.discriminator.width = 256
 
 
 def _traditional(config: ConfigDict) -> None:

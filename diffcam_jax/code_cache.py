@@ -1,41 +1,34 @@
 """Inverted codes kept on disk, so that editing a photograph again needs no second inversion.
 
-One safetensors file a picture in the cache folder, named by the sha256 of the aligned picture, the generator and the
-settings that lead to the codes. A file that cannot be read counts as absent and is written anew.
+One safetensors file a picture in the cache folder, named by the sha256 of the aligned picture and of the recipe: generator, encoder,
+method and settings, all that leads to the codes. A file that cannot be read counts as absent and is written anew.
 """
 
-import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
 from diffcam_jax import weights
 from diffcam_jax.errors import UserError
-from diffcam_jax.inversion.settings import InversionConfig
 
 # To be raised when an inversion with the same settings finds other codes than before.
-REVISION = 1
+REVISION = 2
 
 
 class CodeCache:
-    """The codes of one generator under one way of inverting.
+    """The codes of one way of inverting.
 
     Args:
-        generator_hash: `weights.tree_hash` of the generator's parameters.
-        config: settings of the inversion.
-        start: name of what gave the start code, an encoder's hash for instance.
+        recipe: what the codes depend on besides the picture, `inversion.Inverter.recipe`.
     """
 
-    def __init__(self, generator_hash: str, config: InversionConfig, start: str = "mean") -> None:
-        self._recipe = {
-            "revision": REVISION,
-            "generator": generator_hash,
-            "config": dataclasses.asdict(config),
-            "start": start,
-        }
+    def __init__(self, recipe: Mapping[str, Any]) -> None:
+        self._recipe = {"revision": REVISION, **recipe}
 
     def path(self, aligned: UInt8[np.ndarray, "s s 3"]) -> Path:
         """Where the codes of an aligned picture are kept."""

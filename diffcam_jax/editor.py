@@ -23,7 +23,7 @@ from diffcam_jax.directions import Direction, check_strengths, direction_matrix
 from diffcam_jax.directions.space import generator_hash
 from diffcam_jax.editing import EditConfig, EditParams, edit_batch
 from diffcam_jax.errors import UserError
-from diffcam_jax.landmarks import FaceLandmarker, select_faces
+from diffcam_jax.landmarks import find_quads
 from diffcam_jax.ops.image import from_unit, to_unit
 
 Pixels = UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]
@@ -114,7 +114,7 @@ class Editor:
         self.classifier_hash = weights.tree_hash(networks.classifier.variables)
         self.encoder_hash = weights.tree_hash(networks.encoder.network.variables) if networks.encoder else ""
         self.directions = dict(networks.directions)
-        self._inverters: dict[inversion.InversionConfig, inversion.Inverter] = {}
+        self._inverters: dict[inversion.AnySettings, inversion.Inverter] = {}
 
     @classmethod
     def from_pretrained(
@@ -147,34 +147,55 @@ class Editor:
         """
         return cls(pipeline.from_checkpoints(**folders), config)
 
-    def _inverter(self, config: inversion.InversionConfig) -> inversion.Inverter:
+    def _inverter(self, settings: inversion.AnySettings) -> inversion.Inverter:
         """Only an inversion needs its networks: an edit whose code is cached starts without them."""
-        if config not in self._inverters:
-            self._inverters[config] = inversion.Inverter(self.networks.generator, method="prior", settings=config)
-        return self._inverters[config]
+        if settings not in self._inverters:
+            method = "prior" if isinstance(settings, inversion.InversionConfig) else "in_domain"
+            networks = self.networks.generator, self.networks.encoder
+            self._inverters[settings] = inversion.Inverter(*networks, method=method, settings=settings)
+        return self._inverters[settings]
 
     def invert(
         self,
         aligned: UInt8[np.ndarray, "s s 3"],
         config: inversion.InversionConfig = inversion.InversionConfig(),
+        refine: int = 0,
         cache: bool = True,
         progress: bool = False,
     ) -> Float[np.ndarray, "rows 512"]:
-        """W+ code of an aligned face: the encoder's, or one found by optimisation and kept in the cache."""
-        image = jnp.asarray(to_unit(aligned))[None]
-        if self.networks.encoder is not None:
-            return np.asarray(pipeline.encode(self.networks, image)[0])
-        config = dataclasses.replace(config, size=min(config.size, self.generator.resolution))
-        store = CodeCache(self.generator_hash, config)
+        """W+ code of an aligned face.
+
+        Args:
+          aligned: as FFHQ, as large as the generator's pictures.
+          config: of the optimisation that finds codes where there is no encoder.
+          refine: steps of in-domain optimisation from the encoder's code (`inversion.REFINEMENT`); 0 takes that code as it is.
+          cache: keep and reuse codes that were optimised.
+          progress: show a bar.
+
+        Raises:
+          UserError: a refinement without an encoder, or no loss was finite.
+        """
+        image = jnp.asarray(to_unit(aligned)[None])
+        if self.networks.encoder is not None and refine == 0:
+            return np.asarray(pipeline.encode(self.networks, image))[0]
+        self._check_refine(refine)
+        inverter = self._inverter(config if refine == 0 else inversion.REFINEMENT.with_steps(refine))
+        store = CodeCache(inverter.recipe)
         codes = store.load(aligned) if cache else None
         if codes is None:
-            found = self._inverter(config)(image, progress=progress)
+            found = inverter(image, progress=progress)
             codes = found.codes[0]
             if not np.isfinite(found.loss[0]):
                 raise UserError("the inversion found no finite loss for this face; try other landmarks or more light")
             if cache:
                 store.save(aligned, codes)
         return codes
+
+    def _check_refine(self, refine: int) -> None:
+        if refine < 0:
+            raise UserError(f"refine={refine}: give 0 steps or more")
+        if refine and self.networks.encoder is None:
+            raise UserError("a refinement begins at an encoder's code; give an encoder, or leave it out")
 
     def edit(
         self,
@@ -187,6 +208,8 @@ class Editor:
         user_mask: Float[np.ndarray, "_ _"] | None = None,
         config: EditConfig | None = None,
         inversion_config: inversion.InversionConfig = inversion.InversionConfig(),
+        refine: int = 0,
+        deghost: bool = True,
         cache: bool = True,
         progress: bool = False,
     ) -> EditResult:
@@ -200,7 +223,8 @@ class Editor:
           landmarks: points of one face in pixels, 5, 68 or 478, in the place of detection.
           user_mask: [h, w] in [0, 1]; by default the edit is confined to it.
           config: choices of this edit.
-          inversion_config: settings of the inversion.
+          inversion_config, refine: see `invert`.
+          deghost: let the deghosting network, where there is one, have the last word; else the blend is the result.
           cache: keep and reuse codes.
           progress: show a bar while inverting.
 
@@ -221,18 +245,24 @@ class Editor:
             raise UserError(
                 f"the mask has {user_mask.shape[::-1]} pixels, the photograph {pixels.shape[1::-1]}; give equal sizes"
             )
+        self._check_refine(refine)
         config = config or self.config
-        quads = self._quads(pixels, face, aligned, landmarks)
+        quads = find_quads(pixels, face, aligned, landmarks)
         found = time.perf_counter()
         image, touched, faces = pixels, np.zeros(pixels.shape[:2], bool), []
         for quad in quads:
-            edit = self._edit_face(pixels, quad, strengths, user_mask, config, inversion_config, cache, progress)
+            original, cropped = self._crop(pixels, quad)
+            begun = time.perf_counter()
+            codes = self.invert(original, inversion_config, refine, cache, progress)
+            seconds = {"align": cropped, "invert": round(time.perf_counter() - begun, 3)}
+            edit = self._edit_face(original, codes, quad, strengths, user_mask, config, deghost, seconds)
             weight = align.photo_mask(edit.paste_mask, quad, *pixels.shape[:2])
             image = align.paste(image, edit.source, edit.paste_mask, quad)
             touched |= weight > 0
             faces.append(edit)
         report = {
             "strengths": dict(strengths),
+            "refine": refine,
             "size": [pixels.shape[1], pixels.shape[0]],
             "untouched_share": round(float(1 - touched.mean()), 6),
             "untouched_exact": bool((image == pixels).all(-1)[~touched].all()),
@@ -249,24 +279,15 @@ class Editor:
         }
         return EditResult(image, tuple(faces), report)
 
-    def _quads(self, pixels, face, aligned: bool, landmarks) -> list[np.ndarray]:
-        if aligned:
-            return [align.frame_quad(*pixels.shape[:2])]
-        if landmarks is not None:
-            return [align.ffhq_quad(landmarks)]
-        with FaceLandmarker() as landmarker:
-            wanted = 1 if face == "largest" else 32 if face == "all" else int(face)
-            faces = select_faces(landmarker.detect(pixels, wanted), face)
-        return [align.ffhq_quad(found.points) for found in faces]
-
-    def _edit_face(self, pixels, quad, strengths, user_mask, config, inversion_config, cache, progress) -> FaceEdit:
-        size = self.generator.resolution
-        config = dataclasses.replace(config, classifier_size=min(config.classifier_size, size))
+    def _crop(self, pixels, quad) -> tuple[np.ndarray, float]:
+        """The aligned face, and the seconds that it took."""
         start = time.perf_counter()
-        original = np.round(align.crop(pixels, quad, size) * 255).astype(np.uint8)
-        cropped = time.perf_counter()
-        codes = self.invert(original, inversion_config, cache, progress)
-        inverted = time.perf_counter()
+        original = np.round(align.crop(pixels, quad, self.generator.resolution) * 255).astype(np.uint8)
+        return original, round(time.perf_counter() - start, 3)
+
+    def _edit_face(self, original, codes, quad, strengths, user_mask, config, deghost, seconds) -> FaceEdit:
+        size, start = self.generator.resolution, time.perf_counter()
+        config = dataclasses.replace(config, classifier_size=min(config.classifier_size, size))
         small_mask = None
         if user_mask is not None:
             grey = np.repeat(np.round(user_mask * 255).astype(np.uint8)[..., None], 3, -1)
@@ -277,16 +298,17 @@ class Editor:
             self.generator,
             self.classifier,
             self.params,
-            jnp.asarray(to_unit(original))[None],
-            jnp.asarray(codes)[None],
+            jnp.asarray(to_unit(original)[None]),
+            jnp.asarray(codes[None]),
             jnp.asarray(direction_matrix(self.directions, names, len(codes))),
             jnp.asarray([list(strengths.values())], jnp.float32),
             jnp.asarray(classes),
             config,
             small_mask,
-            self.deghoster,
+            self.deghoster if deghost else None,
         )
-        logits, mask = np.asarray(edit.logits[0]), np.asarray(edit.mask[0])
+        edit = jax.device_get(edit)  # from here on NumPy: every operation on a device would be compiled, at each start
+        logits, mask = edit.logits[0], edit.mask[0]
         report = {
             "mask_area": round(float((mask > 0).mean()), 6),
             "classifier": {
@@ -296,11 +318,7 @@ class Editor:
                 }
                 for name, row in zip(names, logits)
             },
-            "seconds": {
-                "align": round(cropped - start, 3),
-                "invert": round(inverted - cropped, 3),
-                "edit": round(time.perf_counter() - inverted, 3),
-            },
+            "seconds": {**seconds, "edit": round(time.perf_counter() - start, 3)},
         }
         return FaceEdit(
             aligned=original,
@@ -308,11 +326,11 @@ class Editor:
             edited=from_unit(edit.edited[0]),
             fused=from_unit(edit.fused[0]),
             deghosted=None if edit.deghosted is None else from_unit(edit.deghosted[0]),
-            source=np.asarray(edit.source[0]) / 2 + np.float32(0.5),
+            source=edit.source[0] / 2 + np.float32(0.5),
             mask=mask,
-            paste_mask=np.asarray(edit.paste_mask[0]),
+            paste_mask=edit.paste_mask[0],
             latents=codes,
-            edited_latents=np.asarray(edit.codes[0]),
+            edited_latents=edit.codes[0],
             quad=quad,
             report=report,
         )

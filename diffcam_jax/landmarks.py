@@ -9,6 +9,7 @@ in a wide frame, in overlapping tiles and turned.
 """
 
 import contextlib
+import functools
 import json
 import os
 import sys
@@ -20,7 +21,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float, UInt8, UInt16
 
-from diffcam_jax import weights
+from diffcam_jax import align, weights
 from diffcam_jax.errors import UserError
 
 MAX_FACES = 32
@@ -188,6 +189,42 @@ class FaceLandmarker:
                 best_uprightness = uprightness
                 best = [replace(face, points=_turned_back(face.points, quarter_turns, height, width)) for face in faces]
         return best
+
+
+@functools.cache
+def shared_landmarker() -> FaceLandmarker:
+    """The one that a process keeps for all of its photographs, made when it is first needed.
+
+    Raises:
+        UserError: see `FaceLandmarker`.
+    """
+    return FaceLandmarker()
+
+
+def find_quads(
+    pixels: UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"],
+    which: int | str = "largest",
+    aligned: bool = False,
+    points: Float[np.ndarray, "n 2"] | None = None,
+) -> list[Float[np.ndarray, "4 2"]]:
+    """Where the faces of a photograph that are asked for lie, as `align.crop` takes it.
+
+    Args:
+        pixels: [h, w, 3] RGB, upright.
+        which: see `select_faces`.
+        aligned: the photograph already is a crop as FFHQ's, the whole of it.
+        points: landmarks of one face, in the place of detection.
+
+    Raises:
+        UserError: no such face, or not square though aligned.
+    """
+    if aligned:
+        return [align.frame_quad(*pixels.shape[:2])]
+    if points is not None:
+        return [align.ffhq_quad(points)]
+    wanted = 1 if which == "largest" else MAX_FACES if which == "all" else int(which)
+    faces = select_faces(shared_landmarker().detect(pixels, wanted), which)
+    return [align.ffhq_quad(face.points) for face in faces]
 
 
 def select_faces(faces: Sequence[Face], which: int | str) -> list[Face]:

@@ -5,6 +5,7 @@ them, 18 at 1024. What does not fit is refused in one line before anything is co
 """
 
 import functools
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -20,11 +21,14 @@ from diffcam_jax.directions import Direction, load_directions
 from diffcam_jax.directions.importers import import_folder
 from diffcam_jax.directions.space import generator_hash, wplus_rows
 from diffcam_jax.errors import UserError
-from diffcam_jax.model_folder import ModelFolder, Network
+from diffcam_jax.model_folder import ModelFolder, Network, load
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
 from diffcam_jax.nn.restyle import BackboneEncoder, ResNetBackboneEncoder
 
 RESTYLE_STEPS = 5
+# Folders of networks that come with this package, for the embedded generator.
+ENCODER, DEGHOSTER = "encoder_mobile", "deghoster_mobile"
+_SHIPPED = Path(__file__).parent / "data_files"
 
 
 class Encoder(NamedTuple):
@@ -53,15 +57,46 @@ class Pipeline(NamedTuple):
     deghoster: Network | None = None
 
 
+@functools.cache
+def shipped(name: str) -> ModelFolder | None:
+    """A folder of networks that comes with this package; None where this version has none of that name.
+
+    Args:
+      name: `ENCODER` or `DEGHOSTER`.
+
+    Raises:
+      UserError: its files are damaged.
+    """
+    folder = _SHIPPED / name
+    return load(folder) if (folder / "config.json").is_file() else None
+
+
+def is_embedded(generator: str | Path | None, encoder: str | Path | None) -> bool:
+    """Whether `from_checkpoints` takes the embedded generator with these folders: none is given, nor brought by the encoder's."""
+    if generator is None and encoder is not None:
+        try:
+            return "generator" not in json.loads((Path(encoder) / "config.json").read_text())["networks"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return True  # opening it says what is wrong
+    return generator is None
+
+
+def has_encoder(generator: str | Path | None, encoder: str | Path | None) -> bool:
+    """Whether `from_checkpoints` finds an encoder with these folders; a generator of one's own comes without.
+
+    Raises:
+      UserError: see `shipped`.
+    """
+    return encoder is not None or (generator is None and shipped(ENCODER) is not None)
+
+
 def pretrained(directions: Mapping[str, Direction] | None = None) -> Pipeline:
     """The embedded networks for faces, fetched once; `directions` stand in the place of the shipped ones.
 
     Raises:
       UserError: a part is neither cached nor to be had.
     """
-    params, _ = weights.load_pretrained("mobile_stylegan_ffhq")
-    chosen = load_directions() if directions is None else directions
-    return fitted(Pipeline(Network(MobileStyleGAN(), {"params": params}), load_classifier(), chosen))
+    return from_checkpoints(directions=directions)
 
 
 def from_checkpoints(
@@ -75,15 +110,17 @@ def from_checkpoints(
 
     Args:
       generator: folder with a generator; by default the one in the encoder's folder, else the embedded one.
-      encoder: folder with an encoder; without one, codes are found by optimisation.
+      encoder: folder with an encoder; by default the one that comes with the embedded generator. Without one, codes are found by
+        optimisation.
       classifier: folder, or a file written by training.
-      deghoster: folder; without one the blend of Eq. 5 is the result.
+      deghoster: folder; by default the one that comes with the embedded generator. Without one the blend of Eq. 5 is the result.
       directions: directions by name, a file or folder of this project, or a folder of .npy files.
 
     Raises:
       UserError: a folder lacks the network, or the networks do not fit together.
     """
     encoder_folder = None if encoder is None else zoo.load(encoder)
+    deghoster_folder = None if deghoster is None else zoo.load(deghoster)
     if generator is not None:
         drawing = zoo.load(generator).network("generator")
     elif encoder_folder is not None and "generator" in encoder_folder.networks:
@@ -91,6 +128,7 @@ def from_checkpoints(
     else:
         params, _ = weights.load_pretrained("mobile_stylegan_ffhq")
         drawing = Network(MobileStyleGAN(), {"params": params})
+        encoder_folder, deghoster_folder = encoder_folder or shipped(ENCODER), deghoster_folder or shipped(DEGHOSTER)
     if classifier is None:
         judge = load_classifier()
     else:
@@ -101,7 +139,7 @@ def from_checkpoints(
         classifier=judge,
         directions=read_directions(directions),
         encoder=None if encoder_folder is None else _encoder(encoder_folder, wplus_rows(drawing.module)),
-        deghoster=None if deghoster is None else zoo.load(deghoster).network("deghoster"),
+        deghoster=None if deghoster_folder is None else deghoster_folder.network("deghoster"),
     )
     check(pipeline)
     return fitted(pipeline)
@@ -130,11 +168,18 @@ def read_directions(source: str | Path | Mapping[str, Direction] | None) -> Mapp
 
 def _encoder(folder: ModelFolder, rows: int) -> Encoder:
     network = folder.network("encoder")
-    iterative = isinstance(network.module, BackboneEncoder | ResNetBackboneEncoder)
-    side = input_size(network.module)
+    if getattr(network.module, "frozen", 0):  # a matter of training: no gradient would pass through it
+        network = network._replace(module=network.module.clone(frozen=0))
+    module, arrays = network.module, folder.arrays
+    iterative = isinstance(module, BackboneEncoder | ResNetBackboneEncoder)
+    if (
+        hasattr(module, "n_styles") and "latent_avg" in arrays
+    ):  # known without tracing the network, which takes a second
+        return Encoder(network, arrays["latent_avg"], RESTYLE_STEPS if iterative else 0, module.n_styles)
+    side = input_size(module)
     picture = jax.ShapeDtypeStruct((1, side, side, 6 if iterative else 3), jnp.float32)
-    codes = jax.eval_shape(network.module.apply, network.variables, picture)
-    latent_avg = folder.arrays.get("latent_avg", np.zeros(codes.shape[-1], np.float32))
+    codes = jax.eval_shape(module.apply, network.variables, picture)
+    latent_avg = arrays.get("latent_avg", np.zeros(codes.shape[-1], np.float32))
     return Encoder(network, latent_avg, RESTYLE_STEPS if iterative else 0, rows if codes.ndim == 2 else codes.shape[1])
 
 
@@ -165,6 +210,10 @@ def check(pipeline: Pipeline) -> None:
             f"take two of the same size"
         )
     digest = generator_hash(pipeline.generator)
+    if pipeline.deghoster is not None and getattr(pipeline.deghoster.module, "prior", "") not in ("", digest):
+        raise UserError(
+            "the deghosting network was trained around another generator; give the two that belong together"
+        )
     foreign = [n for n, d in pipeline.directions.items() if d.generator and d.generator != digest]
     if foreign:
         raise UserError(
@@ -210,14 +259,20 @@ def read(generator: Network, encoder: Encoder, images: jax.Array) -> jax.Array:
     """
     (module, variables), latent_avg, steps, rows = encoder
     average, side = jnp.asarray(latent_avg), input_size(module)
-    images = encoding.fit(images, side)
     if steps == 0:
-        return _encode(module, variables, average, images, rows)
+        return _encode(module, variables, average, images, side, rows)
+    images = encoding.fit(images, side)
     generate = functools.partial(_draw, generator.module, generator.variables, size=side)
     mean = generate(jnp.broadcast_to(average, (1, rows, average.shape[-1])))
     codes, _ = encoding.restyle_loop(module, variables, generate, average, images, mean, steps)
     return codes[-1]
 
 
-_encode = jax.jit(encoding.encode, static_argnums=(0, 4))
+@functools.partial(jax.jit, static_argnums=(0, 4, 5))
+def _encode(
+    module: nn.Module, variables: dict, average: jax.Array, images: jax.Array, side: int, rows: int
+) -> jax.Array:
+    return encoding.encode(module, variables, average, encoding.fit(images, side), rows)
+
+
 _draw = jax.jit(encoding.draw, static_argnames=("generator", "size"))

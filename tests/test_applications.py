@@ -11,7 +11,6 @@ from diffcam_jax.applications import animation, diffusion, interpolation, manipu
 from diffcam_jax.applications.reconstruction import Limits, search
 from diffcam_jax.code_cache import CodeCache
 from diffcam_jax.directions import Direction, save_directions
-from diffcam_jax.directions.space import generator_hash
 from diffcam_jax.errors import UserError
 from diffcam_jax.inversion import Inverter, Settings
 from diffcam_jax.model_folder import Network
@@ -283,7 +282,7 @@ def test_codes_of_prior_are_those_that_editing_keeps(tmp_path, monkeypatch):
     prior = Inverter(GENERATOR, None, "prior", InversionConfig(steps=1, w_steps=1))
     monkeypatch.setattr(kept.weights, "cache_dir", lambda: tmp_path)
     given, code = pictures(1), codes(1)
-    CodeCache(generator_hash(GENERATOR), InversionConfig(steps=1, w_steps=1, size=SIDE)).save(given[0], code[0])
+    CodeCache(prior.recipe).save(given[0], code[0])
     found = search(prior, given)
     np.testing.assert_array_equal(found.codes, code)
     assert found.known.all() and found.seconds == 0

@@ -106,7 +106,14 @@ def test_no_photograph_and_clashing_names(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("flags", "word"),
-    [(["--face", "first"], "--face first"), (["--face", "0"], "--face 0"), (["--steps", "0"], "--steps 0")],
+    [
+        (["--face", "first"], "--face first"),
+        (["--face", "0"], "--face 0"),
+        (["--steps", "0"], "--steps 0"),
+        (["--refine", "-1"], "--refine -1"),
+        (["--refine", "5", "--generator", "own"], "--refine 5 begins at an encoder's code"),
+        (["--steps", "5", "--encoder", "own"], "--refine 5 improves on it"),
+    ],
 )
 def test_unusable_numbers(tmp_path, capsys, flags, word):
     fails(capsys, [str(picture(tmp_path / "a.png")), *SMILE, *flags, "--out", str(tmp_path / "out")], word)

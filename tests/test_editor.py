@@ -1,10 +1,12 @@
 """`Editor` on a tiny generator with cached codes: photographs in, photographs out, nothing else touched."""
 
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffcam_jax import align, weights
+from diffcam_jax import align, inversion, weights
 from diffcam_jax.code_cache import CodeCache
 from diffcam_jax.compose import MaskConfig
 from diffcam_jax.diffcam import Classifier
@@ -12,11 +14,12 @@ from diffcam_jax.directions import Direction
 from diffcam_jax.editing import EditConfig
 from diffcam_jax.editor import Editor
 from diffcam_jax.errors import UserError
-from diffcam_jax.inversion import InversionConfig
+from diffcam_jax.inversion import Inverter
 from diffcam_jax.model_folder import Network
 from diffcam_jax.nn.classifier import DiffClassifier
+from diffcam_jax.nn.indomain_encoder import InDomainEncoder, encoder_widths
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
-from diffcam_jax.pipeline import Pipeline
+from diffcam_jax.pipeline import Encoder, Pipeline
 from tests.random_variables import random_variables
 
 GENERATOR = MobileStyleGAN(widths=(16, 16, 16, 16, 8), mapping_layers=1)  # 128 pixels
@@ -58,7 +61,7 @@ def cached(editor, tmp_path, monkeypatch):
     def put(pixels: np.ndarray, quad: np.ndarray) -> np.ndarray:
         crop = np.round(align.crop(pixels, quad, GENERATOR.resolution) * 255).astype(np.uint8)
         codes = np.random.default_rng(1).standard_normal((18, 512)).astype(np.float32)
-        CodeCache(editor.generator_hash, InversionConfig(size=GENERATOR.resolution)).save(crop, codes)
+        CodeCache(Inverter(editor.networks.generator).recipe).save(crop, codes)
         return codes
 
     return put
@@ -115,6 +118,46 @@ def test_user_mask_confines_the_edit(editor, cached):
         editor.edit(pixels, {"smiling": 1.0}, aligned=True, user_mask=mask[:10])
 
 
+@pytest.fixture(scope="module")
+def encoded(editor):
+    """The same with an encoder."""
+    module = InDomainEncoder(encoder_widths(32, 4, 4), 12, 512)
+    variables = random_variables(module, jnp.zeros((1, 32, 32, 3)))
+    encoder = Encoder(Network(module, variables), np.zeros(512, np.float32), 0, 12)
+    return Editor(editor.networks._replace(encoder=encoder), CONFIG)
+
+
+def test_a_refinement_begins_at_the_encoders_code_and_is_kept(encoded, tmp_path, monkeypatch):
+    monkeypatch.setenv("DIFFCAM_HOME", str(tmp_path))
+    # LPIPS is a weight of every day; the rest of the preset is as it ships.
+    preset = dataclasses.replace(inversion.REFINEMENT, lpips=0.0, pixel=1.0, size=64)
+    monkeypatch.setattr(inversion, "REFINEMENT", preset)
+    pixels = photograph(size=(128, 128))
+    plain, refined = encoded.invert(pixels), encoded.invert(pixels, refine=8)
+    recipes = [
+        Inverter(encoded.networks.generator, encoded.networks.encoder, "in_domain", preset.with_steps(n)).recipe
+        for n in (8, 9)
+    ]
+    kept, other = (CodeCache(recipe).load(pixels) for recipe in recipes)
+    np.testing.assert_array_equal(kept, refined)
+    assert other is None and list((tmp_path / "codes").iterdir()) == [CodeCache(recipes[0]).path(pixels)]
+
+    target = pixels.reshape(64, 2, 64, 2, 3).mean((1, 3)) / 127.5 - 1
+    drawn = GENERATOR.apply(encoded.params.generator, jnp.stack([plain, refined]), method="synthesis", size=64)
+    before, after = ((np.asarray(drawn) - target) ** 2).mean((1, 2, 3))
+    assert after < before
+    result = encoded.edit(pixels, {"smiling": 1.0}, aligned=True, refine=8)
+    np.testing.assert_array_equal(result.latents, refined)
+    assert result.report["refine"] == 8
+
+
+def test_a_refinement_needs_an_encoder(editor, encoded):
+    with pytest.raises(UserError, match="begins at an encoder's code"):
+        editor.edit(photograph(size=(128, 128)), {"smiling": 1.0}, aligned=True, refine=5)
+    with pytest.raises(UserError, match="refine=-1"):
+        encoded.edit(photograph(size=(128, 128)), {"smiling": 1.0}, aligned=True, refine=-1)
+
+
 @pytest.mark.parametrize(
     ("strengths", "options", "message"),
     [
@@ -143,7 +186,7 @@ def test_foreign_parts_are_refused(editor):
 def test_damaged_code_cache_counts_as_absent(editor, cached, tmp_path):
     pixels = photograph(size=(128, 128))
     cached(pixels, align.frame_quad(128, 128))
-    cache = CodeCache(editor.generator_hash, InversionConfig(size=GENERATOR.resolution))
+    cache = CodeCache(Inverter(editor.networks.generator).recipe)
     assert cache.load(pixels) is not None
     cache.path(pixels).write_bytes(b"damaged")
     assert cache.load(pixels) is None

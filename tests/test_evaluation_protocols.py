@@ -9,7 +9,7 @@ from PIL import Image
 
 from diffcam_jax import model_folder
 from diffcam_jax.errors import UserError
-from diffcam_jax.evaluation import runner, settings
+from diffcam_jax.evaluation import in_domain, runner, settings
 from diffcam_jax.evaluation.bench import Bench
 from diffcam_jax.evaluation.networks import open_world
 from diffcam_jax.evaluation.pictures import items
@@ -43,6 +43,25 @@ def test_every_protocol_runs_on_toys_and_goes_on(tmp_path, name):
     assert "data:image" in page and "http" not in page
     again = runner.evaluate(made, tmp_path, [], "command")
     assert again.sections == first.sections and (tmp_path / "metrics.jsonl").read_text() == measured
+
+
+def test_the_papers_order_is_read_off_what_was_measured():
+    measured = {
+        "in_domain": {"a": {"mse": 0.02, "seconds": 9.0}, "b": {"mse": 0.04, "seconds": 11.0}},
+        "encoder": {"a": {"mse": 0.05, "seconds": 0.1}, "b": {"mse": 0.07, "seconds": 0.1}},
+        "image2stylegan": {"a": {"mse": 0.01, "seconds": 5.0}},
+    }
+    edits = {
+        "in_domain": [{"moved": 1.0, "kept": 0.6}, {"moved": 3.0, "kept": float("nan")}],
+        "image2stylegan": [{"moved": 1.0, "kept": 0.8}],
+    }
+    (table,) = in_domain._order(measured, edits, {})
+    assert [row[1:] for row in table.rows] == [
+        ["0.0300", "0.0600", "yes"],
+        ["5.0000", "5.0000", "no"],
+        ["10.0000", "5.0000", "no"],
+    ]
+    assert in_domain._order({"mse": {}}, {"mse": []}, {}) == []
 
 
 def test_too_few_pictures_for_a_split(tmp_path):

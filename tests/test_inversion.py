@@ -54,7 +54,7 @@ def nets():
     }
     heads = {f"lin{i}": jnp.full(c, 1 / c) for i, c in enumerate((64, 128))}
     stats = jax.jit(latent_stats, static_argnums=(0, 3))(MODEL, {"params": params}, jax.random.key(1), 256)
-    return prior.networks({"params": params}, {"vgg16": {"trunk": trunk, "heads": heads}}, stats)
+    return prior.Networks({"params": params}, {"trunk": trunk, "heads": heads}, stats)
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,9 @@ import pytest
 from diffcam_jax import code_files, weights
 from diffcam_jax.code_cache import CodeCache
 from diffcam_jax.errors import UserError
-from diffcam_jax.inversion import InversionConfig
 
-CONFIG = InversionConfig(steps=80, size=64)
 HASH = "a" * 64
+RECIPE = {"generator": HASH, "method": "prior", "space": "w+", "settings": {"steps": 80}, "start": "mean"}
 CODES = np.random.default_rng(0).normal(size=(2, 18, 8)).astype(np.float32)
 
 
@@ -75,7 +74,7 @@ def test_what_is_no_code_is_not_written(tmp_path):
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("DIFFCAM_HOME", str(tmp_path))
-    return CodeCache("a" * 64, CONFIG)
+    return CodeCache(RECIPE)
 
 
 def test_codes_come_back_for_this_picture_and_recipe_only(cache):
@@ -83,13 +82,12 @@ def test_codes_come_back_for_this_picture_and_recipe_only(cache):
     codes = np.random.default_rng(1).normal(size=(18, 8)).astype(np.float32)
     assert cache.load(aligned) is None
     cache.save(aligned, codes)
-    np.testing.assert_array_equal(CodeCache("a" * 64, CONFIG).load(aligned), codes)
+    np.testing.assert_array_equal(CodeCache(dict(RECIPE)).load(aligned), codes)
     changed = aligned.copy()
     changed[3, 3, 0] ^= 1
     assert cache.load(changed) is None
-    assert CodeCache("b" * 64, CONFIG).load(aligned) is None
-    assert CodeCache("a" * 64, CONFIG.with_steps(7)).load(aligned) is None
-    assert CodeCache("a" * 64, CONFIG, start="encoder").load(aligned) is None
+    for changed in ({"generator": "b" * 64}, {"settings": {"steps": 7}}, {"start": "c" * 64}, {"method": "mse"}):
+        assert CodeCache(RECIPE | changed).load(aligned) is None
 
 
 def test_a_damaged_file_is_replaced(cache):
@@ -104,6 +102,6 @@ def test_a_damaged_file_is_replaced(cache):
 def test_a_folder_that_cannot_be_written_fails_nothing(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("DIFFCAM_HOME", str(tmp_path / "file"))
-    cache = CodeCache("a" * 64, CONFIG)
+    cache = CodeCache(RECIPE)
     cache.save(np.zeros((4, 4, 3), np.uint8), np.ones((18, 8), np.float32))
     assert cache.load(np.zeros((4, 4, 3), np.uint8)) is None

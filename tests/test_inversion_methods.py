@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffcam_jax import inversion, perceptual
+from diffcam_jax import inversion, perceptual, zoo
 from diffcam_jax.errors import UserError
 from diffcam_jax.inversion import DEFAULTS, InversionConfig, Settings, fit
 from diffcam_jax.inversion import start as starts
@@ -71,11 +71,11 @@ def test_in_domain_begins_at_the_encoder_and_ends_below_it(images, found):
 
 def test_the_encoders_agreement_pulls_both_ways(images):
     """Its gradient is that of (z - E(G(z)))^2 in z and in E(G(z)); finite differences know no other way."""
-    problem = fit.Fit(STYLEGAN1.module, 16, ROWS, None, fit.Reader(IN_DOMAIN.network.module, 0, ROWS))
-    frozen = fit.Frozen(STYLEGAN1.variables, None, IN_DOMAIN.network.variables, jnp.asarray(ZEROS))
+    problem = fit.Fit(STYLEGAN1.module, 16, ROWS, (), fit.Reader(IN_DOMAIN.network.module, 0, ROWS))
+    frozen = fit.Frozen(STYLEGAN1.variables, (), IN_DOMAIN.network.variables, jnp.asarray(ZEROS))
     codes = jnp.asarray(np.random.default_rng(1).normal(0, 0.4, (1, ROWS, K)), jnp.float32)
     target = problem.target(frozen, jnp.asarray(images[:1]))
-    loss = jax.jit(lambda c: problem.loss(frozen, target, fit.Weights(0.0, 0.0, 1.0), (c,))[0])
+    loss = jax.jit(lambda c: problem.loss(frozen, target, fit.Weights(0.0, (), 1.0), (c,))[0])
     gradient = jax.jit(jax.grad(loss))(codes)
     direction = gradient / jnp.linalg.norm(gradient)
     slope = (loss(codes + 2e-3 * direction) - loss(codes - 2e-3 * direction)) / 4e-3
@@ -110,6 +110,21 @@ def test_the_encoder_alone(images):
     assert result.steps == 0 and result.history.shape == (0, 2)
     shared = inversion.invert(STYLEGAN1, IN_DOMAIN, images, "encoder", space="w").codes
     np.testing.assert_allclose(shared, np.broadcast_to(result.codes.mean(1, keepdims=True), shared.shape), rtol=1e-4)
+
+
+def test_a_cosine_brings_the_rate_to_rest():
+    settings = dataclasses.replace(PLAIN, steps=10, rate=0.4, cosine=True)
+    problem = fit.Fit(STYLEGAN1.module, 16, ROWS)
+    found = [problem.pace(settings, "w+", index).rates[0] for index in (0, 5, 9)]
+    np.testing.assert_allclose(found, [0.4, 0.2, 0.2 * (1 + np.cos(0.9 * np.pi))])
+
+
+def test_a_refinement_ends_nearer_than_the_encoder(images):
+    preset = dataclasses.replace(inversion.REFINEMENT, lpips=0.0, pixel=1.0, domain=0.01, size=16)
+    result = inversion.invert(STYLEGAN1, IN_DOMAIN, images, "in_domain", preset.with_steps(40))
+    start = read(STYLEGAN1, IN_DOMAIN, jnp.asarray(images))
+    before, after = (((drawn(STYLEGAN1, c) - images) ** 2).mean((1, 2, 3)) for c in (start, result.codes))
+    assert result.steps == 40 and np.all(after < 0.8 * before)
 
 
 def test_in_w_all_rows_are_the_same(images):
@@ -211,3 +226,17 @@ def test_with_the_real_vgg16_the_loss_is_that_of_the_papers(images, method):
     assert len(terms) == {"in_domain": 1, "image2stylegan": 4}[method]
     np.testing.assert_allclose(result.history[0], mse + settings.perceptual * sum(terms), rtol=1e-3)
     assert np.all(result.history[1] < result.history[0])
+
+
+@pytest.mark.weights
+def test_the_loss_of_a_refinement_is_the_sum_of_its_terms(images):
+    """LPIPS by the network that metrics use."""
+    preset = dataclasses.replace(inversion.REFINEMENT.with_steps(2), size=16, pixel=0.7, lpips=1.3, domain=0.6)
+    result = inversion.invert(STYLEGAN1, IN_DOMAIN, images, "in_domain", preset)
+    start = read(STYLEGAN1, IN_DOMAIN, jnp.asarray(images))
+    first = jnp.asarray(drawn(STYLEGAN1, start))
+    lpips = zoo.load("lpips").network("lpips_vgg")
+    expected = 0.7 * ((first - images) ** 2).mean((1, 2, 3))
+    expected += 1.3 * lpips.module.apply(jax.device_put(lpips.variables), first, jnp.asarray(images))
+    expected += 0.6 * ((start - read(STYLEGAN1, IN_DOMAIN, first)) ** 2).mean((1, 2))
+    np.testing.assert_allclose(result.history[0], expected, rtol=2e-3)

@@ -1,6 +1,10 @@
 """The loop that all methods share, on problems with known answers: Adam, convergence, restarts, time, one compilation."""
 
 import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -123,3 +127,26 @@ def test_numbers_compile_nothing_anew():
     once = TRACED.count(first.name)
     run(problem=first, rate=0.2, patience=5, tolerance=0.1, limit=3.0, steps=7)
     assert TRACED.count(first.name) == once > 0
+
+
+SIDE_BY_SIDE = """
+import sys
+import jax
+import numpy as np
+from tests.test_inversion_optimise import run
+target = np.random.default_rng(0).normal(0, 1, (3, 4)).astype(np.float32)
+found = run(target, steps=120, patience=10, tolerance=0.05)
+np.savez(sys.argv[1], best=found.best[0], history=found.history, devices=jax.local_device_count())
+"""
+
+
+def test_devices_of_a_cpu_share_the_pictures_out(tmp_path):
+    """Three pictures on two devices come out as on one."""
+    for count in (1, 2):
+        environment = {**os.environ, "JAX_NUM_CPU_DEVICES": str(count), "JAX_PLATFORMS": "cpu"}
+        command = [sys.executable, "-c", SIDE_BY_SIDE, str(tmp_path / f"{count}.npz")]
+        subprocess.run(command, env=environment, check=True, cwd=Path(__file__).parent.parent)
+    one, two = (np.load(tmp_path / f"{count}.npz") for count in (1, 2))
+    assert (one["devices"], two["devices"]) == (1, 2)
+    np.testing.assert_array_equal(two["best"], one["best"])
+    np.testing.assert_array_equal(two["history"], one["history"])

@@ -10,9 +10,10 @@ import pytest
 from PIL import Image
 
 import invert
-from diffcam_jax import code_files, model_folder, weights
+from diffcam_jax import align, code_files, model_folder, weights
 from diffcam_jax.applications import faces
 from diffcam_jax.directions import Direction, save_directions
+from diffcam_jax.inversion import Inverter
 from diffcam_jax.model_folder import Network
 from diffcam_jax.nn.indomain_encoder import InDomainEncoder, encoder_widths
 from diffcam_jax.nn.stylegan1 import StyleGAN1Generator
@@ -81,6 +82,42 @@ def fails(capsys, arguments: list[str], *words: str) -> None:
 
 
 # ---------------------------------------------------------------- every command
+
+
+def test_landmarks_say_where_the_face_is(world, tmp_path):
+    """A photograph of 100 pixels whose one corner holds what counts; `align` is asked for the same crop."""
+    pixels = np.random.default_rng(5).integers(0, 256, (100, 120, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "wide.png")
+    points = np.array([[40.0, 40.0], [62.0, 41.0], [51.0, 52.0], [43.0, 64.0], [60.0, 64.0]])
+    np.savetxt(tmp_path / "five.txt", points)
+    flags = [str(tmp_path / "wide.png"), "--landmarks", str(tmp_path / "five.txt"), "--method", "mse"]
+    out = tmp_path / "out"
+    flags += ["--inversion-steps", "1", "--steps", "2", "--direction", "smile.safetensors"]
+    assert invert.main(command(world, out, "manipulate", *flags)) == 0
+    crop = np.rint(align.crop(pixels, align.ffhq_quad(points), SIDE) * 255).astype(np.uint8)
+    again = faces.read_face(tmp_path / "wide.png", SIDE, faces.Choice(points=points))
+    np.testing.assert_array_equal(again, crop)
+    assert sheet(out / "manipulate_wide.png").shape[1] == 3 * 240 + 4 * 6
+
+
+def test_a_run_that_was_stopped_goes_on_from_the_codes_it_found(world, tmp_path, monkeypatch):
+    monkeypatch.setenv("DIFFCAM_HOME", str(tmp_path / "home"))
+    flags = ["ann.png", "bob.png", "--aligned", "--method", "mse", "--inversion-steps", "2", "--steps", "2"]
+    flags += ["--direction", "smile.safetensors", "--batch", "1"]
+    made = []
+
+    def stopped(self, images, *rest):
+        if made:
+            raise KeyboardInterrupt
+        made.append(len(images))
+        return search(self, images, *rest)
+
+    search = Inverter.__call__
+    monkeypatch.setattr(Inverter, "__call__", stopped)
+    assert invert.main(command(world, tmp_path / "out", "manipulate", *flags)) == 130
+    made.clear()
+    assert invert.main(command(world, tmp_path / "out", "manipulate", *flags)) == 0
+    assert made == [1] and len(list((tmp_path / "home" / "codes").iterdir())) == 2
 
 
 @pytest.mark.weights
@@ -170,6 +207,10 @@ def test_diffuse(world, tmp_path):
         (["invert", "none.png"], ["none.png"]),
         (["invert", "ann.png", "--batch", "0"], ["--batch 0"]),
         (["invert", "ann.png", "--steps", "0"], ["--inversion-steps 0"]),
+        (["invert", "ann.png", "--face", "0"], ["--face 0"]),
+        (["invert", "ann.png", "--face", "all"], ["--face all", "give a number"]),
+        (["invert", "ann.png", "bob.png", "--landmarks", "five.txt"], ["--landmarks", "one photograph, and 2"]),
+        (["mix", "ann.png", "--style", "two.safetensors", "--landmarks", "none.txt"], ["none.txt"]),
         (["interpolate", "foreign.safetensors"], ["another generator"]),
         (["interpolate", "four.safetensors"], ["4 faces", "--grid"]),
         (["interpolate", "two.safetensors", "--steps", "-1"], ["--steps -1"]),
@@ -201,7 +242,7 @@ def test_a_picture_without_a_face(world, tmp_path, capsys):
         command(world, tmp_path, "mix", "ann.png", "--style", "two.safetensors"),
         "ann.png",
         "no face",
-        "--aligned",
+        "--landmarks",
     )
 
 

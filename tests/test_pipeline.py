@@ -1,5 +1,7 @@
 """Converted networks working together: which fit, what the official pipeline gives, and what is refused."""
 
+import shutil
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,6 +18,7 @@ from diffcam_jax.inversion import InversionConfig
 from diffcam_jax.model_folder import Network
 from diffcam_jax.nn.classifier import DiffClassifier
 from diffcam_jax.nn.deghosting import Deghoster
+from diffcam_jax.nn.mobile_encoder import MobileEncoder
 from diffcam_jax.nn.psp import IntoW, IntoWPlus
 from diffcam_jax.nn.restyle import BackboneEncoder
 from diffcam_jax.nn.stylegan2 import StyleGAN2Generator
@@ -98,6 +101,46 @@ def test_the_official_pipeline(folders):
     np.testing.assert_array_equal(result.image[outside], pixels[outside])
     assert (face.paste_mask >= (face.mask > 0.2)).all()
     assert result.report["weights"]["encoder"] and result.report["weights"]["deghoster"]
+
+    blend = editor.edit(pixels, {"Smiling": 1.0}, aligned=True, deghost=False).faces[0]
+    assert blend.deghosted is None
+    np.testing.assert_array_equal(blend.paste_mask, face.mask)
+    full = blend.mask == 1
+    np.testing.assert_allclose(blend.source[full], blend.edited[full] / 255, atol=0.003)
+
+
+def test_what_ships_goes_with_the_embedded_generator_alone(folders, tmp_path, monkeypatch):
+    """Stand-ins of the right shapes in the place of the folders that ship."""
+    monkeypatch.setattr(pipeline, "_SHIPPED", tmp_path)
+    monkeypatch.setattr(pipeline, "shipped", pipeline.shipped.__wrapped__)
+    small = NETWORKS["generator"][0]
+    params = jax.tree.map(np.asarray, random_variables(small, jnp.zeros((1, 512))))["params"]
+    monkeypatch.setattr(weights, "load_pretrained", lambda name: (params, {}))
+    monkeypatch.setattr(pipeline, "MobileStyleGAN", lambda: small)
+    others = {"classifier": folders / "classifier", "directions": folders / "directions"}
+    assert not pipeline.has_encoder(None, None) and pipeline.from_checkpoints(**others).encoder is None
+    for role, name in (("encoder", pipeline.ENCODER), ("deghoster", pipeline.DEGHOSTER)):
+        shutil.copytree(folders / role, tmp_path / name)
+    networks = pipeline.from_checkpoints(**others)
+    assert pipeline.has_encoder(None, None) and networks.encoder.rows == ROWS
+    assert networks.deghoster.module == NETWORKS["deghoster"][0]
+    assert pipeline.from_checkpoints(encoder=folders / "restyle", **others).encoder.steps == 5
+    own = pipeline.from_checkpoints(generator=folders / "generator", **others)
+    assert own.encoder is None and own.deghoster is None and not pipeline.has_encoder(folders / "generator", None)
+
+
+def test_gradients_pass_through_an_encoder_that_was_trained_with_frozen_blocks(folders, tmp_path):
+    rows = ((1, 8, 1, 1), (2, 8, 1, 2), (2, 8, 1, 2), (2, 8, 1, 2), (2, 8, 1, 2))
+    module = MobileEncoder(ROWS, 32, 512, 8, 8, 8, 2, 4, 8, rows, frozen=3)
+    picture = jnp.asarray(np.random.default_rng(2).uniform(-1, 1, (1, 32, 32, 3)), jnp.float32)
+    variables = jax.tree.map(np.asarray, random_variables(module, picture))
+    model_folder.save(tmp_path, {"encoder": Network(module, variables)}, {}, {"kind": "mobile"})
+    networks = official(folders, encoder=tmp_path, deghoster="")
+    slope = jax.grad(lambda x: pipeline.encode(networks, x).sum())(picture)
+    assert float(jnp.abs(slope).max()) > 0
+    np.testing.assert_allclose(
+        pipeline.encode(networks, picture), jax.jit(module.apply)(variables, picture), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_restyle_takes_several_passes(folders):

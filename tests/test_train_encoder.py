@@ -89,7 +89,7 @@ def trained(mode):
     return made, before, state, metrics
 
 
-PHASES = {"e4e": ["d", "r1", "e"], "indomain": ["e", "d"]}
+PHASES = {"e4e": ["d", "r1", "e"], "indomain": ["e", "d"], "embedded": ["e", "d"]}
 
 
 @pytest.mark.parametrize("kind", MODES)

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-METHODS = "in_domain, image2stylegan, mse, encoder or prior (default: in_domain with --encoder, else prior)"
+METHODS = "in_domain, image2stylegan, mse, encoder or prior (default: in_domain where there is an encoder, else prior)"
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -72,6 +72,8 @@ def _command(commands: Any, name: str, text: str, *steps: str) -> argparse.Argum
     command.add_argument("--generator", type=Path, metavar="DIR", help="converted or trained generator")
     command.add_argument("--encoder", type=Path, metavar="DIR", help="converted or trained encoder of this generator")
     command.add_argument("--aligned", action="store_true", help="the photographs already are FFHQ crops")
+    command.add_argument("--face", default="largest", metavar="N", help="which face of a photograph (1 is the largest)")
+    command.add_argument("--landmarks", type=Path, metavar="FILE", help="of the one photograph: 5, 68 or 478 x y rows")
     command.add_argument("--space", choices=("w+", "w"), default="w+")
     command.add_argument(
         "--inversion-steps", *steps, dest="inversion_steps", type=int, metavar="N", help="of the optimiser, at most"
@@ -79,5 +81,5 @@ def _command(commands: Any, name: str, text: str, *steps: str) -> argparse.Argum
     command.add_argument("--seconds", type=float, metavar="S", help="stop the search of a batch after so long")
     command.add_argument("--restarts", type=int, default=0, metavar="R", help="further searches from random codes")
     command.add_argument("--batch", type=int, default=4, metavar="N", help="photographs in one step (default: 4)")
-    command.add_argument("--no-cache", action="store_true", help="neither read nor keep codes of the method prior")
+    command.add_argument("--no-cache", action="store_true", help="neither read nor keep codes that were found")
     return command

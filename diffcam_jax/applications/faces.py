@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +13,7 @@ from diffcam_jax import align, pipeline
 from diffcam_jax.directions.scoring import draw_uint8
 from diffcam_jax.directions.space import generator_hash
 from diffcam_jax.errors import UserError
-from diffcam_jax.landmarks import FaceLandmarker
+from diffcam_jax.landmarks import find_quads
 from diffcam_jax.photo import read_photo
 
 # Pictures on sheets are shown small; the last layers of a large generator cost the most.
@@ -62,39 +63,49 @@ class Studio:
         )
 
 
-def read_face(path: Path, size: int, aligned: bool = False) -> UInt8[np.ndarray, "s s 3"]:
-    """The largest face of a photograph.
+class Choice(NamedTuple):
+    """Which face of a photograph.
+
+    Attributes:
+        aligned: the picture already is an FFHQ crop.
+        which: "largest", or its number counted from 1, largest first.
+        points: its landmarks [n, 2] in pixels, 5, 68 or 478, in the place of detection.
+    """
+
+    aligned: bool = False
+    which: int | str = "largest"
+    points: Float[np.ndarray, "n 2"] | None = None
+
+
+def read_face(path: Path, size: int, choice: Choice = Choice()) -> UInt8[np.ndarray, "s s 3"]:
+    """A face of a photograph.
 
     Args:
         path: the photograph.
         size: side of the result.
-        aligned: the picture already is an FFHQ crop.
+        choice: which face.
 
     Raises:
-        UserError: the photograph cannot be read, shows no face, or is not square though aligned.
+        UserError: the photograph cannot be read, shows no such face, or is not square though aligned.
     """
     pixels = read_photo(path).pixels
-    if aligned:
-        quad = align.frame_quad(*pixels.shape[:2])
-    else:
-        with FaceLandmarker() as landmarker:
-            faces = landmarker.detect(pixels, 1)
-        if not faces:
-            raise UserError(
-                f"{path}: no face was found; turn the picture upright, use one that shows more of the face, or cut it out as "
-                f"FFHQ does and add --aligned"
-            )
-        quad = align.ffhq_quad(faces[0].points)
+    try:
+        (quad,) = find_quads(pixels, choice.which, choice.aligned, choice.points)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
     return np.rint(align.crop(pixels, quad, size) * 255).astype(np.uint8)
 
 
 def read_faces(
-    paths: Iterable[Path], size: int, aligned: bool = False, failed: Callable[[Path, UserError], None] | None = None
+    paths: Iterable[Path],
+    size: int,
+    choice: Choice = Choice(),
+    failed: Callable[[Path, UserError], None] | None = None,
 ) -> dict[str, UInt8[np.ndarray, "s s 3"]]:
     """The faces of photographs by the photographs' names.
 
     Args:
-        paths, size, aligned: see `read_face`.
+        paths, size, choice: see `read_face`.
         failed: is told of a photograph that cannot be used, which is then left out; without it the first one raises.
 
     Raises:
@@ -103,7 +114,7 @@ def read_faces(
     faces = {}
     for path in paths:
         try:
-            faces[path.stem] = read_face(path, size, aligned)
+            faces[path.stem] = read_face(path, size, choice)
         except UserError as error:
             if failed is None:
                 raise

@@ -40,6 +40,20 @@ def read_boundaries(source: str, scale: float = 1.0) -> dict[str, Direction]:
     return {source: shipped[source]}
 
 
+def parse_layers(text: str | None) -> tuple[int, int] | None:
+    """ "2-5" or "4" as a half-open range.
+
+    Raises:
+        UserError: neither, or the last is before the first.
+    """
+    if text is None:
+        return None
+    first, _, last = text.partition("-")
+    if not first.isdecimal() or not (last or first).isdecimal() or int(last or first) < int(first):
+        raise UserError(f"--layers {text}: give the first and the last layer, for instance 2-5")
+    return int(first), int(last or first) + 1
+
+
 def boundary_steps(
     directions: Mapping[str, Direction],
     rows: int,

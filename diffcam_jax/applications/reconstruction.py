@@ -1,19 +1,17 @@
 """Aligned photographs to codes, batch by batch, and how near their pictures come.
 
-Pictures uint8 [b, s, s, 3]; codes W+ [b, n, k]. Codes of the method "prior" are kept on disk, those that `edit.py` found among them.
+Pictures uint8 [b, s, s, 3]; codes W+ [b, n, k]. Codes that were searched for are kept on disk, those that `edit.py` found among them.
 """
 
-import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from diffcam_jax import inversion, weights
 from diffcam_jax.code_cache import CodeCache
-from diffcam_jax.directions.space import generator_hash
 from diffcam_jax.inversion import Inverter
 from diffcam_jax.metrics import pixel
 from diffcam_jax.ops.image import to_unit
@@ -73,14 +71,15 @@ def search(
         mask: where the pictures count, the same for all; None for everywhere.
         start: codes to begin from.
         limits: see `Limits`.
-        full: fill a batch up even when it is the only one, for more calls are to come; else it is as large as it has to be.
-        cached: read and keep the codes of the method "prior" on disk, unless mask, start or limits make them others.
+        full: on an accelerator, fill a batch up even when it is the only one, for more calls are to come; else it is as large as it has to be.
+        cached: read and keep codes on disk, unless mask, start or limits make them others.
         progress: show a bar.
 
     Raises:
         UserError: see `inversion.invert`.
     """
-    store = _cache(inverter) if cached and mask is None and start is None and limits[:2] == (None, 0) else None
+    plain = mask is None and start is None and limits[:2] == (None, 0) and inverter.method != "encoder"
+    store = CodeCache(inverter.recipe) if cached and plain else None
     known = {} if store is None else {i: c for i, p in enumerate(pictures) if (c := store.load(p)) is not None}
     todo = [i for i in range(len(pictures)) if i not in known]
     read = np.isin(np.arange(len(pictures)), list(known))
@@ -88,11 +87,13 @@ def search(
     side = limits.batch if full else min(limits.batch, max(len(todo), 1))
     for first in range(0, len(todo), side):
         chosen = todo[first : first + side]
-        # A last batch that is not full is filled up: another size would compile the step anew, which takes longer.
-        filled = chosen + chosen[-1:] * (side - len(chosen))
+        # A last batch that is not full is filled up: another size would compile the step anew, which takes longer. On a CPU, where every
+        # picture has a step of its own, it is left as it is.
+        missing = 0 if jax.default_backend() == "cpu" else side - len(chosen)
+        filled = chosen + chosen[-1:] * missing
         result = inverter(
             to_unit(pictures[filled]),
-            None if mask is None else np.repeat(mask[None], side, 0),
+            None if mask is None else np.repeat(mask[None], len(filled), 0),
             None if start is None else start[filled],
             limits.seconds,
             limits.restarts,
@@ -108,15 +109,6 @@ def search(
         )
     codes = np.stack([known[i] for i in range(len(pictures))])
     return Found(codes, valid, read, seconds, compiled, tuple(notes))
-
-
-def _cache(inverter: Inverter) -> CodeCache | None:
-    if inverter.method != "prior" or inverter.space != "w+":
-        return None
-    assert isinstance(inverter.settings, inversion.InversionConfig)
-    config = dataclasses.replace(inverter.settings, size=inverter.size)
-    begin = {} if inverter.encoder is None else {"start": weights.tree_hash(inverter.encoder.network.variables)}
-    return CodeCache(generator_hash(inverter.generator), config, **begin)
 
 
 def distances(

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from diffcam_jax import code_files
-from diffcam_jax.applications.faces import Studio, read_face
+from diffcam_jax.applications.faces import Choice, Studio, read_face
 from diffcam_jax.applications.reconstruction import Limits, search
 from diffcam_jax.errors import UserError
 from diffcam_jax.inversion import Inverter
@@ -36,13 +36,13 @@ def holds_codes(path: Path) -> bool:
     return path.suffix == CODES
 
 
-def gather(studio: Studio, paths: Sequence[Path], aligned: bool = False) -> list[Face]:
+def gather(studio: Studio, paths: Sequence[Path], choice: Choice = Choice()) -> list[Face]:
     """Reads, inverts nothing: what is wrong with a file is known before an inversion has taken its minutes.
 
     Args:
         studio: the generator they are for.
         paths: photographs and files of codes (.safetensors, every code in them).
-        aligned: the photographs already are FFHQ crops.
+        choice: which face of the photographs.
 
     Raises:
         UserError: a photograph that cannot be read or shows no face, codes of another generator.
@@ -53,7 +53,7 @@ def gather(studio: Studio, paths: Sequence[Path], aligned: bool = False) -> list
             loaded = code_files.load(path, studio.hash, studio.rows)
             faces += [Face(_plain(name), None, code) for name, code in zip(loaded.names, loaded.codes)]
         else:
-            faces.append(Face(path.stem, read_face(path, studio.size, aligned), None))
+            faces.append(Face(path.stem, read_face(path, studio.size, choice), None))
     return faces
 
 

@@ -5,10 +5,21 @@
 
 Pictures float32 [b, s, s, 3] RGB in [-1, 1], aligned as the generator's; codes W+ [b, n, k] with n = 2 log2(side) - 2. Works for
 every generator with `mapping` and `synthesis` (StyleGAN v1, StyleGAN2, MobileStyleGAN). `METHODS` names the ways, `settings` holds
-their constants, `optimise` the loop that they share; `code_files` keeps codes on disk.
+their constants and those of a refinement (`settings=REFINEMENT`), `judges` what compares pictures, `optimise` the loop that all
+share; `code_files` keeps codes on disk.
 """
 
 from diffcam_jax.inversion.inverter import Inversion, Inverter, invert
-from diffcam_jax.inversion.settings import DEFAULTS, METHODS, InversionConfig, Settings
+from diffcam_jax.inversion.settings import DEFAULTS, METHODS, REFINEMENT, AnySettings, InversionConfig, Settings
 
-__all__ = ["DEFAULTS", "METHODS", "Inversion", "InversionConfig", "Inverter", "Settings", "invert"]
+__all__ = [
+    "DEFAULTS",
+    "METHODS",
+    "REFINEMENT",
+    "AnySettings",
+    "Inversion",
+    "InversionConfig",
+    "Inverter",
+    "Settings",
+    "invert",
+]

@@ -1,10 +1,11 @@
-"""Codes by squared error, by features of VGG16, and by the encoder's agreement: in-domain inversion, Image2StyleGAN, plain error.
+"""Codes by squared error, by what judges see, and by the encoder's agreement: in-domain inversion, Image2StyleGAN, plain error.
 
 Pictures [b, v, v, 3] RGB in [-1, 1]; codes W+ [b, n, k] or, in W, [b, k].
 
     loss = pixel * mean (x - G(z))^2 + perceptual * mean (F(x) - F(G(z)))^2 + domain * mean (z - E(G(z)))^2
 
-With a mask x and G(z) are multiplied by it in the first two terms, as semantic diffusion does; the last one is then left out.
+and the other judges' distances of x and G(z), each by its weight. With a mask x and G(z) are multiplied by it before they are compared, as
+semantic diffusion does; the encoder, which reads whole pictures, is then left out.
 Sources: Zhu et al., In-Domain GAN Inversion (2004.00049), eq. 4; Abdal et al., Image2StyleGAN (1904.03189), eq. 1.
 """
 
@@ -14,8 +15,9 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 from jaxtyping import Array, Float
 
-from diffcam_jax import encoding, losses, perceptual, pipeline
-from diffcam_jax.inversion.optimise import Pace, Unknown
+from diffcam_jax import encoding, losses, pipeline
+from diffcam_jax.inversion.judges import Judge, Seen
+from diffcam_jax.inversion.optimise import Pace, Unknown, cosine
 from diffcam_jax.inversion.settings import Settings
 from diffcam_jax.latents import to_wplus
 from diffcam_jax.model_folder import Network
@@ -23,10 +25,10 @@ from diffcam_jax.ops.image import resize
 
 
 class Frozen(NamedTuple):
-    """What stays fixed: the networks' variables, and the encoder's average code; None for what is not needed."""
+    """What stays fixed: the variables of generator, judges and encoder, and the encoder's average code; None for what is not needed."""
 
     generator: dict[str, Any]
-    vgg: dict[str, Any] | None = None
+    judges: tuple[dict[str, Any], ...] = ()
     encoder: dict[str, Any] | None = None
     average: Float[Array, "*rows k"] | None = None
 
@@ -35,7 +37,7 @@ class Target(NamedTuple):
     """A batch of photographs as the loss sees them, multiplied by the mask [b, v, v, 1] where there is one."""
 
     image: Float[Array, "b v v 3"]
-    features: tuple[Array, ...]
+    seen: tuple[Seen, ...]
     mask: Float[Array, "b v v 1"] | None
 
 
@@ -43,7 +45,7 @@ class Weights(NamedTuple):
     """The weights of the loss, traced; see `Settings`."""
 
     pixel: float | Float[Array, ""]
-    perceptual: float | Float[Array, ""]
+    judges: tuple[float | Float[Array, ""], ...]
     domain: float | Float[Array, ""]
 
 
@@ -68,14 +70,14 @@ class Fit:
         generator: with a method `synthesis(codes, size)`.
         size: side at which pictures are drawn and compared.
         rows: of the W+ codes.
-        features: what VGG16 compares; None leaves the term out.
+        judges: what compares pictures besides their pixels.
         reader: the encoder that has to agree; None leaves the term out.
     """
 
     generator: nn.Module
     size: int
     rows: int
-    features: perceptual.Features | None = None
+    judges: tuple[Judge, ...] = ()
     reader: Reader | None = None
 
     def target(
@@ -86,8 +88,8 @@ class Fit:
         if mask is not None:
             mask = mask_at(mask, self.size)
             images = images * mask
-        features = () if self.features is None else self.features(frozen.vgg, images)
-        return Target(images, features, mask)
+        seen = tuple(judge.see(given, images) for judge, given in zip(self.judges, frozen.judges, strict=True))
+        return Target(images, seen, mask)
 
     def draw(self, frozen: Frozen, codes: Float[Array, "b n k"]) -> Float[Array, "b v v 3"]:
         """The codes' pictures at the size of the comparison."""
@@ -99,9 +101,9 @@ class Fit:
         image = self.draw(frozen, codes)
         seen = image if target.mask is None else image * target.mask
         total = weights.pixel * losses.mse(seen, target.image)
-        if self.features is not None:
-            features = self.features(frozen.vgg, seen)
-            total = total + weights.perceptual * perceptual.distance(features, target.features)
+        parts = zip(self.judges, frozen.judges, target.seen, weights.judges, strict=True)
+        for judge, variables, theirs, weight in parts:
+            total = total + weight * judge.distance(variables, judge.see(variables, seen), theirs)
         if self.reader is not None:
             read = self.read(frozen, image)
             total = total + weights.domain * ((codes - read) ** 2).mean((1, 2))
@@ -124,8 +126,10 @@ class Fit:
 
     def weights(self, settings: Settings) -> Weights:
         """The part of the settings that the loss takes."""
-        return Weights(settings.pixel, settings.perceptual, settings.domain)
+        judges = tuple(getattr(settings, judge.weight) for judge in self.judges)
+        return Weights(settings.pixel, judges, settings.domain)
 
     def pace(self, settings: Settings, space: str, index: int) -> Pace:
-        """The numbers of a step; the rate stays as it is."""
-        return Pace((settings.rate,), settings.patience, settings.tolerance, index + 1 > settings.patience)
+        """The numbers of a step."""
+        rate = settings.rate * (cosine(index, settings.steps) if settings.cosine else 1.0)
+        return Pace((rate,), settings.patience, settings.tolerance, index + 1 > settings.patience)

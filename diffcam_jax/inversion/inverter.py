@@ -1,5 +1,6 @@
 """`invert`, and `Inverter`, which keeps what several calls share: one method for one generator and encoder."""
 
+import dataclasses
 import functools
 import time
 from typing import Any, NamedTuple
@@ -9,15 +10,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from diffcam_jax import losses, perceptual, pipeline, weights
+from diffcam_jax import losses, pipeline, weights
+from diffcam_jax.directions.space import generator_hash
 from diffcam_jax.errors import UserError
 from diffcam_jax.inversion import prior
 from diffcam_jax.inversion.checks import check_encoder, check_inputs, check_method, check_settings
 from diffcam_jax.inversion.fit import Fit, Frozen, Reader
+from diffcam_jax.inversion.judges import Appointed, appoint
 from diffcam_jax.inversion.optimise import CHANCES, Minimum, minimise
 from diffcam_jax.inversion.settings import DEFAULTS, AnySettings
 from diffcam_jax.inversion.start import mean_code, random_codes
-from diffcam_jax.latents import latent_stats
+from diffcam_jax.latents import LatentStats, latent_stats
 from diffcam_jax.model_folder import Network
 
 # Shapes are checked in words, see `checks`.
@@ -77,46 +80,58 @@ class Inverter:
         self.size = min(self.settings.size, generator.module.resolution)
 
     @functools.cached_property
-    def _vgg(self) -> tuple[perceptual.Features | None, dict[str, Any] | None]:
-        if not self.settings.perceptual or self.method not in ("in_domain", "image2stylegan"):
-            return None, None
-        if self.method == "image2stylegan":
-            return perceptual.image2stylegan()
-        return perceptual.in_domain(self.settings.weights)
+    def recipe(self) -> dict[str, Any]:
+        """What its codes depend on besides the picture, ready for JSON."""
+        began = "mean" if self._begins is None else weights.tree_hash(self._begins.network.variables)
+        return {
+            "generator": generator_hash(self.generator),
+            "method": self.method,
+            "space": self.space,
+            "settings": dataclasses.asdict(self.settings) | {"size": self.size},
+            "start": began,
+        }
+
+    @property
+    def _begins(self) -> pipeline.Encoder | None:
+        """The encoder whose codes the search begins at."""
+        return None if self.method == "image2stylegan" else self.encoder
+
+    @functools.cached_property
+    def _judges(self) -> tuple[Appointed, ...]:
+        found = appoint(self.method, self.settings)
+        return tuple(one._replace(variables=jax.device_put(one.variables)) for one in found)
 
     def _agrees(self, masked: bool) -> bool:
         """Whether the encoder's agreement counts; it reads whole photographs only."""
         return self.method == "in_domain" and self.settings.domain > 0 and not masked
 
     @functools.cached_property
-    def _frozen(self) -> prior.Networks | Frozen:
-        if self.method == "prior":
-            module, variables = self.generator
-            stats = latent_stats(module, variables, jax.random.key(0))
-            return jax.device_put(prior.networks(variables, weights.load_pretrained("lpips")[0], stats))
-        frozen = Frozen(self.generator.variables, self._vgg[1])
-        if self.encoder is not None:
-            frozen = frozen._replace(encoder=self.encoder.network.variables, average=self.encoder.latent_avg)
-        return jax.device_put(frozen)
+    def _stats(self) -> LatentStats:
+        return jax.jit(latent_stats, static_argnums=0)(*self.generator, jax.random.key(0))
 
     @functools.cached_property
     def _mean(self) -> Float[Array, "n k"]:
         if self.method == "prior":
-            return jnp.broadcast_to(self._frozen.stats.mean, (self.rows, self.generator.module.latent_size))
+            return jnp.broadcast_to(self._stats.mean, (self.rows, self.generator.module.latent_size))
         return mean_code(self.generator, self.rows)
 
-    def _problem(self, masked: bool) -> prior.Prior | Fit:
-        module = self.generator.module
+    def _problem(self, masked: bool) -> tuple[prior.Prior | Fit, prior.Networks | Frozen]:
+        """What is minimised, and what stays fixed."""
+        module, variables = self.generator
+        given = tuple(one.variables for one in self._judges)
         if self.method == "prior":
-            return prior.Prior(module, self.size)
-        reader = None
+            return prior.Prior(module, self.size), jax.device_put(prior.Networks(variables, given[0], self._stats))
+        frozen, reader = Frozen(variables, given), None
+        if self.encoder is not None:
+            frozen = frozen._replace(encoder=self.encoder.network.variables, average=self.encoder.latent_avg)
         if self._agrees(masked):
             reader = Reader(self.encoder.network.module, self.encoder.steps, self.encoder.rows)
-        return Fit(module, self.size, self.rows, self._vgg[0], reader)
+        judges = tuple(one.judge for one in self._judges)
+        return Fit(module, self.size, self.rows, judges, reader), jax.device_put(frozen)
 
     def _first(self, images: Float[Array, "b s s 3"]) -> Float[Array, "b n k"]:
-        if self.encoder is not None and self.method != "image2stylegan":
-            return pipeline.read(self.generator, self.encoder, images)
+        if self._begins is not None:
+            return pipeline.read(self.generator, self._begins, images)
         return jnp.broadcast_to(self._mean, (len(images), *self._mean.shape))
 
     def __call__(
@@ -143,8 +158,8 @@ class Inverter:
         images = jnp.asarray(images)
         if self.method == "encoder":
             return self._encoded(images, mask, begun)
-        problem = self._problem(mask is not None)
-        target = _target(problem, self._frozen, images, None if mask is None else jnp.asarray(mask))
+        problem, frozen = self._problem(mask is not None)
+        target = _target(problem, frozen, images, None if mask is None else jnp.asarray(mask))
         first = self._first(images) if start is None else jnp.asarray(start)
         found: list[Minimum] = []
         spent, notes = 0.0, []
@@ -159,7 +174,7 @@ class Inverter:
             searched = time.perf_counter()
             result = minimise(
                 problem,
-                self._frozen,
+                frozen,
                 target,
                 problem.weights(self.settings),
                 problem.unknown(first, self.space),
@@ -192,7 +207,7 @@ class Inverter:
         codes = pipeline.read(self.generator, self.encoder, images)
         if self.space == "w":
             codes = jnp.broadcast_to(codes.mean(1, keepdims=True), codes.shape)
-        loss = np.asarray(_error(self._problem(False), self._frozen, images, codes))
+        loss = np.asarray(_error(*self._problem(False), images, codes))
         codes, seconds = np.asarray(codes), time.perf_counter() - begun
         return Inversion(codes, loss, np.zeros((0, len(codes)), np.float32), 0, seconds, 0.0, ())
 

@@ -13,18 +13,18 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from diffcam_jax import encoding, losses
 from diffcam_jax.inversion.fit import mask_at
-from diffcam_jax.inversion.optimise import Pace, Unknown
+from diffcam_jax.inversion.judges import LpipsVgg
+from diffcam_jax.inversion.optimise import Pace, Unknown, cosine
 from diffcam_jax.inversion.settings import InversionConfig
 from diffcam_jax.latents import LatentStats, whiten
-from diffcam_jax.nn.vgg import VGG16, VGG16_LPIPS_TAPS
 
 # Where the face lies in an FFHQ crop: top left corner of a square of half the side, as a share of the side.
 FACE_TOP, FACE_LEFT = 0.375, 0.25
+_LPIPS = LpipsVgg()
 
 
 class View(NamedTuple):
@@ -51,18 +51,11 @@ class Weights(NamedTuple):
 
 
 class Networks(NamedTuple):
-    """What stays fixed: the generator's variables, VGG16's trunk and the LPIPS heads, and the moments of w."""
+    """What stays fixed: the generator's variables, those of LPIPS on VGG16 (see `judges`), and the moments of w."""
 
     generator: dict[str, Any]
-    trunk: dict[str, Any]
-    heads: tuple[Array, ...]
+    lpips: dict[str, Any]
     stats: LatentStats
-
-
-def networks(generator: dict[str, Any], lpips: dict[str, Any], stats: LatentStats) -> Networks:
-    """Collects the fixed parameters; `lpips` is the tree of `weights.load_pretrained("lpips")`."""
-    vgg = lpips["vgg16"]
-    return Networks(generator, vgg["trunk"], tuple(vgg["heads"][name] for name in sorted(vgg["heads"])), stats)
 
 
 def views(image: Float[Array, "b s s c"]) -> tuple[Float[Array, "b w w c"], Float[Array, "b f f c"]]:
@@ -76,14 +69,9 @@ def views(image: Float[Array, "b s s c"]) -> tuple[Float[Array, "b w w c"], Floa
     return whole, image[:, top : top + side // 2, left : left + side // 2]
 
 
-def _features(nets: Networks, image: Float[Array, "b v v 3"]) -> tuple[Array, ...]:
-    vgg = VGG16(taps=VGG16_LPIPS_TAPS[: len(nets.heads)])
-    return losses.lpips_features(image, lambda x: list(vgg.apply({"params": nets.trunk}, x).values()))
-
-
 def _fit(nets: Networks, weights: Weights, image: Float[Array, "b v v 3"], target: View) -> Float[Array, " b"]:
     image = image if target.mask is None else image * target.mask
-    distance = losses.lpips_distance(_features(nets, image), target.features, nets.heads)
+    distance = _LPIPS.distance(nets.lpips, _LPIPS.see(nets.lpips, image), target.features)
     return distance + weights.pixel * losses.mse(image, target.image)
 
 
@@ -106,7 +94,7 @@ class Prior:
         pictures = views(encoding.fit(images, self.size))
         masks = (None, None) if mask is None else views(mask_at(mask, self.size))
         pictures = [x if m is None else x * m for x, m in zip(pictures, masks, strict=True)]
-        return Target(*(View(x, _features(frozen, x), m) for x, m in zip(pictures, masks, strict=True)))
+        return Target(*(View(x, _LPIPS.see(frozen.lpips, x), m) for x, m in zip(pictures, masks, strict=True)))
 
     def loss(self, frozen: Networks, target: Target, weights: Weights, unknown: Unknown) -> Float[Array, " b"]:
         """Fit of both views plus the prior, one value per picture.
@@ -146,9 +134,5 @@ class Prior:
 
 def rates(config: InversionConfig, index: int) -> tuple[float, float]:
     """Learning rates of w and of the offsets at a step: a cosine from the peak to 0, the offsets' after `w_steps`."""
-
-    def cosine(begin: int) -> float:
-        progress = (index - begin) / max(config.steps - begin, 1)
-        return 0.5 * (1 + float(np.cos(np.pi * progress))) if index >= begin else 0.0
-
-    return config.w_rate * cosine(0), config.offset_rate * cosine(config.w_steps)
+    steps, begin = config.steps, config.w_steps
+    return config.w_rate * cosine(index, steps), config.offset_rate * cosine(index, steps, begin)

@@ -1,0 +1,92 @@
+"""What compares pictures with the photograph besides their pixels: VGG16's features and LPIPS.
+
+Pictures [b, v, v, 3] RGB in [-1, 1]. A judge is hashable, as it is a static part of a compiled step; the photograph's features are
+computed once. `weight` names the field of `Settings` that it counts by.
+"""
+
+import dataclasses
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+from jaxtyping import Array, Float
+
+from diffcam_jax import losses, perceptual, zoo
+from diffcam_jax.nn.vgg import VGG16, VGG16_LPIPS_TAPS
+
+Seen = tuple[Array, ...]
+
+
+@runtime_checkable
+class Judge(Protocol):
+    """Sees pictures, and says how far apart two views are."""
+
+    weight: str
+
+    def see(self, variables: dict[str, Any], images: Float[Array, "b v v 3"]) -> Seen:
+        """Features of pictures."""
+        ...
+
+    def distance(self, variables: dict[str, Any], seen: Seen, target: Seen) -> Float[Array, " b"]:
+        """Between features of pictures and of photographs."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Vgg:
+    """Mean squared difference of VGG16's features, summed over layers."""
+
+    features: perceptual.Features
+    weight = "perceptual"
+
+    def see(self, variables: dict[str, Any], images: Float[Array, "b v v 3"]) -> Seen:
+        return self.features(variables, images)
+
+    def distance(self, variables: dict[str, Any], seen: Seen, target: Seen) -> Float[Array, " b"]:
+        return perceptual.distance(seen, target)
+
+
+@dataclasses.dataclass(frozen=True)
+class LpipsVgg:
+    """LPIPS on VGG16. Variables are {"trunk", "heads"}; fewer heads than five end at as many taps."""
+
+    weight = "lpips"
+
+    def see(self, variables: dict[str, Any], images: Float[Array, "b v v 3"]) -> Seen:
+        vgg = VGG16(taps=VGG16_LPIPS_TAPS[: len(variables["heads"])])
+        return losses.lpips_features(images, lambda x: list(vgg.apply({"params": variables["trunk"]}, x).values()))
+
+    def distance(self, variables: dict[str, Any], seen: Seen, target: Seen) -> Float[Array, " b"]:
+        heads = [variables["heads"][name] for name in sorted(variables["heads"])]
+        return losses.lpips_distance(seen, target, heads)
+
+
+class Appointed(NamedTuple):
+    """A judge and the variables of its network."""
+
+    judge: Judge
+    variables: dict[str, Any]
+
+
+def appoint(method: str, settings: Any) -> tuple[Appointed, ...]:
+    """The judges that a method's settings ask for; fetches their networks.
+
+    Args:
+        method: a name of `METHODS`; "prior" has LPIPS in any case.
+        settings: the method's.
+
+    Raises:
+        UserError: a network is not to be had.
+    """
+    if method == "prior":
+        return (_lpips(),)
+    found = []
+    if settings.perceptual and method in ("in_domain", "image2stylegan"):
+        in_domain = method == "in_domain"
+        features, variables = perceptual.in_domain(settings.weights) if in_domain else perceptual.image2stylegan()
+        found.append(Appointed(Vgg(features), variables))
+    if settings.lpips and method == "in_domain":
+        found.append(_lpips())
+    return tuple(found)
+
+
+def _lpips() -> Appointed:
+    return Appointed(LpipsVgg(), dict(zoo.load("lpips").network("lpips_vgg").variables["params"]))
