@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 # Steps of refinement for a photograph on its own; many photographs are edited without.
-REFINE_ONE = 0
+REFINE_ONE = 30
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:

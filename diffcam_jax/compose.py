@@ -90,23 +90,30 @@ def domain_gate(
     edited: Float[Array, "b h w 3"],
     low: float,
     high: float,
+    near: float = 0.0,
+    far: float = 0.0,
 ) -> Float[Array, "b h w"]:
-    """Where an edit can be trusted: 0 where the inversion misses the photograph by more than the edit changes, 1 elsewhere.
+    """Where an edit can be trusted: 0 where the inversion misses the photograph, by more than the edit changes or by much; 1 elsewhere.
 
     With g = |T - I'| / (|T - I'| + |I - I'|), both smoothed, the gate rises from 0 at g = `low` to 1 at g = `high`. A hat or a thick
-    frame that the generator could not draw has a large error and hardly any change: it stays the photograph's. Our addition,
-    in the spirit of the invertibility mask of 2212.09262; low = high = 0 opens the gate everywhere.
+    frame that the generator could not draw has a large error and hardly any change: it stays the photograph's. An edit that would change
+    the hat for hair, too, is kept off by the error alone: the gate falls from 1 at |I - I'| = `near` to 0 at `far`. Our addition,
+    in the spirit of the invertibility mask of 2212.09262; low = high = 0 opens the first gate everywhere, far = 0 the second.
 
     Args:
         original, inverted, edited: I, I' and T in [-1, 1].
         low, high: 0 <= low <= high <= 1.
+        near, far: 0 <= near <= far, mean absolute differences of pictures in [-1, 1].
     """
-    if high == 0:
-        return jnp.ones(original.shape[:3])
     radius = original.shape[1] // 12
     change, error = (feather(jnp.mean(jnp.abs(other - inverted), axis=-1), radius) for other in (edited, original))
-    share = change / (change + error + 1e-6)
-    return feather(jnp.clip((share - low) / max(high - low, 1e-6), 0.0, 1.0), radius)
+    gate = jnp.ones(original.shape[:3])
+    if high > 0:
+        share = change / (change + error + 1e-6)
+        gate = feather(jnp.clip((share - low) / max(high - low, 1e-6), 0.0, 1.0), radius)
+    if far > 0:
+        gate = jnp.minimum(gate, feather(jnp.clip((far - error) / max(far - near, 1e-6), 0.0, 1.0), radius))
+    return gate
 
 
 def training_mask(mask: Float[Array, "b h w"]) -> Float[Array, "b h w"]:

@@ -20,10 +20,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from diffcam_jax import weights
+from diffcam_jax import model_folder, weights
 from diffcam_jax.errors import UserError
 from diffcam_jax.model_folder import ModelFolder
-from diffcam_jax.nn.classifier import DiffClassifier
+from diffcam_jax.nn.classifier import PairClassifier
 from diffcam_jax.ops.image import resize
 
 
@@ -76,7 +76,7 @@ class Classifier(NamedTuple):
         metadata: what else the file says: "direction_sha256", "generator_sha256", "strength", "sign", "accuracy", ...
     """
 
-    model: DiffClassifier
+    model: PairClassifier
     variables: dict
     names: tuple[str, ...]
     metadata: dict
@@ -92,8 +92,8 @@ def load_classifier(path: str | os.PathLike | None = None) -> Classifier:
     if metadata.get("kind") != "diff_classifier":
         raise UserError(f"{path or 'diffcam_mobile'} is not a Diff-CAM classifier; train one with train.py")
     metadata = dict(metadata)
-    names, kwargs = tuple(metadata.pop("classes")), metadata.pop("model")
-    model = DiffClassifier(**{**kwargs, "strides": tuple(kwargs["strides"])}, num_classes=len(names))
+    names, described = tuple(metadata.pop("classes")), metadata.pop("model")
+    model = model_folder.build(described)
     return Classifier(model, jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), tree), names, metadata)
 
 
@@ -104,16 +104,14 @@ def classifier_from_folder(folder: ModelFolder) -> Classifier:
     return Classifier(model, variables, tuple(folder.config["classes"]), hashes)
 
 
-def save_classifier(path: str | os.PathLike, model: DiffClassifier, variables: dict, metadata: dict) -> None:
+def save_classifier(path: str | os.PathLike, model: PairClassifier, variables: dict, metadata: dict) -> None:
     """Write a classifier: kernels in half precision, the normalisation's numbers in float32.
 
     Args:
         metadata: "classes" in the order of the logits, and whatever tells where the weights come from.
     """
-    kwargs = {name: getattr(model, name) for name in ("depth", "width", "split", "shrink")}
-    kwargs["strides"] = list(model.strides)
     tree = jax.tree.map(lambda x: np.asarray(x, np.float16 if x.ndim > 1 else np.float32), variables)
-    weights.save(path, tree, {"kind": "diff_classifier", "model": kwargs, **metadata})
+    weights.save(path, tree, {"kind": "diff_classifier", "model": model_folder.describe(model), **metadata})
 
 
 class Activation(NamedTuple):
@@ -129,7 +127,7 @@ class Activation(NamedTuple):
 
 
 def delta_features(
-    model: DiffClassifier,
+    model: PairClassifier,
     variables: dict,
     inverted: Float[Array, "b h w 3"],
     edited: Float[Array, "b h w 3"],
@@ -142,7 +140,7 @@ def delta_features(
 
 
 def channel_weights(
-    model: DiffClassifier,
+    model: PairClassifier,
     variables: dict,
     activations: Float[Array, "b h w c"],
     classes: Int[Array, " b"] | None = None,
@@ -202,7 +200,7 @@ def map_to_mask(
 
 
 def diff_cam(
-    model: DiffClassifier,
+    model: PairClassifier,
     variables: dict,
     inverted: Float[Array, "b h w 3"],
     edited: Float[Array, "b h w 3"],
@@ -226,7 +224,7 @@ def diff_cam(
 
 
 def grad_cam(
-    model: DiffClassifier,
+    model: PairClassifier,
     variables: dict,
     inverted: Float[Array, "b h w 3"],
     edited: Float[Array, "b h w 3"],
@@ -243,7 +241,7 @@ def grad_cam(
 
 
 def cam(
-    model: DiffClassifier,
+    model: PairClassifier,
     variables: dict,
     inverted: Float[Array, "b h w 3"],
     edited: Float[Array, "b h w 3"],

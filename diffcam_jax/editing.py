@@ -44,7 +44,7 @@ class EditConfig:
       user_mask: how a hand-made mask enters, "union" or "intersection".
       classifier_size: side of the pictures the classifier compares.
       keep: tolerance of `compose.keep_original`; 0 blends T itself, as Eq. 5 has it.
-      gate: (low, high) of `compose.domain_gate`; (0, 0) trusts the edit everywhere, as the paper does.
+      gate: (low, high, near, far) of `compose.domain_gate`; zeros trust the edit everywhere, as the paper does.
       floor: mask values up to this become 0 in the end, the rest is stretched: a trace of an edit is none.
       paste: with a deghosting network, how the mask becomes the region where its picture replaces the photograph. The
         official code replaces everything; here what the edit does not touch stays the photograph's.
@@ -56,7 +56,7 @@ class EditConfig:
     user_mask: Literal["union", "intersection"] = "intersection"
     classifier_size: int = 256
     keep: float = 0.0
-    gate: tuple[float, float] = (0.0, 0.0)
+    gate: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
     floor: float = 0.0
     paste: MaskConfig = MaskConfig(high=0.1, dilation=8, feather=8, resize="bilinear")
 

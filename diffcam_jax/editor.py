@@ -29,9 +29,9 @@ from diffcam_jax.ops.image import from_unit, to_unit
 Pixels = UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]
 
 # A mask's faint rim would move pixels for nothing, and its core should take the edit whole; the feather hides the border.
-PRODUCT_MASK = MaskConfig(low=0.4, high=0.8, dilation=6, feather=10, resize="bilinear")
+PRODUCT_MASK = MaskConfig(low=0.45, high=0.65, dilation=6, feather=10, resize="bilinear")
 # Chosen on the portrait of the demo among four settings: the strongest identity at an undiminished smile.
-PRODUCT_CONFIG = EditConfig(mask=PRODUCT_MASK, keep=0.25, gate=(0.2, 0.4), floor=0.1)
+PRODUCT_CONFIG = EditConfig(mask=PRODUCT_MASK, keep=0.25, gate=(0.2, 0.4, 0.3, 0.42), floor=0.1)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

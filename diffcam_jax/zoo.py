@@ -227,7 +227,7 @@ _TABLE = (
         description="differential-activation classifier over the shipped directions",
         licence="Apache-2.0; trained on pictures of mobile_stylegan_ffhq: non-commercial research",
         origin="this project",
-        sha256="c07ac13487309efb677fa06b9496961e171b5bd55d51d29440dc5ea1d1d3e7f2",
+        sha256="42f212d50b41aaea96309eff9823f83cef77461d07f585a9c0f70ff0d992728f",
     ),
     Part(
         name="directions_mobile",

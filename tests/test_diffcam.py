@@ -10,10 +10,11 @@ import pytest
 from diffcam_jax import diffcam, weights
 from diffcam_jax.diffcam import OFFICIAL, PAPER, CamConfig, cam, diff_cam, grad_cam, normalise, variant
 from diffcam_jax.errors import UserError
-from diffcam_jax.nn.classifier import DiffClassifier
+from diffcam_jax.nn.classifier import DiffClassifier, LocalClassifier
 from tests.random_variables import random_variables
 
 MODEL = DiffClassifier(depth=18, width=4, num_classes=5, split=1, strides=(1, 2, 2, 1))
+SMALL = {"width": 8, "layers": 1, "stem": 4, "rows": ((1, 4, 1, 1), (2, 4, 1, 2), (2, 4, 1, 2))}
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +72,20 @@ def test_gradient_of_a_score_is_its_row_of_the_linear_layer(setup):
     kernel = np.asarray(variables["params"]["fc"]["kernel"])
     np.testing.assert_allclose(every, np.broadcast_to(kernel.T / 16, (2, 5, 32)), rtol=1e-5, atol=1e-9)
     np.testing.assert_array_equal(every[jnp.arange(2), classes], chosen)
+
+
+def test_with_local_evidence_the_map_is_that_of_the_linear_layer_too():
+    """Eq. 3 through the smooth maximum: the gradient's spatial mean is the class's row up to a factor, and min-max takes that away."""
+    model = LocalClassifier(num_classes=3, **SMALL)
+    a, b = jax.random.uniform(jax.random.key(5), (2, 2, 32, 32, 3), minval=-1.0)
+    variables = random_variables(model, a, b)
+    result = jax.jit(lambda v: diff_cam(model, v, a, b, None, OFFICIAL))(variables)
+    _, h = jax.jit(model.apply)(variables, a, b)
+    kernel = np.asarray(variables["params"]["fc"]["kernel"])
+    maps = np.maximum(np.einsum("bhwc,cn->bnhw", np.asarray(h), kernel), 0)
+    expected = diffcam.map_to_mask(jnp.asarray(maps), (32, 32))
+    np.testing.assert_allclose(result.mask, expected, atol=1e-4)
+    assert expected.max() == 1
 
 
 def test_chosen_classes_are_slices_of_all_classes_and_batches_are_independent(setup):
@@ -137,12 +152,14 @@ def test_baselines_look_at_the_edited_picture_alone(setup):
     np.testing.assert_allclose(run(cam, setup, classes).mask, resized, atol=1e-4)
 
 
-def test_classifier_file(setup, tmp_path):
-    variables, *_ = setup
+@pytest.mark.parametrize("model", [MODEL, LocalClassifier(num_classes=5, **SMALL)])
+def test_classifier_file(model, tmp_path):
+    blank = jnp.zeros((1, 32, 32, 3))
+    variables = random_variables(model, blank, blank)
     path = tmp_path / "c.safetensors"
-    diffcam.save_classifier(path, MODEL, variables, {"classes": list("abcde"), "accuracy": 0.5})
+    diffcam.save_classifier(path, model, variables, {"classes": list("abcde"), "accuracy": 0.5})
     loaded = diffcam.load_classifier(path)
-    assert loaded.model == MODEL and loaded.names == tuple("abcde") and loaded.metadata["accuracy"] == 0.5
+    assert loaded.model == model and loaded.names == tuple("abcde") and loaded.metadata["accuracy"] == 0.5
     assert jax.tree.structure(loaded.variables) == jax.tree.structure(variables)
     for ours, theirs in zip(jax.tree.leaves(loaded.variables), jax.tree.leaves(variables), strict=True):
         assert ours.dtype == jnp.float32

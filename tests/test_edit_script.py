@@ -161,7 +161,7 @@ def test_a_folder_with_a_bad_file(tmp_path, capsys):
     photos, out = folder(tmp_path / "photos"), tmp_path / "out"
     Image.open(edit.demo_photo()).crop((80, 20, 440, 380)).save(photos / "b_hopper.png")
     text(photos / "a_bad.jpg")
-    arguments = [str(photos), *SMILE, "--out", str(out), "--steps", "2", "--stages"]
+    arguments = [str(photos), *SMILE, "--out", str(out), "--stages"]
     assert edit.main(arguments) == 1
     captured = capsys.readouterr()
     assert "a_bad.jpg" in captured.err and "1 edited" in captured.out and "1 failed" in captured.out

@@ -176,3 +176,13 @@ def test_the_gate_closes_where_the_inversion_fails_and_nothing_changes():
     middle = np.asarray(domain_gate(original, inverted, edited, 0.0, 0.5))[0, 48, 20]
     assert middle == pytest.approx(2 * 0.1 / 1.1, abs=1e-3)
     np.testing.assert_array_equal(domain_gate(original, inverted, edited, 0.0, 0.0), np.ones((1, 96, 96)))
+
+
+def test_the_gate_closes_where_the_inversion_is_far_off_whatever_changes():
+    inverted = jnp.zeros((1, 96, 96, 3))
+    edited, original = inverted + 0.9, inverted.at[:, :, :48].set(0.8).at[:, :, 48:].set(0.1)
+    assert np.asarray(domain_gate(original, inverted, edited, 0.2, 0.4))[0].min() > 0.5
+    gate = np.asarray(domain_gate(original, inverted, edited, 0.2, 0.4, 0.3, 0.5))[0]
+    assert (gate[:, :30] == 0).all() and (gate[:, 66:] > 0.999).all()
+    half = np.asarray(domain_gate(0 * inverted + 0.4, inverted, edited, 0.0, 0.0, 0.3, 0.5))
+    np.testing.assert_allclose(half, 0.5, atol=1e-5)

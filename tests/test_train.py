@@ -122,6 +122,7 @@ def test_pairs_of_several_processes_make_up_the_batch_of_one(tmp_path):
     (tmp_path / "index.json").write_text(json.dumps({"classes": NAMES, "recipe": {"size": 8}}))
     config = get_config("debug")
     config.data.source, config.data.folder, config.eval_size = "cached", str(tmp_path), 3
+    config.model.network = "resnet"
     whole = make_source(config, 8)
     np.testing.assert_array_equal(whole.held_out["samples"], samples[:3])
     parts = [make_source(config, 2, process, 4)[3] for process in range(4)]
@@ -214,10 +215,8 @@ def test_entry_point_at_debug_size(tmp_path):
 
     dry = train("--dry-run")
     assert dry.returncode == 0, dry.stderr
-    assert '"batch_size": 2' in dry.stdout and "44,871" in dry.stdout and "0.5 MB between steps" in dry.stdout
-    assert {p.name for p in (tmp_path / "run").iterdir()} == {".lock", "samples"}
-    with report.Image.open(tmp_path / "run/samples/first_batch.png") as picture:
-        assert picture.size == (256, 16 + 2 * 128)
+    assert '"batch_size": 2' in dry.stdout and "785" in dry.stdout and "MB between steps" in dry.stdout
+    assert {p.name for p in (tmp_path / "run").iterdir()} == {".lock"}  # a batch of features is nothing to look at
 
     done = train()
     assert done.returncode == 0, done.stderr
@@ -228,7 +227,7 @@ def test_entry_point_at_debug_size(tmp_path):
     assert classifier.names == ("a", "b", "c") and classifier.metadata["steps"] == 4
     assert set(classifier.metadata["direction_sha256"]) == {"a", "b", "c"}
     assert set(classifier.metadata["accuracy"]) == {"accuracy", "accuracy/a", "accuracy/b", "accuracy/c"}
-    assert sorted(p.name for p in (tmp_path / "run/samples").iterdir())[1:] == ["masks_000002.png", "masks_000004.png"]
+    assert sorted(p.name for p in (tmp_path / "run/samples").iterdir()) == ["masks_000002.png", "masks_000004.png"]
     opened = from_checkpoints(classifier=tmp_path / "run", directions={}).classifier
     assert opened.names == classifier.names and opened.model == classifier.model
     pairs = zip(jax.tree.leaves(opened.variables), jax.tree.leaves(classifier.variables), strict=True)

@@ -1,6 +1,6 @@
 """Fields that every configuration of evaluate.py has; the others add the settings of their protocols.
 
-Networks: "" is the embedded one (no encoder, no deghosting network), else a folder of `python -m convert_weights` or of a run of train.py.
+Networks: "" is the embedded one (no deghosting network), else a folder of `python -m convert_weights` or of a run of train.py.
 Sources of pictures: photographs (11 of FFHQ), public_domain (2), generated:N (N faces by seed), folder[:N] (config.folder), prepared[:N]
 (config.prepared), toy:N.
 """

@@ -132,10 +132,11 @@ def choose(
 
 
 class OnlinePairs:
-    """Batches made by the generator on demand; never repeats a face."""
+    """Batches made by the generator on demand; never repeats a face, however many are asked for."""
 
     def __init__(self, world: EditWorld, recipe: Recipe, batch_size: int, held_out: int) -> None:
         self.names, self.held_out, self.fingerprint = world.names, held_out, world.fingerprint()
+        self.count = sys.maxsize
         self._recipe, self._batch_size = recipe, batch_size
 
         @jax.jit
@@ -156,7 +157,7 @@ class OnlinePairs:
         return {"inverted": before, "edited": after, "label": labels}
 
     def sample(self, index: int) -> UInt8[np.ndarray, "_ s s 3"]:
-        """I' and its N edits of held-out sample `index`."""
+        """I' and its N edits of sample `index`; those below `held_out` are for evaluation."""
         return np.asarray(self._sample(jnp.asarray(index)))
 
 

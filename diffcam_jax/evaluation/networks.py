@@ -86,7 +86,7 @@ def open_world(config) -> World:
     """The networks that a configuration names.
 
     Args:
-        config: generator, encoder, classifier, deghoster, directions: "" is the embedded one (no encoder, no deghosting network), a
+        config: generator, encoder, classifier, deghoster, directions: "" is the embedded one (no deghosting network), a
             folder of converted weights or of a training run; generator "toy" is a world of random networks without any file.
 
     Raises:

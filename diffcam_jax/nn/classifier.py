@@ -1,21 +1,48 @@
 """The DA classifier: which attribute separates two pictures (Diff-CAM, 2207.08134, section 3.3).
 
-A ResNet cut inside layer3. The first part, features(), runs on the inverted and on the edited picture with the same
-weights; their difference feeds the second part, head(). Pictures are NHWC RGB in [-1,1], without ImageNet
-normalisation. The official network is depth 101, width 64, split 10 (of 23 blocks); the mobile one is thin and shallow.
+features() runs on the inverted and on the edited picture with the same weights; their difference feeds head(). Pictures are NHWC RGB in
+[-1,1], without ImageNet normalisation. `DiffClassifier` is the official network, a ResNet cut inside layer3 (depth 101, width 64, split 10 of 23
+blocks); every cell of its last map sees the whole picture. `LocalClassifier` is the one that ships: a cell sees its surroundings only, so that
+its evidence stays where the edit acts.
 """
 
 from collections.abc import Sequence
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from diffcam_jax.nn.mobilenet_v2 import ROWS, STEM_WIDTH, InvertedResidual, Stem
 from diffcam_jax.nn.resnet import BLOCKS, ResNet
-from diffcam_jax.ops.image import resize
+from diffcam_jax.ops.image import IMAGENET_MEAN, IMAGENET_STD, resize
 
 
-class DiffClassifier(nn.Module):
+class PairClassifier(nn.Module):
+    """What the classifiers share: a subclass has features(), head(), score() and a linear layer `fc` behind H."""
+
+    def evidence(self, activations: Float[Array, "b h w c"]) -> Float[Array, "b h w n"]:
+        """What each cell of H says for each class; times a constant the sum inside Eq. 4."""
+        return self.fc(activations)
+
+    def __call__(
+        self, inverted: Float[Array, "b h w 3"], edited: Float[Array, "b h w 3"], sign: int = 1, train: bool = False
+    ) -> tuple[Float[Array, "b n"], Float[Array, "b h2 w2 c"]]:
+        """head(sign * (features(edited) - features(inverted))).
+
+        Both pictures go through one pass, so in training they share their batch statistics.
+
+        Args:
+            inverted, edited: the pair, [-1,1].
+            sign: +1 as in the official code, -1 as in Eq. 1.
+            train: batch normalisation by batch statistics.
+        """
+        both = self.features(jnp.concatenate([inverted, edited]), train)
+        before, after = jnp.split(both, 2)
+        return self.head(sign * (after - before), train)
+
+
+class DiffClassifier(PairClassifier):
     """Difference-of-features classifier over N edit directions.
 
     Attributes:
@@ -57,18 +84,87 @@ class DiffClassifier(nn.Module):
         """Logits from H: average pooling and the linear layer, the part that Eq. 3 differentiates."""
         return self.fc(jnp.mean(activations, axis=(1, 2)))
 
-    def __call__(
-        self, inverted: Float[Array, "b h w 3"], edited: Float[Array, "b h w 3"], sign: int = 1, train: bool = False
-    ) -> tuple[Float[Array, "b n"], Float[Array, "b h2 w2 c"]]:
-        """head(sign * (features(edited) - features(inverted))).
 
-        Both pictures go through one pass, so in training they share their batch statistics.
+class LocalTrunk(nn.Module):
+    """The first blocks of MobileNetV2 (arXiv 1801.04381), named as there: its maps at 1/4 and 1/8, together at 1/8.
 
-        Args:
-            inverted, edited: the pair, [-1,1].
-            sign: +1 as in the official code, -1 as in Eq. 1.
-            train: batch normalisation by batch statistics.
-        """
-        both = self.features(jnp.concatenate([inverted, edited]), train)
-        before, after = jnp.split(both, 2)
-        return self.head(sign * (after - before), train)
+    Attributes:
+        stem, rows: as of `MobileNetV2`; the rows end at 1/8.
+    """
+
+    stem: int = STEM_WIDTH
+    rows: Sequence[tuple[int, int, int, int]] = ROWS[:3]
+
+    def setup(self) -> None:
+        self.conv, self.bn = Stem(self.stem), nn.BatchNorm(epsilon=1e-5)
+        blocks, before = [], self.stem
+        for factor, features, count, stride in self.rows:
+            for index in range(count):
+                step = stride if index == 0 else 1
+                inner = None if factor == 1 else factor * before
+                blocks.append(InvertedResidual(features, inner, step, step == 1 and before == features))
+                before = features
+        self.block = blocks
+
+    def __call__(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b h8 w8 c"]:
+        # Strides of 2, each about the first of its two pixels, would put the maps 3.5 and 1.5 pixels down and to the right of what they show.
+        x = jnp.pad(images[:, 3:, 3:], ((0, 0), (0, 3), (0, 3), (0, 0)), mode="edge")
+        x = ((x + 1) / 2 - jnp.asarray(IMAGENET_MEAN)) / jnp.asarray(IMAGENET_STD)
+        x = fine = nn.relu6(self.bn(self.conv(x), use_running_average=True))
+        for block in self.block:
+            x = block(x)
+            if 4 * x.shape[1] == images.shape[1]:
+                fine = x
+        b, h, w, c = fine.shape
+        fine = fine.reshape(b, h // 2, 2, w // 2, 2, c).transpose(0, 1, 3, 2, 4, 5)
+        return jnp.concatenate([fine.reshape(b, h // 2, w // 2, 4 * c), x], axis=-1)
+
+
+class LocalClassifier(PairClassifier):
+    """Classifier whose evidence is local, in the manner of bags of local features (Brendel and Bethge, arXiv 1904.00760).
+
+    A cell of the map, one for each 8x8 pixels, sees 59 pixels around it, and what follows works on every cell for itself. The head has no biases: where two
+    pictures have the same features, H is 0, no class has evidence, and neither has the mask. The difference is divided by its own size as far as
+    that exceeds a learned floor, so that faint changes (skin that ages) count beside strong ones (teeth). The score pools by
+    log-sum-exp (Pinheiro and Collobert, arXiv 1411.6228): closed eyes are half a percent of a picture and would drown in an average. Its gradient still is
+    the class's row of the linear layer at every cell, up to a factor, so that Eq. 3 and 4 give the map that they give with an average.
+
+    Attributes:
+        num_classes: N.
+        width: channels between the features and H, and of H.
+        layers: that lead to H.
+        stem, rows: of the trunk; it is not trained.
+    """
+
+    num_classes: int = 10
+    width: int = 160
+    layers: int = 3
+    stem: int = STEM_WIDTH
+    rows: Sequence[tuple[int, int, int, int]] = ROWS[:3]
+
+    def setup(self) -> None:
+        self.trunk = LocalTrunk(self.stem, self.rows)
+        self.floor = self.param("floor", nn.initializers.constant(-1.0), ())  # of the logarithm
+        self.layer = [
+            nn.Dense(self.width, use_bias=False, kernel_init=nn.initializers.he_normal()) for _ in range(self.layers)
+        ]
+        self.fc = nn.Dense(self.num_classes, use_bias=False)
+
+    def features(self, images: Float[Array, "b h w 3"], train: bool = False) -> Float[Array, "b h2 w2 c"]:
+        """A map of 1/8 of the side, which must be divisible by 8; [b,32,32,128] at 256. `train` makes no difference."""
+        return self.trunk(images)
+
+    def head(
+        self, delta: Float[Array, "b h w c"], train: bool = False
+    ) -> tuple[Float[Array, "b n"], Float[Array, "b h w c2"]]:
+        """Logits and H, [b,32,32,width] at 256. `train` makes no difference."""
+        size = jnp.mean(jnp.square(delta), axis=-1, keepdims=True)
+        x = delta * jax.lax.rsqrt(size + jnp.exp(2 * self.floor))
+        for layer in self.layer:
+            x = nn.relu(layer(x))
+        return self.score(x), x
+
+    def score(self, activations: Float[Array, "b h w c"]) -> Float[Array, "b n"]:
+        """Logits from H: the linear layer at every cell, pooled; the part that Eq. 3 differentiates."""
+        votes = self.evidence(activations)
+        return jax.nn.logsumexp(votes, axis=(1, 2)) - jnp.log(votes.shape[1] * votes.shape[2])

@@ -1,6 +1,7 @@
 """Training of the DA classifier (2207.08134, section 3.3): cross entropy on which direction was applied.
 
-Batches are those of `data.pairs`: uint8 pictures "inverted" and "edited", and int32 "label". One network, one phase, both called "classifier".
+config.model.network says which classifier. "resnet": batches are those of `data.pairs`, uint8 pictures "inverted" and "edited", and int32
+"label", and all of it is trained. "local": see `train.cells`. One network, one phase, both called "classifier".
 """
 
 import dataclasses
@@ -20,19 +21,21 @@ from diffcam_jax.data import pairs
 from diffcam_jax.data.augment import AugmentConfig, augment, flippable
 from diffcam_jax.diffcam import CamConfig, diff_cam, load_classifier, save_classifier
 from diffcam_jax.errors import UserError
-from diffcam_jax.nn.classifier import DiffClassifier
+from diffcam_jax.nn.classifier import DiffClassifier, LocalClassifier, PairClassifier
 from diffcam_jax.report import grid, overlay
+from diffcam_jax.train import cells, places
 from diffcam_jax.train.state import Batch, Metrics, Net, TrainState, gradients, update
 from diffcam_jax.train.trainer import Phase, Step, Trainer
 
 NAME = "classifier"
+NETWORKS = {"local": LocalClassifier, "resnet": DiffClassifier}
 
 
 class PairSource:
     """Pairs by step, for one of several processes, and held-out samples.
 
     Args:
-        source: whole batches.
+        source: whole batches and samples.
         recipe: of the samples, "size" and "strength" among its fields.
         process, processes: which part of every batch to give.
 
@@ -42,7 +45,11 @@ class PairSource:
     """
 
     def __init__(
-        self, source: pairs.OnlinePairs | pairs.CachedPairs, recipe: dict, process: int = 0, processes: int = 1
+        self,
+        source: pairs.OnlinePairs | pairs.CachedPairs | cells.CellSource,
+        recipe: dict,
+        process: int = 0,
+        processes: int = 1,
     ) -> None:
         self.names, self.fingerprint, self.recipe = source.names, source.fingerprint, recipe
         self.held_out = {"samples": np.stack([source.sample(i) for i in range(source.held_out)])}
@@ -66,12 +73,38 @@ def make_source(config: ConfigDict, batch_size: int, process: int = 0, processes
         world = pairs.toy_world() if toy else pairs.pretrained_world(config.data.directions or None)
         recipe = pairs.Recipe(seed=config.seed, size=config.data.size)
         source = pairs.OnlinePairs(world, recipe, whole, config.eval_size)
-        return PairSource(source, dataclasses.asdict(recipe), process, processes)
+        return PairSource(_whole(config, source, recipe.size, whole), dataclasses.asdict(recipe), process, processes)
     if config.data.source != "cached":
         raise UserError(f"config.data.source={config.data.source!r}: allowed for this trainer are cached and online")
     folder = config.data.folder or weights.cache_dir() / "pairs"
     cached = pairs.CachedPairs(folder, whole, config.eval_size, config.seed)
-    return PairSource(cached, cached.recipe, process, processes)
+    return PairSource(_whole(config, cached, cached.recipe["size"], whole), cached.recipe, process, processes)
+
+
+def _whole(
+    config: ConfigDict, source: pairs.OnlinePairs | pairs.CachedPairs, size: int, batch_size: int
+) -> pairs.OnlinePairs | pairs.CachedPairs | cells.CellSource:
+    """The pictures themselves, or what the local classifier's trunk sees in them."""
+    if config.model.network != "local":
+        return source
+    model = make_model(config, source.names)
+    variables = cells.initial_variables(model, config.pretrained, size, config.seed)
+    knobs = places.PlaceConfig(**{**config.places, "whole": tuple(config.places.whole)})
+    return cells.CellSource(source, model, variables, batch_size, config.data.faces, config.seed, knobs)
+
+
+def make_model(config: ConfigDict, names: tuple[str, ...]) -> LocalClassifier | DiffClassifier:
+    """The classifier that config.model describes.
+
+    Raises:
+        UserError: there is no such network.
+    """
+    fields = {name: value for name, value in config.model.items() if name != "network"}
+    if config.model.network not in NETWORKS:
+        raise UserError(f"config.model.network={config.model.network!r}: allowed are {', '.join(NETWORKS)}")
+    if "rows" in fields:
+        fields["rows"] = tuple(map(tuple, fields["rows"]))
+    return NETWORKS[config.model.network](**fields, num_classes=len(names))
 
 
 def make_optimiser(
@@ -130,7 +163,7 @@ def make_step(
 
 
 def sample_logits(
-    model: DiffClassifier, variables: dict, pictures: UInt8[Array, "_ h w 3"], sign: int = 1
+    model: PairClassifier, variables: dict, pictures: UInt8[Array, "_ h w 3"], sign: int = 1
 ) -> Float[Array, "n n"]:
     """Row c: the scores of edit c of one held-out sample, picture 0 being I'; the features of I' are computed once."""
     images = pictures.astype(jnp.float32) / 127.5 - 1
@@ -152,25 +185,25 @@ def build(config: ConfigDict, data: PairSource, axis: str | None) -> Trainer:
     if config.precision != "float32":
         raise UserError(f"config.precision={config.precision!r}: this trainer knows float32 only")
     names, samples = data.names, data.held_out["samples"]
-    model = DiffClassifier(**config.model, num_classes=len(names))
+    model, local = make_model(config, names), config.model.network == "local"
     optimiser = make_optimiser(config.learning_rate, config.steps, config.warmup, config.weight_decay)
-    step = make_step(
-        model,
-        optimiser,
-        names,
-        augmentation=AugmentConfig(**config.augment),
-        sided=tuple(config.sided),
-        sign=config.sign,
-        label_smoothing=config.label_smoothing,
-        axis=axis,
-        accumulate=config.accumulate,
-    )
+    common = {
+        "sign": config.sign,
+        "label_smoothing": config.label_smoothing,
+        "axis": axis,
+        "accumulate": config.accumulate,
+    }
+    if local:
+        optimiser = cells.frozen_trunk(optimiser)
+        step = cells.make_step(model, NAME, optimiser, config=cells.CellConfig(**config.cells), **common)
+    else:
+        augmentation = AugmentConfig(**config.augment)
+        step = make_step(model, optimiser, names, augmentation=augmentation, sided=tuple(config.sided), **common)
     logits_of = jax.jit(functools.partial(sample_logits, model, sign=config.sign))
     masks_of = jax.jit(functools.partial(diff_cam, model, config=CamConfig(sign=config.sign)))
 
     def create() -> TrainState:
-        blank = jnp.zeros((1, data.recipe["size"], data.recipe["size"], 3))
-        variables = jax.jit(model.init)(jax.random.key(config.seed), blank, blank)
+        variables = cells.initial_variables(model, config.pretrained if local else "", data.recipe["size"], config.seed)
         return TrainState.create({NAME: Net.create(variables, optimiser)}, config.seed)
 
     def accuracy(variables: dict) -> dict[str, float]:

@@ -1,0 +1,212 @@
+"""Training of a classifier whose evidence is local (`nn.classifier.LocalClassifier`), on features of its frozen trunk.
+
+Every face's features are computed once; a step trains the head alone, which a CPU does ten times a second. Two cross entropies are added up:
+the paper's, on which direction was applied to the picture (2207.08134, section 3.3), and one of every cell, which the paper does not have. With
+v the votes of a cell for the classes and `none` that of "no edit here", a constant,
+
+    loss of a cell = -q log softmax(v, none)[class] - (1 - q) log softmax(v, none)[no edit],
+
+q from `train.places`. The constant makes a map flat where an edit acts: a cell that is sure of the class votes little more than one that is half sure.
+"""
+
+import dataclasses
+import functools
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
+
+from diffcam_jax import weights
+from diffcam_jax.data import pairs
+from diffcam_jax.nn.classifier import LocalClassifier, PairClassifier
+from diffcam_jax.train import places
+from diffcam_jax.train.state import Batch, Metrics, TrainState, gradients, update
+from diffcam_jax.train.trainer import Step
+
+HIDDEN_GRID = 4  # cells of the grid that edits are taken back in, a side
+
+
+@dataclasses.dataclass(frozen=True)
+class CellConfig:
+    """The cells' part of the loss; hashable.
+
+    Attributes:
+        weight: of the loss.
+        emphasis: weight of the cells of a picture's edit, all together, against that of all its cells.
+        none: vote for "no edit here".
+        sure: largest q.
+        hide: probability that the edit is taken back in random cells of a 4x4 grid (arXiv 1704.04232).
+    """
+
+    weight: float = 1.0
+    emphasis: float = 2.0
+    none: float = 6.0
+    sure: float = 0.95
+    hide: float = 0.6
+
+
+def initial_variables(model: PairClassifier, pretrained: str, size: int, seed: int) -> dict:
+    """Variables with a pretrained trunk.
+
+    Args:
+        model: the classifier.
+        pretrained: name of the trunk's weights in the zoo; "" leaves it random.
+        size: side of the pictures.
+        seed: of the rest.
+    """
+    blank = jnp.zeros((1, size, size, 3))
+    variables = jax.jit(model.init)(jax.random.key(seed), blank, blank)
+    if pretrained:
+        tree, _ = weights.load_pretrained(pretrained)
+        for kind in ("params", "batch_stats"):
+            variables[kind]["trunk"] = {
+                name: jax.tree.map(jnp.asarray, tree[kind][name]) for name in variables[kind]["trunk"]
+            }
+    return variables
+
+
+def frozen_trunk(optimiser: optax.GradientTransformation) -> optax.GradientTransformation:
+    """The optimiser for all but the trunk, which it leaves as it is, decay included."""
+
+    def labels(params: dict) -> dict:
+        return {name: jax.tree.map(lambda _, n=name: n == "trunk", tree) for name, tree in params.items()}
+
+    return optax.multi_transform({True: optax.set_to_zero(), False: optimiser}, labels)
+
+
+class Face(NamedTuple):
+    """What is kept of a face: features [1 + N, g, g, c] in half precision, and `places.changes` [2, N, g, g] of its edits."""
+
+    features: np.ndarray
+    changes: np.ndarray
+
+
+class CellSource:
+    """Batches of features by step, drawn with replacement; a pure function of the step.
+
+    Args:
+        source: of faces.
+        model, variables: the classifier; only its trunk is used.
+        batch_size: pairs.
+        faces: how many to train on, at most.
+        seed: of the order.
+        config: of the places.
+    """
+
+    def __init__(
+        self,
+        source: pairs.OnlinePairs | pairs.CachedPairs,
+        model: LocalClassifier,
+        variables: dict,
+        batch_size: int,
+        faces: int,
+        seed: int,
+        config: places.PlaceConfig,
+    ) -> None:
+        self.names, self.fingerprint, self.held_out = source.names, source.fingerprint, source.held_out
+        self.sample = source.sample
+        self._count = min(source.count, source.held_out + faces)
+        self._batch_size, self._seed = batch_size, seed
+
+        @jax.jit
+        def features(images: UInt8[Array, "n h w 3"]) -> Float[Array, "n g g c"]:
+            images = images.astype(jnp.float32) / 127.5 - 1
+            return model.apply(variables, images, method="features").astype(jnp.float16)
+
+        @functools.cache
+        def face(index: int) -> Face:
+            images = jnp.asarray(source.sample(index))
+            return Face(np.asarray(features(images)), np.asarray(places.sample_changes(images)))
+
+        self._face = face
+        every = (face(i).changes for i in range(source.held_out, self._count))
+        self._places = places.learn(every, source.names, config)
+
+    def __getitem__(self, step: int) -> dict[str, np.ndarray]:
+        numbers, labels = pairs.choose(self._seed, step, self._batch_size, self.held_out, self._count, len(self.names))
+        faces = [self._face(int(i)) for i in numbers]
+        changes = np.stack([face.changes[:, c] for face, c in zip(faces, labels, strict=True)], axis=1)
+        return {
+            "before": np.stack([face.features[0] for face in faces]),
+            "after": np.stack([face.features[1 + c] for face, c in zip(faces, labels, strict=True)]),
+            "place": self._places.prior(changes, labels),
+            "label": labels,
+        }
+
+
+def cell_loss(
+    votes: Float[Array, "b h w n"], place: Float[Array, "b h w"], classes: Int[Array, " b"], config: CellConfig
+) -> Float[Array, ""]:
+    """The cells' cross entropy, see the module.
+
+    Args:
+        votes: evidence of each cell.
+        place: q.
+        classes: of the pairs.
+        config: knobs.
+    """
+    share = place[..., None]
+    target = jnp.concatenate([share * jax.nn.one_hot(classes, votes.shape[-1])[:, None, None], 1 - share], axis=-1)
+    every = jnp.concatenate([votes, jnp.full_like(share, config.none)], axis=-1)
+    emphasis = 1 + config.emphasis * place / (jnp.mean(place, axis=(1, 2), keepdims=True) + 1e-2)
+    return jnp.mean(emphasis * optax.softmax_cross_entropy(every, target))
+
+
+def hidden(key: PRNGKeyArray, shape: tuple[int, int, int], probability: float) -> Float[Array, "b h w"]:
+    """1 where an edit stays and 0 where it is taken back, in cells of a grid: 10 to 80 percent of them, or none."""
+    which, share, cells = jax.random.split(key, 3)
+    grid = (shape[0], HIDDEN_GRID, HIDDEN_GRID)
+    gone = jax.random.uniform(cells, grid) < jax.random.uniform(share, (shape[0], 1, 1), minval=0.1, maxval=0.8)
+    gone &= jax.random.uniform(which, (shape[0], 1, 1)) < probability
+    for axis in (1, 2):
+        gone = jnp.repeat(gone, -(-shape[axis] // HIDDEN_GRID), axis)
+    return 1.0 - gone[:, : shape[1], : shape[2]]
+
+
+def make_step(
+    model: nn.Module,
+    name: str,
+    optimiser: optax.GradientTransformation,
+    *,
+    config: CellConfig,
+    sign: int = 1,
+    label_smoothing: float = 0.0,
+    axis: str | None = None,
+    accumulate: int = 1,
+) -> Step:
+    """The training step on batches of `CellSource`.
+
+    Args:
+        model: the classifier.
+        name: of the network in the state.
+        optimiser: see `frozen_trunk`.
+        config: of the cells' part of the loss.
+        sign: of the difference of features, see `diffcam.CamConfig`.
+        axis, accumulate: see `train.state.gradients`.
+    """
+
+    def step(state: TrainState, batch: Batch, key: PRNGKeyArray) -> tuple[TrainState, Metrics]:
+        net = state.nets[name]
+
+        def loss(params: dict, batch: Batch, key: PRNGKeyArray) -> tuple[Float[Array, ""], tuple[Metrics, dict]]:
+            variables = {"params": params, **net.collections}
+            stays = hidden(key, batch["place"].shape, config.hide)
+            delta = sign * (batch["after"].astype(jnp.float32) - batch["before"].astype(jnp.float32))
+            logits, h = model.apply(variables, delta * stays[..., None], method="head")
+            target = optax.smooth_labels(jax.nn.one_hot(batch["label"], logits.shape[-1]), label_smoothing)
+            picture = optax.softmax_cross_entropy(logits, target).mean()
+            votes = model.apply(variables, h, method="evidence")
+            cell = cell_loss(votes, config.sure * batch["place"] * stays, batch["label"], config)
+            accuracy = jnp.mean(jnp.argmax(logits, axis=-1) == batch["label"])
+            metrics = {"accuracy": accuracy, "picture_loss": picture, "cell_loss": cell}
+            return picture + config.weight * cell, (metrics, {})
+
+        return update(
+            state, name, optimiser, *gradients(loss, net.params, batch, key, axis=axis, accumulate=accumulate)
+        )
+
+    return step
