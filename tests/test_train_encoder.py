@@ -352,7 +352,9 @@ def test_bad_settings_are_one_clear_line(mode, changes, message):
 def test_configurations_name_what_all_trainers_need(mode):
     config = get_config(mode)
     assert config.trainer == "encoder"
-    assert config.name == f"encoder_{config.model.kind}"
+    named = mode.partition("_")[0] if mode not in ("", "debug") else "psp"
+    assert config.name == f"encoder_{named}"
+    assert config.model.kind == {"embedded": "indomain"}.get(named, named)
     assert {"seed", "steps", "batch_size", "accumulate", "devices", "precision", "keep", "eval_size"} <= set(config)
 
 

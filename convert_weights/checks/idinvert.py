@@ -13,6 +13,7 @@ from convert_weights.layout import Layout, Shapes
 from convert_weights.layouts import idinvert
 from diffcam_jax import perceptual
 from diffcam_jax.inversion.fit import Fit, Frozen, Reader, Weights
+from diffcam_jax.inversion.judges import Vgg
 from diffcam_jax.nn.stylegan1 import truncate
 
 LAYOUTS = {
@@ -59,8 +60,8 @@ def outputs(fixture: Fixture) -> dict[str, Any]:
     _, vgg_variables = _network(fixture, "perceptual.")
     features = perceptual.Features(perceptual.IN_DOMAIN_TAPS, caffe=True)
     rows = codes.shape[1]
-    problem = Fit(generator, generator.resolution, rows, features, Reader(encoder, 0, rows))
-    frozen = Frozen(variables, vgg_variables, encoder_variables, jnp.zeros(codes.shape[2]))
+    problem = Fit(generator, generator.resolution, rows, (Vgg(features),), Reader(encoder, 0, rows))
+    frozen = Frozen(variables, (vgg_variables,), encoder_variables, jnp.zeros(codes.shape[2]))
     (made_features,) = jax.jit(features)(vgg_variables, x)
     made["features"] = nchw(made_features)
     target = jax.jit(problem.target)(frozen, x[:1])
@@ -69,11 +70,12 @@ def outputs(fixture: Fixture) -> dict[str, Any]:
     def loss(code: jax.Array, weights: Weights, frozen: Frozen, target: Any) -> jax.Array:
         return problem.loss(frozen, target, weights, (code,))[0]
 
-    start, full = made["codes"][:1], Weights(*_weights(fixture))
+    pixel, feature, code = _weights(fixture)
+    start, full = made["codes"][:1], Weights(pixel, (feature,), code)
     terms = {
-        "loss_pix": Weights(1.0, 0.0, 0.0),
-        "loss_feat": Weights(0.0, 1.0, 0.0),
-        "loss_reg": Weights(0.0, 0.0, 1.0),
+        "loss_pix": Weights(1.0, (0.0,), 0.0),
+        "loss_feat": Weights(0.0, (1.0,), 0.0),
+        "loss_reg": Weights(0.0, (0.0,), 1.0),
         "loss": full,
     }
     made |= {f"invert.{name}": loss(start, weights, frozen, target) for name, weights in terms.items()}

@@ -41,7 +41,7 @@ from diffcam_jax.editing import EditParams
 from diffcam_jax.editor import Editor
 from diffcam_jax.errors import UserError
 from diffcam_jax.latents import latent_stats
-from diffcam_jax.nn.classifier import PairClassifier
+from diffcam_jax.nn.classifier import DiffClassifier, PairClassifier
 from diffcam_jax.ops.image import from_unit, quantise, resize, to_unit
 
 # What happens to a generator's sample so that its inversion differs from it.
@@ -168,7 +168,7 @@ def ghost_world(networks: pipeline.Pipeline) -> GhostWorld:
 @functools.cache
 def toy_ghost_world() -> GhostWorld:
     """A tiny generator of 64 pixels and a tiny classifier with random weights, for trying things out without any file."""
-    edits, classifier = toy_world(), PairClassifier(18, 4, num_classes=3, split=1, strides=(1, 2, 1, 1))
+    edits, classifier = toy_world(), DiffClassifier(18, 4, num_classes=3, split=1, strides=(1, 2, 1, 1))
     blank, rng = jnp.zeros((1, 32, 32, 3)), np.random.default_rng(0)
     shapes = jax.eval_shape(lambda: classifier.init(jax.random.key(0), blank, blank))
 
