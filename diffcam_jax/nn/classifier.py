@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from diffcam_jax.nn.mobilenet_v2 import ROWS, STEM_WIDTH, InvertedResidual, Stem
+from diffcam_jax.nn.mobilenet_v2 import ROWS, STEM_WIDTH, Stem, residual_blocks
 from diffcam_jax.nn.resnet import BLOCKS, ResNet
 from diffcam_jax.ops.image import IMAGENET_MEAN, IMAGENET_STD, resize
 
@@ -97,14 +97,7 @@ class LocalTrunk(nn.Module):
 
     def setup(self) -> None:
         self.conv, self.bn = Stem(self.stem), nn.BatchNorm(epsilon=1e-5)
-        blocks, before = [], self.stem
-        for factor, features, count, stride in self.rows:
-            for index in range(count):
-                step = stride if index == 0 else 1
-                inner = None if factor == 1 else factor * before
-                blocks.append(InvertedResidual(features, inner, step, step == 1 and before == features))
-                before = features
-        self.block = blocks
+        self.block = residual_blocks(self.stem, self.rows)
 
     def __call__(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b h8 w8 c"]:
         # Strides of 2, each about the first of its two pixels, would put the maps 3.5 and 1.5 pixels down and to the right of what they show.

@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from diffcam_jax.nn.irse import COUNTS, WIDTHS, PReLU, norm
+from diffcam_jax.nn.irse import COUNTS, WIDTHS, PReLU, group_maps, norm
 from diffcam_jax.ops.image import resize
 
 POOL = 3
@@ -68,13 +68,7 @@ class IResNet(nn.Module):
     def __call__(self, x: Float[Array, "b h w c"], train: bool = False) -> tuple[Float[Array, "b _ _ _"], ...]:
         """Features of the input layer and of the last unit of every group; arguments as for `FeatureStyleEncoder`."""
         x = self.input_prelu(self.input_bn(self.input_conv(x), not train))
-        maps, start = [x], 0
-        for count in self.counts:
-            for unit in self.unit[start : start + count]:
-                x = unit(x, train)
-            maps.append(x)
-            start += count
-        return tuple(maps)
+        return group_maps(x, self.unit, self.counts, train)
 
 
 class FeatureStyleEncoder(nn.Module):

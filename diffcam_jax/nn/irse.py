@@ -8,6 +8,7 @@ Sources: Deng et al., ArcFace (1801.07698); Hu et al., Squeeze-and-Excitation Ne
 (2008.00951) for the crop of the identity loss.
 """
 
+import itertools
 from collections.abc import Sequence
 
 import flax.linen as nn
@@ -78,6 +79,25 @@ class Unit(nn.Module):
         return y + x
 
 
+def group_maps(
+    x: Float[Array, "b h w c"], units: Sequence[nn.Module], counts: Sequence[int], train: bool
+) -> tuple[Float[Array, "b _ _ _"], ...]:
+    """The input layer's map, and that of the last unit of every group.
+
+    Args:
+        x: of the input layer.
+        units: of all groups, each from a map and `train` to a map.
+        counts: units of each group.
+        train: as for `IRSE`.
+    """
+    maps, rest = [x], iter(units)
+    for count in counts:
+        for unit in itertools.islice(rest, count):
+            x = unit(x, train)
+        maps.append(x)
+    return tuple(maps)
+
+
 class IRSE(nn.Module):
     """The body: an input layer and four groups of units.
 
@@ -108,13 +128,7 @@ class IRSE(nn.Module):
             train: batch normalisation by batch statistics (make "batch_stats" mutable) instead of the stored ones.
         """
         x = self.input_prelu(self.input_bn(self.input_conv(x), not train))
-        maps, start = [x], 0
-        for count in self.counts:
-            for unit in self.unit[start : start + count]:
-                x = unit(x, train)
-            maps.append(x)
-            start += count
-        return tuple(maps)
+        return group_maps(x, self.unit, self.counts, train)
 
 
 class ArcFace(nn.Module):

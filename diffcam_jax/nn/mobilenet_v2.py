@@ -137,6 +137,23 @@ class InvertedResidual(nn.Module):
         return x + y if self.shortcut else y
 
 
+def residual_blocks(stem: int, rows: Sequence[tuple[int, int, int, int]]) -> list[InvertedResidual]:
+    """The blocks behind the first convolution.
+
+    Args:
+        stem: channels of that convolution.
+        rows: (factor, channels, blocks, stride), see `MobileNetV2`.
+    """
+    blocks, before = [], stem
+    for factor, features, count, stride in rows:
+        for index in range(count):
+            step = stride if index == 0 else 1
+            inner = None if factor == 1 else factor * before
+            blocks.append(InvertedResidual(features, inner, step, step == 1 and before == features))
+            before = features
+    return blocks
+
+
 class MobileNetV2(nn.Module):
     """The body.
 
@@ -153,14 +170,7 @@ class MobileNetV2(nn.Module):
 
     def setup(self) -> None:
         self.conv, self.bn = Stem(self.stem), _norm()
-        blocks, before = [], self.stem
-        for factor, features, count, stride in self.rows:
-            for index in range(count):
-                step = stride if index == 0 else 1
-                inner = None if factor == 1 else factor * before
-                blocks.append(InvertedResidual(features, inner, step, step == 1 and before == features))
-                before = features
-        self.block = blocks
+        self.block = residual_blocks(self.stem, self.rows)
 
     def __call__(self, images: Float[Array, "b h w 3"], train: bool = False) -> tuple[Float[Array, "b _ _ _"], ...]:
         """The last map at each of the strides 8, 16 and 32.
