@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from diffcam_jax.allocator import keep_freed_memory
-from diffcam_jax.errors import UserError
+from diffcam_jax.errors import UserError, exit_code
 from diffcam_jax.weights import write_atomically
 
 if TYPE_CHECKING:
@@ -172,14 +172,7 @@ def is_done(out: Path, stem: str, settings: dict) -> bool:
 
 def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
-    try:
-        return run(options)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped; run the same command again to go on", file=sys.stderr)
-        return 130
+    return exit_code(lambda: run(options))
 
 
 def run(options: argparse.Namespace) -> int:

@@ -39,7 +39,7 @@ from diffcam_jax.data.augment import AugmentConfig, augment
 from diffcam_jax.data.pairs import EditWorld, Recipe, draw_code, toy_world
 from diffcam_jax.editing import EditParams
 from diffcam_jax.editor import Editor
-from diffcam_jax.errors import UserError
+from diffcam_jax.errors import UserError, exit_code
 from diffcam_jax.latents import latent_stats
 from diffcam_jax.nn.classifier import DiffClassifier, PairClassifier
 from diffcam_jax.ops.image import from_unit, quantise, resize, to_unit
@@ -344,14 +344,7 @@ def main(argv: list[str] | None = None) -> int:
     for role in ("generator", "encoder", "classifier", "directions"):
         parser.add_argument(f"--{role}", type=Path, help="converted folder; default: the embedded part, no encoder")
     keep_compiled_programs()
-    try:
-        return run(parser.parse_args(argv))
-    except UserError as error:
-        print(f"ghosts: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped; run the same command again to go on", file=sys.stderr)
-        return 130
+    return exit_code(lambda: run(parser.parse_args(argv)), "ghosts")
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ from diffcam_jax.compilation import keep_compiled_programs
 from diffcam_jax.data.builders import open_prepared
 from diffcam_jax.data.ghosts import GhostConfig, GhostWorld, claim_index, draw_edits, ghost_world, toy_ghost_world
 from diffcam_jax.data.photographic import Photographic
-from diffcam_jax.errors import UserError
+from diffcam_jax.errors import UserError, exit_code
 from diffcam_jax.ops.image import quantise, to_unit
 
 Encode = Callable[[Float[Array, "b s s 3"]], Float[Array, "b rows k"]]
@@ -333,14 +333,7 @@ def main(argv: list[str] | None = None) -> int:
         parser.add_argument(f"--{role}", type=Path, help="converted folder; default: the embedded part")
     keep_freed_memory()
     keep_compiled_programs()
-    try:
-        return run(parser.parse_args(argv))
-    except UserError as error:
-        print(f"known_edits: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped; run the same command again to go on", file=sys.stderr)
-        return 130
+    return exit_code(lambda: run(parser.parse_args(argv)), "known_edits")
 
 
 if __name__ == "__main__":

@@ -4,22 +4,18 @@ import argparse
 import sys
 from pathlib import Path
 
-from diffcam_jax.errors import UserError
+from diffcam_jax.errors import exit_code
 
 
 def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     from diffcam_jax.directions import commands  # a wrong flag is told before JAX is loaded
 
-    try:
+    def run() -> int:
         getattr(commands, options.run)(options)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped; run the same command again to go on", file=sys.stderr)
-        return 130
-    return 0
+        return 0
+
+    return exit_code(run)
 
 
 def _parser() -> argparse.ArgumentParser:
