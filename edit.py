@@ -2,6 +2,7 @@
 
 python edit.py PHOTO --attribute smiling=1 --out out
 python edit.py FOLDER --attribute old=0.7 --attribute smiling=-0.5 --out out --stages
+python edit.py PHOTO --attribute smiling=1 --method both --out out
 python edit.py --list
 """
 
@@ -41,7 +42,12 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--landmarks", type=Path, help="points of the face: a file of 5, 68 or 478 x y rows")
     parser.add_argument("--mask", type=Path, help="grey picture of the photograph's size: where the edit may act")
     parser.add_argument("--mask-mode", choices=("intersection", "union"), default="intersection")
-    parser.add_argument("--method", choices=("diffcam", "grad_cam", "cam"), default="diffcam")
+    parser.add_argument(
+        "--method",
+        choices=("diffcam", "grad_cam", "cam", "invertibility", "both"),
+        default="diffcam",
+        help="where the edit acts; both keeps what the generator cannot draw out of Diff-CAM's mask (default: diffcam)",
+    )
     parser.add_argument(
         "--variant",
         choices=("product", "official", "paper"),
@@ -51,6 +57,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--encoder", type=Path, metavar="DIR", help="converted or trained encoder")
     parser.add_argument("--classifier", type=Path, metavar="DIR", help="converted or trained Diff-CAM classifier")
     parser.add_argument("--deghoster", type=Path, metavar="DIR", help="converted or trained deghosting network")
+    parser.add_argument("--aligner", type=Path, metavar="DIR", help="converted or trained alignment network")
     parser.add_argument(
         "--directions", type=Path, help="directions in the place of the shipped ones: a file, or a folder of .npy"
     )
@@ -104,7 +111,7 @@ def parse_face(text: str) -> int | str:
 
 def checkpoints(options: argparse.Namespace) -> dict[str, Path]:
     """The folders of networks that stand in the place of the embedded ones, by role."""
-    roles = ("generator", "encoder", "classifier", "deghoster")
+    roles = ("generator", "encoder", "classifier", "deghoster", "aligner")
     return {role: getattr(options, role) for role in roles if getattr(options, role) is not None}
 
 
@@ -161,6 +168,19 @@ def refine_steps(options: argparse.Namespace, single: bool) -> int:
     return options.refine if options.refine is not None else REFINE_ONE if single and encoder else 0
 
 
+def check_method(options: argparse.Namespace) -> None:
+    """Whether the networks for the method will be there.
+
+    Raises:
+      UserError: one is missing, or an alignment network that nothing would heed is given.
+    """
+    from diffcam_jax import editing, pipeline
+
+    editing.check_method(options.method, pipeline.has_aligner(options.generator, options.encoder, options.aligner))
+    if options.aligner is not None and options.method not in editing.DECOMPOSING:
+        raise UserError(f"--aligner {options.aligner} is of no use to --method {options.method}; add --method both")
+
+
 def is_done(out: Path, stem: str, settings: dict) -> bool:
     """Whether a finished picture with these very settings lies in the output folder."""
     try:
@@ -192,6 +212,7 @@ def run(options: argparse.Namespace) -> int:
     photos = [demo_photo()] if options.demo else find_photos(options.photos)
     single = len(photos) == 1 and (options.demo or not options.photos[0].is_dir())
     options.refine = refine_steps(options, single)
+    check_method(options)
     prepare_output(options.out)
     landmarks, config = read_landmarks(options), edit_config(options)
     settings = {
@@ -267,6 +288,7 @@ def edit_photo(
 
     from diffcam_jax.inversion import InversionConfig
     from diffcam_jax.photo import read_photo, write_photo
+    from diffcam_jax.stages import write_stages
 
     start = time.perf_counter()
     photo = read_photo(path)
@@ -303,36 +325,6 @@ def spent(report: dict) -> str:
     if report["refine"]:
         parts[f"invert with {report['refine']} steps"] = parts.pop("invert")
     return f"{report['seconds']['all']:.1f} s: " + ", ".join(f"{name} {value:.1f}" for name, value in parts.items())
-
-
-def write_stages(folder: Path, photo, result) -> None:
-    """Every stage of every face as a picture, and one labelled panel with a row per face."""
-    from diffcam_jax.panel import heat_overlay, labelled_row, stack_rows
-    from diffcam_jax.photo import write_photo
-
-    original, final = to_8_bit(photo.pixels), to_8_bit(result.image)
-    rows = []
-    for number, face in enumerate(result.faces, 1):
-        suffix = "" if len(result.faces) == 1 else f"_{number}"
-        mask = np.repeat(np.round(face.mask * 255).astype(np.uint8)[..., None], 3, -1)
-        stages = {
-            "aligned": face.aligned,
-            "inverted": face.inverted,
-            "edited": face.edited,
-            "mask": mask,
-            "fused": face.fused,
-        } | ({} if face.deghosted is None else {"deghosted": face.deghosted})
-        for name, picture in stages.items():
-            write_photo(folder / f"{name}{suffix}.png", picture)
-        stages["mask"] = heat_overlay(face.aligned, face.mask)
-        rows.append(labelled_row({"photograph": original, **stages, "result": final}))
-    write_photo(folder / "result.png", result.image)
-    write_photo(folder / "stages.png", np.asarray(stack_rows(rows)))
-
-
-def to_8_bit(pixels: np.ndarray) -> np.ndarray:
-    """Pixels as uint8 for showing."""
-    return pixels if pixels.dtype == np.uint8 else (pixels >> 8).astype(np.uint8)
 
 
 def read_landmarks(options: argparse.Namespace) -> np.ndarray | None:

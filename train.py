@@ -36,7 +36,7 @@ _RESUME = flags.DEFINE_boolean("resume", True, "Go on from the last checkpoint; 
 _COORDINATOR = flags.DEFINE_string("coordinator", None, "host:port of process 0, for a run of several processes.")
 _PROCESSES = flags.DEFINE_integer("num_processes", 1, "How many processes the run has.")
 _PROCESS = flags.DEFINE_integer("process_id", 0, "Number of this process.")
-TRAINERS = ("deghost", "diffcam", "encoder", "stylegan2")
+TRAINERS = ("deghost", "diffcam", "encoder", "invertibility", "stylegan2")
 
 
 def train(config: ConfigDict, workdir: pathlib.Path, dry_run: bool = False, resume: bool = True) -> None:

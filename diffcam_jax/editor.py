@@ -21,7 +21,7 @@ from diffcam_jax.code_cache import CodeCache
 from diffcam_jax.compose import MaskConfig
 from diffcam_jax.directions import Direction, check_strengths, direction_matrix
 from diffcam_jax.directions.space import generator_hash
-from diffcam_jax.editing import EditConfig, EditParams, edit_batch
+from diffcam_jax.editing import DECOMPOSING, Decomposer, EditConfig, EditParams, check_method, edit_batch
 from diffcam_jax.errors import UserError
 from diffcam_jax.landmarks import find_quads
 from diffcam_jax.ops.image import from_unit, to_unit
@@ -30,7 +30,8 @@ Pixels = UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]
 
 # A mask's faint rim would move pixels for nothing, and its core should take the edit whole; the feather hides the border.
 PRODUCT_MASK = MaskConfig(low=0.45, high=0.65, dilation=6, feather=10, resize="bilinear")
-# Chosen on the portrait of the demo among four settings: the strongest identity at an undiminished smile.
+# Chosen on the portrait of the demo among four settings: the strongest identity at an undiminished smile. The gate's last two
+# values and the thresholds of the mask were chosen by eye on four photographs with hats, hands and a microphone.
 PRODUCT_CONFIG = EditConfig(mask=PRODUCT_MASK, keep=0.25, gate=(0.2, 0.4, 0.3, 0.42), floor=0.1)
 
 
@@ -43,6 +44,8 @@ class FaceEdit:
       deghosted: the deghosting network's picture of the blend, None without such a network.
       source: what goes into the photograph, float32 [s, s, 3] in [0, 1]: T, or the deghosted picture.
       mask: [s, s] float32 in [0, 1].
+      cam_mask: with method "both", Diff-CAM's mask before the domain and the user's mask have their say; else None.
+      domain: [s, s], what is out of the generator's domain and kept; None with a method that does not look for it.
       paste_mask: [s, s], where `source` goes into the photograph; the mask, or with deghosting a region around it.
       latents: W+ code of the photograph [18, 512]; edited_latents: with the edits.
       quad: [4, 2] place of the crop in the photograph.
@@ -56,6 +59,8 @@ class FaceEdit:
     deghosted: np.ndarray | None
     source: np.ndarray
     mask: np.ndarray
+    cam_mask: np.ndarray | None
+    domain: np.ndarray | None
     paste_mask: np.ndarray
     latents: np.ndarray
     edited_latents: np.ndarray
@@ -70,7 +75,8 @@ class EditResult:
     Attributes:
       image: [h, w, 3], size and dtype of the input.
       faces: the faces that were edited, largest first; the properties below are those of the first.
-      report: strengths, mask area, untouched share, seconds, versions, hashes, and a list of the faces' reports.
+      report: strengths, method, untouched share, seconds, versions, hashes, and a list of the faces' reports: mask area, share that
+        is out of domain, classifier's scores, seconds.
     """
 
     image: np.ndarray
@@ -83,6 +89,7 @@ class EditResult:
     fused = property(lambda self: self.faces[0].fused)
     deghosted = property(lambda self: self.faces[0].deghosted)
     mask = property(lambda self: self.faces[0].mask)
+    domain = property(lambda self: self.faces[0].domain)
     latents = property(lambda self: self.faces[0].latents)
 
 
@@ -90,15 +97,29 @@ class Editor:
     """Edits photographs with one pipeline of networks.
 
     Attributes:
-      networks: generator, encoder, classifier, deghosting network and directions.
+      networks: generator, encoder, classifier, deghosting network, alignment network and directions.
       directions: name -> Direction that can be asked for.
       config: default choices of an edit.
     """
 
-    def __init__(self, networks: pipeline.Pipeline, config: EditConfig = PRODUCT_CONFIG):
+    def __init__(
+        self, networks: pipeline.Pipeline, config: EditConfig = PRODUCT_CONFIG, method: str | None = None
+    ) -> None:
+        """Takes networks as they are.
+
+        Args:
+          networks: that edit together.
+          config: default choices of an edit.
+          method: in the place of `config.method`.
+
+        Raises:
+          UserError: the networks do not fit together, or cannot be used so.
+        """
+        method = method or config.method
+        check_method(method, networks.aligner is not None)
         pipeline.check(networks)
         networks = pipeline.on_device(networks)
-        self.networks, self.config = networks, config
+        self.networks, self.config = networks, dataclasses.replace(config, method=method)
         self.generator, self.classifier, self.classes = (
             networks.generator.module,
             networks.classifier.model,
@@ -110,6 +131,12 @@ class Editor:
             networks.classifier.variables,
             networks.deghoster.variables if networks.deghoster else None,
         )
+        self.decomposer = None
+        if networks.aligner:
+            (encoder, variables), masker = networks.encoder.network, networks.aligner
+            self.decomposer = Decomposer(encoder, masker.network.module, masker.settings)
+            average = jnp.asarray(networks.encoder.latent_avg)
+            self.params = self.params._replace(encoder=variables, aligner=masker.network.variables, latent_avg=average)
         self.generator_hash = generator_hash(networks.generator)
         self.classifier_hash = weights.tree_hash(networks.classifier.variables)
         self.encoder_hash = weights.tree_hash(networks.encoder.network.variables) if networks.encoder else ""
@@ -118,7 +145,11 @@ class Editor:
 
     @classmethod
     def from_pretrained(
-        cls, name: str = "ffhq", directions: Mapping[str, Direction] | None = None, config: EditConfig = PRODUCT_CONFIG
+        cls,
+        name: str = "ffhq",
+        directions: Mapping[str, Direction] | None = None,
+        config: EditConfig = PRODUCT_CONFIG,
+        method: str | None = None,
     ) -> "Editor":
         """The embedded editor for faces; parts that are missing in the cache are fetched once.
 
@@ -126,26 +157,32 @@ class Editor:
           name: "ffhq".
           directions: in the place of the shipped ones.
           config: default choices of an edit.
+          method: in the place of `config.method`.
 
         Raises:
-          UserError: unknown name, or a part is neither cached nor to be had.
+          UserError: unknown name or method, or a part is neither cached nor to be had.
         """
         if name != "ffhq":
             raise UserError(f"no pretrained editor is called {name!r}; there is ffhq")
-        return cls(pipeline.pretrained(directions), config)
+        return cls.from_checkpoints(config, method=method, directions=directions)
 
     @classmethod
-    def from_checkpoints(cls, config: EditConfig = EditConfig(), **folders: Any) -> "Editor":
+    def from_checkpoints(
+        cls, config: EditConfig = EditConfig(), *, method: str | None = None, **folders: Any
+    ) -> "Editor":
         """An editor from converted official checkpoints; by default it follows the official code (spec: variant "official").
 
         Args:
           config: default choices of an edit.
-          folders: generator, encoder, classifier, deghoster, directions; see `pipeline.from_checkpoints`.
+          method: in the place of `config.method`.
+          folders: generator, encoder, classifier, deghoster, directions, aligner; see `pipeline.from_checkpoints`.
 
         Raises:
           UserError: a folder lacks its network, or the networks do not fit together.
         """
-        return cls(pipeline.from_checkpoints(**folders), config)
+        chosen = (folders.get(role) for role in ("generator", "encoder", "aligner"))
+        check_method(method or config.method, pipeline.has_aligner(*chosen))  # before anything is loaded
+        return cls(pipeline.from_checkpoints(**folders), config, method)
 
     def _inverter(self, settings: inversion.AnySettings) -> inversion.Inverter:
         """Only an inversion needs its networks: an edit whose code is cached starts without them."""
@@ -232,11 +269,14 @@ class Editor:
           An `EditResult`.
 
         Raises:
-          UserError: unknown attribute, strength out of range, no face, mask of another size.
+          UserError: unknown attribute, strength out of range, no face, mask of another size, no network for the method.
         """
         start = time.perf_counter()
+        config = config or self.config
+        check_method(config.method, self.decomposer is not None)
         check_strengths(self.directions, strengths)
-        if unknown := [name for name in strengths if name not in self.classes]:
+        unknown = [name for name in strengths if name not in self.classes]
+        if unknown and config.method != "invertibility":
             raise UserError(
                 f"the classifier does not know {', '.join(unknown)}; train one with configs/diffcam_mobile.py or choose "
                 f"from {', '.join(self.classes)}"
@@ -246,7 +286,6 @@ class Editor:
                 f"the mask has {user_mask.shape[::-1]} pixels, the photograph {pixels.shape[1::-1]}; give equal sizes"
             )
         self._check_refine(refine)
-        config = config or self.config
         quads = find_quads(pixels, face, aligned, landmarks)
         found = time.perf_counter()
         image, touched, faces = pixels, np.zeros(pixels.shape[:2], bool), []
@@ -262,6 +301,7 @@ class Editor:
             faces.append(edit)
         report = {
             "strengths": dict(strengths),
+            "method": config.method,
             "refine": refine,
             "size": [pixels.shape[1], pixels.shape[0]],
             "untouched_share": round(float(1 - touched.mean()), 6),
@@ -274,6 +314,7 @@ class Editor:
                 "classifier": self.classifier_hash,
                 "encoder": self.encoder_hash,
                 "deghoster": weights.tree_hash(self.networks.deghoster.variables) if self.networks.deghoster else "",
+                "aligner": weights.tree_hash(self.params.aligner) if self.decomposer else "",
                 "directions": {name: self.directions[name].sha256 for name in strengths},
             },
         }
@@ -293,7 +334,8 @@ class Editor:
             grey = np.repeat(np.round(user_mask * 255).astype(np.uint8)[..., None], 3, -1)
             small_mask = jnp.asarray(align.crop(grey, quad, size)[None, ..., 0])
         names = list(strengths)
-        classes = np.array([self.classes.index(name) for name in names], np.int32)
+        # A name without a class gets this far only with a method that asks no classifier.
+        classes = np.array([self.classes.index(name) if name in self.classes else -1 for name in names], np.int32)
         edit = edit_batch(
             self.generator,
             self.classifier,
@@ -306,11 +348,14 @@ class Editor:
             config,
             small_mask,
             self.deghoster if deghost else None,
+            self.decomposer if config.method in DECOMPOSING else None,
         )
         edit = jax.device_get(edit)  # from here on NumPy: every operation on a device would be compiled, at each start
-        logits, mask = edit.logits[0], edit.mask[0]
+        logits, mask = [] if edit.logits is None else edit.logits[0], edit.mask[0]
+        cam_mask, domain = (None if m is None else m[0] for m in (edit.cam_mask, edit.domain))
         report = {
             "mask_area": round(float((mask > 0).mean()), 6),
+            "out_of_domain_share": None if domain is None else round(float(domain.mean()), 6),
             "classifier": {
                 name: {
                     "logits": {c: round(float(v), 3) for c, v in zip(self.classes, row)},
@@ -328,6 +373,8 @@ class Editor:
             deghosted=None if edit.deghosted is None else from_unit(edit.deghosted[0]),
             source=edit.source[0] / 2 + np.float32(0.5),
             mask=mask,
+            cam_mask=cam_mask,
+            domain=domain,
             paste_mask=edit.paste_mask[0],
             latents=codes,
             edited_latents=edit.codes[0],

@@ -4,7 +4,8 @@ The generator draws a code while its features at 32 to 256 pixels are moved towa
 masks, which are merged into one at the picture's size. There the photograph is kept: m x + (1 - m) G. An edit is the same with a latent
 delta. Pictures NHWC float32 RGB in [-1, 1], masks [b, h, w] in [0, 1] and 1 where the photograph is kept, codes W+ [b, n, k].
 
-`decompose` is the whole. Everything is pure: `jax.jit(decompose, static_argnames=("modules", "settings", "largest"))`.
+`decompose` is the whole, `domain_mask` its mask alone. Everything is pure:
+`jax.jit(decompose, static_argnames=("modules", "settings", "largest"))`.
 """
 
 import dataclasses
@@ -20,8 +21,12 @@ from diffcam_jax.compose import blend
 from diffcam_jax.encoding import ENCODER_SIZE, restyle_loop
 from diffcam_jax.errors import UserError
 from diffcam_jax.latents import to_wplus
+from diffcam_jax.nn.e4e import Encoder4Editing
+from diffcam_jax.nn.feature_style import FeatureStyleEncoder
 from diffcam_jax.nn.invertibility import SIDES, Aligner, merge
+from diffcam_jax.nn.mobile_encoder import MobileEncoder
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
+from diffcam_jax.nn.restyle import BackboneEncoder, ResNetBackboneEncoder
 from diffcam_jax.nn.stylegan2 import StyleGAN2Generator
 from diffcam_jax.ops.image import resize
 
@@ -64,6 +69,30 @@ E4E = Settings(resize="bilinear")
 RESTYLE = Settings(steps=5)
 FEATURE_STYLE = Settings()
 MOBILE = Settings(map_size=512)
+
+
+def settings_of(encoder: nn.Module, sides: Sequence[int] = SIDES) -> Settings:
+    """How an encoder of a known kind is used.
+
+    Args:
+        encoder: one of e4e, ReStyle, FeatureStyle or this project's small one.
+        sides: of the levels that its maps are for.
+
+    Raises:
+        UserError: another kind of encoder.
+    """
+    if isinstance(encoder, MobileEncoder):  # halves the picture on entry
+        return dataclasses.replace(MOBILE, map_size=2 * max(sides))
+    for kinds, settings in (
+        (Encoder4Editing, E4E),
+        (FeatureStyleEncoder, FEATURE_STYLE),
+        ((BackboneEncoder, ResNetBackboneEncoder), RESTYLE),
+    ):
+        if isinstance(encoder, kinds):
+            return settings
+    raise UserError(
+        f"a {type(encoder).__name__} gives no maps to compare features with; take e4e, ReStyle, FeatureStyle or the shipped encoder"
+    )
 
 
 class Decomposition(NamedTuple):
@@ -235,6 +264,26 @@ def fuse(masks: Sequence[Float[Array, "b _ _"]], size: int) -> Float[Array, "b s
     for mask in finer:
         first = merge(first, mask)
     return first
+
+
+def domain_mask(
+    modules: Modules,
+    variables: Variables,
+    images: Float[Array, "b h w 3"],
+    codes: Float[Array, "b n k"],
+    settings: Settings = Settings(),
+    size: int = 256,
+) -> Float[Array, "b s s"]:
+    """The mask of `decompose` for codes from elsewhere, at a side of one's own; compiled, nothing behind the finest level is drawn.
+
+    Args:
+        modules, variables, images, settings: as for `decompose`; the encoder's maps are those of the whole picture.
+        codes: W+ of the pictures, not edited.
+        size: side of the mask.
+    """
+    maps = encoder_maps(modules, variables, images, settings)
+    _, fields = draw(modules, variables, codes, maps, max(modules.aligner.sides))
+    return fuse([field[..., 2] for field in fields], size)
 
 
 def area_loss(masks: Sequence[Float[Array, "b _ _"]], limits: Sequence[float]) -> Float[Array, ""]:

@@ -1,4 +1,5 @@
-"""VGG16's features as losses of inversion compare them: at Caffe's scale for in-domain inversion, normalised for Image2StyleGAN.
+"""VGG's features as losses of inversion compare them: at Caffe's scale for in-domain inversion, normalised for Image2StyleGAN and for
+invertibility decomposition, which also compares their Gram matrices.
 
 Pictures float32 [b, h, w, 3] RGB in [-1, 1]. The weights come from a folder that `python -m convert_weights` made of Caffe's
 network, or are the embedded VGG16 (torchvision's) of the part "lpips".
@@ -13,21 +14,26 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from diffcam_jax import losses, zoo
-from diffcam_jax.nn.vgg import VGG16, caffe_preprocess
+from diffcam_jax.nn.vgg import VGG16, VGG19, caffe_preprocess
 from diffcam_jax.ops.image import IMAGENET_MEAN, IMAGENET_STD
 
 # What torchvision's normalisation divides by, on average, in 0..255: by so much Caffe's features are larger.
 CAFFE_SCALE = 255 * sum(IMAGENET_STD) / 3
 IN_DOMAIN_TAPS = ("relu4_3",)
 IMAGE2STYLEGAN_TAPS = ("conv1_1", "conv1_2", "conv3_2", "conv4_2")
+# Layers before their ReLU, and what each counts: the last convolutions of the five stages.
+DECOMPOSITION_WEIGHTS = (0.1, 0.1, 1.0, 1.0, 1.0)
+VGG19_TAPS = ("conv1_2", "conv2_2", "conv3_4", "conv4_4", "conv5_4")
+VGG16_TAPS = ("conv1_2", "conv2_2", "conv3_3", "conv4_3", "conv5_3")
 
 
 @dataclasses.dataclass(frozen=True)
 class Features:
-    """What VGG16 sees in pictures, as a pure function of its variables.
+    """What VGG sees in pictures, as a pure function of its variables.
 
     Attributes:
         taps: the layers.
+        network: VGG16 or VGG19.
         caffe: the weights take pictures as Caffe's do.
         scale: of the result.
     """
@@ -35,12 +41,13 @@ class Features:
     taps: tuple[str, ...]
     caffe: bool = False
     scale: float = 1.0
+    network: type[VGG16] = VGG16
 
     def __call__(self, variables: dict[str, Any], images: Float[Array, "b h w 3"]) -> tuple[Array, ...]:
         """The features [b, h_k, w_k, c_k] at the taps."""
         mean, std = np.float32(IMAGENET_MEAN), np.float32(IMAGENET_STD)
         images = caffe_preprocess(images) if self.caffe else ((images + 1) / 2 - mean) / std
-        return tuple(self.scale * found for found in VGG16(taps=self.taps).apply(variables, images).values())
+        return tuple(self.scale * found for found in self.network(taps=self.taps).apply(variables, images).values())
 
 
 def distance(pred: Sequence[Array], target: Sequence[Array]) -> Float[Array, " b"]:
@@ -77,6 +84,54 @@ def image2stylegan() -> tuple[Features, dict[str, Any]]:
     return Features(IMAGE2STYLEGAN_TAPS), _embedded()
 
 
+def absolute(
+    pred: Sequence[Array], target: Sequence[Array], weights: Sequence[float] = DECOMPOSITION_WEIGHTS
+) -> Float[Array, " b"]:
+    """Mean absolute error of features, a weighted sum over the taps."""
+    return sum(w * jnp.abs(a - b).mean((1, 2, 3)) for w, a, b in zip(weights, pred, target, strict=True))
+
+
+def gram(features: Float[Array, "b h w c"]) -> Float[Array, "b c c"]:
+    """Gram matrix of a map: products of channels, summed over the places, over the number of its entries."""
+    b, h, w, c = features.shape
+    flat = features.reshape(b, h * w, c)
+    return jnp.einsum("bnc,bnd->bcd", flat, flat) / (c * h * w)
+
+
+def style(
+    pred: Sequence[Array], target: Sequence[Array], weights: Sequence[float] = DECOMPOSITION_WEIGHTS
+) -> Float[Array, " b"]:
+    """Mean absolute error of Gram matrices, a weighted sum over the taps.
+
+    Reference:
+        Gatys et al., A Neural Algorithm of Artistic Style (1508.06576), with absolute errors.
+    """
+    pairs = zip(weights, map(gram, pred), map(gram, target), strict=True)
+    return sum(w * jnp.abs(a - b).mean((1, 2)) for w, a, b in pairs)
+
+
+def decomposition(source: str = "") -> tuple[Features, dict[str, Any]]:
+    """The last convolution of every stage of the ImageNet-normalised network, and the variables.
+
+    Args:
+        source: folder with torchvision's VGG19 (role "perceptual"), which the release compares with; "" for the embedded VGG16.
+
+    Raises:
+        UserError: no such folder, or the embedded one is not to be had.
+
+    Reference:
+        2212.09262, released configuration.
+    """
+    if source:
+        module, variables = zoo.load(source).network("perceptual")
+        nineteen = isinstance(module, VGG19)
+        return Features(VGG19_TAPS if nineteen else VGG16_TAPS, network=type(module)), dict(variables)
+    return Features(VGG16_TAPS), {"params": dict(_trunk())}
+
+
 def _embedded() -> dict[str, Any]:
-    trunk = zoo.load("lpips").network("lpips_vgg").variables["params"]["trunk"]
-    return {"params": {name: layer for name, layer in trunk.items() if not name.startswith("conv5")}}
+    return {"params": {name: layer for name, layer in _trunk().items() if not name.startswith("conv5")}}
+
+
+def _trunk() -> dict[str, Any]:
+    return zoo.load("lpips").network("lpips_vgg").variables["params"]["trunk"]

@@ -1,4 +1,4 @@
-"""Which networks edit together: generator, encoder, classifier, deghosting network and directions, and whether they fit.
+"""Which networks edit together: generator, encoder, classifier, deghosting and alignment network, directions, and whether they fit.
 
 Networks combine freely as long as their W+ codes have the same number of rows: a generator of side s reads 2 log2(s) - 2 of
 them, 18 at 1024. What does not fit is refused in one line before anything is computed.
@@ -21,13 +21,14 @@ from diffcam_jax.directions import Direction, load_directions
 from diffcam_jax.directions.importers import import_folder
 from diffcam_jax.directions.space import generator_hash, wplus_rows
 from diffcam_jax.errors import UserError
+from diffcam_jax.invertibility import Modules, Settings, aligner_for, check_networks, settings_of
 from diffcam_jax.model_folder import ModelFolder, Network, load
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
 from diffcam_jax.nn.restyle import BackboneEncoder, ResNetBackboneEncoder
 
 RESTYLE_STEPS = 5
 # Folders of networks that come with this package, for the embedded generator.
-ENCODER, DEGHOSTER = "encoder_mobile", "deghoster_mobile"
+ENCODER, DEGHOSTER, ALIGNER = "encoder_mobile", "deghoster_mobile", "aligner_mobile"
 _SHIPPED = Path(__file__).parent / "data_files"
 
 
@@ -47,14 +48,31 @@ class Encoder(NamedTuple):
     rows: int
 
 
+class Masker(NamedTuple):
+    """A trained alignment network, which finds what is out of the generator's domain.
+
+    Attributes:
+      network: an `Aligner`, between the generator's features and the encoder's maps.
+      settings: how it uses the encoder.
+      generator, encoder: hashes of the networks that it was trained between, `generator_hash` and `weights.tree_hash` of the
+        variables; "" where that is not known.
+    """
+
+    network: Network
+    settings: Settings
+    generator: str = ""
+    encoder: str = ""
+
+
 class Pipeline(NamedTuple):
-    """Everything an `Editor` needs; encoder and deghoster may be absent."""
+    """Everything an `Editor` needs; encoder, deghoster and aligner may be absent."""
 
     generator: Network
     classifier: Classifier
     directions: Mapping[str, Direction]
     encoder: Encoder | None = None
     deghoster: Network | None = None
+    aligner: Masker | None = None
 
 
 @functools.cache
@@ -62,7 +80,7 @@ def shipped(name: str) -> ModelFolder | None:
     """A folder of networks that comes with this package; None where this version has none of that name.
 
     Args:
-      name: `ENCODER` or `DEGHOSTER`.
+      name: `ENCODER`, `DEGHOSTER` or `ALIGNER`.
 
     Raises:
       UserError: its files are damaged.
@@ -90,13 +108,13 @@ def has_encoder(generator: str | Path | None, encoder: str | Path | None) -> boo
     return encoder is not None or (generator is None and shipped(ENCODER) is not None)
 
 
-def pretrained(directions: Mapping[str, Direction] | None = None) -> Pipeline:
-    """The embedded networks for faces, fetched once; `directions` stand in the place of the shipped ones.
+def has_aligner(generator: str | Path | None, encoder: str | Path | None, aligner: str | Path | None) -> bool:
+    """Whether `from_checkpoints` finds an alignment network with these folders: one that ships is for the networks that ship.
 
     Raises:
-      UserError: a part is neither cached nor to be had.
+      UserError: see `shipped`.
     """
-    return from_checkpoints(directions=directions)
+    return aligner is not None or (generator is None and encoder is None and _shipped_aligner() is not None)
 
 
 def from_checkpoints(
@@ -105,6 +123,7 @@ def from_checkpoints(
     classifier: str | Path | None = None,
     deghoster: str | Path | None = None,
     directions: str | Path | Mapping[str, Direction] | None = None,
+    aligner: str | Path | None = None,
 ) -> Pipeline:
     """Networks from converted folders, the embedded ones in the place of those that are not given.
 
@@ -115,12 +134,16 @@ def from_checkpoints(
       classifier: folder, or a file written by training.
       deghoster: folder; by default the one that comes with the embedded generator. Without one the blend of Eq. 5 is the result.
       directions: directions by name, a file or folder of this project, or a folder of .npy files.
+      aligner: folder; by default the one that comes with the embedded generator and its encoder. Without one there are no
+        methods "invertibility" and "both".
 
     Raises:
       UserError: a folder lacks the network, or the networks do not fit together.
     """
+    _require_encoder(aligner is None or has_encoder(generator, encoder))
     encoder_folder = None if encoder is None else zoo.load(encoder)
     deghoster_folder = None if deghoster is None else zoo.load(deghoster)
+    aligner_folder = zoo.load(aligner) if aligner is not None else None
     if generator is not None:
         drawing = zoo.load(generator).network("generator")
     elif encoder_folder is not None and "generator" in encoder_folder.networks:
@@ -128,18 +151,22 @@ def from_checkpoints(
     else:
         params, _ = weights.load_pretrained("mobile_stylegan_ffhq")
         drawing = Network(MobileStyleGAN(), {"params": params})
-        encoder_folder, deghoster_folder = encoder_folder or shipped(ENCODER), deghoster_folder or shipped(DEGHOSTER)
+        if encoder is None:
+            encoder_folder, aligner_folder = shipped(ENCODER), aligner_folder or _shipped_aligner()
+        deghoster_folder = deghoster_folder or shipped(DEGHOSTER)
     if classifier is None:
         judge = load_classifier()
     else:
         path = Path(classifier)
         judge = classifier_from_folder(zoo.load(path)) if path.is_dir() else load_classifier(path)
+    reader = None if encoder_folder is None else _encoder(encoder_folder, wplus_rows(drawing.module))
     pipeline = Pipeline(
         generator=drawing,
         classifier=judge,
         directions=read_directions(directions),
-        encoder=None if encoder_folder is None else _encoder(encoder_folder, wplus_rows(drawing.module)),
+        encoder=reader,
         deghoster=None if deghoster_folder is None else deghoster_folder.network("deghoster"),
+        aligner=None if aligner_folder is None else _masker(aligner_folder, reader),
     )
     check(pipeline)
     return fitted(pipeline)
@@ -183,6 +210,23 @@ def _encoder(folder: ModelFolder, rows: int) -> Encoder:
     return Encoder(network, latent_avg, RESTYLE_STEPS if iterative else 0, rows if codes.ndim == 2 else codes.shape[1])
 
 
+def _masker(folder: ModelFolder, encoder: Encoder) -> Masker:
+    network, config = folder.network("aligner"), folder.config
+    settings = settings_of(encoder.network.module, network.module.sides)
+    return Masker(network, settings, config.get("generator_sha256", ""), config.get("encoder_sha256", ""))
+
+
+def _shipped_aligner() -> ModelFolder | None:
+    return shipped(ALIGNER) if shipped(ENCODER) is not None else None
+
+
+def _require_encoder(found: bool) -> None:
+    if not found:
+        raise UserError(
+            "an alignment network compares with an encoder's maps; give the encoder that it was trained with, too"
+        )
+
+
 def input_size(encoder: nn.Module) -> int:
     """Side of the pictures that an encoder reads."""
     return getattr(encoder, "resolution", None) or getattr(encoder, "size", encoding.ENCODER_SIZE)
@@ -220,7 +264,29 @@ def check(pipeline: Pipeline) -> None:
             f"directions {', '.join(foreign)} were made for another generator; give --directions with those of this "
             f"one (a folder of .npy files), or fit them"
         )
+    if pipeline.aligner is not None:
+        _check_aligner(pipeline, digest)
     fitted(pipeline)
+
+
+def _check_aligner(pipeline: Pipeline, digest: str) -> None:
+    """Whether the alignment network was trained between these networks or, where that is not known, has their channels."""
+    _require_encoder(pipeline.encoder is not None)
+    masker, encoder = pipeline.aligner, pipeline.encoder.network
+    modules = Modules(pipeline.generator.module, encoder.module, masker.network.module)
+    check_networks(modules)
+    if masker.generator not in ("", digest):
+        raise UserError("the alignment network was trained with another generator; give the two that belong together")
+    if masker.encoder:
+        if masker.encoder != weights.tree_hash(encoder.variables):
+            raise UserError("the alignment network was trained with another encoder; give the two that belong together")
+        return  # the encoder's maps need not be traced, which takes a second
+    fitting = aligner_for(modules.generator, modules.encoder, masker.settings, sides=modules.aligner.sides)
+    if fitting.inputs != tuple(modules.aligner.inputs):
+        raise UserError(
+            f"the alignment network reads maps of {tuple(modules.aligner.inputs)} channels, "
+            f"{type(modules.encoder).__name__} has {fitting.inputs}; use the encoder that it was trained with"
+        )
 
 
 def on_device(pipeline: Pipeline) -> Pipeline:
@@ -229,12 +295,13 @@ def on_device(pipeline: Pipeline) -> Pipeline:
     def moved(network: Network) -> Network:
         return Network(network.module, jax.device_put(network.variables))
 
-    encoder, classifier = pipeline.encoder, pipeline.classifier
+    encoder, classifier, aligner = pipeline.encoder, pipeline.classifier, pipeline.aligner
     return pipeline._replace(
         generator=moved(pipeline.generator),
         classifier=classifier._replace(variables=jax.device_put(classifier.variables)),
         encoder=None if encoder is None else encoder._replace(network=moved(encoder.network)),
         deghoster=None if pipeline.deghoster is None else moved(pipeline.deghoster),
+        aligner=None if aligner is None else aligner._replace(network=moved(aligner.network)),
     )
 
 

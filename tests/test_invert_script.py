@@ -183,6 +183,13 @@ def test_mix(world, tmp_path):
     assert report["content"] == list(NAMES) and len(report["style"]) == 4
 
 
+def test_an_option_of_several_photographs_given_twice_adds_up():
+    from diffcam_jax.applications.arguments import parse
+
+    styles = parse(["mix", "a.png", "--style", "b.png", "c.png", "--style", "d.png", "--out", "out"]).style
+    assert [path.name for path in styles] == ["b.png", "c.png", "d.png"]
+
+
 def test_diffuse(world, tmp_path):
     mask = np.zeros((SIDE, SIDE), np.uint8)
     mask[10:30, 10:30] = 255

@@ -8,17 +8,19 @@ for minutes. The configurations beside this one are the full protocols. `:debug`
 
 from ml_collections import ConfigDict
 
-from configs.eval import directions, editing, in_domain, masks, reconstruction
+from configs.eval import directions, editing, in_domain, invertibility, masks, reconstruction
 from configs.eval.common import base
 
 
 def get_config(mode: str = "") -> ConfigDict:
     config = base("all", mode)
-    config.protocols = ("reconstruction", "editing", "masks", "in_domain", "directions")
+    config.protocols = ("reconstruction", "editing", "masks", "in_domain", "invertibility", "directions")
     config.reconstruction = reconstruction.settings(mode)
     config.editing = editing.settings(mode)
     config.masks = masks.settings(mode)
     config.in_domain = in_domain.settings(mode)
+    config.aligner = invertibility.aligner(mode)
+    config.invertibility = invertibility.settings(mode)
     config.directions_check = directions.settings(mode)
     if mode == "debug":
         return config
@@ -33,5 +35,8 @@ def get_config(mode: str = "") -> ConfigDict:
     config.in_domain.sources = ("photographs:2", "public_domain")
     config.in_domain.methods = ("encoder", "image2stylegan", "in_domain", "prior")
     config.in_domain.attributes = ("smiling", "eyeglasses")
+    config.invertibility.sources = ("photographs:2", "public_domain", "generated:4")
+    config.invertibility.attributes = ("smiling",)
+    config.invertibility.edited_faces = 4
     config.directions_check.samples = 12
     return config

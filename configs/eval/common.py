@@ -1,6 +1,6 @@
 """Fields that every configuration of evaluate.py has; the others add the settings of their protocols.
 
-Networks: "" is the embedded one (no deghosting network), else a folder of `python -m convert_weights` or of a run of train.py.
+Networks: "" is the embedded one where there is one, else a folder of `python -m convert_weights` or of a run of train.py.
 Sources of pictures: photographs (11 of FFHQ), public_domain (2), generated:N (N faces by seed), folder[:N] (config.folder), prepared[:N]
 (config.prepared), toy:N.
 """
@@ -28,6 +28,7 @@ def base(name: str, mode: str) -> ConfigDict:
     config.encoder = ""
     config.classifier = ""
     config.deghoster = ""
+    config.aligner = ""
     config.directions = ""
     config.arcface = ""  # folder of converted ArcFace weights for ID; "" takes SFace
 

@@ -44,13 +44,19 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     mix = _command(commands, "mix", "the shape of one face in the colours of another")
     mix.add_argument("sources", nargs="+", type=Path, metavar="CONTENT", help="photographs or files of codes")
     mix.add_argument(
-        "--style", nargs="+", type=Path, required=True, metavar="STYLE", help="photographs or files of codes"
+        "--style",
+        action="extend",
+        nargs="+",
+        type=Path,
+        required=True,
+        metavar="STYLE",
+        help="photographs or files of codes",
     )
     mix.add_argument("--from-layer", type=int, default=10, help="the first layer of the style (default: 10)")
 
     diffuse = _command(commands, "diffuse", "a part of a photograph in the surroundings of another", "--steps")
     diffuse.add_argument("photos", nargs="+", type=Path, metavar="TARGET")
-    diffuse.add_argument("--context", nargs="+", type=Path, required=True, metavar="CONTEXT")
+    diffuse.add_argument("--context", action="extend", nargs="+", type=Path, required=True, metavar="CONTEXT")
     part = diffuse.add_mutually_exclusive_group()
     part.add_argument(
         "--box",

@@ -8,13 +8,11 @@ gives every face the same complexion. Mirroring would change the code and is lef
 """
 
 import dataclasses
-import math
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8
 
-Picture = UInt8[np.ndarray, "s s 3"]
+from diffcam_jax.data.occluders import Mask, Picture, outline, paste, shaded, surface
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +23,7 @@ class Photographic:
         align: probability of another alignment: up to `turn` degrees, `zoom` in size and `shift` in place.
         light: probability of another light: brightness, contrast and each channel's gain up to `colour`.
         objects: probability of one to three objects in front, each up to `largest` wide.
+        round: probability that an object is shaded as something round is.
         blur: probability of a blur of up to `sigma` (share of the side).
         noise: probability of sensor noise of up to `grain` levels.
         compress: probability of JPEG at a quality from `quality` to 95.
@@ -38,6 +37,7 @@ class Photographic:
     colour: float = 0.1
     objects: float = 0.5
     largest: float = 0.45
+    round: float = 0.0
     blur: float = 0.35
     sigma: float = 0.008
     noise: float = 0.4
@@ -47,13 +47,22 @@ class Photographic:
 
     def __call__(self, picture: Picture, rng: np.random.Generator) -> Picture:
         """The picture as a photograph might have it."""
+        return self.with_objects(picture, rng)[0]
+
+    def with_objects(self, picture: Picture, rng: np.random.Generator) -> tuple[Picture, Mask]:
+        """The picture as a photograph might have it, and where objects are in front of what it shows."""
         # All chances first: what one change draws does not decide about the others.
         chances = rng.random(6) < (self.align, self.objects, self.light, self.blur, self.noise, self.compress)
-        changes = (self._align, self._objects, self._light, self._blur, self._noise, self._compress)
-        for happens, change in zip(chances, changes, strict=True):
-            if happens:
+        aligned, occluded, *happens = chances
+        if aligned:
+            picture = self._align(picture, rng)
+        mask = np.zeros(picture.shape[:2], np.uint8)
+        if occluded:
+            picture, mask = self._objects(picture, rng)
+        for change, chosen in zip((self._light, self._blur, self._noise, self._compress), happens, strict=True):
+            if chosen:
                 picture = change(picture, rng)
-        return picture
+        return picture, mask
 
     def _align(self, picture: Picture, rng: np.random.Generator) -> Picture:
         side = len(picture)
@@ -63,15 +72,15 @@ class Photographic:
         matrix[:, 2] += rng.uniform(-self.shift, self.shift, 2) * side
         return cv2.warpAffine(picture, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
 
-    def _objects(self, picture: Picture, rng: np.random.Generator) -> Picture:
-        result = picture.copy()
+    def _objects(self, picture: Picture, rng: np.random.Generator) -> tuple[Picture, Mask]:
+        result, everything = picture, np.zeros(picture.shape[:2], np.uint8)
         for _ in range(rng.integers(1, 4)):
-            mask = _outline(len(picture), self.largest, rng)
-            surface = _surface(picture, rng)
-            # Antialiased edges: a hard step is no sign that a photograph would give.
-            alpha = cv2.GaussianBlur(mask, (3, 3), 0)[..., None].astype(np.float32) / 255
-            result = np.rint(result * (1 - alpha) + surface * alpha).astype(np.uint8)
-        return result
+            mask = outline(len(picture), self.largest, rng)
+            look = surface(picture, rng)
+            if self.round and rng.random() < self.round:
+                look = shaded(look, mask, rng)
+            result, everything = paste(result, look, mask), everything | mask
+        return result, everything
 
     def _light(self, picture: Picture, rng: np.random.Generator) -> Picture:
         brightness, contrast = rng.uniform(-self.colour, self.colour, 2)
@@ -95,49 +104,3 @@ class Photographic:
         quality = int(rng.integers(self.quality, 96))
         coded = cv2.imencode(".jpg", picture[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, quality))[1]
         return np.ascontiguousarray(cv2.imdecode(coded, cv2.IMREAD_COLOR)[..., ::-1])
-
-
-def _outline(side: int, largest: float, rng: np.random.Generator) -> UInt8[np.ndarray, "s s"]:
-    """Where an object is: an ellipse, a polygon, a bar as of a microphone or a finger, or a brim from above."""
-    mask = np.zeros((side, side), np.uint8)
-    kind, size = rng.integers(4), rng.uniform(0.08, largest) * side
-    centre, angle = rng.uniform(0, side, 2), rng.uniform(0, 2 * math.pi)
-    if kind == 0:
-        axes = (int(size / 2) + 1, int(size * rng.uniform(0.15, 0.5)) + 1)
-        cv2.ellipse(mask, tuple(map(int, centre)), axes, math.degrees(angle), 0, 360, 255, -1)
-    elif kind == 1:
-        corners = np.sort(rng.uniform(0, 2 * math.pi, rng.integers(3, 8)))
-        radii = rng.uniform(0.4, 1, len(corners)) * size / 2
-        points = centre + np.stack([np.cos(corners), np.sin(corners)], 1) * radii[:, None]
-        cv2.fillPoly(mask, [points.astype(np.int32)], 255)
-    elif kind == 2:
-        end = centre + np.array([math.cos(angle), math.sin(angle)]) * side
-        width = max(int(size * rng.uniform(0.1, 0.4)), 1)
-        cv2.line(mask, tuple(map(int, centre)), tuple(map(int, end)), 255, width)
-        cv2.circle(mask, tuple(map(int, centre)), int(width * rng.uniform(0.5, 1.2)), 255, -1)
-    else:
-        height, sag = rng.uniform(0.05, 0.3, 2) * side
-        x = np.arange(side)
-        mask[np.arange(side)[:, None] < height - sag * (2 * x / side - 1) ** 2] = 255
-    return mask
-
-
-def _surface(picture: Picture, rng: np.random.Generator) -> np.ndarray:
-    """What an object looks like, float32 [s, s, 3]: a colour, a gradient, stripes, coarse texture, or the picture itself from elsewhere."""
-    side, kind = len(picture), rng.integers(5)
-    if kind == 0:  # skin and hair out of place, like a hand in front
-        matrix = cv2.getRotationMatrix2D((side / 2, side / 2), rng.uniform(-180, 180), rng.uniform(0.7, 1.5))
-        matrix[:, 2] += rng.uniform(-0.4, 0.4, 2) * side
-        return cv2.warpAffine(picture, matrix, (side, side), borderMode=cv2.BORDER_REFLECT_101).astype(np.float32)
-    first, second = rng.uniform(0, 255, (2, 3))
-    if kind == 1:
-        share = np.zeros((side, side))
-    elif kind == 4:
-        coarse = rng.random((rng.integers(2, 12),) * 2, np.float32)
-        share = cv2.resize(coarse, (side, side), interpolation=cv2.INTER_LINEAR)
-    else:
-        angle = rng.uniform(0, math.pi)
-        y, x = np.mgrid[:side, :side] / side
-        along = x * math.cos(angle) + y * math.sin(angle)
-        share = along.clip(0, 1) if kind == 2 else 0.5 + 0.5 * np.sign(np.sin(along * rng.uniform(10, 80)))
-    return (first + (second - first) * share[..., None]).astype(np.float32)

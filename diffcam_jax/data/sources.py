@@ -29,6 +29,7 @@ from diffcam_jax.data.toy import ToyPictures
 from diffcam_jax.errors import UserError
 
 Batch = dict[str, np.ndarray]
+Change = Callable[[Any, np.random.Generator], dict[str, Any]]
 _PICTURES = ("image", "target")
 _MAX_WORKERS = 16
 
@@ -49,7 +50,7 @@ class Source:
         seed: of order and flips. Every pass over the records has an order of its own.
         flip: mirror each picture, "image" together with "target", with probability one half. A mirrored picture is not the one of its
             code, so codes are left out then.
-        change: (picture, random numbers) -> picture, done to "image"; the picture as it was becomes "target".
+        change: (picture, random numbers) -> what a record gets, a changed "image" above all; the picture as it was becomes "target".
         workers: threads that read the records of a batch.
     """
 
@@ -64,7 +65,7 @@ class Source:
         processes: int = 1,
         seed: int = 0,
         flip: bool = False,
-        change: Callable[[Any, np.random.Generator], Any] | None = None,
+        change: Change | None = None,
         workers: int = 1,
     ) -> None:
         import grain
@@ -100,10 +101,8 @@ def _mirror(record: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
     }
 
 
-def _changed(
-    change: Callable[[Any, np.random.Generator], Any], record: dict[str, Any], rng: np.random.Generator
-) -> dict[str, Any]:
-    return {"target": record["image"], **record, "image": change(record["image"], rng)}
+def _changed(change: Change, record: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+    return {"target": record["image"], **record, **change(record["image"], rng)}
 
 
 class _Read:
@@ -125,7 +124,7 @@ def make_source(config: ConfigDict, batch_size: int, process: int = 0, processes
     Args:
         config: the whole configuration. Read are seed, eval_size (held-out pictures) and in `data`: source (the kind), size (of the pictures; 0
             takes prepared ones as they are), flip, photographic (fields of `data.photographic.Photographic`; none leaves pictures as they
-            are, and not for "generator"), workers (threads; 0 is one for each processor), and by kind
+            are, and not for "generator"), masks (with photographic: "mask" tells where objects are), workers (threads; 0 is one for each processor), and by kind
 
                 prepared     name and folder (of all datasets; "" is that of the user's cache), or only folder (of the dataset)
                 folder       folder, test_share (0.05; not for FFHQ)
@@ -173,12 +172,18 @@ def make_source(config: ConfigDict, batch_size: int, process: int = 0, processes
     )
 
 
-def _photographic(data: ConfigDict) -> Callable[[Any, np.random.Generator], Any] | None:
+def _photographic(data: ConfigDict) -> Change | None:
     if not data.get("photographic"):
         return None
     from diffcam_jax.data.photographic import Photographic
 
-    return Photographic(**data.photographic)
+    change, masked = Photographic(**data.photographic), data.get("masks", False)
+
+    def changed(picture: Any, rng: np.random.Generator) -> dict[str, Any]:
+        image, mask = change.with_objects(picture, rng)
+        return {"image": image, "mask": mask} if masked else {"image": image}
+
+    return changed
 
 
 Made = tuple[Records, Records, dict[str, Any]]  # training, test, description

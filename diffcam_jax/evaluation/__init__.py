@@ -6,5 +6,6 @@ PROTOCOLS = {
     "editing": "edited pictures against those that have the attribute by nature (StyleRes, SFE), and Diff-CAM's Table 1",
     "masks": "masks of Diff-CAM, Grad-CAM and CAM against the region that the attribute belongs to",
     "in_domain": "the two tables of In-Domain GAN Inversion, and how well codes keep attributes apart",
+    "invertibility": "what the generator cannot draw of a photograph, and edits that keep it",
     "directions": "what each direction changes, and what it leaves alone",
 }

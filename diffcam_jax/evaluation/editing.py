@@ -51,7 +51,7 @@ def run(bench: Bench) -> list[Section]:
             edited for each attribute, 0: all), systems and variant.
     """
     part = bench.config.editing
-    edits.check(part.systems, part.variant)
+    edits.check(bench, part.systems, part.variant)
     bench.world.classes(list(part.attributes))
     everyone = coded(bench, bench.items(part), part.codes)
     scores = scored(bench, everyone, part.attributes)
@@ -94,12 +94,16 @@ def run(bench: Bench) -> list[Section]:
 
 def scored(bench: Bench, everyone: Sequence[Coded], attributes: Sequence[str]) -> dict[str, dict[str, float]]:
     """attribute -> picture -> score."""
-    missing = (one for one in everyone if bench.store.get(Key("scores", "original", one.item.name)) is None)
+
+    def known(one: Coded) -> dict[str, float]:
+        return bench.store.get(Key("scores", "original", one.item.name)) or {}
+
+    missing = (one for one in everyone if not set(attributes) <= set(known(one)))
     for group in groups(bench.progress(list(missing), "scores"), SCORED_AT_A_TIME):
         found = bench.judge.scores(np.stack([one.item.read() for one in group]), attributes)
         for i, one in enumerate(group):
             values = {name: float(column[i]) for name, column in found.items()}
-            bench.store.put(Key("scores", "original", one.item.name), values)
+            bench.store.put(Key("scores", "original", one.item.name), known(one) | values)
     kept = bench.store.measured("scores", "original")
     return {name: {one.item.name: kept[one.item.name][name] for one in everyone} for name in attributes}
 

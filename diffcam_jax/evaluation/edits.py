@@ -1,9 +1,11 @@
 """Edits as the protocols need them: pictures with known codes, one attribute, by Diff-CAM and what it is compared with.
 
-whole       G(w + strength * direction) itself, the generator's picture: what inversion alone gives
-diffcam     the blend of Eq. 5 with Diff-CAM's mask, or the deghosted picture where there is such a network
-grad_cam    the same with the mask of Grad-CAM
-cam         the same with the mask of CAM
+whole           G(w + strength * direction) itself, the generator's picture: what inversion alone gives
+diffcam         the blend of Eq. 5 with Diff-CAM's mask, or the deghosted picture where there is such a network
+grad_cam        the same with the mask of Grad-CAM
+cam             the same with the mask of CAM
+invertibility   everything drawn anew but what is out of the generator's domain
+both            Diff-CAM that leaves alone what is out of domain
 """
 
 import dataclasses
@@ -17,7 +19,7 @@ from jaxtyping import Bool, Float, UInt8
 
 from diffcam_jax.compose import MaskConfig, blend
 from diffcam_jax.diffcam import OFFICIAL, PAPER
-from diffcam_jax.editing import METHODS, EditConfig, edit_batch
+from diffcam_jax.editing import DECOMPOSING, METHODS, EditConfig, edit_batch
 from diffcam_jax.editor import PRODUCT_CONFIG
 from diffcam_jax.errors import UserError
 from diffcam_jax.evaluation.bench import Bench, groups
@@ -27,7 +29,7 @@ from diffcam_jax.evaluation.store import Key
 from diffcam_jax.ops.image import from_unit, to_unit
 
 WHOLE = "whole"
-SYSTEMS = (WHOLE, *METHODS)
+SYSTEMS = (WHOLE, *METHODS, *DECOMPOSING)
 VARIANTS = {
     "product": PRODUCT_CONFIG,
     "official": EditConfig(cam=OFFICIAL),
@@ -47,16 +49,18 @@ class Edited(NamedTuple):
     mask: Float[np.ndarray, "s s"]
 
 
-def check(systems: Sequence[str], variant: str) -> None:
+def check(bench: Bench, systems: Sequence[str], variant: str) -> None:
     """Whether systems and variant exist.
 
     Raises:
-        UserError: one does not.
+        UserError: one does not, or there is no alignment network for it.
     """
     if unknown := [name for name in systems if name not in SYSTEMS]:
         raise UserError(f"no system is called {', '.join(unknown)}; there are {', '.join(SYSTEMS)}")
     if variant not in VARIANTS:
         raise UserError(f"variant={variant!r}: allowed are {', '.join(VARIANTS)}")
+    if set(systems) & set(DECOMPOSING):
+        _ = bench.world.decomposing
 
 
 def edit(
@@ -90,15 +94,17 @@ def edit(
     config = dataclasses.replace(VARIANTS[variant], classifier_size=min(256, pictures.shape[1]))
     deghoster = None if world.deghoster is None else world.deghoster.module
     run = functools.partial(edit_batch, world.generator.module, world.classifier.model, world.params, *inputs)
-    # The generator's own picture comes with any of the others.
-    for method in [name for name in systems if name != WHOLE] or ["diffcam"]:
-        result = run(dataclasses.replace(config, method=method), deghoster=deghoster)
+    methods = [name for name in systems if name != WHOLE]
+    if WHOLE in systems and not set(methods) & set(METHODS):
+        methods.append("diffcam")
+    for method in methods:
+        result = run(dataclasses.replace(config, method=method), deghoster=deghoster, decomposer=world.decomposer)
         mask = np.asarray(result.paste_mask)
         blended = from_unit(blend(images, result.source, result.paste_mask))
         found[method] = [Edited(*pair) for pair in zip(blended, mask)]
-    if WHOLE in systems:
-        everywhere = np.ones(pictures.shape[1:3], np.float32)
-        found[WHOLE] = [Edited(picture, everywhere) for picture in from_unit(result.edited)]
+        if WHOLE in systems and method in METHODS:  # the generator's own picture comes with any of these
+            everywhere = np.ones(pictures.shape[1:3], np.float32)
+            found[WHOLE] = [Edited(picture, everywhere) for picture in from_unit(result.edited)]
     return {name: found[name] for name in systems}
 
 

@@ -39,7 +39,7 @@ def run(bench: Bench) -> list[Section]:
         bench: its config.masks has sources, codes, attributes, strength and variant.
     """
     part = bench.config.masks
-    edits.check((), part.variant)
+    edits.check(bench, (), part.variant)
     everyone = coded(bench, bench.items(part), part.codes)
     rows = []
     for attribute in part.attributes:

@@ -2,8 +2,9 @@
 
 import functools
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,15 +17,17 @@ from diffcam_jax.diffcam import Classifier
 from diffcam_jax.directions import Direction
 from diffcam_jax.directions.scoring import draw_uint8
 from diffcam_jax.directions.space import generator_hash
-from diffcam_jax.editing import EditParams
+from diffcam_jax.editing import Decomposer, EditParams, decomposing
 from diffcam_jax.errors import UserError
+from diffcam_jax.invertibility import Modules, Settings, Variables, aligner_for
 from diffcam_jax.latents import sample_w
 from diffcam_jax.model_folder import Network
 from diffcam_jax.nn.classifier import DiffClassifier
-from diffcam_jax.pipeline import Encoder, wplus_rows
+from diffcam_jax.nn.mobile_encoder import MobileEncoder
+from diffcam_jax.pipeline import Encoder, Masker, wplus_rows
 
 TOY = "toy"
-ROLES = ("generator", "encoder", "classifier", "deghoster", "directions")
+ROLES = ("generator", "encoder", "classifier", "deghoster", "aligner", "directions")
 
 
 class World(NamedTuple):
@@ -32,7 +35,7 @@ class World(NamedTuple):
 
     Attributes:
         generator: with mapping and synthesis.
-        encoder, deghoster: None where there is none.
+        encoder, deghoster, aligner: None where there is none.
         classifier: of edits.
         directions: attribute -> its direction, with the rows of this generator.
         hashes: what the numbers depend on: network -> the first 12 digits of its hash.
@@ -43,6 +46,7 @@ class World(NamedTuple):
     encoder: Encoder | None
     classifier: Classifier
     deghoster: Network | None
+    aligner: Masker | None
     directions: Mapping[str, Direction]
     hashes: Mapping[str, str]
     toy: bool = False
@@ -56,7 +60,29 @@ class World(NamedTuple):
     def params(self) -> EditParams:
         """As `editing.edit_batch` takes them."""
         deghoster = None if self.deghoster is None else self.deghoster.variables
-        return EditParams(self.generator.variables, self.classifier.variables, deghoster)
+        params = EditParams(self.generator.variables, self.classifier.variables, deghoster)
+        if self.decomposer is None:
+            return params
+        encoder, aligner = self.encoder.network.variables, self.aligner.network.variables
+        return params._replace(encoder=encoder, aligner=aligner, latent_avg=jnp.asarray(self.encoder.latent_avg))
+
+    @property
+    def decomposer(self) -> Decomposer | None:
+        """As `editing.edit_batch` takes it; None without an alignment network."""
+        if self.encoder is None or self.aligner is None:
+            return None
+        return Decomposer(self.encoder.network.module, self.aligner.network.module, self.aligner.settings)
+
+    @property
+    def decomposing(self) -> tuple[Modules, Variables]:
+        """As `invertibility.decompose` takes them.
+
+        Raises:
+            UserError: there is no alignment network.
+        """
+        if self.decomposer is None:
+            raise UserError("there is no alignment network for these networks; give its folder: --config.aligner=DIR")
+        return decomposing(self.generator.module, self.decomposer, self.params)
 
     def draw(self, codes: Float[np.ndarray | Array, "b n k"], size: int) -> UInt8[np.ndarray, "b {size} {size} 3"]:
         """Pictures of codes."""
@@ -86,14 +112,15 @@ def open_world(config) -> World:
     """The networks that a configuration names.
 
     Args:
-        config: generator, encoder, classifier, deghoster, directions: "" is the embedded one (no deghosting network), a
-            folder of converted weights or of a training run; generator "toy" is a world of random networks without any file.
+        config: generator, encoder, classifier, deghoster, aligner, directions: "" is the embedded one, a folder of converted weights
+            or of a training run; generator "toy" is a world of random networks without any file, and with aligner "toy" it has an
+            encoder and an alignment network.
 
     Raises:
         UserError: one cannot be had, or they do not fit together.
     """
     if config.generator == TOY:
-        return _toy()
+        return _aligned_toy() if config.aligner == TOY else _toy()
     folders: dict = {role: config[role] or None for role in ROLES}
     if not config.directions and _own_generator(config):
         folders["directions"] = {}  # those that ship belong to the embedded generator
@@ -104,12 +131,15 @@ def open_world(config) -> World:
         hashes["encoder"] = weights.tree_hash(networks.encoder.network.variables)
     if networks.deghoster is not None:
         hashes["deghoster"] = weights.tree_hash(networks.deghoster.variables)
+    if networks.aligner is not None:
+        hashes["aligner"] = weights.tree_hash(networks.aligner.network.variables)
     hashes["directions"] = weights.tree_hash({name: direction.array for name, direction in networks.directions.items()})
     return World(
         networks.generator,
         networks.encoder,
         networks.classifier,
         networks.deghoster,
+        networks.aligner,
         networks.directions,
         {name: digest[:12] for name, digest in hashes.items()},
     )
@@ -124,7 +154,7 @@ def _toy() -> World:
     world = toy_world()
     model = DiffClassifier(depth=18, width=4, num_classes=len(world.names), split=1, strides=(1, 2, 2, 1))
     blank = jnp.zeros((1, 32, 32, 3))
-    variables = jax.jit(model.init)(jax.random.key(2), blank, blank)
+    variables = _random(model, 2, blank, blank)
     rows = wplus_rows(world.model)
     directions = {
         name: Direction(
@@ -137,7 +167,33 @@ def _toy() -> World:
         encoder=None,
         classifier=Classifier(model, variables, tuple(world.names), {}),
         deghoster=None,
+        aligner=None,
         directions=directions,
         hashes={TOY: "random weights"},
         toy=True,
     )
+
+
+@functools.cache
+def _aligned_toy() -> World:
+    world = _toy()
+    generator, size = world.generator.module, world.size
+    body = ((1, 8, 1, 1), (2, 8, 1, 2), (2, 8, 1, 2), (2, 8, 2, 2), (2, 8, 1, 2))
+    encoder = MobileEncoder(wplus_rows(generator), size, generator.latent_size, 8, 8, 8, 2, 4, 8, body)
+    settings, sides = Settings(map_size=size), (size // 4, size // 2)
+    aligner = aligner_for(
+        generator, encoder, settings, sides=sides, multiplier=0.5, align_corners=True, normalised=False
+    )
+    maps = [[jnp.zeros((1, s, s, c)) for s, c in zip(sides, of)] for of in (aligner.features, aligner.inputs)]
+    read = Network(encoder, _random(encoder, 3, jnp.zeros((1, size, size, 3))))
+    aligning = Network(aligner, _random(aligner, 4, *maps))
+    latent_avg = np.zeros(generator.latent_size, np.float32)
+    return world._replace(
+        encoder=Encoder(read, latent_avg, 0, wplus_rows(generator)), aligner=Masker(aligning, settings)
+    )
+
+
+def _random(module: nn.Module, seed: int, *inputs: Any) -> dict:
+    # It runs once: compiling it well would take longer.
+    init = jax.jit(module.init, compiler_options={"xla_backend_optimization_level": 0})
+    return init(jax.random.key(seed), *inputs)

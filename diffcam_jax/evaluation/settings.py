@@ -15,6 +15,7 @@ COMMON: Fields = {
     "encoder": (str, None),
     "classifier": (str, None),
     "deghoster": (str, None),
+    "aligner": (str, None),
     "directions": (str, None),
     "arcface": (str, None),
     "folder": (str, None),

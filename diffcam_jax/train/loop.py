@@ -78,7 +78,7 @@ def fit(
     with _interruptions() as interruptions, contextlib.closing(_batches(data, at, until, devices)) as batches:
         for batch in batches:
             for phase, program in zip(trainer.phases, programs, strict=True):
-                if at % phase.every == 0:
+                if phase.due(at):
                     state, latest[phase.name] = program(state, batch)
             state = state.replace(step=_next(state.step))
             at += 1

@@ -40,11 +40,19 @@ class Phase:
         name: short, for the report: "d", "r1", "g", "path".
         step: see `Step`; its metrics are reported as "NAME/METRIC".
         every: the phase runs at steps divisible by this (lazy regularisation).
+        since, until: first step of the phase, and the first one that is no longer its own; None is the end of the run. Networks that grow
+            have one phase after the other under one name, each compiled when its time comes.
     """
 
     name: str
     step: Step
     every: int = 1
+    since: int = 0
+    until: int | None = None
+
+    def due(self, step: int) -> bool:
+        """Whether the phase runs at a step."""
+        return self.since <= step and (self.until is None or step < self.until) and step % self.every == 0
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,39 @@
+"""Masks of what the generator cannot draw, and what invertibility decomposition keeps of a photograph and of an edited one.
+
+    python evaluate.py --config configs/eval/invertibility.py --workdir runs/invertibility
+    ... --config.encoder=models/e4e --config.aligner=models/samm --config.directions=NPY     networks of one's own
+
+`:debug` runs in seconds with toy networks.
+"""
+
+from ml_collections import ConfigDict
+
+from configs.eval.common import base
+
+
+def get_config(mode: str = "") -> ConfigDict:
+    config = base("invertibility", mode)
+    config.aligner = aligner(mode)
+    config.invertibility = settings(mode)
+    return config
+
+
+def aligner(mode: str) -> str:
+    """Toys have an alignment network only where they are asked for one."""
+    return "toy" if mode == "debug" else ""
+
+
+def settings(mode: str) -> ConfigDict:
+    debug = mode == "debug"
+    return ConfigDict(
+        {
+            # Objects are pasted in front of generated faces; the others are edited as they are.
+            "sources": ("generated:2", "toy:2") if debug else ("photographs", "public_domain", "generated:32"),
+            "method": "encoder",  # that finds the codes
+            "attributes": ("a",) if debug else ("smiling", "eyeglasses", "old"),
+            "strength": 1.0,
+            "systems": ("diffcam", "invertibility", "both"),
+            "variant": "product",  # or official, paper
+            "edited_faces": 2 if debug else 12,  # of those behind objects
+        }
+    )

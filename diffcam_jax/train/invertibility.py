@@ -1,0 +1,229 @@
+"""Training of the alignment network of invertibility decomposition (2212.09262): `invertibility_passes` draws, `invertibility_losses` judges.
+
+Levels come in one after the other (config.stages); every stage is a phase of its own with its own program. The aligner's moving average is what is
+measured and handed on. With an adversarial loss a StyleGAN2 discriminator is trained along; config.adv_grad="official" follows the
+release, where its opinion of the pictures is counted but passes no gradient on to the aligner.
+"""
+
+import functools
+import itertools
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, PRNGKeyArray
+from ml_collections import ConfigDict
+
+from diffcam_jax import losses, model_folder, weights
+from diffcam_jax.data import occluders, sources
+from diffcam_jax.directions.space import generator_hash
+from diffcam_jax.errors import UserError
+from diffcam_jax.gan_losses import logistic_loss, nonsaturating_loss
+from diffcam_jax.invertibility import Variables
+from diffcam_jax.metrics.masks import iou
+from diffcam_jax.model_folder import Network
+from diffcam_jax.nn.stylegan2 import config_widths
+from diffcam_jax.nn.stylegan2_discriminator import StyleGAN2Discriminator
+from diffcam_jax.ops.image import quantise
+from diffcam_jax.train.invertibility_losses import Losses
+from diffcam_jax.train.invertibility_passes import Decomposer, load_edits, load_networks
+from diffcam_jax.train.invertibility_start import correlated
+from diffcam_jax.train.state import Batch, Metrics, Net, TrainState, average, gradients, update
+from diffcam_jax.train.trainer import Phase, Source, Trainer
+
+GROUP = 4  # pictures that the discriminator's minibatch deviation compares
+SAMPLE_ROWS = 6
+
+
+def make_source(config: ConfigDict, batch_size: int, process: int = 0, processes: int = 1) -> Source:
+    """The data of a run, see `data.sources.make_source`; held-out pictures get objects of kinds that training never shows."""
+    data = sources.make_source(config, batch_size, process, processes)
+    if config.data.get("masks", False):
+        pairs = [
+            occluders.held_out(picture, kind, np.random.default_rng((config.seed, number)))
+            for number, (picture, kind) in enumerate(zip(data.held_out["image"], itertools.cycle(occluders.HELD_OUT)))
+        ]
+        images, masks = (np.stack(part) for part in zip(*pairs, strict=True))
+        data.held_out = {**data.held_out, "image": images, "mask": masks}
+    return data
+
+
+def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
+    """The trainer of a configuration (`configs/invertibility.py`, `configs/invertibility_mobile.py`).
+
+    Args:
+        config: the whole configuration.
+        data: see `invertibility_passes`, and `held_out` pictures to measure by.
+        axis: of devices to average over.
+
+    Raises:
+        UserError: a field has a value that cannot be, or networks do not go together.
+    """
+    networks = load_networks(config)
+    modules, levels = networks.modules, networks.modules.aligner.sides
+    stages = stages_of(config, levels, modules.generator.resolution)
+    *_, (_, _, finest, size) = stages
+    if config.adv_grad not in ("on", "official"):
+        raise UserError(f"config.adv_grad={config.adv_grad!r}: choose on or official")
+    decompose = Decomposer(config, networks, load_edits(config, modules.generator))
+    terms = Losses(config, len(levels))
+    if config.correlated and (config.model.multiplier == 1 or config.model.normalised):
+        raise UserError("config.correlated is for config.model.multiplier below 1 and normalised=False; set it to 0")
+    optimiser, judging = (make_optimiser(options) for options in (config.optimiser, config.discriminator.optimiser))
+    run = functools.partial(gradients, axis=axis, accumulate=config.accumulate)
+    judge = discriminator(config, size) if config.loss.get("adversarial") else None
+    if judge is not None and any(stage[-1] != size for stage in stages):
+        raise UserError(
+            "a discriminator judges pictures of one size; set config.loss.adversarial=0 or one size in config.stages"
+        )
+
+    def create() -> TrainState:
+        # The default generator of random numbers takes the compiler long for so many small arrays.
+        keys = jax.random.split(jax.random.key(config.seed, impl="unsafe_rbg"))
+        aligner = modules.aligner
+        maps = [
+            [jnp.zeros((1, side, side, width)) for side, width in zip(levels, widths)]
+            for widths in (aligner.features, aligner.inputs)
+        ]
+        params = jax.jit(aligner.init)(keys[0], *maps)["params"]
+        if config.correlated:
+            variables = Variables(**networks.variables, aligner={}, latent_avg=networks.latent_avg)
+            params = correlated(modules, variables, networks.settings, params, config.seed, config.correlated)
+        nets = {"aligner": Net.create({"params": params}, optimiser)}
+        if judge is not None:
+            blank = jnp.zeros((1, size, size, 3))
+            nets["discriminator"] = Net.create(jax.jit(judge.init)(keys[1], blank), judging)
+        # Copies: a step gives its state's memory away.
+        for name, variables in {**networks.variables, **terms.frozen}.items():
+            nets[f"frozen/{name}"] = Net.create(jax.tree.map(jnp.array, variables))
+        extra = {"latent_avg": jnp.array(networks.latent_avg)}
+        return TrainState.create(nets, config.seed, ("aligner",), extra)
+
+    def logits(variables: dict, pictures: Float[Array, "b s s 3"]) -> Array:
+        return judge.clone(group=math.gcd(GROUP, len(pictures))).apply(variables, pictures)
+
+    def opinion(state: TrainState, pictures: Float[Array, "b s s 3"]) -> Array:
+        if config.adv_grad == "official":
+            pictures = jax.lax.stop_gradient(pictures)
+        return nonsaturating_loss(logits(state.nets["discriminator"].variables, pictures))
+
+    def train(
+        state: TrainState, batch: Batch, key: PRNGKeyArray, largest: int, size: int
+    ) -> tuple[TrainState, Metrics]:
+        frozen = {name: state.nets[f"frozen/{name}"].variables for name in terms.frozen}
+
+        def loss(params: Any, batch: Batch, key: PRNGKeyArray) -> tuple[Array, tuple[Metrics, dict]]:
+            found = decompose(state, params, batch, key, largest, size)
+            adversary = None if judge is None else functools.partial(opinion, state)
+            total, values = terms(found, frozen, adversary)
+            return total, ({**values, "mask": found.masks[-1].mean()}, {})
+
+        grads, metrics, _ = run(loss, state.nets["aligner"].params, batch, key)
+        state, metrics = update(state, "aligner", optimiser, grads, metrics)
+        # The average of few steps would be mostly that of the start.
+        decay = jnp.minimum(config.ema, (1 + state.step) / (10 + state.step))
+        return average(state, "aligner", decay), metrics
+
+    def train_judge(
+        state: TrainState, batch: Batch, key: PRNGKeyArray, largest: int, size: int
+    ) -> tuple[TrainState, Metrics]:
+        def loss(params: Any, batch: Batch, key: PRNGKeyArray) -> tuple[Array, tuple[Metrics, dict]]:
+            found = decompose(state, state.nets["aligner"].params, batch, key, largest, size)
+            variables = {**state.nets["discriminator"].variables, "params": params}
+            real, fake = logits(variables, found.wanted), logits(variables, found.image)
+            return logistic_loss(real, fake).mean(), ({"real": real.mean(), "fake": fake.mean()}, {})
+
+        grads, metrics, _ = run(loss, state.nets["discriminator"].params, batch, key)
+        return update(state, "discriminator", judging, grads, metrics)
+
+    @jax.jit
+    def look(state: TrainState, batch: Batch) -> tuple[list[Array], dict[str, Array]]:
+        found = decompose(state, state.ema["aligner"], batch, None, finest, size)
+        masks = [
+            jnp.broadcast_to(2 * x[..., None] - 1, found.wanted.shape)
+            for x in (found.masks[-1], found.truth)
+            if x is not None
+        ]
+        numbers = {"mse": losses.mse(found.generated, found.wanted), "mask": found.masks[-1].mean((1, 2))}
+        return [quantise(x) for x in (found.wanted, found.generated, *masks, found.image)], numbers | {
+            "found": found.masks[-1]
+        }
+
+    def evaluate(state: TrainState) -> dict[str, float]:
+        count, step = len(data.held_out["image"]), config.batch_size
+        parts = []
+        for i in range(0, count, step):
+            batch = {name: array[i : i + step] for name, array in data.held_out.items()}
+            numbers = {name: np.asarray(value) for name, value in look(state, batch)[1].items()}
+            masks = numbers.pop("found")
+            if "mask" in batch:
+                truth = occluders.resized(batch["mask"], size) > 127
+                numbers["iou"] = iou(masks, truth)
+            parts.append(numbers)
+        means = {name: float(np.nanmean(np.concatenate([part[name] for part in parts]))) for name in parts[0]}
+        return {**means, "score": means.get("iou", -means["mse"])}
+
+    def samples(state: TrainState) -> dict[str, np.ndarray]:
+        columns = look(state, {name: array[:SAMPLE_ROWS] for name, array in data.held_out.items()})[0]
+        rows = np.concatenate([np.asarray(column) for column in columns], axis=2)
+        return {"decompositions": rows.reshape(-1, *rows.shape[2:])}
+
+    def export(state: TrainState, folder: Path) -> Any:
+        content = {
+            "kind": "invertibility",
+            "source": f"trained by this project, {int(state.step)} steps",
+            "generator": config.generator or "mobile_stylegan_ffhq",
+            "generator_sha256": generator_hash(networks.folders[0].network("generator")),
+            "encoder_sha256": weights.tree_hash(networks.variables["encoder"]),
+            "data": getattr(data, "description", {}),
+            "licence": "that of the generator's pictures: non-commercial research",
+            "training": json.loads(config.to_json_best_effort()),
+        }
+        halved = jax.tree.map(lambda leaf: np.asarray(leaf, np.float16), {"params": state.ema["aligner"]})
+        return model_folder.save(folder, {"aligner": Network(modules.aligner, halved)}, {}, content)
+
+    phases = []
+    for since, until, *sides in stages:
+        at = dict(zip(("largest", "size"), sides, strict=True))
+        if judge is not None:
+            phases.append(Phase("d", functools.partial(train_judge, **at), since=since, until=until))
+        phases.append(Phase("g", functools.partial(train, **at), since=since, until=until))
+    following = "python edit.py --method both --aligner {workdir} PHOTO --attribute smiling=1"
+    return Trainer(create, tuple(phases), samples, evaluate, export, following)
+
+
+def stages_of(config: ConfigDict, levels: tuple[int, ...], resolution: int) -> list[tuple[int, int | None, int, int]]:
+    """(first step, the first that is no longer its own, finest level, side of the pictures) of every stage.
+
+    Raises:
+        UserError: no stage at the beginning, stages out of order, a side that is none of the aligner's levels, or pictures of another
+            size than the generator draws.
+    """
+    firsts = [stage[0] for stage in config.stages]
+    if not firsts or firsts[0] != 0 or sorted(set(firsts)) != firsts:
+        raise UserError(f"config.stages={config.stages}: steps begin at 0 and rise")
+    for _, level, size in config.stages:
+        if level not in levels or size < level or size > resolution or resolution % size:
+            raise UserError(
+                f"config.stages: level {level}, pictures of {size} pixels; levels are {levels}, pictures as large as the level or "
+                f"larger, up to {resolution}"
+            )
+    ends = [*firsts[1:], None]
+    return [(first, end, level, size) for (first, level, size), end in zip(config.stages, ends, strict=True)]
+
+
+def make_optimiser(options: ConfigDict) -> optax.GradientTransformation:
+    """Adam, whose rate is multiplied by `decay` once in `every` steps."""
+    rate = optax.exponential_decay(options.learning_rate, options.every, options.decay, staircase=True)
+    return optax.adam(rate, options.b1, options.b2)
+
+
+def discriminator(config: ConfigDict, size: int) -> StyleGAN2Discriminator:
+    """StyleGAN2's discriminator for pictures of a size."""
+    options = config.discriminator
+    return StyleGAN2Discriminator(config_widths(size, options.multiplier, options.width))

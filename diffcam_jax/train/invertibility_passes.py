@@ -1,0 +1,188 @@
+"""What the networks of invertibility decomposition make of a batch in training, and the networks themselves.
+
+Batches: uint8 RGB "image" [b, s, s, 3], and as far as the data have them "mask" [b, s, s], 255 where something lies in front of the face, and "code"
+[b, rows, k], which the face was drawn from. The aligner alone is trained; generator and encoder lie in the state under "frozen/NAME".
+
+Two things are not the paper's, and serve edits of photographs. Codes lie between the known one and the encoder's, as those of a photograph do
+that was refined; and a share of them is edited, by a random direction, so that an edit alone does not count as out of domain.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+from ml_collections import ConfigDict
+
+from diffcam_jax import encoding, pipeline, zoo
+from diffcam_jax.compose import blend
+from diffcam_jax.errors import UserError
+from diffcam_jax.invertibility import Modules, Settings, Variables, aligner_for, draw, encode, fuse, settings_of
+from diffcam_jax.latents import to_wplus
+from diffcam_jax.model_folder import ModelFolder, Network
+from diffcam_jax.nn.invertibility import SIDES
+from diffcam_jax.nn.mobile_encoder import MobileEncoder
+from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
+from diffcam_jax.ops.image import resize
+from diffcam_jax.pipeline import wplus_rows
+from diffcam_jax.train.state import Batch, TrainState
+
+TOY_LATENT = 8
+
+
+class Networks(NamedTuple):
+    """What is trained, and what it stands between.
+
+    Attributes:
+        modules: with the aligner of the configuration.
+        variables: of generator and encoder, by name.
+        latent_avg: the average code.
+        settings: how the encoder is used.
+        folders: the generator's and the encoder's.
+    """
+
+    modules: Modules
+    variables: dict[str, Any]
+    latent_avg: Array
+    settings: Settings
+    folders: tuple[ModelFolder, ModelFolder]
+
+
+class Pass(NamedTuple):
+    """What became of a batch.
+
+    Attributes:
+        wanted: the pictures [b, s, s, 3] at the size at which they are judged.
+        image: the decomposition's, the pictures where the mask is 1.
+        generated: what the generator drew.
+        masks: of every level, coarse to fine, and the one merged from them [b, s, s].
+        truth: where something lies in front of the face [b, s, s]; None where that is not known.
+        edited: whether a picture's code was edited [b]: its picture is then not the one to be met.
+    """
+
+    wanted: Float[Array, "b s s 3"]
+    image: Float[Array, "b s s 3"]
+    generated: Float[Array, "b s s 3"]
+    masks: list[Float[Array, "b _ _"]]
+    truth: Float[Array, "b s s"] | None
+    edited: Float[Array, " b"]
+
+
+def load_networks(config: ConfigDict) -> Networks:
+    """The networks of a configuration.
+
+    Raises:
+        UserError: folders without them, or networks that do not go together.
+    """
+    if config.generator == "toy":
+        folders = _toy_folders()
+    else:
+        encoder = zoo.load(config.encoder) if config.encoder else pipeline.shipped(pipeline.ENCODER)
+        if encoder is None:
+            raise UserError("this version comes with no encoder; give --config.encoder=FOLDER")
+        folders = zoo.load(config.generator or "mobile_stylegan_ffhq"), encoder
+    drawing, reading = folders[0].network("generator"), folders[1].network("encoder")
+    model = dict(config.model)
+    sides = tuple(model.pop("sides", ())) or tuple(side for side in SIDES if side <= drawing.module.resolution)
+    settings = settings_of(reading.module, sides)
+    aligner = aligner_for(drawing.module, reading.module, settings, sides=sides, **model)
+    average = jnp.asarray(folders[1].arrays.get("latent_avg", jnp.zeros(drawing.module.latent_size)))
+    variables = {"generator": drawing.variables, "encoder": reading.variables}
+    return Networks(Modules(drawing.module, reading.module, aligner), variables, average, settings, folders)
+
+
+def load_edits(config: ConfigDict, generator: Any) -> Float[Array, "n rows k"] | None:
+    """The directions that codes are moved by; None where config.edits is 0.
+
+    Raises:
+        UserError: no such directions, or another generator's.
+    """
+    if not config.edits:
+        return None
+    rows = wplus_rows(generator)
+    if config.generator == "toy":
+        return jax.random.normal(jax.random.key(1), (2, rows, generator.latent_size))
+    found = pipeline.read_directions(config.directions or None)
+    return jnp.stack([jnp.asarray(one.fitted(rows, generator.latent_size).array) for one in found.values()])
+
+
+class Decomposer:
+    """A batch to what `decompose` makes of it, as pure functions of a run's state.
+
+    Args:
+        config: the whole configuration.
+        networks: of `load_networks`.
+        edits: of `load_edits`.
+    """
+
+    def __init__(self, config: ConfigDict, networks: Networks, edits: Float[Array, "n rows k"] | None) -> None:
+        self._modules, self._settings = networks.modules, networks.settings
+        self._edits, self._share, self._strengths = edits, config.edits, tuple(config.strengths)
+        self._nearest = config.nearest
+
+    def __call__(
+        self, state: TrainState, params: Any, batch: Batch, key: PRNGKeyArray | None, largest: int, size: int
+    ) -> Pass:
+        """Draws a batch.
+
+        Args:
+            state: gives everything but the parameters.
+            params: of the aligner.
+            batch: see above.
+            key: of the random choices; None takes the encoder's codes, unedited, as in use.
+            largest: side of the finest level that acts.
+            size: side at which pictures are drawn and judged.
+        """
+        nets = state.nets
+        variables = Variables(
+            nets["frozen/generator"].variables,
+            nets["frozen/encoder"].variables,
+            {"params": params},
+            state.extra["latent_avg"],
+        )
+        images = batch["image"].astype(jnp.float32) / 127.5 - 1
+        wanted = encoding.fit(images, size)
+        codes, maps = jax.lax.stop_gradient(encode(self._modules, variables, images, self._settings))
+        edited = jnp.zeros(len(images))
+        if key is not None:
+            codes, edited = self._varied(codes, batch.get("code"), key)
+        generated, fields = draw(self._modules, variables, codes, maps, size, largest)
+        masks = [field[..., 2] for field in fields]
+        fused = fuse(masks, size)
+        truth = None
+        if "mask" in batch:
+            truth = resize(batch["mask"].astype(jnp.float32) / 255, (size, size), "area")
+        image = blend(wanted, generated, 1 - fused)
+        return Pass(wanted, image, generated, [*masks, fused], truth, edited)
+
+    def _varied(self, codes: Array, known: Array | None, key: PRNGKeyArray) -> tuple[Array, Array]:
+        near, chosen, which, strength = jax.random.split(key, 4)
+        count, rows = codes.shape[:2]
+        if known is not None:
+            known = to_wplus(known, rows) if known.ndim == 2 else known[:, :rows]
+            share = jax.random.uniform(near, (count, 1, 1), minval=self._nearest)
+            codes = known + share * (codes - known)
+        if self._edits is None:
+            return codes, jnp.zeros(count)
+        edited = (jax.random.uniform(chosen, (count,)) < self._share).astype(jnp.float32)
+        moves = self._edits[jax.random.randint(which, (count,), 0, len(self._edits)), :rows]
+        strengths = jax.random.uniform(strength, (count,), minval=self._strengths[0], maxval=self._strengths[1])
+        return codes + (edited * strengths)[:, None, None] * moves, edited
+
+
+@functools.cache
+def _toy_folders() -> tuple[ModelFolder, ModelFolder]:
+    """A tiny generator of 32 pixels and an encoder, with random weights."""
+    generator = MobileStyleGAN((8, 8, 8), TOY_LATENT, 1)
+    rows = wplus_rows(generator)
+    body = ((1, 8, 1, 1), (2, 8, 1, 2), (2, 8, 1, 2), (2, 8, 2, 2), (2, 8, 1, 2))
+    encoder = MobileEncoder(rows, 32, TOY_LATENT, 8, 8, 8, 2, 4, 8, body)
+    networks = {}
+    for number, (name, module, shape) in enumerate(
+        (("generator", generator, (1, TOY_LATENT)), ("encoder", encoder, (1, 32, 32, 3)))
+    ):
+        # The default generator of random numbers takes the compiler long for so many small arrays.
+        variables = jax.jit(module.init)(jax.random.key(number, impl="unsafe_rbg"), jnp.zeros(shape))
+        networks[name] = ModelFolder({name: Network(module, variables)}, {}, {"kind": "toy"})
+    return networks["generator"], networks["encoder"]

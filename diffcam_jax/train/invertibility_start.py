@@ -1,0 +1,122 @@
+"""Where an aligner's training begins: with the parts of the generator's and the encoder's features that go together, so that their difference tells something.
+
+At every level canonical correlation analysis (Hotelling, 1936) finds the linear maps of both that agree best on faces which the generator drew, of which the
+encoder sees exactly what was drawn. The matrices that reduce the generator's features and the encoder's maps begin as these; the release begins at random,
+which takes 1.8 million steps.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from tqdm import tqdm
+
+from diffcam_jax.invertibility import Modules, Settings, Variables, encoder_maps
+from diffcam_jax.latents import sample_w, to_wplus
+
+RIDGE = 1e-3  # of the mean variance, added to all: thin directions correlate by chance
+# What the sigmoids of the masks begin from: a tenth of a photograph is out of domain, and a finer level (n in m (1 + n - m)) hardly changes a coarser
+# one before it has learned to.
+COARSEST, FINER = -1.5, 2.0
+_AT_ONCE = 2
+
+
+def correlated(
+    modules: Modules,
+    variables: Variables,
+    settings: Settings,
+    params: dict[str, Any],
+    seed: int,
+    faces: int = 32,
+    psi: float = 0.8,
+) -> dict[str, Any]:
+    """An aligner's parameters with its reducing matrices and the biases of its masks replaced.
+
+    Args:
+        modules, settings: of the decomposition; the aligner has a multiplier below 1 and is not normalised.
+        variables: of generator and encoder.
+        params: of the aligner as it was made.
+        seed: of the faces.
+        faces: that are drawn.
+        psi: their truncation.
+    """
+    sums = None
+    for number in tqdm(range(0, faces, _AT_ONCE), desc="correlating features", disable=None):
+        key = jax.random.fold_in(jax.random.key(seed), number)
+        parts = _moments(modules, variables, settings, key, psi)
+        sums = parts if sums is None else jax.tree.map(jnp.add, sums, parts)
+    params = dict(params)
+    for level, moments in enumerate(jax.device_get(sums)):
+        reduce, read = canonical(*moments)
+        name = f"level_{level}"
+        params[name] = {
+            "reduce": {"kernel": _filled(params[name]["reduce"]["kernel"], reduce)},
+            "network": _biased(params[name]["network"], FINER if level else COARSEST),
+        }
+        encoded = params[f"encoded_{level}"]
+        params[f"encoded_{level}"] = {**encoded, "kernel": _filled(encoded["kernel"], read)}
+    return params
+
+
+@functools.partial(jax.jit, static_argnums=(0, 2))
+def _moments(
+    modules: Modules, variables: Variables, settings: Settings, key: Array, psi: float | Array
+) -> list[tuple[Array, Array, Array]]:
+    """Second moments of the features of a few faces, of the generator's, of the encoder's, and of both, at every level."""
+    generator, sides = modules.generator, modules.aligner.sides
+    w = sample_w(generator, variables.generator, key, _AT_ONCE)
+    w = w if w.ndim == 2 else w[:, 0]
+    mean = variables.latent_avg if variables.latent_avg.ndim == 1 else variables.latent_avg.mean(0)
+    codes = to_wplus(mean + psi * (w - mean), generator.num_styles)
+    drawn: dict[int, Array] = {}
+
+    def record(side: int, features: Array) -> Array:
+        drawn[side] = features
+        return features
+
+    size = min(generator.resolution, max(settings.map_size, max(sides)))
+    pictures = generator.apply(variables.generator, codes, size=size, after_up=record, method="synthesis")
+    maps = encoder_maps(modules, variables, pictures.clip(-1, 1), settings)
+    return [_products(drawn[side], features) for side, features in zip(sides, maps, strict=True)]
+
+
+def _products(x: Float[Array, "b h w c"], y: Float[Array, "b h w d"]) -> tuple[Array, Array, Array]:
+    """x'x, y'y and x'y over all places, every picture's own mean taken off, as instance norms do."""
+    x, y = (
+        (z - z.mean((1, 2), keepdims=True)).reshape(-1, z.shape[-1]) / np.sqrt(z.size / z.shape[-1]) for z in (x, y)
+    )
+    return x.T @ x, y.T @ y, x.T @ y
+
+
+def canonical(
+    xx: Float[np.ndarray, "c c"], yy: Float[np.ndarray, "d d"], xy: Float[np.ndarray, "c d"]
+) -> tuple[Float[np.ndarray, "c k"], Float[np.ndarray, "d k"]]:
+    """Matrices A and B such that xA and yB correlate best, column by column, k = min(c, d).
+
+    Args:
+        xx, yy, xy: second moments.
+    """
+    left, right = _whitening(np.asarray(xx, np.float64)), _whitening(np.asarray(yy, np.float64))
+    u, _, v = np.linalg.svd(left @ np.asarray(xy, np.float64) @ right, full_matrices=False)
+    return (left @ u).astype(np.float32), (right @ v.T).astype(np.float32)
+
+
+def _whitening(moments: np.ndarray) -> np.ndarray:
+    values, vectors = np.linalg.eigh(moments)
+    return vectors / np.sqrt(np.maximum(values, 0) + RIDGE * values.mean()) @ vectors.T
+
+
+def _biased(network: dict[str, Any], mask: float) -> dict[str, Any]:
+    """An alignment network whose masks begin at sigmoid(mask)."""
+    last = network["block_1"]
+    shortcut = {**last["shortcut"], "bias": last["shortcut"]["bias"].at[2].set(mask)}
+    return {**network, "block_1": {**last, "shortcut": shortcut}}
+
+
+def _filled(kernel: Array, columns: Float[np.ndarray, "c k"]) -> Array:
+    """A kernel whose first columns are replaced, as many as there are; the others stay as they are."""
+    count = min(kernel.shape[1], columns.shape[1])
+    return jnp.concatenate([jnp.asarray(columns[:, :count]), kernel[:, count:]], axis=1)
