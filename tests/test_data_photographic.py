@@ -5,7 +5,7 @@ import pytest
 import scipy.ndimage
 
 from configs.encoder_mobile import get_config
-from diffcam_jax.data import sources
+from diffcam_jax.data import occluders, sources
 from diffcam_jax.data.photographic import Photographic
 
 OFF = dict.fromkeys(("align", "light", "objects", "blur", "noise", "compress"), 0.0)
@@ -104,3 +104,24 @@ def one_records(config):
     from diffcam_jax.data.toy import ToyPictures
 
     return ToyPictures(config.data.get("count", 1000), config.data.size, config.seed)
+
+
+def test_surfaces_of_objects():
+    """Structure adds no colour and differs most between neighbours; skin has the face's colour; neither is drawn unless asked for."""
+    rng = np.random.default_rng(0)
+    plain = np.full((96, 96, 3), 128, np.float32)
+    for _ in range(8):
+        found = occluders.grained(plain, rng)
+        assert found.std() > 3 and abs(found.mean() - 128) < 3 and np.ptp(found, axis=2).max() < 1e-3
+        rough = np.sqrt(np.mean((found[..., 0] - scipy.ndimage.uniform_filter(found[..., 0], 15)) ** 2))
+        assert rough > 0.7 * found.std()
+    face = np.full((96, 96, 3), (200, 150, 120), np.uint8)
+    tones = np.array([occluders.skin(face, np.random.default_rng(seed)).mean((0, 1)) for seed in range(8)])
+    assert (np.abs(tones / (200, 150, 120) - 1) < 0.25).all() and np.ptp(tones) > 5
+    with_objects = {**OFF, "objects": 1.0}
+    same = Photographic(**with_objects, skin=0.0, fine=0.0)(PICTURE, np.random.default_rng(3))
+    np.testing.assert_array_equal(same, changed(3, objects=1.0))
+    assert any(
+        (Photographic(**with_objects, **{knob: 1.0})(PICTURE, np.random.default_rng(3)) != same).any()
+        for knob in ("skin", "fine")
+    )

@@ -116,6 +116,38 @@ def shaded(surface: Float32[np.ndarray, "s s 3"], mask: Mask, rng: np.random.Gen
     return np.clip(surface * shade[..., None], 0, 255).astype(np.float32)
 
 
+def skin(picture: Picture, rng: np.random.Generator) -> Float32[np.ndarray, "s s 3"]:
+    """The colour of the middle of the face, a little lighter or darker, uneven as skin is, in 0..255.
+
+    Args:
+        picture: an aligned face.
+        rng: source of all draws.
+    """
+    side = len(picture)
+    cheek = picture[int(0.55 * side) : int(0.65 * side), int(0.35 * side) : int(0.65 * side)].mean((0, 1))
+    grain = cv2.GaussianBlur(rng.standard_normal((side, side)).astype(np.float32), (0, 0), 0.01 * side)
+    tone = cheek * rng.uniform(0.8, 1.15) * (1 + rng.uniform(-0.05, 0.05, 3))
+    return (tone + 300 * grain[..., None]).clip(0, 255).astype(np.float32)
+
+
+def grained(surface: Float32[np.ndarray, "s s 3"], rng: np.random.Generator) -> Float32[np.ndarray, "s s 3"]:
+    """A surface with fine structure: noise of one to eight pixels, drawn out in a direction as threads and hairs are.
+
+    Args:
+        surface: in 0..255.
+        rng: source of all draws.
+    """
+    side = len(surface)
+    noise = rng.standard_normal((side, side)).astype(np.float32)
+    length = int(rng.integers(1, 9))
+    kernel = np.zeros((9, 9), np.float32)
+    angle = rng.uniform(0, math.pi)
+    way = np.array([math.cos(angle), math.sin(angle)]) * length / 2
+    cv2.line(kernel, tuple(np.rint(4 - way).astype(int).tolist()), tuple(np.rint(4 + way).astype(int).tolist()), 1.0, 1)
+    drawn = cv2.filter2D(noise, -1, kernel / np.sqrt((kernel**2).sum()))
+    return np.clip(surface + rng.uniform(5, 60) * drawn[..., None], 0, 255)
+
+
 def held_out(picture: Picture, kind: str, rng: np.random.Generator) -> tuple[Picture, Mask]:
     """A face behind something that no training shows.
 
@@ -148,10 +180,7 @@ def _hand(picture: Picture, mask: Mask, rng: np.random.Generator) -> np.ndarray:
         way = np.array([math.cos(angle), math.sin(angle)])
         start, end = palm + width * 0.6 * way, palm + width * rng.uniform(1.9, 2.8) * way
         cv2.line(mask, tuple(map(int, start)), tuple(map(int, end)), 255, _thick(width * rng.uniform(0.3, 0.42)))
-    cheek = picture[int(0.55 * side) : int(0.65 * side), int(0.35 * side) : int(0.65 * side)].mean((0, 1))
-    grain = cv2.GaussianBlur(rng.standard_normal((side, side)).astype(np.float32), (0, 0), 0.01 * side)
-    tone = cheek * rng.uniform(0.8, 1.15) * (1 + rng.uniform(-0.05, 0.05, 3))
-    return (tone + 300 * grain[..., None]).clip(0, 255).astype(np.float32)
+    return skin(picture, rng)
 
 
 def _cap(picture: Picture, mask: Mask, rng: np.random.Generator) -> np.ndarray:
