@@ -20,6 +20,7 @@ BEHIND = [f"{face}_{kind}" for face in FACES for kind in HELD_OUT]
 
 def config(**changes):
     made = configuration.get_config("debug")
+    made.invertibility.systems = ("diffcam", "both")  # every system is a program of its own to compile
     made.update(changes)
     settings.check(made)
     return made
@@ -88,9 +89,9 @@ def test_the_three_pictures_of_a_decomposition(finished, store):
 
 def test_edits_are_measured_against_the_photograph(finished, store):
     found = rows(finished[0], "Edits")
-    assert [row["system"] for row in found] == ["diffcam", "invertibility", "both"] * 2
+    assert [row["system"] for row in found] == ["diffcam", "both"] * 2
     edited = [f"generated_0000_{kind}" for kind in ("hand", "cap")]
-    for row in found[3:]:
+    for row in found[2:]:
         pairs = [(picture(store, "object", n), picture(store, f"{row['system']} a", n)) for n in edited]
         equal = [(a == b).all(-1) for a, b in pairs]
         truths = [picture(store, "truth", name)[..., 0] > 127 for name in edited]
@@ -105,7 +106,7 @@ def test_edits_are_measured_against_the_photograph(finished, store):
     before += [store.get(Key("scores", "original", f"toy_{i:04d}"))["a"] for i in range(2)]
     after = [picture(store, "both a", n)[..., 0].mean() for n in edited]
     moved = np.mean(np.subtract(after, before[:2])) / np.std(before)
-    assert shown(found[5]["own score moved"]) == pytest.approx(moved, abs=6e-4)
+    assert shown(found[3]["own score moved"]) == pytest.approx(moved, abs=6e-4)
 
 
 def test_a_second_run_repeats_nothing(finished, monkeypatch):
