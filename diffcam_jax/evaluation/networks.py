@@ -196,4 +196,4 @@ def _aligned_toy() -> World:
 def _random(module: nn.Module, seed: int, *inputs: Any) -> dict:
     # It runs once: compiling it well would take longer.
     init = jax.jit(module.init, compiler_options={"xla_backend_optimization_level": 0})
-    return init(jax.random.key(seed, impl="unsafe_rbg"), *inputs)
+    return init(jax.random.key(seed), *inputs)
