@@ -227,7 +227,7 @@ _TABLE = (
         description="differential-activation classifier over the shipped directions",
         licence="Apache-2.0; trained on pictures of mobile_stylegan_ffhq: non-commercial research",
         origin="this project",
-        sha256="42f212d50b41aaea96309eff9823f83cef77461d07f585a9c0f70ff0d992728f",
+        sha256="806e7e45f8f58d23f1934b50a8261d553f7b1dea35a9befcf17a2a94fbb70f4b",
     ),
     Part(
         name="directions_mobile",
