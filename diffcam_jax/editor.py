@@ -25,6 +25,7 @@ from diffcam_jax.editing import DECOMPOSING, Decomposer, EditConfig, EditParams,
 from diffcam_jax.errors import UserError
 from diffcam_jax.landmarks import find_quads
 from diffcam_jax.ops.image import from_unit, to_unit
+from diffcam_jax.panel import grey
 
 Pixels = UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]
 
@@ -140,6 +141,8 @@ class Editor:
         self.generator_hash = generator_hash(networks.generator)
         self.classifier_hash = weights.tree_hash(networks.classifier.variables)
         self.encoder_hash = weights.tree_hash(networks.encoder.network.variables) if networks.encoder else ""
+        self.deghoster_hash = weights.tree_hash(networks.deghoster.variables) if networks.deghoster else ""
+        self.aligner_hash = weights.tree_hash(networks.aligner.network.variables) if networks.aligner else ""
         self.directions = dict(networks.directions)
         self._inverters: dict[inversion.AnySettings, inversion.Inverter] = {}
 
@@ -313,8 +316,8 @@ class Editor:
                 "generator": self.generator_hash,
                 "classifier": self.classifier_hash,
                 "encoder": self.encoder_hash,
-                "deghoster": weights.tree_hash(self.networks.deghoster.variables) if self.networks.deghoster else "",
-                "aligner": weights.tree_hash(self.params.aligner) if self.decomposer else "",
+                "deghoster": self.deghoster_hash,
+                "aligner": self.aligner_hash,
                 "directions": {name: self.directions[name].sha256 for name in strengths},
             },
         }
@@ -331,8 +334,7 @@ class Editor:
         config = dataclasses.replace(config, classifier_size=min(config.classifier_size, size))
         small_mask = None
         if user_mask is not None:
-            grey = np.repeat(np.round(user_mask * 255).astype(np.uint8)[..., None], 3, -1)
-            small_mask = jnp.asarray(align.crop(grey, quad, size)[None, ..., 0])
+            small_mask = jnp.asarray(align.crop(grey(user_mask), quad, size)[None, ..., 0])
         names = list(strengths)
         # A name without a class gets this far only with a method that asks no classifier.
         classes = np.array([self.classes.index(name) if name in self.classes else -1 for name in names], np.int32)

@@ -17,6 +17,11 @@ def heat_overlay(picture: UInt8[np.ndarray, "h w 3"], mask: Float[np.ndarray, "h
     return np.round(dimmed * (1 - weight) + tinted * weight).astype(np.uint8)
 
 
+def grey(mask: np.ndarray) -> UInt8[np.ndarray, "h w 3"]:
+    """A mask [h, w] in [0, 1], or boolean, as a picture."""
+    return np.repeat(np.round(mask * 255.0).astype(np.uint8)[..., None], 3, -1)
+
+
 def labelled_row(pictures: Mapping[str, np.ndarray], tile: int = TILE) -> Image.Image:
     """A row of pictures, each scaled to the same height, with its name above.
 
@@ -47,7 +52,7 @@ def _row(cells: Sequence[tuple[str, np.ndarray | None]], tile: int) -> Image.Ima
             tiles.append(Image.new("RGB", (tile, tile), "white"))
             continue
         if array.ndim == 2:
-            array = np.repeat(np.round(array * 255).astype(np.uint8)[..., None], 3, -1)
+            array = grey(array)
         width = max(1, round(array.shape[1] * tile / array.shape[0]))
         tiles.append(Image.fromarray(array).resize((width, tile), Image.Resampling.LANCZOS))
     row = Image.new("RGB", (sum(t.width for t in tiles) + GAP * (len(tiles) + 1), tile + HEADER + GAP), "white")

@@ -6,11 +6,10 @@ DIR/aligned.png, inverted.png, edited.png, mask.png, fused.png, ... of each face
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
 
 from diffcam_jax.data.pictures import to_8_bits
 from diffcam_jax.editor import EditResult, FaceEdit
-from diffcam_jax.panel import heat_overlay, labelled_row, stack_rows
+from diffcam_jax.panel import grey, heat_overlay, labelled_row, stack_rows
 from diffcam_jax.photo import Photo, write_photo
 
 # What the panel calls the masks: an edit acts where the one is bright, and keeps the photograph where the other is.
@@ -36,7 +35,7 @@ def write_stages(folder: Path, photo: Photo, result: EditResult) -> None:
         for label, picture in _stages(face).items():
             name = {CAM_MASK: "cam_mask", DOMAIN: "out_of_domain"}.get(label, label)
             is_mask = picture.ndim == 2
-            write_photo(folder / f"{name}{suffix}.png", _grey(picture) if is_mask else picture)
+            write_photo(folder / f"{name}{suffix}.png", grey(picture) if is_mask else picture)
             shown[label] = heat_overlay(face.aligned, picture) if is_mask else picture
         rows.append(labelled_row(shown | {"result": final}))
     write_photo(folder / "result.png", result.image)
@@ -56,7 +55,3 @@ def _stages(face: FaceEdit) -> dict[str, np.ndarray]:
         "deghosted": face.deghosted,
     }
     return {label: picture for label, picture in stages.items() if picture is not None}
-
-
-def _grey(mask: np.ndarray) -> UInt8[np.ndarray, "s s 3"]:
-    return np.repeat(np.round(mask * 255).astype(np.uint8)[..., None], 3, -1)

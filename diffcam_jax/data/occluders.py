@@ -234,8 +234,3 @@ def _photograph(name: str) -> np.ndarray:
 
 
 _MAKERS = {"hand": _hand, "cap": _cap, "microphone": _microphone}
-
-
-def resized(masks: UInt8[np.ndarray, "b s s"], side: int) -> UInt8[np.ndarray, "b t t"]:
-    """Masks of another size, by area means."""
-    return np.stack([cv2.resize(mask, (side, side), interpolation=cv2.INTER_AREA) for mask in masks])

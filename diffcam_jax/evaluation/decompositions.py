@@ -23,6 +23,7 @@ from diffcam_jax.evaluation.store import Key
 from diffcam_jax.invertibility import Decomposition, decompose
 from diffcam_jax.metrics import masks as measures
 from diffcam_jax.ops.image import from_unit, to_unit
+from diffcam_jax.panel import grey
 
 NAME = "invertibility"
 OBJECT, TRUTH = "object", "truth"
@@ -81,7 +82,7 @@ def _measure(bench: Bench, one: Coded, share: float | None) -> None:
     for kind, found in maps.items():
         values = {column: getattr(measures, column)(found, truth) for column in ("iou", "coverage", "inside")}
         values["area"] = measures.area(found >= measures.THRESHOLD)
-        keep(bench, Key(NAME, kind, name), _grey(found[0]), {column: value[0] for column, value in values.items()})
+        keep(bench, Key(NAME, kind, name), grey(found[0]), {column: value[0] for column, value in values.items()})
     for kind, picture in zip(PICTURES, (alone, from_unit(parts.generated), from_unit(parts.image)), strict=True):
         keep(bench, Key(NAME, kind, name), picture[0], bench.pairs(pixels, picture)[0])
 
@@ -118,7 +119,3 @@ def truth_of(bench: Bench, name: str, size: int) -> Bool[np.ndarray, "1 s s"]:
     if not bench.store.has(key):
         return np.zeros((1, size, size), bool)
     return bench.store.load_picture(key)[None, ..., 0] >= 128
-
-
-def _grey(mask: Float[np.ndarray, "s s"] | Bool[np.ndarray, "s s"]) -> UInt8[np.ndarray, "s s 3"]:
-    return np.repeat(np.rint(mask[..., None] * 255.0).astype(np.uint8), 3, -1)

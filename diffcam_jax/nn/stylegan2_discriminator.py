@@ -4,6 +4,8 @@ Pictures are NHWC RGB in [-1, 1]. Parameters are the raw ones of the official re
 """
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -14,8 +16,10 @@ from diffcam_jax.nn.stylegan2 import GAIN, SLOPE, config_widths
 from diffcam_jax.ops.fir import downsample
 from diffcam_jax.ops.up_conv import down_conv
 
+GROUP = 4  # pictures that the minibatch deviation compares
 
-def minibatch_stddev(x: Float[Array, "b h w c"], group: int = 4) -> Float[Array, " b"]:
+
+def minibatch_stddev(x: Float[Array, "b h w c"], group: int = GROUP) -> Float[Array, " b"]:
     """How much the samples of a group differ: the standard deviation over the group, averaged over pixels and channels.
 
     Args:
@@ -95,7 +99,7 @@ class StyleGAN2Discriminator(nn.Module):
     """
 
     widths: tuple[int, ...] = config_widths(1024)
-    group: int = 4
+    group: int = GROUP
 
     @property
     def resolution(self) -> int:
@@ -125,3 +129,10 @@ class StyleGAN2Discriminator(nn.Module):
         for layer in self.final_linear:
             x = layer(x)
         return x
+
+
+def judged(
+    module: StyleGAN2Discriminator, variables: Mapping[str, Any], pictures: Float[Array, "b s s 3"]
+) -> Float[Array, "b 1"]:
+    """Logits of a batch of any size: the minibatch deviation compares four pictures, or as many of these as divide the batch."""
+    return module.clone(group=math.gcd(GROUP, len(pictures))).apply(variables, pictures)

@@ -35,7 +35,7 @@ from diffcam_jax.model_folder import Network
 from diffcam_jax.nn.mobile_deghosting import MobileDeghoster, Views
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
 from diffcam_jax.ops.image import quantise
-from diffcam_jax.train.state import Batch, Metrics, Net, TrainState, average, gradients, update
+from diffcam_jax.train.state import Batch, Metrics, Net, TrainState, average, gradients, update, young
 from diffcam_jax.train.trainer import Phase, Source, Trainer
 
 ROUNDING = 0.01  # of the absolute error, in the range of 2
@@ -108,9 +108,7 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
     def train(state: TrainState, batch: Batch, key: PRNGKeyArray) -> tuple[TrainState, Metrics]:
         grads, metrics, _ = run(functools.partial(task.loss, state), state.nets["deghoster"].params, batch, key)
         state, metrics = update(state, "deghoster", optimiser, grads, metrics)
-        # The average of few steps would be mostly that of the start.
-        decay = jnp.minimum(config.ema, (1 + state.step) / (10 + state.step))
-        return (average(state, "deghoster", decay) if config.ema else state), metrics
+        return (average(state, "deghoster", young(config.ema, state.step)) if config.ema else state), metrics
 
     @jax.jit
     def look(state: TrainState, batch: Batch) -> tuple[list[Array], dict[str, Array]]:

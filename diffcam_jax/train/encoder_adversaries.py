@@ -6,7 +6,6 @@ as good as an older one.
 """
 
 import functools
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -20,15 +19,13 @@ from diffcam_jax.latents import sample_w
 from diffcam_jax.model_folder import ModelFolder
 from diffcam_jax.nn.latent_discriminator import LatentDiscriminator
 from diffcam_jax.nn.stylegan2 import config_widths
-from diffcam_jax.nn.stylegan2_discriminator import StyleGAN2Discriminator
+from diffcam_jax.nn.stylegan2_discriminator import StyleGAN2Discriminator, judged
 from diffcam_jax.train.code_pool import CodePool
 from diffcam_jax.train.encoder_losses import code_r1
 from diffcam_jax.train.encoder_passes import Inverter, Pass
 from diffcam_jax.train.ranger import make_optimiser
 from diffcam_jax.train.state import Batch, Metrics, Net, TrainState, gradients, update
 from diffcam_jax.train.trainer import Phase
-
-GROUP = 4  # pictures that the minibatch deviation compares
 
 
 class Adversary(NamedTuple):
@@ -125,7 +122,7 @@ def _of_pictures(config: ConfigDict, folder: ModelFolder, inverter: Inverter, ax
         return Net.create(variables, optimiser), {}
 
     def judge(variables: dict, pictures: Float[Array, "b s s 3"]) -> Float[Array, "b 1"]:
-        return module.clone(group=math.gcd(GROUP, len(pictures))).apply(variables, pictures)
+        return judged(module, variables, pictures)
 
     def loss(state: TrainState, found: Pass) -> Float[Array, ""]:
         return nonsaturating_loss(judge(state.nets["discriminator"].variables, found.picture)).mean()

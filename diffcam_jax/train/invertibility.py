@@ -8,7 +8,6 @@ release, where its opinion of the pictures is counted but passes no gradient on 
 import functools
 import itertools
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +27,14 @@ from diffcam_jax.invertibility import Variables
 from diffcam_jax.metrics.masks import iou
 from diffcam_jax.model_folder import Network
 from diffcam_jax.nn.stylegan2 import config_widths
-from diffcam_jax.nn.stylegan2_discriminator import StyleGAN2Discriminator
+from diffcam_jax.nn.stylegan2_discriminator import StyleGAN2Discriminator, judged
 from diffcam_jax.ops.image import quantise
 from diffcam_jax.train.invertibility_losses import Losses
 from diffcam_jax.train.invertibility_passes import Decomposer, load_edits, load_networks
 from diffcam_jax.train.invertibility_start import correlated
-from diffcam_jax.train.state import Batch, Metrics, Net, TrainState, average, gradients, update
+from diffcam_jax.train.state import Batch, Metrics, Net, TrainState, average, gradients, update, young
 from diffcam_jax.train.trainer import Phase, Source, Trainer
 
-GROUP = 4  # pictures that the discriminator's minibatch deviation compares
 SAMPLE_ROWS = 6
 
 
@@ -105,7 +103,7 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
         return TrainState.create(nets, config.seed, ("aligner",), extra)
 
     def logits(variables: dict, pictures: Float[Array, "b s s 3"]) -> Array:
-        return judge.clone(group=math.gcd(GROUP, len(pictures))).apply(variables, pictures)
+        return judged(judge, variables, pictures)
 
     def opinion(state: TrainState, pictures: Float[Array, "b s s 3"]) -> Array:
         if config.adv_grad == "official":
@@ -125,9 +123,7 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
 
         grads, metrics, _ = run(loss, state.nets["aligner"].params, batch, key)
         state, metrics = update(state, "aligner", optimiser, grads, metrics)
-        # The average of few steps would be mostly that of the start.
-        decay = jnp.minimum(config.ema, (1 + state.step) / (10 + state.step))
-        return average(state, "aligner", decay), metrics
+        return average(state, "aligner", young(config.ema, state.step)), metrics
 
     def train_judge(
         state: TrainState, batch: Batch, key: PRNGKeyArray, largest: int, size: int
@@ -142,7 +138,7 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
         return update(state, "discriminator", judging, grads, metrics)
 
     @jax.jit
-    def look(state: TrainState, batch: Batch) -> tuple[list[Array], dict[str, Array]]:
+    def look(state: TrainState, batch: Batch) -> tuple[list[Array], dict[str, Array | None]]:
         found = decompose(state, state.ema["aligner"], batch, None, finest, size)
         masks = [
             jnp.broadcast_to(2 * x[..., None] - 1, found.wanted.shape)
@@ -151,7 +147,8 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
         ]
         numbers = {"mse": losses.mse(found.generated, found.wanted), "mask": found.masks[-1].mean((1, 2))}
         return [quantise(x) for x in (found.wanted, found.generated, *masks, found.image)], numbers | {
-            "found": found.masks[-1]
+            "found": found.masks[-1],
+            "truth": found.truth,
         }
 
     def evaluate(state: TrainState) -> dict[str, float]:
@@ -159,11 +156,10 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
         parts = []
         for i in range(0, count, step):
             batch = {name: array[i : i + step] for name, array in data.held_out.items()}
-            numbers = {name: np.asarray(value) for name, value in look(state, batch)[1].items()}
-            masks = numbers.pop("found")
-            if "mask" in batch:
-                truth = occluders.resized(batch["mask"], size) > 127
-                numbers["iou"] = iou(masks, truth)
+            numbers = jax.device_get(look(state, batch)[1])
+            masks, truth = numbers.pop("found"), numbers.pop("truth")
+            if truth is not None:
+                numbers["iou"] = iou(masks, truth >= 0.5)
             parts.append(numbers)
         means = {name: float(np.nanmean(np.concatenate([part[name] for part in parts]))) for name in parts[0]}
         return {**means, "score": means.get("iou", -means["mse"])}

@@ -169,3 +169,13 @@ def average(state: TrainState, name: str, decay: float | Float[Array, ""]) -> Tr
     params = state.nets[name].params
     ema = jax.tree.map(lambda old, new: old + (1 - decay) * (new - old), state.ema[name], params)
     return state.replace(ema={**state.ema, name: ema})
+
+
+def young(decay: float, step: Array) -> Float[Array, ""]:
+    """A decay for `average` that is smaller in the first steps: an average of few would be mostly that of the start.
+
+    Args:
+        decay: of later ones.
+        step: steps taken.
+    """
+    return jnp.minimum(decay, (1 + step) / (10 + step))
