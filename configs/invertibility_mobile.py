@@ -25,7 +25,7 @@ def get_config(mode: str = "") -> ConfigDict:
     config.name = "invertibility_mobile"
     config.trainer = "invertibility"
     config.seed = 0
-    config.steps = 800  # before the second stage: see above
+    config.steps = 2400  # before the second stage: see above
     config.batch_size = 4
     config.accumulate = 4  # a picture at a time: 9 GB at 256 pixels
     config.devices = 0  # all
@@ -45,7 +45,9 @@ def get_config(mode: str = "") -> ConfigDict:
     config.data.size = 512
     config.data.flip = False  # a mirrored picture has another code
     config.data.masks = True
-    config.data.photographic = ConfigDict({"objects": 0.9, "largest": 0.6, "round": 0.5})
+    config.data.photographic = ConfigDict(
+        {"objects": 0.9, "largest": 0.6, "compound": 0.3, "skin": 0.3, "fine": 0.4, "round": 0.5}
+    )
 
     config.model = ConfigDict()
     config.model.multiplier = 0.125
@@ -53,9 +55,10 @@ def get_config(mode: str = "") -> ConfigDict:
     config.model.scale = 0.08
     config.model.align_corners = True
     config.model.normalised = False
+    config.model.pyramid = 64
 
     # From which step on, up to which level, and at which size pictures are drawn and judged: small ones are many times cheaper.
-    config.stages = ((0, 64, 64), (800, 128, 128), (900, 256, 256))
+    config.stages = ((0, 64, 64), (2400, 128, 128), (2700, 256, 256))
     config.correlated = (
         32  # faces that the features' common parts are found on before the first step; 0 begins at random
     )
@@ -63,19 +66,19 @@ def get_config(mode: str = "") -> ConfigDict:
     config.edits = 0.5  # share of codes that are edited
     config.strengths = (-1.5, 1.5)
 
-    config.loss = ConfigDict({"pixel": 1.0, "identity": 0.0, "perceptual": 0.0, "style": 0.0, "adversarial": 0.0})
+    config.loss = ConfigDict({"pixel": 0.0, "identity": 0.0, "perceptual": 0.0, "style": 0.0, "adversarial": 0.0})
     config.loss.update({"area": 0.0, "binary": 0.2, "truth": 1.0})
     config.areas = (0.3, 0.3, 0.2, 0.2, 0.2)
     config.adv_grad = "on"
-    config.optimiser = ConfigDict({"learning_rate": 1e-3, "b1": 0.9, "b2": 0.99, "decay": 0.7, "every": 200})
+    config.optimiser = ConfigDict({"learning_rate": 1e-3, "b1": 0.9, "b2": 0.99, "decay": 0.7, "every": 400})
     config.discriminator = ConfigDict(
         {"multiplier": 0.25, "width": 128, "optimiser": config.optimiser.copy_and_resolve_references()}
     )
     config.ema = 0.98  # decay of the average that is exported
 
     config.log_every = 10
-    config.sample_every = 100
-    config.eval_every = 100
+    config.sample_every = 200
+    config.eval_every = 200
     config.eval_size = 30
     config.checkpoint_every = 50
     config.keep = 2
@@ -85,7 +88,7 @@ def get_config(mode: str = "") -> ConfigDict:
         config.steps, config.batch_size, config.accumulate, config.eval_size = 4, 2, 1, 3
         config.generator = config.encoder = "toy"
         config.data.source, config.data.size = "toy", 32
-        config.model.sides, config.model.multiplier = (8, 16), 0.5
+        config.model.sides, config.model.multiplier, config.model.pyramid = (8, 16), 0.5, 4
         config.correlated = 2
         config.stages, config.areas = ((0, 8, 32), (2, 16, 32)), (0.3, 0.2, 0.2)
         config.loss.adversarial = 0.5

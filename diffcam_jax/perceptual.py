@@ -1,5 +1,5 @@
 """VGG's features as losses of inversion compare them: at Caffe's scale for in-domain inversion, normalised for Image2StyleGAN and for
-invertibility decomposition, which also compares their Gram matrices.
+invertibility decomposition, which also compares their Gram matrices; and the embeddings of identity losses.
 
 Pictures float32 [b, h, w, 3] RGB in [-1, 1]. The weights come from a folder that `python -m convert_weights` made of Caffe's
 network, or are the embedded VGG16 (torchvision's) of the part "lpips".
@@ -9,16 +9,19 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from diffcam_jax import losses, zoo
+from diffcam_jax.nn.irse import identity_crop
 from diffcam_jax.nn.vgg import VGG16, VGG19, caffe_preprocess
-from diffcam_jax.ops.image import IMAGENET_MEAN, IMAGENET_STD
+from diffcam_jax.ops.image import IMAGENET_MEAN, IMAGENET_STD, resize
 
 # What torchvision's normalisation divides by, on average, in 0..255: by so much Caffe's features are larger.
 CAFFE_SCALE = 255 * sum(IMAGENET_STD) / 3
+IDENTITY_SIDE = 256
 IN_DOMAIN_TAPS = ("relu4_3",)
 IMAGE2STYLEGAN_TAPS = ("conv1_1", "conv1_2", "conv3_2", "conv4_2")
 # Layers before their ReLU, and what each counts: the last convolutions of the five stages.
@@ -48,6 +51,39 @@ class Features:
         mean, std = np.float32(IMAGENET_MEAN), np.float32(IMAGENET_STD)
         images = caffe_preprocess(images) if self.caffe else ((images + 1) / 2 - mean) / std
         return tuple(self.scale * found for found in self.network(taps=self.taps).apply(variables, images).values())
+
+
+@dataclasses.dataclass(frozen=True)
+class Embedding:
+    """A face recogniser's embedding of faces that are aligned as in FFHQ, by a fixed crop; a pure function of its variables.
+
+    Attributes:
+        network: its module, ArcFace's or SFace's.
+        levels: it takes pictures in 0..255 instead of [-1, 1].
+    """
+
+    network: nn.Module
+    levels: bool
+
+    def __call__(self, variables: dict[str, Any], images: Float[Array, "b s s 3"]) -> Float[Array, "b k"]:
+        """Embeddings, not of unit length."""
+        if images.shape[1] < IDENTITY_SIDE:
+            images = resize(images, (IDENTITY_SIDE, IDENTITY_SIDE))
+        faces = identity_crop(images)
+        return self.network.apply(variables, (faces + 1) * 127.5 if self.levels else faces)
+
+
+def identity(source: str = "") -> tuple[Embedding, dict[str, Any]]:
+    """The network of identity losses and its variables.
+
+    Args:
+        source: folder with ArcFace; "" for the embedded SFace: a stand-in, as it was trained on crops aligned by landmarks.
+
+    Raises:
+        UserError: no such folder, or the embedded one is not to be had.
+    """
+    module, variables = zoo.load(source or "sface").network("identity")
+    return Embedding(module, not source), variables
 
 
 def distance(pred: Sequence[Array], target: Sequence[Array]) -> Float[Array, " b"]:

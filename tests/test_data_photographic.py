@@ -123,5 +123,17 @@ def test_surfaces_of_objects():
     np.testing.assert_array_equal(same, changed(3, objects=1.0))
     assert any(
         (Photographic(**with_objects, **{knob: 1.0})(PICTURE, np.random.default_rng(3)) != same).any()
-        for knob in ("skin", "fine")
+        for knob in ("skin", "fine", "compound")
     )
+
+
+def test_outlines_of_several_parts_are_one_object():
+    """Limbs begin at the body: what they enclose is connected, and larger objects are allowed to be larger."""
+    areas = {}
+    for largest in (0.2, 0.6):
+        masks = [occluders.compound(96, largest, np.random.default_rng(seed)) for seed in range(40)]
+        assert all(set(np.unique(mask)) <= {0, 255} for mask in masks)
+        pieces = [scipy.ndimage.label(mask, np.ones((3, 3)))[1] for mask in masks]
+        assert np.mean(np.array(pieces) <= 1) > 0.8
+        areas[largest] = np.mean([mask.mean() for mask in masks])
+    assert areas[0.6] > 2 * areas[0.2]

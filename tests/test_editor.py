@@ -130,7 +130,7 @@ def encoded(editor):
 def test_a_refinement_begins_at_the_encoders_code_and_is_kept(encoded, tmp_path, monkeypatch):
     monkeypatch.setenv("DIFFCAM_HOME", str(tmp_path))
     # LPIPS is a weight of every day; the rest of the preset is as it ships.
-    preset = dataclasses.replace(inversion.REFINEMENT, lpips=0.0, pixel=1.0, size=64)
+    preset = dataclasses.replace(inversion.REFINEMENT, lpips=0.0, identity=0.0, pixel=1.0, size=64)
     monkeypatch.setattr(inversion, "REFINEMENT", preset)
     pixels = photograph(size=(128, 128))
     plain, refined = encoded.invert(pixels), encoded.invert(pixels, refine=8)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from diffcam_jax import inversion, perceptual, zoo
 from diffcam_jax.errors import UserError
@@ -18,6 +19,7 @@ from diffcam_jax.nn.restyle import BackboneEncoder
 from diffcam_jax.nn.stylegan1 import StyleGAN1Generator
 from diffcam_jax.nn.stylegan2 import StyleGAN2Generator
 from diffcam_jax.pipeline import Encoder, read
+from diffcam_jax.train.encoder_networks import make_distances
 from tests.random_variables import random_variables
 
 K, ROWS = 8, 6  # all are generators of 16 pixels
@@ -119,8 +121,27 @@ def test_a_cosine_brings_the_rate_to_rest():
     np.testing.assert_allclose(found, [0.4, 0.2, 0.2 * (1 + np.cos(0.9 * np.pi))])
 
 
+def test_rows_move_apart_at_a_rate_of_their_own(images):
+    """With Adam the first step of every number is its rate: the mean of the rows moves by one, each row's offset by the other."""
+    settings = dataclasses.replace(PLAIN, steps=1, rate=0.1, offsets=0.25, patience=0)
+    problem = fit.Fit(STYLEGAN1.module, 16, ROWS, apart=True)
+    assert problem.pace(settings, "w+", 0).rates == (0.1, 0.025) and problem.pace(settings, "w", 0).rates == (0.1,)
+    codes = np.random.default_rng(0).standard_normal((2, ROWS, K)).astype(np.float32)
+    w, offsets = problem.unknown(jnp.asarray(codes), "w+")
+    np.testing.assert_allclose(offsets.mean(1), 0, atol=1e-6)
+    np.testing.assert_allclose(problem.codes((w, offsets)), codes, atol=1e-6)
+    assert len(problem.unknown(jnp.asarray(codes), "w")) == 1
+    spread = {}
+    for share in (0.01, 1.0):
+        chosen = dataclasses.replace(settings, steps=30, offsets=share)
+        found = inversion.invert(STYLEGAN1, None, images, "mse", chosen, start=np.zeros((2, ROWS, K), np.float32))
+        spread[share] = found.codes.std(1).mean()
+        assert np.all(found.loss < found.history[0])
+    assert spread[0.01] < 0.2 * spread[1.0]
+
+
 def test_a_refinement_ends_nearer_than_the_encoder(images):
-    preset = dataclasses.replace(inversion.REFINEMENT, lpips=0.0, pixel=1.0, domain=0.01, size=16)
+    preset = dataclasses.replace(inversion.REFINEMENT, lpips=0.0, identity=0.0, pixel=1.0, domain=0.01, size=16)
     result = inversion.invert(STYLEGAN1, IN_DOMAIN, images, "in_domain", preset.with_steps(40))
     start = read(STYLEGAN1, IN_DOMAIN, jnp.asarray(images))
     before, after = (((drawn(STYLEGAN1, c) - images) ** 2).mean((1, 2, 3)) for c in (start, result.codes))
@@ -230,8 +251,10 @@ def test_with_the_real_vgg16_the_loss_is_that_of_the_papers(images, method):
 
 @pytest.mark.weights
 def test_the_loss_of_a_refinement_is_the_sum_of_its_terms(images):
-    """LPIPS by the network that metrics use."""
-    preset = dataclasses.replace(inversion.REFINEMENT.with_steps(2), size=16, pixel=0.7, lpips=1.3, domain=0.6)
+    """LPIPS by the network that metrics use, identity by what trains encoders."""
+    preset = dataclasses.replace(
+        inversion.REFINEMENT.with_steps(2), size=16, pixel=0.7, lpips=1.3, identity=0.4, domain=0.6
+    )
     result = inversion.invert(STYLEGAN1, IN_DOMAIN, images, "in_domain", preset)
     start = read(STYLEGAN1, IN_DOMAIN, jnp.asarray(images))
     first = jnp.asarray(drawn(STYLEGAN1, start))
@@ -239,4 +262,6 @@ def test_the_loss_of_a_refinement_is_the_sum_of_its_terms(images):
     expected = 0.7 * ((first - images) ** 2).mean((1, 2, 3))
     expected += 1.3 * lpips.module.apply(jax.device_put(lpips.variables), first, jnp.asarray(images))
     expected += 0.6 * ((start - read(STYLEGAN1, IN_DOMAIN, first)) ** 2).mean((1, 2))
+    variables, distance = make_distances(ConfigDict({"identity": "", "loss": {"identity": 1.0}}))["identity"]
+    expected += 0.4 * distance(jax.device_put(variables), first, jnp.asarray(images))
     np.testing.assert_allclose(result.history[0], expected, rtol=2e-3)

@@ -115,3 +115,30 @@ def test_the_embedded_variant_fits_two_megabytes_in_half_precision():
     assert aligner.sides == (32, 64, 128, 256) and aligner.features == (512, 512, 256, 128)
     assert aligner.inputs == (96, 32, 24, 16)
     assert 2 * size(initial(aligner)) < 2e6
+
+
+def test_a_path_from_coarse_maps_to_fine_ones():
+    """It adds nothing at first; then a fine level's map depends on the coarse one, and never the other way round."""
+    plain, told = (Aligner((4, 8), (6, 4), (5, 3), 0.5, normalised=False, pyramid=width) for width in (0, 7))
+    maps = [
+        jnp.asarray(np.random.default_rng(i).standard_normal((1, s, s, c)), jnp.float32)
+        for i, (s, c) in enumerate([(4, 5), (8, 3)])
+    ]
+    params = jax.jit(told.init, static_argnames="method")(jax.random.key(0), maps, method="encode")["params"]
+    own = {name: leaf for name, leaf in params.items() if name.startswith("encoded")}
+    for ours, theirs in zip(told.apply({"params": params}, maps, method="encode"), plain_maps(own, maps), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+    given = jax.tree.map(lambda x: jnp.asarray(np.random.default_rng(9).standard_normal(x.shape), jnp.float32), params)
+
+    def encoded(*maps):
+        return told.apply({"params": given}, list(maps), method="encode")
+
+    changes = jax.jacobian(encoded)(*maps), jax.jacobian(encoded, 1)(*maps)
+    (coarse_by_coarse, fine_by_coarse), (coarse_by_fine, _) = changes
+    assert jnp.abs(coarse_by_coarse).max() > 0 and jnp.abs(fine_by_coarse).max() > 0
+    assert jnp.abs(coarse_by_fine).max() == 0
+    assert "lateral_0" not in jax.eval_shape(lambda: plain.init(jax.random.key(0), maps, method="encode"))["params"]
+
+
+def plain_maps(params, maps):
+    return [x @ params[f"encoded_{i}"]["kernel"] + params[f"encoded_{i}"]["bias"] for i, x in enumerate(maps)]

@@ -73,6 +73,25 @@ def outline(side: int, largest: float, rng: np.random.Generator) -> Mask:
     return mask
 
 
+def compound(side: int, largest: float, rng: np.random.Generator) -> Mask:
+    """Where an object of several parts is: a round body, and up to six limbs of any length that leave it to any side.
+
+    Args:
+        side, largest, rng: as for `outline`.
+    """
+    mask = np.zeros((side, side), np.uint8)
+    size, centre, angle = rng.uniform(0.08, largest) * side, rng.uniform(0, side, 2), rng.uniform(0, 2 * math.pi)
+    axes = tuple(_thick(share * size) for share in rng.uniform(0.15, 0.5, 2))
+    cv2.ellipse(mask, tuple(map(int, centre)), axes, math.degrees(angle), 0, 360, 255, -1)
+    spread = rng.uniform(0.1, 1.5)
+    for _ in range(rng.integers(0, 7)):
+        turned = angle + rng.normal(0, spread)
+        start = centre + rng.normal(0, 0.15, 2) * size
+        end = start + size * rng.uniform(0.3, 1.2) * np.array([math.cos(turned), math.sin(turned)])
+        cv2.line(mask, tuple(map(int, start)), tuple(map(int, end)), 255, _thick(size * rng.uniform(0.05, 0.3)))
+    return mask
+
+
 def surface(picture: Picture, rng: np.random.Generator) -> Float32[np.ndarray, "s s 3"]:
     """What an object looks like, in 0..255: a colour, a gradient, stripes, coarse texture, or the picture itself from elsewhere.
 

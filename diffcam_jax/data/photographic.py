@@ -12,7 +12,7 @@ import dataclasses
 import cv2
 import numpy as np
 
-from diffcam_jax.data.occluders import Mask, Picture, grained, outline, paste, shaded, skin, surface
+from diffcam_jax.data.occluders import Mask, Picture, compound, grained, outline, paste, shaded, skin, surface
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +23,7 @@ class Photographic:
         align: probability of another alignment: up to `turn` degrees, `zoom` in size and `shift` in place.
         light: probability of another light: brightness, contrast and each channel's gain up to `colour`.
         objects: probability of one to three objects in front, each up to `largest` wide.
+        compound: probability that an object consists of several parts.
         skin, fine: probabilities that an object has the colour of the face, and that its surface has fine structure.
         round: probability that an object is shaded as something round is.
         blur: probability of a blur of up to `sigma` (share of the side).
@@ -38,6 +39,7 @@ class Photographic:
     colour: float = 0.1
     objects: float = 0.5
     largest: float = 0.45
+    compound: float = 0.0
     skin: float = 0.0
     fine: float = 0.0
     round: float = 0.0
@@ -78,7 +80,8 @@ class Photographic:
     def _objects(self, picture: Picture, rng: np.random.Generator) -> tuple[Picture, Mask]:
         result, everything = picture, np.zeros(picture.shape[:2], np.uint8)
         for _ in range(rng.integers(1, 4)):
-            mask = outline(len(picture), self.largest, rng)
+            shape = compound if self.compound and rng.random() < self.compound else outline
+            mask = shape(len(picture), self.largest, rng)
             look = skin(picture, rng) if self.skin and rng.random() < self.skin else surface(picture, rng)
             if self.fine and rng.random() < self.fine:
                 look = grained(look, rng)

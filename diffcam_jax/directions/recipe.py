@@ -26,7 +26,8 @@ ATTRIBUTES = {
     ),
     "old": Attribute("age", (2, 14), ("eyeglasses", "gender", "smiling", "yaw", "skin_lightness"), 1.6),
     "gender": Attribute("gender", (0, 10), ("old", "smiling", "eyeglasses", "yaw", "skin_lightness"), 1.5),
-    "eyeglasses": Attribute("eyeglasses", (0, 7), ("old", "gender", "smiling", "yaw"), 2.0),
+    # Asked for more than it can rise, so that its step is the longest: shorter ones leave many photographs without glasses.
+    "eyeglasses": Attribute("eyeglasses", (0, 7), ("old", "gender", "smiling", "yaw"), 4.0),
     "beard": Attribute("beard", (3, 11), ("old", "eyeglasses", "smiling", "skin_lightness"), 1.8, (NO_GLASSES, MEN)),
     "bushy_eyebrows": Attribute(
         "bushy_eyebrows", (4, 12), ("gender", "hair_color", "eyeglasses", "skin_lightness"), 1.8, (NO_GLASSES,)

@@ -64,7 +64,7 @@ def mask_at(mask: Float[Array, "b s s"], size: int) -> Float[Array, "b v v 1"]:
 
 @dataclasses.dataclass(frozen=True)
 class Fit:
-    """The problem of these methods; the unknown is the code.
+    """The problem of these methods; the unknown is the code, or (w, offsets) where these have rates of their own.
 
     Attributes:
         generator: with a method `synthesis(codes, size)`.
@@ -72,6 +72,7 @@ class Fit:
         rows: of the W+ codes.
         judges: what compares pictures besides their pixels.
         reader: the encoder that has to agree; None leaves the term out.
+        apart: whether the mean of the rows and what they differ from it by are two unknowns.
     """
 
     generator: nn.Module
@@ -79,6 +80,7 @@ class Fit:
     rows: int
     judges: tuple[Judge, ...] = ()
     reader: Reader | None = None
+    apart: bool = False
 
     def target(
         self, frozen: Frozen, images: Float[Array, "b s s 3"], mask: Float[Array, "b s s"] | None = None
@@ -117,12 +119,17 @@ class Fit:
 
     def unknown(self, codes: Float[Array, "b n k"], space: str) -> Unknown:
         """Where the search begins; in W at the mean of the rows."""
-        return (codes if space == "w+" else codes.mean(1),)
+        mean = codes.mean(1)
+        if space == "w":
+            return (mean,)
+        return (mean, codes - mean[:, None]) if self.apart else (codes,)
 
     def codes(self, unknown: Unknown) -> Float[Array, "b n k"]:
         """W+ codes of the unknown."""
-        (codes,) = unknown
-        return codes if codes.ndim == 3 else to_wplus(codes, self.rows)
+        first, *offsets = unknown
+        if offsets:
+            return first[:, None] + offsets[0]
+        return first if first.ndim == 3 else to_wplus(first, self.rows)
 
     def weights(self, settings: Settings) -> Weights:
         """The part of the settings that the loss takes."""
@@ -132,4 +139,5 @@ class Fit:
     def pace(self, settings: Settings, space: str, index: int) -> Pace:
         """The numbers of a step."""
         rate = settings.rate * (cosine(index, settings.steps) if settings.cosine else 1.0)
-        return Pace((rate,), settings.patience, settings.tolerance, index + 1 > settings.patience)
+        rates = (rate, rate * settings.offsets) if self.apart and space == "w+" else (rate,)
+        return Pace(rates, settings.patience, settings.tolerance, index + 1 > settings.patience)

@@ -127,7 +127,7 @@ class Inverter:
         if self._agrees(masked):
             reader = Reader(self.encoder.network.module, self.encoder.steps, self.encoder.rows)
         judges = tuple(one.judge for one in self._judges)
-        return Fit(module, self.size, self.rows, judges, reader), jax.device_put(frozen)
+        return Fit(module, self.size, self.rows, judges, reader, self.settings.offsets != 1), jax.device_put(frozen)
 
     def _first(self, images: Float[Array, "b s s 3"]) -> Float[Array, "b n k"]:
         if self._begins is not None:

@@ -1,4 +1,4 @@
-"""What compares pictures with the photograph besides their pixels: VGG16's features and LPIPS.
+"""What compares pictures with the photograph besides their pixels: VGG16's features, LPIPS, and identity.
 
 Pictures [b, v, v, 3] RGB in [-1, 1]. A judge is hashable, as it is a static part of a compiled step; the photograph's features are
 computed once. `weight` names the field of `Settings` that it counts by.
@@ -59,6 +59,20 @@ class LpipsVgg:
         return losses.lpips_distance(seen, target, heads)
 
 
+@dataclasses.dataclass(frozen=True)
+class Identity:
+    """1 - cosine of a face recogniser's embeddings."""
+
+    embed: perceptual.Embedding
+    weight = "identity"
+
+    def see(self, variables: dict[str, Any], images: Float[Array, "b v v 3"]) -> Seen:
+        return (self.embed(variables, images),)
+
+    def distance(self, variables: dict[str, Any], seen: Seen, target: Seen) -> Float[Array, " b"]:
+        return losses.identity_distance(*seen, *target)
+
+
 class Appointed(NamedTuple):
     """A judge and the variables of its network."""
 
@@ -85,6 +99,9 @@ def appoint(method: str, settings: Any) -> tuple[Appointed, ...]:
         found.append(Appointed(Vgg(features), variables))
     if settings.lpips and method == "in_domain":
         found.append(_lpips())
+    if settings.identity and method == "in_domain":
+        embed, variables = perceptual.identity()
+        found.append(Appointed(Identity(embed), variables))
     return tuple(found)
 
 

@@ -166,6 +166,8 @@ class Aligner(nn.Module):
         inputs: the encoder's channels there.
         multiplier: channels that features are compared in, as a share of the generator's; below 1 these are reduced by a matrix.
         scale, cycles, align_corners, normalised: of `SpatialAlignment`.
+        pyramid: channels of a top-down path over the encoder's maps, which lets fine levels know what coarse ones see: early maps show
+            outlines, and an object's inside looks like anything. 0, as officially, has none.
     """
 
     sides: Sequence[int] = SIDES
@@ -176,6 +178,7 @@ class Aligner(nn.Module):
     cycles: int = 2
     align_corners: bool = False
     normalised: bool = True
+    pyramid: int = 0
 
     def setup(self) -> None:
         narrow = self.multiplier != 1
@@ -185,10 +188,22 @@ class Aligner(nn.Module):
             SpatialAlignment(width if narrow else None, self.scale, self.normalised, self.cycles, self.align_corners)
             for width in widths
         ]
+        if self.pyramid:
+            self.lateral = [nn.Dense(self.pyramid) for _ in widths]
+            # The path adds nothing at first: what levels compare begins as the maps themselves.
+            self.told = [nn.Dense(width, use_bias=False, kernel_init=nn.initializers.zeros) for width in widths]
 
     def encode(self, maps: Sequence[Float[Array, "b _ _ _"]]) -> list[Float[Array, "b _ _ _"]]:
         """The encoder's maps, coarse to fine, in the channels that each level compares."""
-        return [dense(features) for dense, features in zip(self.encoded, maps)]
+        encoded = [dense(features) for dense, features in zip(self.encoded, maps)]
+        if not self.pyramid:
+            return encoded
+        path = None
+        for index, (lateral, told) in enumerate(zip(self.lateral, self.told)):
+            side = lateral(maps[index])
+            path = nn.leaky_relu(side if path is None else side + resize(path, side.shape[1:3]), 0.2)
+            encoded[index] += told(path)
+        return encoded
 
     def align(
         self,

@@ -24,12 +24,10 @@ from diffcam_jax.latents import latent_stats, sample_w
 from diffcam_jax.model_folder import ModelFolder, Network
 from diffcam_jax.nn.e4e import Encoder4Editing
 from diffcam_jax.nn.indomain_encoder import InDomainEncoder, InDomainTrainingEncoder, encoder_widths
-from diffcam_jax.nn.irse import identity_crop
 from diffcam_jax.nn.mobile_encoder import MobileEncoder
 from diffcam_jax.nn.psp import GradualStyleEncoder, IntoWPlus
 from diffcam_jax.nn.restyle import BackboneEncoder, ResNetBackboneEncoder
 from diffcam_jax.nn.stylegan2 import StyleGAN2Generator
-from diffcam_jax.ops.image import resize
 from diffcam_jax.pipeline import wplus_rows
 
 # Fields of the configuration, or of its model, that belong to a kind.
@@ -46,7 +44,6 @@ MEAN_DRAWS = 10_000
 # Along the first forty principal axes of the embedded W a standard deviation is at least 0.5. Pictures change with an axis's variance (a mean
 # squared error of 0.004 for half a deviation at variance 1, 0.00002 at 0.05): counted alike, the faint axes would be most of a loss.
 WHITENING_EPSILON = 0.3
-IDENTITY_SIDE = 256
 
 Pictures = Float[Array, "b s s 3"]
 
@@ -244,18 +241,8 @@ def make_distances(config: ConfigDict) -> dict[str, Distance]:
 
 
 def _identity(source: str) -> Distance:
-    module, variables = zoo.load(source or "sface").network("identity")
-
-    def embed(variables: dict, images: Pictures) -> Float[Array, "b k"]:
-        if images.shape[1] < IDENTITY_SIDE:
-            images = resize(images, (IDENTITY_SIDE, IDENTITY_SIDE))
-        faces = identity_crop(images)
-        return module.apply(variables, faces if source else (faces + 1) * 127.5)
-
-    def distance(variables: dict, pred: Pictures, target: Pictures) -> Float[Array, " b"]:
-        return losses.identity_distance(embed(variables, pred), embed(variables, target))
-
-    return Distance(variables, distance)
+    embed, variables = perceptual.identity(source)
+    return Distance(variables, lambda v, a, b: losses.identity_distance(embed(v, a), embed(v, b)))
 
 
 def _vgg(source: str) -> Distance:
