@@ -227,6 +227,7 @@ def draw(
     maps: Sequence[Float[Array, "b _ _ _"]],
     size: int | None = None,
     largest: int | None = None,
+    passing: bool = True,
 ) -> tuple[Float[Array, "b s s 3"], list[Float[Array, "b _ _ 3"]]]:
     """Draws codes with features that are moved on the way.
 
@@ -235,6 +236,8 @@ def draw(
         codes: W+, edited or not.
         maps: the encoder's, one for each level, from `encode` or `encoder_maps`.
         size: side of the picture; None draws the full one.
+        passing: moved features pass gradients on. Without, the fields are learned from themselves alone and not by way of the generator,
+            which takes less time.
 
     Returns:
         The pictures and the fields of the levels that acted, coarse to fine.
@@ -249,7 +252,7 @@ def draw(
         index, coarser = levels[side], fields[-1] if fields else None
         moved, field = aligner.apply(variables.aligner, index, features, encoded[index], coarser, method="align")
         fields.append(field)
-        return moved
+        return moved if passing else jax.lax.stop_gradient(moved)
 
     size = size or modules.generator.resolution
     pictures = modules.generator.apply(variables.generator, codes, size=size, after_up=move, method="synthesis")

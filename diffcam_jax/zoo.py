@@ -235,7 +235,7 @@ _TABLE = (
         description="editing directions of mobile_stylegan_ffhq",
         licence="Apache-2.0; fitted on pictures of mobile_stylegan_ffhq: non-commercial research",
         origin="this project",
-        sha256="a35487e1398b06c6637c10982df70f1af38ad95ab2d20981d233deda22d5468c",
+        sha256="21f39ddc4dd3b2dc7260866df1e9777ac731b008d704819a5cd7305a92f75b61",
     ),
 )
 

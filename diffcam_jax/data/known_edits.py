@@ -249,7 +249,7 @@ def open_pairs(folder: Path) -> tuple[Sequence[Pair], Sequence[Pair], dict[str, 
         raise UserError(f"{folder} holds no pairs for training; write some with python -m diffcam_jax.data.known_edits")
     names = "".join(path.name for path in [*train.paths, *test.paths])
     digest = hashlib.sha256(index + names.encode()).hexdigest()
-    return train, test if len(test) else train, {"name": str(folder), "count": len(train), "sha256": digest}
+    return train, test if len(test) else train, {"name": folder.resolve().name, "count": len(train), "sha256": digest}
 
 
 class _Files(Sequence[Pair]):

@@ -29,6 +29,8 @@ from diffcam_jax.pipeline import wplus_rows
 from diffcam_jax.train.state import Batch, TrainState
 
 TOY_LATENT = 8
+# Those that look at the picture and not only at masks (`invertibility_losses`).
+PICTURE_LOSSES = ("pixel", "identity", "perceptual", "style", "adversarial")
 
 
 class Networks(NamedTuple):
@@ -120,6 +122,7 @@ class Decomposer:
         self._modules, self._settings = networks.modules, networks.settings
         self._edits, self._share, self._strengths = edits, config.edits, tuple(config.strengths)
         self._nearest = config.nearest
+        self._passing = any(config.loss.get(name) for name in PICTURE_LOSSES)
 
     def __call__(
         self, state: TrainState, params: Any, batch: Batch, key: PRNGKeyArray | None, largest: int, size: int
@@ -147,7 +150,7 @@ class Decomposer:
         edited = jnp.zeros(len(images))
         if key is not None:
             codes, edited = self._varied(codes, batch.get("code"), key)
-        generated, fields = draw(self._modules, variables, codes, maps, size, largest)
+        generated, fields = draw(self._modules, variables, codes, maps, size, largest, self._passing)
         masks = [field[..., 2] for field in fields]
         fused = fuse(masks, size)
         truth = None

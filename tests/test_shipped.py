@@ -1,0 +1,41 @@
+"""The weights that come with the project: their sizes, that they belong together, and that they say how they were made."""
+
+import json
+
+import numpy as np
+import pytest
+
+from diffcam_jax import model_folder, pipeline, weights
+
+MEGABYTES = {pipeline.ENCODER: 12, pipeline.DEGHOSTER: 5, pipeline.ALIGNER: 2}
+
+
+def shipped_files():
+    return [path for path in pipeline._SHIPPED.rglob("*.safetensors")]
+
+
+def test_all_that_ships_is_below_24_megabytes():
+    assert sum(path.stat().st_size for path in shipped_files()) < 24e6
+    for name, most in MEGABYTES.items():
+        assert (pipeline._SHIPPED / name / "model.safetensors").stat().st_size < most * 1e6
+
+
+@pytest.mark.parametrize("name", sorted(MEGABYTES))
+def test_a_folder_says_how_it_was_made(name):
+    config = json.loads((pipeline._SHIPPED / name / "config.json").read_text())
+    training = config["training"]
+    assert training["steps"] > 0 and "seed" in training and config["measured"] and config["licence"]
+    assert str(training["steps"]) in config["source"]
+    folder = model_folder.load(pipeline._SHIPPED / name)
+    (role,) = config["networks"]
+    leaves = list(weights.flatten(folder.network(role).variables["params"]).values())
+    assert all(np.isfinite(np.asarray(leaf, np.float32)).all() for leaf in leaves)
+    assert sum(leaf.size for leaf in leaves) <= config["parameters"][role]
+
+
+@pytest.mark.weights
+def test_what_ships_belongs_together():
+    networks = pipeline.from_checkpoints()
+    pipeline.check(networks)
+    assert networks.encoder is not None and networks.deghoster is not None and networks.aligner is not None
+    assert set(networks.directions) == set(networks.classifier.names)
