@@ -78,10 +78,41 @@ def keep_original(
     """
     if tolerance == 0:
         return edited
+    return edited + unchanged(inverted, edited, tolerance)[..., None] * (original - inverted)
+
+
+def unchanged(
+    inverted: Float[Array, "b h w 3"], edited: Float[Array, "b h w 3"], tolerance: float
+) -> Float[Array, "b h w"]:
+    """How far the edit leaves each place as it is: k of `keep_original`, 1 where T = I'."""
     change = jnp.mean(jnp.abs(edited - inverted), axis=-1)
-    change = feather(dilate(change, original.shape[1] // 256), original.shape[1] // 64)
-    kept = jnp.exp(-((change / tolerance) ** 2))[..., None]
-    return edited + kept * (original - inverted)
+    change = feather(dilate(change, inverted.shape[1] // 256), inverted.shape[1] // 64)
+    return jnp.exp(-((change / tolerance) ** 2))
+
+
+def keep_edit(
+    fused: Float[Array, "b h w 3"],
+    deghosted: Float[Array, "b h w 3"],
+    inverted: Float[Array, "b h w 3"],
+    edited: Float[Array, "b h w 3"],
+    mask: Float[Array, "b h w"],
+    tolerance: float,
+) -> Float[Array, "b h w 3"]:
+    """Holds a deghosting network back where the edit draws something new and the mask is sure of it.
+
+    D + M (1 - k) (F - D), with k of `keep_original`. Ghosts lie where M is neither 0 nor 1; at its core F is T, and a network that
+    cannot know which teeth are right would draw the mean of all. Our addition: neither the paper nor its release has it.
+
+    Args:
+        fused, deghosted: F and what the network made of it.
+        inverted, edited: I' and T.
+        mask: M.
+        tolerance: as of `keep_original`; 0 returns D.
+    """
+    if tolerance == 0:
+        return deghosted
+    sure = mask * (1 - unchanged(inverted, edited, tolerance))
+    return deghosted + sure[..., None] * (fused - deghosted)
 
 
 def domain_gate(

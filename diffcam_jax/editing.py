@@ -22,6 +22,7 @@ from diffcam_jax.compose import (
     blend,
     combine,
     domain_gate,
+    keep_edit,
     keep_original,
     refine,
     resize_mask,
@@ -50,7 +51,7 @@ class EditConfig:
       mask: contrast, dilation, feather and resizing of the mask, in pixels at `classifier_size`.
       user_mask: how a hand-made mask enters, "union" or "intersection".
       classifier_size: side of the pictures the classifier compares.
-      keep: tolerance of `compose.keep_original`; 0 blends T itself, as Eq. 5 has it.
+      keep: tolerance of `compose.keep_original`, and with a deghosting network of `keep_edit`; 0 blends T itself, as Eq. 5 has it.
       gate: (low, high, near, far) of `compose.domain_gate`; zeros trust the edit everywhere, as the paper does.
       floor: mask values up to this become 0 in the end, the rest is stretched: a trace of an edit is none.
       paste: with a deghosting network, how the mask becomes the region where its picture replaces the photograph. The
@@ -320,7 +321,8 @@ def edit_batch(
     fused, deghosted, paste_mask = blend(images, source, mask), None, mask
     if deghoster is not None:
         views = Views(fused, images, inverted, edited, mask, ladder[-1])
-        source = deghosted = deghost(deghoster, params, views, generator).clip(-1, 1)
+        restored = deghost(deghoster, params, views, generator).clip(-1, 1)
+        source = deghosted = keep_edit(fused, restored, inverted, edited, mask, config.keep)
         region = refine(resize(mask, (small, small), "area"), config.paste)
         paste_mask = resize_mask(region, (size, size), config.paste.resize)
         if domain is not None:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffcam_jax.compose import MaskConfig, domain_gate, keep_original
+from diffcam_jax.compose import MaskConfig, domain_gate, keep_edit, keep_original
 from diffcam_jax.diffcam import diff_cam
 from diffcam_jax.editing import EditConfig, EditParams, edit_batch
 from diffcam_jax.nn.classifier import DiffClassifier
@@ -131,6 +131,24 @@ def test_the_small_deghosting_network_sees_the_whole_edit(world):
     assert np.abs(edit.deghosted - edit.fused).mean() > 0.05
     region, mask = np.asarray(edit.paste_mask), np.asarray(edit.mask)
     assert (region[mask > 0.5] > 0.9).all() and (region > 0).mean() > (mask > 0).mean() and (region == 0).any()
+
+
+def test_a_deghosting_network_is_held_back_where_the_edit_is_sure():
+    """The blend where M = 1 and T differs by much from I', the network's picture where M = 0 or nothing changed, between by their product."""
+    rng = np.random.default_rng(0)
+    fused, restored, inverted = rng.uniform(-1, 1, (3, 1, 64, 64, 3)).astype(np.float32)
+    for mask, change, share in (
+        (1.0, 1.9, 1.0),
+        (0.4, 1.9, 0.4),
+        (0.0, 1.9, 0.0),
+        (1.0, 0.0, 0.0),
+        (1.0, 0.1, 0.632121),
+    ):
+        masks, edited = np.full((1, 64, 64), mask, np.float32), inverted + np.float32(change)
+        found = keep_edit(*map(jnp.asarray, (fused, restored, inverted, edited, masks)), 0.1)
+        np.testing.assert_allclose(found, restored + share * (fused - restored), atol=2e-5)
+    arrays = map(jnp.asarray, (fused, restored, inverted, edited, masks))
+    np.testing.assert_array_equal(keep_edit(*arrays, 0.0), restored)
 
 
 def test_user_mask_confines_or_extends(world):
