@@ -79,7 +79,7 @@ def measure(editor: Editor, pixels: np.ndarray, aligned: bool, attribute: str, s
 
 HEADER = """# Edits of real photographs
 
-`python -m benchmarks.photographs --out docs/photographs` (strength 1 each). *Own score* is the scorer of the attribute on the aligned crop before and
+`python -m benchmarks.photographs --out docs/photographs --refine 30` (strength 1 each). *Own score* is the scorer of the attribute on the aligned crop before and
 after (smile blendshape, years, lip gap over eye distance), *identity* the SFace cosine of photograph and result, *untouched* the share of pixels of the
 whole photograph that are equal, *exact* whether every pixel outside the mask is, *LPIPS outside* the distance of the photograph from the one whose
 surroundings are the result's. The FFHQ photographs carry licences of their own and are not shown.
