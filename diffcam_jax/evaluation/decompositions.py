@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, UInt8
 
 from diffcam_jax.compose import feather
 from diffcam_jax.data.occluders import HELD_OUT, held_out
+from diffcam_jax.editor import PRODUCT_DOMAIN
 from diffcam_jax.evaluation.bench import Bench
 from diffcam_jax.evaluation.codes import Coded, Coder
 from diffcam_jax.evaluation.networks import World
@@ -29,6 +30,7 @@ NAME = "invertibility"
 OBJECT, TRUTH = "object", "truth"
 MASKS = {"mask": "network", "difference": "difference"}
 PICTURES = {"encoder": "encoder alone", "aligned": "aligned features", "kept": "aligned, out of domain kept"}
+CUT = (PRODUCT_DOMAIN.low + PRODUCT_DOMAIN.high) / 2  # what the editor takes for out of domain
 SMOOTHING = 32  # the difference is smoothed over this part of the side
 
 
@@ -80,8 +82,8 @@ def _measure(bench: Bench, one: Coded, share: float | None) -> None:
         maps["difference"] = largest(pixels, alone, share)
     truth = truth_of(bench, name, size)
     for kind, found in maps.items():
-        values = {column: getattr(measures, column)(found, truth) for column in ("iou", "coverage", "inside")}
-        values["area"] = measures.area(found >= measures.THRESHOLD)
+        values = {column: getattr(measures, column)(found, truth, CUT) for column in ("iou", "coverage", "inside")}
+        values["area"] = measures.area(found >= CUT)
         keep(bench, Key(NAME, kind, name), grey(found[0]), {column: value[0] for column, value in values.items()})
     for kind, picture in zip(PICTURES, (alone, from_unit(parts.generated), from_unit(parts.image)), strict=True):
         keep(bench, Key(NAME, kind, name), picture[0], bench.pairs(pixels, picture)[0])
