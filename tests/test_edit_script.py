@@ -176,7 +176,8 @@ def test_a_folder_with_a_bad_file(tmp_path, capsys):
     face = report["faces"][0]
     assert set(face["classifier"]["smiling"]) == {"logits", "agrees"} and 0 < face["mask_area"] < 1
     stages = {p.name for p in (out / "b_hopper").iterdir()}
-    assert stages == {f"{n}.png" for n in ("aligned", "inverted", "edited", "mask", "fused", "result", "stages")}
+    names = ("aligned", "inverted", "edited", "mask", "fused", "deghosted", "result", "stages")
+    assert stages == {f"{n}.png" for n in names}
     np.testing.assert_array_equal(np.asarray(Image.open(out / "b_hopper" / "result.png")), after)
 
     # A rerun skips what is done and tries the bad one again.

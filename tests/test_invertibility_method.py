@@ -47,7 +47,8 @@ def test_masks_of_zero_and_of_one(generator):
     images = pictures(side=generator.resolution)
     ours = decomposed(modules, fixed(variables, (0.3, 0.3), -60.0), images, settings=SMALL)
     plain = fast(lambda v, codes: generator.apply(v, codes, method="synthesis"))(variables.generator, ours.codes)
-    np.testing.assert_allclose(ours.generated, plain, atol=2e-5)
+    # Pictures of random weights reach 200, where float32 tells no less than 1.5e-5 apart.
+    np.testing.assert_allclose(ours.generated, plain, rtol=1e-6, atol=2e-5)
     np.testing.assert_allclose(ours.image, ours.generated, atol=1e-6)
     ours = decomposed(modules, fixed(variables, (0.0, 0.0), 60.0), images, settings=SMALL)
     inside = (

@@ -6,6 +6,7 @@ encoder, aligned, kept      the encoder's picture, the generator's with aligned 
 """
 
 import functools
+import math
 from collections.abc import Mapping, Sequence
 
 import jax
@@ -30,7 +31,8 @@ NAME = "invertibility"
 OBJECT, TRUTH = "object", "truth"
 MASKS = {"mask": "network", "difference": "difference"}
 PICTURES = {"encoder": "encoder alone", "aligned": "aligned features", "kept": "aligned, out of domain kept"}
-CUT = (PRODUCT_DOMAIN.low + PRODUCT_DOMAIN.high) / 2  # what the editor takes for out of domain
+# What the editor takes for out of domain, halfway between two levels of the pictures in which masks are kept.
+CUT = (math.floor(127.5 * (PRODUCT_DOMAIN.low + PRODUCT_DOMAIN.high)) + 0.5) / 255
 SMOOTHING = 32  # the difference is smoothed over this part of the side
 
 
