@@ -21,7 +21,7 @@ from diffcam_jax.code_cache import CodeCache
 from diffcam_jax.compose import MaskConfig
 from diffcam_jax.directions import Direction, check_strengths, direction_matrix
 from diffcam_jax.directions.space import generator_hash
-from diffcam_jax.editing import DECOMPOSING, Decomposer, EditConfig, EditParams, check_method, edit_batch
+from diffcam_jax.editing import DECOMPOSING, EditConfig, check_method, edit_batch
 from diffcam_jax.errors import UserError
 from diffcam_jax.landmarks import find_quads
 from diffcam_jax.ops.image import from_unit, to_unit
@@ -129,17 +129,7 @@ class Editor:
             networks.classifier.names,
         )
         self.deghoster = networks.deghoster.module if networks.deghoster else None
-        self.params = EditParams(
-            networks.generator.variables,
-            networks.classifier.variables,
-            networks.deghoster.variables if networks.deghoster else None,
-        )
-        self.decomposer = None
-        if networks.aligner:
-            (encoder, variables), masker = networks.encoder.network, networks.aligner
-            self.decomposer = Decomposer(encoder, masker.network.module, masker.settings)
-            average = jnp.asarray(networks.encoder.latent_avg)
-            self.params = self.params._replace(encoder=variables, aligner=masker.network.variables, latent_avg=average)
+        self.params, self.decomposer = pipeline.inputs(networks)
         self.generator_hash = generator_hash(networks.generator)
         self.classifier_hash = weights.tree_hash(networks.classifier.variables)
         self.encoder_hash = weights.tree_hash(networks.encoder.network.variables) if networks.encoder else ""

@@ -20,6 +20,7 @@ from diffcam_jax.diffcam import Classifier, classifier_from_folder, load_classif
 from diffcam_jax.directions import Direction, load_directions
 from diffcam_jax.directions.importers import import_folder
 from diffcam_jax.directions.space import generator_hash, wplus_rows
+from diffcam_jax.editing import Decomposer, EditParams
 from diffcam_jax.errors import UserError
 from diffcam_jax.invertibility import Modules, Settings, aligner_for, check_networks, settings_of
 from diffcam_jax.model_folder import ModelFolder, Network, load
@@ -303,6 +304,18 @@ def on_device(pipeline: Pipeline) -> Pipeline:
         deghoster=None if pipeline.deghoster is None else moved(pipeline.deghoster),
         aligner=None if aligner is None else aligner._replace(network=moved(aligner.network)),
     )
+
+
+def inputs(pipeline: Pipeline) -> tuple[EditParams, Decomposer | None]:
+    """A pipeline as `editing.edit_batch` takes it; no decomposer without an alignment network."""
+    encoder, aligner = pipeline.encoder, pipeline.aligner
+    deghoster = None if pipeline.deghoster is None else pipeline.deghoster.variables
+    params = EditParams(pipeline.generator.variables, pipeline.classifier.variables, deghoster)
+    if aligner is None:
+        return params, None
+    average = jnp.asarray(encoder.latent_avg)
+    params = params._replace(encoder=encoder.network.variables, aligner=aligner.network.variables, latent_avg=average)
+    return params, Decomposer(encoder.network.module, aligner.network.module, aligner.settings)
 
 
 def encode(pipeline: Pipeline, images: jax.Array) -> jax.Array:

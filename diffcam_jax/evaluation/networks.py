@@ -24,7 +24,7 @@ from diffcam_jax.latents import sample_w
 from diffcam_jax.model_folder import Network
 from diffcam_jax.nn.classifier import DiffClassifier
 from diffcam_jax.nn.mobile_encoder import MobileEncoder
-from diffcam_jax.pipeline import Encoder, Masker, wplus_rows
+from diffcam_jax.pipeline import Encoder, Masker, Pipeline, wplus_rows
 
 TOY = "toy"
 ROLES = ("generator", "encoder", "classifier", "deghoster", "aligner", "directions")
@@ -59,19 +59,18 @@ class World(NamedTuple):
     @property
     def params(self) -> EditParams:
         """As `editing.edit_batch` takes them."""
-        deghoster = None if self.deghoster is None else self.deghoster.variables
-        params = EditParams(self.generator.variables, self.classifier.variables, deghoster)
-        if self.decomposer is None:
-            return params
-        encoder, aligner = self.encoder.network.variables, self.aligner.network.variables
-        return params._replace(encoder=encoder, aligner=aligner, latent_avg=jnp.asarray(self.encoder.latent_avg))
+        return self._inputs[0]
 
     @property
     def decomposer(self) -> Decomposer | None:
         """As `editing.edit_batch` takes it; None without an alignment network."""
-        if self.encoder is None or self.aligner is None:
-            return None
-        return Decomposer(self.encoder.network.module, self.aligner.network.module, self.aligner.settings)
+        return self._inputs[1]
+
+    @property
+    def _inputs(self) -> tuple[EditParams, Decomposer | None]:
+        return pipeline.inputs(
+            Pipeline(self.generator, self.classifier, self.directions, self.encoder, self.deghoster, self.aligner)
+        )
 
     @property
     def decomposing(self) -> tuple[Modules, Variables]:

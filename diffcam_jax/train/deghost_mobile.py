@@ -35,6 +35,7 @@ from diffcam_jax.model_folder import Network
 from diffcam_jax.nn.mobile_deghosting import MobileDeghoster, Views
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
 from diffcam_jax.ops.image import quantise
+from diffcam_jax.train import held_out
 from diffcam_jax.train.state import Batch, Metrics, Net, TrainState, average, gradients, update, young
 from diffcam_jax.train.trainer import Phase, Source, Trainer
 
@@ -123,16 +124,12 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
         return [quantise(x) for x in (views.original, views.fused, restored, truth)], numbers
 
     def evaluate(state: TrainState) -> dict[str, float]:
-        count, step = len(data.held_out["original"]), config.batch_size
-        parts = [look(state, {k: x[i : i + step] for k, x in data.held_out.items()})[1] for i in range(0, count, step)]
-        # Where there is no region there is nothing to measure.
-        means = {name: float(np.nanmean(np.concatenate([part[name] for part in parts]))) for name in parts[0]}
+        means = held_out.means(lambda batch: look(state, batch)[1], data.held_out, config.batch_size)
         return {**means, "score": means["psnr_restored"]}
 
     def samples(state: TrainState) -> dict[str, np.ndarray]:
         columns = look(state, {name: array[:SAMPLE_ROWS] for name, array in data.held_out.items()})[0]
-        rows = np.concatenate([np.asarray(column) for column in columns], axis=2)
-        return {"restored": rows.reshape(-1, *rows.shape[2:])}
+        return {"restored": held_out.sheet(columns)}
 
     def export(state: TrainState, folder: Path) -> Any:
         params = state.ema["deghoster"] if config.ema else state.nets["deghoster"].params

@@ -39,7 +39,7 @@ from diffcam_jax.latents import sample_w, to_wplus
 from diffcam_jax.model_folder import ModelFolder, Network
 from diffcam_jax.nn.e4e import Encoder4Editing
 from diffcam_jax.ops.image import quantise
-from diffcam_jax.train import encoder_adversaries, encoder_networks
+from diffcam_jax.train import encoder_adversaries, encoder_networks, held_out
 from diffcam_jax.train.encoder_losses import delta_norm, w_norm
 from diffcam_jax.train.encoder_passes import Inverter, Pass
 from diffcam_jax.train.ranger import make_optimiser
@@ -159,18 +159,14 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
         return [quantise(picture) for picture in [images, *(found.picture for found in passes)]], values
 
     def evaluate(state: TrainState) -> dict[str, float]:
-        images, codes, size = data.held_out["image"], data.held_out.get("code"), config.batch_size
-        parts = []
-        for i in range(0, len(images), size):
-            known = None if codes is None else codes[i : i + size]
-            parts.append(reconstruct(state, images[i : i + size], known)[1])
-        means = {name: float(np.concatenate([part[name] for part in parts]).mean()) for name in parts[0]}
+        means = held_out.means(
+            lambda batch: reconstruct(state, batch["image"], batch.get("code"))[1], data.held_out, config.batch_size
+        )
         return {**means, "score": -means.get("lpips", means["l2"])}
 
     def samples(state: TrainState) -> dict[str, np.ndarray]:
         columns = reconstruct(state, data.held_out["image"][:SHOWN])[0]
-        rows = np.concatenate([np.asarray(column) for column in columns], axis=2)
-        return {"reconstructions": rows.reshape(-1, *rows.shape[2:])}
+        return {"reconstructions": held_out.sheet(columns)}
 
     def export(state: TrainState, workdir: Path) -> dict[str, Any]:
         variables = jax.tree.map(np.asarray, state.nets["encoder"].variables)

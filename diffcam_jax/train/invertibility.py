@@ -29,6 +29,7 @@ from diffcam_jax.model_folder import Network
 from diffcam_jax.nn.stylegan2 import config_widths
 from diffcam_jax.nn.stylegan2_discriminator import StyleGAN2Discriminator, judged
 from diffcam_jax.ops.image import quantise
+from diffcam_jax.train import held_out
 from diffcam_jax.train.invertibility_losses import Losses
 from diffcam_jax.train.invertibility_passes import Decomposer, load_edits, load_networks
 from diffcam_jax.train.invertibility_start import correlated
@@ -152,22 +153,17 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
         }
 
     def evaluate(state: TrainState) -> dict[str, float]:
-        count, step = len(data.held_out["image"]), config.batch_size
-        parts = []
-        for i in range(0, count, step):
-            batch = {name: array[i : i + step] for name, array in data.held_out.items()}
+        def measure(batch: Batch) -> Metrics:
             numbers = jax.device_get(look(state, batch)[1])
             masks, truth = numbers.pop("found"), numbers.pop("truth")
-            if truth is not None:
-                numbers["iou"] = iou(masks, truth >= 0.5)
-            parts.append(numbers)
-        means = {name: float(np.nanmean(np.concatenate([part[name] for part in parts]))) for name in parts[0]}
+            return numbers if truth is None else {**numbers, "iou": iou(masks, truth >= 0.5)}
+
+        means = held_out.means(measure, data.held_out, config.batch_size)
         return {**means, "score": means.get("iou", -means["mse"])}
 
     def samples(state: TrainState) -> dict[str, np.ndarray]:
         columns = look(state, {name: array[:SAMPLE_ROWS] for name, array in data.held_out.items()})[0]
-        rows = np.concatenate([np.asarray(column) for column in columns], axis=2)
-        return {"decompositions": rows.reshape(-1, *rows.shape[2:])}
+        return {"decompositions": held_out.sheet(columns)}
 
     def export(state: TrainState, folder: Path) -> Any:
         content = {

@@ -25,9 +25,9 @@ from diffcam_jax.errors import UserError
 from diffcam_jax.invertibility import area_loss, binary_loss
 from diffcam_jax.ops.image import resize
 from diffcam_jax.train.encoder_networks import Distance, make_distances
-from diffcam_jax.train.invertibility_passes import Pass
+from diffcam_jax.train.invertibility_passes import PICTURE_LOSSES, Pass
 
-NAMES = ("pixel", "identity", "perceptual", "style", "adversarial", "area", "binary", "truth")
+NAMES = (*PICTURE_LOSSES, "area", "binary", "truth")
 _LEAST = 1e-4  # keeps the logarithm of a mask finite; masks are exactly 0 and 1 in places
 
 

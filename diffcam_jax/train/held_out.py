@@ -1,0 +1,29 @@
+"""Held-out pictures while training: their numbers, batch by batch, and a sheet of what becomes of them."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Array, UInt8
+
+Arrays = Mapping[str, np.ndarray]
+
+
+def means(
+    measure: Callable[[dict[str, np.ndarray]], Mapping[str, Array | np.ndarray]], arrays: Arrays, size: int
+) -> dict[str, float]:
+    """Means over pictures of what is measured on each; those whose number is not defined (nan) do not count.
+
+    Args:
+        measure: a batch to name -> numbers [b].
+        arrays: name -> [n, ...], all of the same n.
+        size: of a batch; the last one may be smaller.
+    """
+    count = len(next(iter(arrays.values())))
+    parts = [measure({name: array[i : i + size] for name, array in arrays.items()}) for i in range(0, count, size)]
+    return {name: float(np.nanmean(np.concatenate([part[name] for part in parts]))) for name in parts[0]}
+
+
+def sheet(columns: Sequence[UInt8[Array, "n s s 3"] | UInt8[np.ndarray, "n s s 3"]]) -> UInt8[np.ndarray, "h w 3"]:
+    """One picture: a row for every face, beside each other what the columns have of it."""
+    rows = np.concatenate([np.asarray(column) for column in columns], axis=2)
+    return rows.reshape(-1, *rows.shape[2:])
