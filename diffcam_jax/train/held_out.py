@@ -8,9 +8,7 @@ from jaxtyping import Array, UInt8
 Arrays = Mapping[str, np.ndarray]
 
 
-def means(
-    measure: Callable[[dict[str, np.ndarray]], Mapping[str, Array | np.ndarray]], arrays: Arrays, size: int
-) -> dict[str, float]:
+def means(measure: Callable[[Arrays], Mapping[str, Array | np.ndarray]], arrays: Arrays, size: int) -> dict[str, float]:
     """Means over pictures of what is measured on each; those whose number is not defined (nan) do not count.
 
     Args:

@@ -153,7 +153,7 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
         }
 
     def evaluate(state: TrainState) -> dict[str, float]:
-        def measure(batch: Batch) -> Metrics:
+        def measure(batch: held_out.Arrays) -> dict[str, np.ndarray]:
             numbers = jax.device_get(look(state, batch)[1])
             masks, truth = numbers.pop("found"), numbers.pop("truth")
             return numbers if truth is None else {**numbers, "iou": iou(masks, truth >= 0.5)}
