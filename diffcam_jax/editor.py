@@ -33,9 +33,7 @@ Pixels = UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]
 PRODUCT_MASK = MaskConfig(low=0.45, high=0.65, dilation=6, feather=10, resize="bilinear")
 # Chosen on the portrait of the demo among four settings: the strongest identity at an undiminished smile. The gate's last two
 # values and the thresholds of the mask were chosen by eye on four photographs with hats, hands and a microphone.
-# The shipped alignment network marks carefully: cut at 0.35 its masks agree best with held-out objects, and hardly better than at 0.5 with the trained kinds.
-PRODUCT_DOMAIN = MaskConfig(low=0.2, high=0.5, dilation=2, feather=4, resize="bilinear")
-PRODUCT_CONFIG = EditConfig(mask=PRODUCT_MASK, keep=0.25, gate=(0.2, 0.4, 0.3, 0.42), floor=0.1, domain=PRODUCT_DOMAIN)
+PRODUCT_CONFIG = EditConfig(mask=PRODUCT_MASK, keep=0.25, gate=(0.2, 0.4, 0.3, 0.42), floor=0.1)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

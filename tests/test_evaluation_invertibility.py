@@ -60,7 +60,7 @@ def test_masks_are_compared_with_the_truth(finished, store):
     for (kind, label), row in found.items():
         subject = {"network": "mask", "difference": "difference"}[label]
         names = {"any of these": BEHIND, "no object": FACES}.get(kind, [f"{face}_{kind}" for face in FACES])
-        masks = [picture(store, subject, name)[..., 0] > 89 for name in names]  # 0.35
+        masks = [picture(store, subject, name)[..., 0] > 127 for name in names]
         assert row["pictures"] == str(len(names))
         assert shown(row["area"]) == pytest.approx(np.mean(masks), abs=6e-4)
         if kind == "no object":

@@ -6,7 +6,6 @@ encoder, aligned, kept      the encoder's picture, the generator's with aligned 
 """
 
 import functools
-import math
 from collections.abc import Mapping, Sequence
 
 import jax
@@ -16,7 +15,6 @@ from jaxtyping import Bool, Float, UInt8
 
 from diffcam_jax.compose import feather
 from diffcam_jax.data.occluders import HELD_OUT, held_out
-from diffcam_jax.editor import PRODUCT_DOMAIN
 from diffcam_jax.evaluation.bench import Bench
 from diffcam_jax.evaluation.codes import Coded, Coder
 from diffcam_jax.evaluation.networks import World
@@ -31,8 +29,6 @@ NAME = "invertibility"
 OBJECT, TRUTH = "object", "truth"
 MASKS = {"mask": "network", "difference": "difference"}
 PICTURES = {"encoder": "encoder alone", "aligned": "aligned features", "kept": "aligned, out of domain kept"}
-# What the editor takes for out of domain, halfway between two levels of the pictures in which masks are kept.
-CUT = (math.floor(127.5 * (PRODUCT_DOMAIN.low + PRODUCT_DOMAIN.high)) + 0.5) / 255
 SMOOTHING = 32  # the difference is smoothed over this part of the side
 
 
@@ -84,8 +80,8 @@ def _measure(bench: Bench, one: Coded, share: float | None) -> None:
         maps["difference"] = largest(pixels, alone, share)
     truth = truth_of(bench, name, size)
     for kind, found in maps.items():
-        values = {column: getattr(measures, column)(found, truth, CUT) for column in ("iou", "coverage", "inside")}
-        values["area"] = measures.area(found >= CUT)
+        values = {column: getattr(measures, column)(found, truth) for column in ("iou", "coverage", "inside")}
+        values["area"] = measures.area(found >= measures.THRESHOLD)
         keep(bench, Key(NAME, kind, name), grey(found[0]), {column: value[0] for column, value in values.items()})
     for kind, picture in zip(PICTURES, (alone, from_unit(parts.generated), from_unit(parts.image)), strict=True):
         keep(bench, Key(NAME, kind, name), picture[0], bench.pairs(pixels, picture)[0])

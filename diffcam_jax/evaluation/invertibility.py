@@ -1,7 +1,7 @@
 """What invertibility decomposition (arXiv 2212.09262) finds out of the generator's domain, and what it keeps of a photograph.
 
 Out-of-domain masks: hands, caps and microphones, which no training shows, are pasted in front of generated faces, so that the truth is known.
-IoU, coverage, inside and area are those of the masks' protocol; what reaches 0.35 counts, as in the editor (`editor.PRODUCT_DOMAIN`). Beside the network stands what needs none: the
+IoU, coverage, inside and area are those of the masks' protocol, cut at 0.5. Beside the network stands what needs none: the
 difference of the picture and the encoder's reconstruction.
 
 Reconstruction: the encoder's picture alone, the generator's with aligned features, and the blend that keeps what is out of domain.
