@@ -79,9 +79,10 @@ class World(NamedTuple):
         Raises:
             UserError: there is no alignment network.
         """
-        if self.decomposer is None:
+        params, decomposer = self._inputs
+        if decomposer is None:
             raise UserError("there is no alignment network for these networks; give its folder: --config.aligner=DIR")
-        return decomposing(self.generator.module, self.decomposer, self.params)
+        return decomposing(self.generator.module, decomposer, params)
 
     def draw(self, codes: Float[np.ndarray | Array, "b n k"], size: int) -> UInt8[np.ndarray, "b {size} {size} 3"]:
         """Pictures of codes."""
