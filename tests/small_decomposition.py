@@ -11,6 +11,7 @@ from diffcam_jax.nn.feature_style import FeatureStyleEncoder
 from diffcam_jax.nn.mobile_encoder import MobileEncoder
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
 from diffcam_jax.nn.stylegan2 import StyleGAN2Generator
+from tests.fast import fast
 from tests.random_variables import random_variables
 
 # Generators of 16 and 32 pixels, encoders that read 32.
@@ -24,8 +25,6 @@ MOBILE_ENCODER = MobileEncoder(
 )
 SMALL = Settings("bilinear", map_size=SIDE)
 NARROW = {"multiplier": 0.5, "align_corners": True, "normalised": False}
-# Compiled without optimisation: these networks are small.
-fast = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 decomposed = fast(decompose, static_argnames=("modules", "settings", "largest"))
 
 

@@ -20,6 +20,7 @@ from diffcam_jax.nn.classifier import DiffClassifier
 from diffcam_jax.nn.indomain_encoder import InDomainEncoder, encoder_widths
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
 from diffcam_jax.pipeline import Encoder, Pipeline
+from tests.fast import fast
 from tests.random_variables import random_variables
 
 GENERATOR = MobileStyleGAN(widths=(16, 16, 16, 16, 8), mapping_layers=1)  # 128 pixels
@@ -143,7 +144,8 @@ def test_a_refinement_begins_at_the_encoders_code_and_is_kept(encoded, tmp_path,
     assert other is None and list((tmp_path / "codes").iterdir()) == [CodeCache(recipes[0]).path(pixels)]
 
     target = pixels.reshape(64, 2, 64, 2, 3).mean((1, 3)) / 127.5 - 1
-    drawn = GENERATOR.apply(encoded.params.generator, jnp.stack([plain, refined]), method="synthesis", size=64)
+    draw = fast(lambda variables, codes: GENERATOR.apply(variables, codes, method="synthesis", size=64))
+    drawn = draw(encoded.params.generator, jnp.stack([plain, refined]))
     before, after = ((np.asarray(drawn) - target) ** 2).mean((1, 2, 3))
     assert after < before
     result = encoded.edit(pixels, {"smiling": 1.0}, aligned=True, refine=8)

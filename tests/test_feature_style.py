@@ -8,6 +8,7 @@ import pytest
 from convert_weights.layouts import feature_style
 from diffcam_jax.errors import UserError
 from diffcam_jax.nn.feature_style import FeatureStyleEncoder, Unit
+from tests.fast import fast
 from tests.plain_layers import batch_norm, conv
 from tests.random_variables import random_variables
 
@@ -73,10 +74,7 @@ def test_a_unit_by_definition(stride):
 def test_every_row_reads_cell_means_of_all_groups():
     images = jnp.asarray(np.random.default_rng(1).uniform(-1, 1, (2, 48, 48, 3)), jnp.float32)
     variables = random_variables(TINY, images)
-    run = jax.jit(
-        lambda v, x: (TINY.apply(v, x), TINY.apply(v, x, method=lambda encoder, x: encoder.body(x))),
-        compiler_options={"xla_backend_optimization_level": 0},
-    )
+    run = fast(lambda v, x: (TINY.apply(v, x), TINY.apply(v, x, method=lambda encoder, x: encoder.body(x))))
     codes, maps = run(variables, images)
     assert [m.shape[1:] for m in maps] == [(48, 48, 2), (24, 24, 2), (12, 12, 4), (6, 6, 6), (3, 3, 8)]
     cells = [np.asarray(m).reshape(2, 3, m.shape[1] // 3, 3, m.shape[1] // 3, -1).mean((2, 4)) for m in maps[1:]]

@@ -20,6 +20,7 @@ from diffcam_jax.nn.stylegan1 import StyleGAN1Generator
 from diffcam_jax.nn.stylegan2 import StyleGAN2Generator
 from diffcam_jax.pipeline import Encoder, read
 from diffcam_jax.train.encoder_networks import make_distances
+from tests.fast import fast
 from tests.random_variables import random_variables
 
 K, ROWS = 8, 6  # all are generators of 16 pixels
@@ -260,8 +261,8 @@ def test_the_loss_of_a_refinement_is_the_sum_of_its_terms(images):
     first = jnp.asarray(drawn(STYLEGAN1, start))
     lpips = zoo.load("lpips").network("lpips_vgg")
     expected = 0.7 * ((first - images) ** 2).mean((1, 2, 3))
-    expected += 1.3 * lpips.module.apply(jax.device_put(lpips.variables), first, jnp.asarray(images))
+    expected += 1.3 * fast(lpips.module.apply)(jax.device_put(lpips.variables), first, jnp.asarray(images))
     expected += 0.6 * ((start - read(STYLEGAN1, IN_DOMAIN, first)) ** 2).mean((1, 2))
     variables, distance = make_distances(ConfigDict({"identity": "", "loss": {"identity": 1.0}}))["identity"]
-    expected += 0.4 * distance(jax.device_put(variables), first, jnp.asarray(images))
+    expected += 0.4 * fast(distance)(jax.device_put(variables), first, jnp.asarray(images))
     np.testing.assert_allclose(result.history[0], expected, rtol=2e-3)

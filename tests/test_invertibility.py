@@ -12,8 +12,9 @@ from diffcam_jax.nn.e4e import Encoder4Editing
 from diffcam_jax.nn.invertibility import Aligner, BicubicEncoder4Editing, SpatialAlignment, merge
 from diffcam_jax.nn.mobile_encoder import MobileEncoder
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
+from tests.fast import fast
 from tests.random_variables import random_variables
-from tests.small_decomposition import NARROW, fast, fixed, pictures
+from tests.small_decomposition import NARROW, fixed, pictures
 
 masks = st.lists(st.floats(0, 1, width=32), min_size=2, max_size=2)
 

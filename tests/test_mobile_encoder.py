@@ -13,9 +13,9 @@ from diffcam_jax.errors import UserError
 from diffcam_jax.nn.mobile_encoder import MobileEncoder
 from diffcam_jax.train import encoder, encoder_networks
 from diffcam_jax.train.encoder_passes import Inverter
+from tests.fast import fast
 from tests.random_variables import random_variables
 
-FAST_COMPILE = {"xla_backend_optimization_level": 0}
 MODEL = get_config("debug").model
 SMALL = {name: MODEL[name] for name in ("channels", "features", "reduced", "grid", "rank", "stem", "rows")}
 PICTURES = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), np.uint8)
@@ -87,12 +87,18 @@ def trained():
     data = Faces(pipeline.wplus_rows(generator), generator.latent_size)
     made = encoder.build(config, data, None)
     first = state = made.create()
-    step = jax.jit(made.phases[0].step).lower(state, data[0], state.phase_key(0)).compile(FAST_COMPILE)
+    step = fast(made.phases[0].step)
     seen = []
     for _ in range(25):
         state, metrics = step(state, data[0], state.phase_key(0))
         seen.append(jax.device_get(metrics))
     return config, made, data, first, state, seen
+
+
+def passed(inverter, state, images):
+    """What an encoder makes of pictures, as it stands in a state."""
+    last = fast(lambda state, images: inverter.passes(state, state.nets["encoder"].params, images, False)[0][-1])
+    return last(state, images)
 
 
 def test_learns_codes_by_heart():
@@ -139,9 +145,9 @@ def test_pictures_can_be_judged_larger_than_they_are_read():
     images = inverter.prepare(jnp.asarray(large))
     np.testing.assert_allclose(images, np.float32(large) / 127.5 - 1, atol=1e-6)
     state = encoder.build(config, Faces(inverter.rows, 32), None).create()
-    found = inverter.passes(state, state.nets["encoder"].params, images, False)[0][-1]
+    found = passed(inverter, state, images)
     averaged = np.float32(images).reshape(2, 32, 2, 32, 2, 3).mean((2, 4))
-    offsets = module.apply(state.nets["encoder"].variables, jnp.asarray(averaged)) @ state.extra["colouring"]
+    offsets = fast(module.apply)(state.nets["encoder"].variables, jnp.asarray(averaged)) @ state.extra["colouring"]
     np.testing.assert_allclose(found.codes, offsets + state.extra["latent_avg"], rtol=1e-3, atol=1e-4)
     assert found.picture.shape == images.shape
 
@@ -157,7 +163,7 @@ def test_export_is_half_as_large_and_gives_the_same_codes(tmp_path):
     pictures = jnp.asarray(PICTURES, jnp.float32) / 127.5 - 1
     codes = pipeline.encode(opened, pictures)
     inverter = encoder.Inverter(config, opened.encoder.network.module, toy.network("generator").module)
-    expected = inverter.passes(last, last.nets["encoder"].params, pictures, False)[0][-1].codes
+    expected = passed(inverter, last, pictures).codes
     np.testing.assert_allclose(codes, expected, atol=0.02 * float(abs(expected).max()))
 
     # Another run goes on from there.
@@ -165,7 +171,7 @@ def test_export_is_half_as_large_and_gives_the_same_codes(tmp_path):
     config.model.start = str(tmp_path / "encoder")
     data = Faces(*codes.shape[1:])
     again = encoder.build(config, data, None).create()
-    begun = inverter.passes(again, again.nets["encoder"].params, pictures, False)[0][-1].codes
+    begun = passed(inverter, again, pictures).codes
     np.testing.assert_allclose(begun, expected, atol=0.02 * float(abs(expected).max()))
     config.model.rank = 5
     with pytest.raises(UserError, match="another arrangement"):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from diffcam_jax import zoo
 from diffcam_jax.nn import mobilenet_v2
 from diffcam_jax.nn.mobilenet_v2 import MobileNetV2, Stem, depthwise3x3_halving, mobilenet_v2_from_torch
+from tests.fast import fast
 from tests.random_variables import random_variables
 
 SMALL = ((1, 8, 1, 1), (2, 8, 2, 2), (2, 8, 1, 2), (2, 12, 2, 2), (2, 16, 1, 2))
@@ -129,7 +130,7 @@ def test_frozen_blocks_neither_move_nor_measure():
         maps, changed = module.apply({**variables, "params": params}, given, True, mutable=["batch_stats"])
         return sum((m**2).sum() for m in maps), changed["batch_stats"]
 
-    slopes, statistics = jax.grad(total, has_aux=True)(variables["params"])
+    slopes, statistics = fast(jax.grad(total, has_aux=True))(variables["params"])
     for name, layer in slopes.items():
         moves = any(bool(jnp.any(leaf)) for leaf in jax.tree.leaves(layer))
         assert moves == (name not in ("conv", "bn", "block_0", "block_1")), name

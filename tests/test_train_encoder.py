@@ -24,10 +24,10 @@ from diffcam_jax.ops.image import quantise
 from diffcam_jax.train import encoder, encoder_networks
 from diffcam_jax.train.code_pool import CodePool
 from diffcam_jax.train.encoder_losses import code_r1, delta_norm, masked_rows, stage_of, w_norm
+from tests.fast import fast
 from tests.random_variables import random_variables
 
 SIDE, FEATURES, ROWS = 16, 32, 4
-FAST_COMPILE = {"xla_backend_optimization_level": 0}
 
 
 @functools.cache
@@ -77,10 +77,7 @@ def trained(mode):
     made = trainer(mode, codes=mode == "traditional_debug")
     before = state = made.create()
     batch, metrics = Faces(codes=mode == "traditional_debug")[0], {}
-    steps = {
-        phase.name: jax.jit(phase.step).lower(state, batch, state.phase_key(0)).compile(FAST_COMPILE)
-        for phase in made.phases
-    }
+    steps = {phase.name: fast(phase.step) for phase in made.phases}
     for number in range(2):
         for index, phase in enumerate(made.phases):
             if number % phase.every == 0:
@@ -146,8 +143,7 @@ def test_overfits_eight_pictures():
     config.optimiser.learning_rate, config.eval_size = 3e-3, 8
     made = encoder.build(config, data, None)
     state = made.create()
-    step = jax.jit(made.phases[0].step, donate_argnums=0)
-    step = step.lower(state, data[0], state.phase_key(0)).compile(FAST_COMPILE)
+    step = fast(made.phases[0].step, donate_argnums=0)
     losses = []
     for _ in range(400):
         state, metrics = step(state, data[0], state.phase_key(0))
@@ -274,7 +270,7 @@ def test_traditional_learns_the_codes_of_the_batch_or_its_own_draws():
         assert set(jax.eval_shape(step, state, batch, state.phase_key(0))[1]) == {"code", "grad_norm", "loss"}
     batch = Faces(codes=True)[0]
     far = {**batch, "code": batch["code"] + 100}
-    run = jax.jit(step).lower(state, batch, state.phase_key(0)).compile(FAST_COMPILE)
+    run = fast(step)
     near, away = (float(run(state, b, state.phase_key(0))[1]["code"]) for b in (batch, far))
     assert near < 10
     assert away == pytest.approx(100**2, rel=0.1)

@@ -1,6 +1,5 @@
 """Training of invertibility decomposition: its data, stages, losses by hand, what gets a gradient, and learning where objects are."""
 
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -17,9 +16,9 @@ from diffcam_jax.train.invertibility_losses import Losses, cross_entropy, dice, 
 from diffcam_jax.train.invertibility_passes import Decomposer, Pass, load_edits, load_networks
 from diffcam_jax.train.invertibility_start import COARSEST, FINER, canonical
 from diffcam_jax.train.trainer import Phase
+from tests.fast import fast
 
 # Compiled without optimisation: the networks are small.
-fast = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def config(**overrides):

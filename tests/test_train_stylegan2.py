@@ -15,6 +15,7 @@ from diffcam_jax.errors import UserError
 from diffcam_jax.metrics.thumbnails import thumbnail_features
 from diffcam_jax.train.samples import Samples
 from diffcam_jax.train.stylegan2 import ADA_INTERVAL, Game, adapt, build, ema_decay, lazy_adam, networks
+from tests.fast import fast
 from tests.random_variables import random_variables
 
 
@@ -101,7 +102,6 @@ def test_thumbnails_of_stripes_and_plain_colour():
 
 # ------------------------------------------------------------------------------------------------ phases
 # The networks are tiny: compiling takes all the time.
-compiled = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 @pytest.fixture(scope="module")
@@ -111,9 +111,7 @@ def run():
     trainer = build(tiny(ada="off"), data, None)
     states, metrics = [trainer.create()], {}
     for number, phase in enumerate(trainer.phases):
-        step = compiled(
-            lambda state, batch, phase=phase, number=number: phase.step(state, batch, state.phase_key(number))
-        )
+        step = fast(lambda state, batch, phase=phase, number=number: phase.step(state, batch, state.phase_key(number)))
         new, metrics[phase.name] = step(states[-1], data[0])
         states.append(new)
     return trainer, states, metrics
@@ -160,7 +158,7 @@ def test_augmentation_acts_on_real_and_drawn_pictures_and_inside_r1(run):
     batch, key = {"image": jnp.asarray(Shapes(4, 8).images)}, jax.random.key(5)
     params = states[0].nets["discriminator"].params
 
-    @functools.partial(compiled, static_argnums=0)
+    @functools.partial(fast, static_argnums=0)
     def metrics(augmented, state):
         game = Game(generator, discriminator, 0.9, augmented)
         return (
@@ -189,7 +187,7 @@ def test_results_open_and_draw_the_same_pictures(run, tmp_path):
     assert average.shape == (8,) and folder.config["kind"] == "stylegan2"
     z = jax.random.normal(jax.random.fold_in(jax.random.fold_in(jax.random.key(0), 1), 0), (4, 8))
 
-    @compiled
+    @fast
     def drawn(variables):
         w = module.apply(variables, z, method="mapping")
         return module.apply(variables, average + 0.7 * (w - average), method="synthesis")
