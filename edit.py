@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from diffcam_jax.allocator import keep_freed_memory
+from diffcam_jax.allocator import collect_rarely, keep_freed_memory
 from diffcam_jax.errors import UserError, exit_code
 from diffcam_jax.weights import write_atomically
 
@@ -380,4 +380,5 @@ def write_json(path: Path, content: dict) -> None:
 
 if __name__ == "__main__":
     keep_freed_memory()
+    collect_rarely()
     sys.exit(main())

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from diffcam_jax.allocator import keep_freed_memory
+from diffcam_jax.allocator import collect_rarely, keep_freed_memory
 from diffcam_jax.applications.arguments import parse
 from diffcam_jax.errors import UserError
 from edit import find_photos, parse_face, prepare_output, read_landmarks, write_json
@@ -390,6 +390,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
 
 if __name__ == "__main__":
     keep_freed_memory()
+    collect_rarely()
     # So many photographs of a batch are searched for side by side on a CPU, see `inversion.optimise`; JAX asks once, when it starts.
     os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(min(4, os.cpu_count() or 1)))
     sys.exit(main())

@@ -1,11 +1,11 @@
 """How well an encoder reconstructs, without an edit: the FFHQ photographs of the store, and faces that its generator drew for no training.
 
-    python -m benchmarks.encoder_quality RUN [RUN2 ...] [--refine 100] [--generator DIR] [--faces 32] [--out table.json]
+    python -m benchmarks.encoder_quality RUN [RUN2 ...] [--refine 100] [--generator DIR] [--photos FOLDER] [--faces 32] [--out table.json]
 
 LPIPS of VGG16 at 256 pixels and MSE there (pictures in [-1, 1]), SFace cosine of the pictures at 512 (lower, lower, higher is better); seconds are those
 of encoding and drawing one picture at the generator's full size, the median over the pictures (the first one compiles). "mean" is the average code in the place
 of every code: what an encoder that saw nothing would give. With --refine the photographs are shown after so many steps from the encoder's code, too
-(`inversion.REFINEMENT`); --photographs takes the first few only.
+(`inversion.REFINEMENT`); --photos takes photographs of a folder instead, whose largest faces are cut out as in FFHQ, and --photographs the first few only.
 """
 
 import argparse
@@ -24,20 +24,23 @@ from jaxtyping import Array
 from diffcam_jax import inversion, pipeline, weights
 from diffcam_jax.compilation import keep_compiled_programs
 from diffcam_jax.data.drawn import drawn_batch, make_prior
-from diffcam_jax.data.pictures import resize_square
+from diffcam_jax.data.pictures import FaceReader, resize_square
 from diffcam_jax.metrics.identity import Identity
 from diffcam_jax.metrics.perceptual import Lpips
 from diffcam_jax.metrics.pixel import mse
 from diffcam_jax.ops.image import from_unit, to_unit
-from diffcam_jax.photo import read_photo
+from diffcam_jax.photo import list_photos, read_photo
 
 HELD_OUT = 1  # the stream of codes that no training draws
 IDENTITY_SIDE, DISTANCE_SIDE = 512, 256
 MEAN = "mean"
 
 
-def photographs(size: int, count: int | None = None) -> np.ndarray:
-    """The stored FFHQ photographs, or the first of them, uint8 [n, s, s, 3]."""
+def photographs(size: int, count: int | None = None, folder: Path | None = None) -> np.ndarray:
+    """The stored FFHQ photographs, or the largest faces of a folder's, or the first of them, uint8 [n, s, s, 3]."""
+    if folder is not None:
+        with FaceReader() as read:
+            return np.stack([read(path, size)[0] for path in list_photos(folder)[:count]])
     paths = sorted(weights.fetch("ffhq_photos").glob("*.png"))[:count]
     return np.stack([resize_square(read_photo(path).pixels, size) for path in paths])
 
@@ -98,6 +101,7 @@ def main() -> None:
     parser.add_argument("--generator", default="", help="folder; default: the embedded generator")
     parser.add_argument("--faces", type=int, default=32, help="generated faces to measure by; 0 leaves them out")
     parser.add_argument("--photographs", type=int, help="the first so many; default: all 11")
+    parser.add_argument("--photos", type=Path, metavar="FOLDER", help="photographs in the place of the stored ones")
     parser.add_argument("--out", type=Path, help="JSON file for the numbers")
     options = parser.parse_args()
     keep_compiled_programs()
@@ -111,7 +115,7 @@ def main() -> None:
             pipeline.from_checkpoints(options.generator or None, encoder=opened, directions={})
         )
         size = networks.generator.module.resolution
-        sets = sets or {"photographs": photographs(size, options.photographs)}
+        sets = sets or {"photographs": photographs(size, options.photographs, options.photos)}
         if options.faces and "generated" not in sets:
             sets["generated"] = faces(options.generator, options.faces)
         for way, encode in ways(networks, name, options.refine).items():

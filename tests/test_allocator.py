@@ -34,3 +34,22 @@ def test_pages_are_faulted_in_once():
         for mode in ("keep", "usual")
     ]
     assert faults[0] < 50 < 200 < faults[1]  # ten times 64 MB are 163,840 small pages, or 320 huge ones
+
+
+COLLECTING = """
+import gc, sys
+from diffcam_jax.allocator import collect_rarely
+if sys.argv[1] == "rarely":
+    collect_rarely()
+kept = [[] for _ in range(250_000)]
+print(sum(stat["collections"] for stat in gc.get_stats()))
+"""
+
+
+def test_garbage_is_looked_for_rarely():
+    root = Path(__file__).parent.parent
+    rarely, usually = (
+        int(subprocess.run([sys.executable, "-c", COLLECTING, mode], capture_output=True, check=True, cwd=root).stdout)
+        for mode in ("rarely", "usual")
+    )
+    assert 1 < rarely < usually / 3

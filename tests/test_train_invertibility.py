@@ -1,6 +1,5 @@
 """Training of invertibility decomposition: its data, stages, losses by hand, what gets a gradient, and learning where objects are."""
 
-
 import jax
 import jax.numpy as jnp
 import numpy as np
