@@ -7,9 +7,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffcam_jax.data.pairs import SHARD, CachedPairs, EditWorld, OnlinePairs, Recipe, draw_code, draw_strengths, write
+from diffcam_jax.data.pairs import (
+    SHARD,
+    CachedPairs,
+    EditWorld,
+    OnlinePairs,
+    Recipe,
+    draw_code,
+    draw_strengths,
+    make_sample,
+    write,
+)
 from diffcam_jax.errors import UserError
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
+from diffcam_jax.ops.image import to_unit
 
 
 @pytest.fixture(scope="module")
@@ -80,3 +91,27 @@ def test_a_folder_of_other_parts_is_refused(world, tmp_path):
         CachedPairs(tmp_path, batch_size=2, held_out=SHARD)
     with pytest.raises(UserError, match="no pairs"):
         CachedPairs(tmp_path / "none", batch_size=2, held_out=1)
+
+
+def test_codes_are_found_again_as_often_as_the_recipe_says(world, tmp_path):
+    recipe, seen = Recipe(seed=5, size=32, encoded=0.5), []
+
+    def encode(images):
+        seen.append(np.asarray(images))
+        return jnp.full((1, 18, 8), 0.3)
+
+    samples, plain = ([make_sample(world, recipe, i, *given) for i in range(16)] for given in ([encode], []))
+    found = [i for i in range(16) if (samples[i] != plain[i]).any()]
+    assert len(found) == len(seen) and 4 <= len(found) <= 12
+    again = world.model.apply({"params": world.params}, jnp.full((1, 18, 8), 0.3), method="synthesis", size=32)[0]
+    for i, given in zip(found, seen, strict=True):
+        np.testing.assert_allclose(samples[i][0], np.clip(np.asarray(again) * 127.5 + 127.5, 0, 255), atol=0.51)
+        assert given.shape == (1, 32, 32, 3) and -1 <= given.min() < given.max() <= 1
+    # What the encoder is given is the sample's face, and mostly changed as photographs are.
+    faces = [to_unit(plain[i][0]) for i in found]
+    assert 0 < np.median([abs(a - b).mean() for a, b in zip(faces, seen)]) < 0.3
+
+    write(world, recipe, tmp_path, 1, encode, "0123")
+    assert json.loads((tmp_path / "index.json").read_text())["encoder_sha256"] == "0123"
+    with pytest.raises(UserError, match="other parts"):
+        write(world, recipe, tmp_path, 1, encode, "4567")

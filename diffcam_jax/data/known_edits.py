@@ -23,7 +23,7 @@ import io
 import sys
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,11 +38,11 @@ from diffcam_jax.allocator import keep_freed_memory
 from diffcam_jax.compilation import keep_compiled_programs
 from diffcam_jax.data.builders import open_prepared
 from diffcam_jax.data.ghosts import GhostConfig, GhostWorld, claim_index, draw_edits, ghost_world, toy_ghost_world
+from diffcam_jax.data.pairs import Encode
 from diffcam_jax.data.photographic import Photographic
 from diffcam_jax.errors import UserError, exit_code
 from diffcam_jax.ops.image import quantise, to_unit
 
-Encode = Callable[[Float[Array, "b s s 3"]], Float[Array, "b rows k"]]
 Picture = UInt8[np.ndarray, "s s 3"]
 
 OBJECTS = Photographic(align=0.0, light=0.0, objects=0.5, blur=0.0, noise=0.0, compress=0.0)

@@ -7,10 +7,11 @@ reads a folder that this module writes once:
 
     python -m diffcam_jax.data.pairs --out DIR --count 1024 --seed 0
 
-    DIR/index.json              classes, hashes of generator and directions, recipe
+    DIR/index.json              classes, hashes of generator, directions and encoder, recipe
     DIR/00000.npy, 00001.npy    uint8 [samples, 1 + N, s, s, 3], picture 0 is I'; memory-mapped, nothing to decode
 
-The first samples of either source are held out for evaluation.
+The first samples of either source are held out for evaluation. With --encoded 0.5 the codes of half of the samples are not those that a face was drawn from, but what
+an encoder finds in the face as a photograph might show it (`data.photographic`): pairs as an editor of photographs meets them.
 """
 
 import argparse
@@ -21,6 +22,7 @@ import json
 import os
 import pathlib
 import sys
+from collections.abc import Callable
 
 import flax.linen as nn
 import flax.struct
@@ -30,15 +32,19 @@ import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 from tqdm import tqdm
 
-from diffcam_jax import weights
+from diffcam_jax import pipeline, weights
 from diffcam_jax.compilation import keep_compiled_programs
+from diffcam_jax.data.photographic import Photographic
 from diffcam_jax.directions import load_directions
 from diffcam_jax.errors import UserError
 from diffcam_jax.latents import latent_stats
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
-from diffcam_jax.ops.image import quantise
+from diffcam_jax.ops.image import quantise, to_unit
+
+Encode = Callable[[Float[Array, "b s s 3"]], Float[Array, "b rows k"]]
 
 SHARD = 16  # samples a file
+PHOTOGRAPHIC = Photographic()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +58,7 @@ class Recipe:
         strength: range of the edit, uniform, in the directions' unit (1 is one clear edit).
         both_signs: draw negative strengths as well; the class stays that of the direction.
         mixing: probability that the fine layers come from a second face, which fills W+ beyond W.
+        encoded: probability that an encoder finds the code again; for pairs in a folder.
     """
 
     seed: int = 0
@@ -60,6 +67,7 @@ class Recipe:
     strength: tuple[float, float] = (0.6, 1.4)
     both_signs: bool = False
     mixing: float = 0.3
+    encoded: float = 0.0
 
 
 @flax.struct.dataclass
@@ -112,15 +120,38 @@ def draw_strengths(world: EditWorld, recipe: Recipe, index: Int[Array, ""]) -> F
     return strengths * jax.random.rademacher(key_sign, strengths.shape) if recipe.both_signs else strengths
 
 
-def render_sample(world: EditWorld, recipe: Recipe, index: Int[Array, ""]) -> UInt8[Array, "_ s s 3"]:
-    """All pictures of sample `index`: I' and its N edits."""
-    code = draw_code(world, recipe, index)
+def render_sample(
+    world: EditWorld, recipe: Recipe, index: Int[Array, ""], code: Float[Array, "rows k"] | None = None
+) -> UInt8[Array, "_ s s 3"]:
+    """All pictures of sample `index`, I' and its N edits; with a code in the place of its own."""
+    code = draw_code(world, recipe, index) if code is None else code
     edits = code + draw_strengths(world, recipe, index)[:, None, None] * world.directions
     codes = jnp.concatenate([code[None], edits])
     return quantise(world.model.apply({"params": world.params}, codes, method="synthesis", size=recipe.size))
 
 
 _render_sample = jax.jit(render_sample, static_argnums=1)
+
+
+_render_face = jax.jit(
+    lambda world, recipe, index: quantise(
+        world.model.apply(
+            {"params": world.params}, draw_code(world, recipe, index)[None], method="synthesis", size=recipe.size
+        )
+    ),
+    static_argnums=1,
+)
+
+
+def make_sample(
+    world: EditWorld, recipe: Recipe, index: int, encode: Encode | None = None
+) -> UInt8[np.ndarray, "_ s s 3"]:
+    """All pictures of sample `index`, whose code is found by `encode`, pictures [1, s, s, 3] in [-1, 1] -> codes, as often as the recipe says."""
+    rng, number, code = np.random.default_rng((recipe.seed, index)), jnp.asarray(index), None
+    if encode is not None and rng.random() < recipe.encoded:
+        face = np.asarray(_render_face(world, recipe, number))[0]
+        code = encode(jnp.asarray(to_unit(PHOTOGRAPHIC(face, rng)[None])))[0]
+    return np.asarray(_render_sample(world, recipe, number, code))
 
 
 def choose(
@@ -196,15 +227,29 @@ class CachedPairs:
         return self._shards[index // SHARD][index % SHARD]
 
 
-def write(world: EditWorld, recipe: Recipe, folder: str | os.PathLike, count: int) -> None:
+def write(
+    world: EditWorld,
+    recipe: Recipe,
+    folder: str | os.PathLike,
+    count: int,
+    encode: Encode | None = None,
+    encoder: str = "",
+) -> None:
     """Write samples 0 .. count-1 (rounded up to whole files); files that exist are kept.
+
+    Args:
+        world, recipe: of the samples.
+        folder: made when missing.
+        count: how many.
+        encode, encoder: finds codes in pictures (see `make_sample`), and the hash of its weights.
 
     Raises:
         UserError: the folder holds pairs of other directions, another generator or another recipe.
     """
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    index = {**world.fingerprint(), "recipe": json.loads(json.dumps(dataclasses.asdict(recipe)))}
+    index = world.fingerprint() | ({"encoder_sha256": encoder} if encoder else {})
+    index = {**index, "recipe": json.loads(json.dumps(dataclasses.asdict(recipe)))}
     if (folder / "index.json").exists():
         if json.loads((folder / "index.json").read_text()) != index:
             raise UserError(f"{folder} holds pairs made from other parts or another recipe; choose an empty folder")
@@ -217,7 +262,7 @@ def write(world: EditWorld, recipe: Recipe, folder: str | os.PathLike, count: in
             if not path.exists():
                 samples = []
                 for i in range(number * SHARD, (number + 1) * SHARD):
-                    samples.append(np.asarray(_render_sample(world, recipe, jnp.asarray(i))))
+                    samples.append(make_sample(world, recipe, i, encode))
                     bar.update()
                 with weights.replacing(path) as file:
                     np.save(file, np.stack(samples), allow_pickle=False)
@@ -235,6 +280,13 @@ def pretrained_world(directions: str | None = None) -> EditWorld:
     return EditWorld(model, params, latent_stats(model, {"params": params}, jax.random.key(0)).mean, names, arrays)
 
 
+def shipped_encode(folder: pathlib.Path | None) -> tuple[Encode, str]:
+    """What finds codes of the embedded generator's pictures, the shipped encoder or that of a folder, and the hash of its weights."""
+    networks = pipeline.on_device(pipeline.from_checkpoints(encoder=folder, directions={}))
+    digest = weights.tree_hash(networks.encoder.network.variables)
+    return lambda images: pipeline.encode(networks, images), digest
+
+
 def toy_world() -> EditWorld:
     """A tiny generator with random weights and three random edits, for trying things out without any file."""
     model = MobileStyleGAN(widths=(16, 16, 16, 8), latent_size=8, mapping_layers=2)
@@ -250,10 +302,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--size", type=int, default=256, help="side of the pictures")
     parser.add_argument("--directions", help="safetensors file; default: the shipped directions")
+    parser.add_argument("--encoded", type=float, default=0.0, help="share of faces whose code an encoder finds again")
+    parser.add_argument("--encoder", type=pathlib.Path, help="its folder; default: the shipped one")
     args = parser.parse_args(argv)
     keep_compiled_programs()
+    recipe = Recipe(seed=args.seed, size=args.size, encoded=args.encoded)
     try:
-        write(pretrained_world(args.directions), Recipe(seed=args.seed, size=args.size), args.out, args.count)
+        found = shipped_encode(args.encoder) if args.encoded else ()
+        write(pretrained_world(args.directions), recipe, args.out, args.count, *found)
     except UserError as error:
         print(f"pairs: {error}", file=sys.stderr)
         return 2
