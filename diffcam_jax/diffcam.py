@@ -12,6 +12,7 @@ Grad-CAM (1610.02391) and CAM (1512.04150) look at the edited picture alone and 
 """
 
 import dataclasses
+import functools
 import os
 from typing import NamedTuple
 
@@ -126,6 +127,11 @@ class Activation(NamedTuple):
     logits: Float[Array, "b n"]
 
 
+@functools.partial(jax.jit, static_argnums=0, inline=True)  # the second picture is not traced anew
+def _features(model: PairClassifier, variables: dict, images: Float[Array, "b h w 3"]) -> Float[Array, "b h2 w2 c"]:
+    return model.apply(variables, images, method="features")
+
+
 def delta_features(
     model: PairClassifier,
     variables: dict,
@@ -134,9 +140,7 @@ def delta_features(
     sign: int = 1,
 ) -> Float[Array, "b h2 w2 c"]:
     """Eq. 1: the difference of the two pictures' features."""
-    before = model.apply(variables, inverted, method="features")
-    after = model.apply(variables, edited, method="features")
-    return sign * (after - before)
+    return sign * (_features(model, variables, edited) - _features(model, variables, inverted))
 
 
 def channel_weights(

@@ -233,6 +233,13 @@ def edit_by_decomposition(
     )
 
 
+@functools.partial(jax.jit, static_argnums=(0, 3), inline=True)  # the second picture is not traced anew
+def _synthesis(
+    generator: nn.Module, variables: dict, w: Float[Array, "b rows k"], side: int
+) -> Float[Array, "b v v 3"]:
+    return generator.apply(variables, w, method="synthesis", size=side)
+
+
 @functools.partial(jax.jit, static_argnames=("generator", "classifier", "config", "deghoster", "decomposer"))
 def edit_batch(
     generator: nn.Module,
@@ -275,9 +282,7 @@ def edit_batch(
     check_method(config.method, decomposer is not None)
     size, small = images.shape[1], config.classifier_size
 
-    def draw(w: Array, side: int) -> Array:
-        return generator.apply(params.generator, w, method="synthesis", size=side)
-
+    draw = functools.partial(_synthesis, generator, params.generator)
     # Codes after 0, 1, ... r edits (section 3.6): the pairs are neighbours in this list.
     steps = strengths.T[:, :, None, None] * directions[:, None]
     ladder = [codes]
