@@ -15,6 +15,7 @@ from diffcam_jax.data.pairs import (
     Recipe,
     draw_code,
     draw_strengths,
+    main,
     make_sample,
     write,
 )
@@ -115,3 +116,11 @@ def test_codes_are_found_again_as_often_as_the_recipe_says(world, tmp_path):
     assert json.loads((tmp_path / "index.json").read_text())["encoder_sha256"] == "0123"
     with pytest.raises(UserError, match="other parts"):
         write(world, recipe, tmp_path, 1, encode, "4567")
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"), [(["--encoded", "2"], "give 0 to 1"), (["--encoder", "runs/e"], "add --encoded")]
+)
+def test_flags_that_make_no_sense_are_told(flags, told, tmp_path, capsys):
+    assert main(["--out", str(tmp_path / "pairs"), *flags]) == 2
+    assert told in capsys.readouterr().err and not (tmp_path / "pairs").exists()

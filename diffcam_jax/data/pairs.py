@@ -244,7 +244,7 @@ def write(
         encode, encoder: finds codes in pictures (see `make_sample`), and the hash of its weights.
 
     Raises:
-        UserError: the folder holds pairs of other directions, another generator or another recipe.
+        UserError: the folder holds pairs of other directions, another generator or encoder, or another recipe.
     """
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -308,6 +308,10 @@ def main(argv: list[str] | None = None) -> int:
     keep_compiled_programs()
     recipe = Recipe(seed=args.seed, size=args.size, encoded=args.encoded)
     try:
+        if not 0 <= args.encoded <= 1:
+            raise UserError(f"--encoded {args.encoded:g} is a share of the faces; give 0 to 1")
+        if args.encoder is not None and not args.encoded:
+            raise UserError(f"--encoder {args.encoder} is of no use without --encoded; add --encoded 0.5")
         found = shipped_encode(args.encoder) if args.encoded else ()
         write(pretrained_world(args.directions), recipe, args.out, args.count, *found)
     except UserError as error:
