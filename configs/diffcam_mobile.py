@@ -11,7 +11,7 @@ makes the maps flatter: 700 steps with `--config.steps=700 --config.cells.weight
 40 at every start for the features of the faces. 0.854 held-out accuracy over ten directions
 (0.994 before, with evidence from the whole picture); masks of 12 held-out faces against face parsing: IoU 0.31, coverage 0.68 (0.13 and 0.69 before).
 
-Pairs with `--encoded 0.5`, half of whose codes the encoder found in faces as photographs might show them, made no better masks: 192 faces, the same three stages, bare
+Pairs half of whose codes the encoder found in faces as photographs might show them (`--encoded 0.5` makes such; tried with every second face) made no better masks: 192 faces, the same three stages, bare
 masks on 11 photographs and 12 generated faces by `evaluate.py --config configs/eval/masks.py --config.size=512 --config.masks.codes="('known','encoder')"
 --config.masks.sources="('photographs','generated:12')"`: IoU 0.266 [0.245, 0.291] against 0.260 [0.238, 0.286] of what ships.
 
