@@ -9,39 +9,27 @@ attribute's own score by, from the reconstruction to its edit (smile blendshape,
 
 import argparse
 import dataclasses
-import functools
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.encoder_quality import DISTANCE_SIDE, IDENTITY_SIDE, measure, photographs
+from benchmarks.encoder_quality import DISTANCE_SIDE, measure, photographs
 from benchmarks.photographs import ATTRIBUTES
 from diffcam_jax import inversion, pipeline, scorers
 from diffcam_jax.compilation import keep_compiled_programs
+from diffcam_jax.directions.scoring import draw_pictures
 from diffcam_jax.metrics.identity import Identity
 from diffcam_jax.metrics.perceptual import Lpips
-from diffcam_jax.ops.image import from_unit, to_unit
+from diffcam_jax.ops.image import to_unit
 
 
 def moved(networks: pipeline.Pipeline, codes: np.ndarray, drawn: np.ndarray) -> dict[str, np.ndarray]:
     """What each edit changes the scores [n] of reconstructions [n, s, s, 3] by."""
     before, found = scorers.score(drawn, list(ATTRIBUTES.values())), {}
     for attribute, score in ATTRIBUTES.items():
-        edited = draw(networks, codes + networks.directions[attribute].array)
+        edited = draw_pictures(networks.generator, codes + networks.directions[attribute].array, progress=False)
         found[attribute] = scorers.score(edited, [score])[score] - before[score]
     return found
-
-
-def draw(networks: pipeline.Pipeline, codes: np.ndarray) -> np.ndarray:
-    """Pictures uint8 [n, s, s, 3] at the side at which persons are compared."""
-    module, variables = networks.generator
-    return np.concatenate([from_unit(_drawn(module, variables, jnp.asarray(code[None]))) for code in codes])
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _drawn(module, variables, codes):
-    return module.apply(variables, codes, method="synthesis", size=IDENTITY_SIDE)
 
 
 def main() -> None:
@@ -56,15 +44,15 @@ def main() -> None:
     lpips, identity = Lpips("vgg", DISTANCE_SIDE), Identity()
     print(f"| {options.steps} steps | LPIPS-VGG | SFace | rows apart | {' | '.join(ATTRIBUTES)} |")
     print("|---" * (4 + len(ATTRIBUTES)) + "|")
+    images = jnp.asarray(to_unit(pictures))
     for share in [None, *options.offsets]:
-        images = jnp.asarray(to_unit(pictures))
         if share is None:
             codes = np.asarray(pipeline.encode(networks, images))
         else:
             settings = dataclasses.replace(inversion.REFINEMENT.with_steps(options.steps), offsets=share)
             inverter = inversion.Inverter(networks.generator, networks.encoder, "in_domain", settings)
             codes = inverter(images, progress=True).codes
-        drawn = draw(networks, codes)
+        drawn = draw_pictures(networks.generator, codes, progress=False)
         row = measure(pictures, drawn, lpips, identity)
         apart = np.sqrt(((codes - codes.mean(1, keepdims=True)) ** 2).mean())
         scores = " | ".join(f"{np.nanmean(change):.2f}" for change in moved(networks, codes, drawn).values())

@@ -283,6 +283,7 @@ def edit_batch(
     size, small = images.shape[1], config.classifier_size
 
     draw = functools.partial(_synthesis, generator, params.generator)
+
     # Codes after 0, 1, ... r edits (section 3.6): the pairs are neighbours in this list.
     steps = strengths.T[:, :, None, None] * directions[:, None]
     ladder = [codes]

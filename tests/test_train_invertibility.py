@@ -17,8 +17,6 @@ from diffcam_jax.train.invertibility_start import COARSEST, FINER, canonical
 from diffcam_jax.train.trainer import Phase
 from tests.fast import fast
 
-# Compiled without optimisation: the networks are small.
-
 
 def config(**overrides):
     chosen = invertibility_mobile.get_config("debug")

@@ -101,7 +101,6 @@ def test_thumbnails_of_stripes_and_plain_colour():
 
 
 # ------------------------------------------------------------------------------------------------ phases
-# The networks are tiny: compiling takes all the time.
 
 
 @pytest.fixture(scope="module")

@@ -36,6 +36,7 @@ from diffcam_jax import pipeline, weights
 from diffcam_jax.compilation import keep_compiled_programs
 from diffcam_jax.data.photographic import Photographic
 from diffcam_jax.directions import load_directions
+from diffcam_jax.directions.scoring import draw_uint8
 from diffcam_jax.errors import UserError
 from diffcam_jax.latents import latent_stats
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
@@ -130,17 +131,7 @@ def render_sample(
     return quantise(world.model.apply({"params": world.params}, codes, method="synthesis", size=recipe.size))
 
 
-_render_sample = jax.jit(render_sample, static_argnums=1)
-
-
-_render_face = jax.jit(
-    lambda world, recipe, index: quantise(
-        world.model.apply(
-            {"params": world.params}, draw_code(world, recipe, index)[None], method="synthesis", size=recipe.size
-        )
-    ),
-    static_argnums=1,
-)
+_draw_code, _render_sample = (jax.jit(function, static_argnums=1) for function in (draw_code, render_sample))
 
 
 def make_sample(
@@ -149,7 +140,8 @@ def make_sample(
     """All pictures of sample `index`, whose code is found by `encode`, pictures [1, s, s, 3] in [-1, 1] -> codes, as often as the recipe says."""
     rng, number, code = np.random.default_rng((recipe.seed, index)), jnp.asarray(index), None
     if encode is not None and rng.random() < recipe.encoded:
-        face = np.asarray(_render_face(world, recipe, number))[0]
+        own = _draw_code(world, recipe, number)[None]
+        face = np.asarray(draw_uint8(world.model, {"params": world.params}, own, recipe.size))[0]
         code = encode(jnp.asarray(to_unit(PHOTOGRAPHIC(face, rng)[None])))[0]
     return np.asarray(_render_sample(world, recipe, number, code))
 
