@@ -20,9 +20,14 @@ from jaxtyping import Array, Float
 from diffcam_jax.nn.style_rows import style_rows
 from diffcam_jax.nn.stylegan2 import AfterUp
 from diffcam_jax.ops.haar import inverse_haar
+from diffcam_jax.ops.window import CELLS, Window, cut, narrowing
 
 PIXEL_NORM_EPSILON = 1e-8
 SLOPE = 0.2
+
+# Samples that a map needs around a window: the two convolutions of the block after it spoil two of
+# the map twice as large, and 2 * 2 - 2 = 2 are left for the next block.
+BORDER = 2
 
 
 class Modulation(nn.Module):
@@ -77,9 +82,16 @@ class StyledConv(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "b h w c"], w: Float[Array, "b k"], replace: AfterUp | None = None
+        self,
+        x: Float[Array, "b h w c"],
+        w: Float[Array, "b k"],
+        replace: AfterUp | None = None,
+        place: Window | None = None,
     ) -> Float[Array, "b h w d"]:
-        """`replace` (resolution, features) changes what the convolution gives, before noise, bias and leaky ReLU."""
+        """`replace` (resolution, features) changes what the convolution gives, before noise, bias and leaky ReLU.
+
+        `place` says which window of its map x is; None for the whole map.
+        """
         h, width, channels = x.shape[1:]
         normal = nn.initializers.normal(1.0)
         x = x * (Modulation(channels, name="modulation")(w) / math.sqrt(9 * channels))
@@ -91,7 +103,10 @@ class StyledConv(nn.Module):
             x = jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
         if replace is not None:
             x = replace(h, x)
-        x = x + self.param("noise", nn.initializers.zeros, (h, width))[..., None]
+        if place is None:
+            x = x + self.param("noise", nn.initializers.zeros, (h, width))[..., None]
+        else:
+            x = x + cut(self.get_variable("params", "noise")[None, ..., None], place)
         return nn.leaky_relu(x + self.param("bias", nn.initializers.zeros, (self.features,)), SLOPE)
 
 
@@ -107,17 +122,25 @@ class Block(nn.Module):
         w_up: Float[Array, "b k"],
         w_out: Float[Array, "b k"],
         after_up: AfterUp | None = None,
+        place: Window | None = None,
     ) -> Float[Array, "b h2 w2 d"]:
+        """`place` says which window of its map the result is; None for the whole map."""
         x = inverse_haar(x * Modulation(x.shape[-1], name="up")(w_up))
-        x = StyledConv(self.features, name="conv1")(x, w_up, after_up)
-        return StyledConv(self.features, name="conv2")(x, w_out)
+        x = StyledConv(self.features, name="conv1")(x, w_up, after_up, place)
+        return StyledConv(self.features, name="conv2")(x, w_out, None, place)
 
 
 class ToImage(nn.Module):
     """Modulated 1x1 convolution to the wavelet bands of the picture, then the last inverse Haar transform."""
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"], w: Float[Array, "b k"], size: int) -> Float[Array, "b s s 3"]:
+    def __call__(
+        self,
+        x: Float[Array, "b h w c"],
+        w: Float[Array, "b k"],
+        size: int,
+    ) -> Float[Array, "b h2 w2 3"]:
+        """`size` is the height of the result: twice that of x, or less if x is square."""
         channels = x.shape[-1]
         kernel = self.param("kernel", nn.initializers.normal(1.0), (channels, 12))
         bias = self.param("bias", nn.initializers.zeros, (12,))
@@ -153,6 +176,11 @@ class MobileStyleGAN(nn.Module):
         """Rows of W+ that have an effect."""
         return 2 * len(self.widths)
 
+    @property
+    def cells(self) -> int:
+        """Side of the map at which windows begin."""
+        return min(CELLS, self.resolution // 2)
+
     def setup(self):
         self.dense = [nn.Dense(self.latent_size) for _ in range(self.mapping_layers)]
         self.const = self.param("const", nn.initializers.normal(1.0), (4, 4, self.widths[0]))
@@ -168,8 +196,12 @@ class MobileStyleGAN(nn.Module):
         return w
 
     def synthesis(
-        self, w: Float[Array, "b *rows k"], size: int | None = None, after_up: AfterUp | None = None
-    ) -> Float[Array, "b s s 3"]:
+        self,
+        w: Float[Array, "b *rows k"],
+        size: int | None = None,
+        after_up: AfterUp | None = None,
+        window: Window | None = None,
+    ) -> Float[Array, "b h w 3"]:
         """Draws the pictures of latent codes.
 
         Args:
@@ -178,16 +210,55 @@ class MobileStyleGAN(nn.Module):
             resolution (default). A smaller picture is the exact area mean of the full one, and cheaper.
           after_up: (resolution, features [b, r, r, c]) -> features that take the place of what the first convolution of the block
             there gives, before its noise, bias and leaky ReLU.
+          window: the part of the full picture to draw, in cells of a map of `cells` x `cells`.
 
         Returns:
-          [b, size, size, 3] RGB, nominally in [-1, 1], not clamped.
+          [b, size, size, 3] RGB, nominally in [-1, 1], not clamped. With a window of h x w cells
+          [b, h f, w f, 3], f = `resolution` / `cells`: the whole picture there, up to rounding.
+
+        Raises:
+          ValueError: a window together with `size` or `after_up`, or one larger than the map.
+        """
+        if window is not None:
+            if size is not None or after_up is not None:
+                raise ValueError("a window is drawn without size and after_up")
+            return self.window_of(self.trunk(w), w, window)
+        rows = style_rows(w, self.num_styles)
+        x = self._features(rows, len(self.block), after_up)
+        return self.to_image(x, rows[:, self.num_styles - 1], size or self.resolution)
+
+    def trunk(self, w: Float[Array, "b *rows k"]) -> Float[Array, "b s s c"]:
+        """The features where windows begin, [b, cells, cells, c]; w as in `synthesis`."""
+        blocks = (self.cells // 4).bit_length() - 1
+        return self._features(style_rows(w, self.num_styles), blocks, None)
+
+    def _features(self, rows: Array, blocks: int, after_up: AfterUp | None) -> Array:
+        """The features after some of the blocks."""
+        x = jnp.broadcast_to(self.const, (rows.shape[0], *self.const.shape))
+        x = self.conv1(x, rows[:, 0])
+        for i, block in enumerate(self.block[:blocks]):
+            x = block(x, rows[:, 2 * i + 1], rows[:, 2 * i + 2], after_up)
+        return x
+
+    def window_of(
+        self, trunk: Float[Array, "b s s c"], w: Float[Array, "b *rows k"], window: Window
+    ) -> Float[Array, "b h w 3"]:
+        """Draws a window from features that are there already.
+
+        Args:
+          trunk: what `trunk` gives, for these codes or others.
+          w, window: as in `synthesis`; the rows of the layers after the trunk have an effect.
+
+        Returns:
+          As `synthesis` with a window.
         """
         rows = style_rows(w, self.num_styles)
-        x = jnp.broadcast_to(self.const, (w.shape[0], *self.const.shape))
-        x = self.conv1(x, rows[:, 0])
-        for i, block in enumerate(self.block):
-            x = block(x, rows[:, 2 * i + 1], rows[:, 2 * i + 2], after_up)
-        return self.to_image(x, rows[:, self.num_styles - 1], size or self.resolution)
+        x = trunk
+        *steps, (inner, _) = narrowing(window, self.cells, self.resolution // 2, BORDER)
+        for i, (part, place) in enumerate(steps, len(self.block) - len(steps)):
+            x = self.block[i](cut(x, part), rows[:, 2 * i + 1], rows[:, 2 * i + 2], None, place)
+        last = rows[:, self.num_styles - 1]
+        return self.to_image(cut(x, inner), last, 2 * inner.height)
 
     def __call__(self, z: Float[Array, "b k"]) -> Float[Array, "b s s 3"]:
         return self.synthesis(self.mapping(z))

@@ -22,14 +22,20 @@ from diffcam_jax.nn.style_rows import style_rows
 from diffcam_jax.ops.fir import upsample
 from diffcam_jax.ops.image import resize
 from diffcam_jax.ops.up_conv import up_conv
+from diffcam_jax.ops.window import CELLS, Window, cut, narrowing
 
 BeforeUp = Callable[[int, Array], Array]
 AfterUp = Callable[[int, Array], Array]
+Trunk = tuple[Float[Array, "b s s c"], Float[Array, "b s s 3"]]  # features and the picture so far
 
 EPSILON = 1e-8
 MAPPING_RATE = 0.01
 SLOPE = 0.2
 GAIN = math.sqrt(2)
+
+# Samples that a map needs around a window: the up-convolution spoils two of the map twice as large,
+# the convolution there a third, and 2 * 3 - 3 = 3 are left for the next. The picture needs less.
+BORDER = 3
 
 
 def config_widths(resolution: int, channel_multiplier: int | float = 2, channel_max: int = 512) -> tuple[int, ...]:
@@ -103,9 +109,16 @@ class StyledConv(nn.Module):
         return self.modulation(w)
 
     def __call__(
-        self, x: Float[Array, "b h w c"], style: Float[Array, "b c"], noise: str, replace: AfterUp | None = None
+        self,
+        x: Float[Array, "b h w c"],
+        style: Float[Array, "b c"],
+        noise: str,
+        replace: AfterUp | None = None,
+        place: Window | None = None,
     ) -> Float[Array, "b h2 w2 d"]:
-        """`replace` (resolution, features) changes what the convolution gives, before noise, bias and leaky ReLU."""
+        """`replace` (resolution, features) changes what the convolution gives, before noise, bias and leaky ReLU.
+        `place` says which window of its map the result is; None for the whole map.
+        """
         style = style / math.sqrt(9 * self.in_features)
         demodulation = jax.lax.rsqrt(style**2 @ (self.kernel**2).sum((0, 1)) + EPSILON)
         x = x * style[:, None, None]
@@ -119,15 +132,16 @@ class StyledConv(nn.Module):
         else:
             x = GAIN * replace(self.resolution, x * demodulation[:, None, None]) + GAIN * self.bias
         if noise != "none":
-            x = x + (GAIN * self.strength) * self._noise(x, noise)
+            x = x + (GAIN * self.strength) * self._noise(x, noise, place)
         x = nn.leaky_relu(x, SLOPE)
         return x if self.clamp is None else jnp.clip(x, -self.clamp, self.clamp)
 
-    def _noise(self, x: Array, noise: str) -> Array:
+    def _noise(self, x: Array, noise: str, place: Window | None) -> Array:
         if noise == "random":
             return jax.random.normal(self.make_rng("noise"), (*x.shape[:3], 1))
         if noise == "fixed":
-            return self.get_variable("noise", "map")[..., None]
+            whole = self.get_variable("noise", "map")[..., None]
+            return whole if place is None else cut(whole[None], place)
         raise ValueError(f"noise {noise!r}: allowed are fixed, random and none")
 
 
@@ -188,6 +202,11 @@ class StyleGAN2Generator(nn.Module):
         return 2 * len(self.widths)
 
     @property
+    def cells(self) -> int:
+        """Side of the map at which windows begin."""
+        return min(CELLS, self.resolution)
+
+    @property
     def style_names(self) -> tuple[str, ...]:
         """The layers that `style_vectors` belong to, in its order."""
         blocks = range(len(self.widths) - 1)
@@ -239,7 +258,8 @@ class StyleGAN2Generator(nn.Module):
         size: int | None = None,
         noise: str = "fixed",
         after_up: AfterUp | None = None,
-    ) -> Float[Array, "b s s 3"]:
+        window: Window | None = None,
+    ) -> Float[Array, "b h w 3"]:
         """Draws the pictures of latent codes.
 
         Args:
@@ -248,11 +268,36 @@ class StyleGAN2Generator(nn.Module):
           noise: "fixed" adds the maps of the collection "noise", "random" draws from the rng "noise", "none" adds nothing.
           after_up: (resolution, features [b, r, r, c]) -> features that take the place of what the up-convolution to there
             gives, before its noise, bias and leaky ReLU.
+          window: the part of the full picture to draw, in cells of a map of `cells` x `cells`.
 
         Returns:
-          [b, size, size, 3] RGB, nominally in [-1, 1], not clamped.
+          [b, size, size, 3] RGB, nominally in [-1, 1], not clamped. With a window of h x w cells
+          [b, h f, w f, 3], f = `resolution` / `cells`: the whole picture there (but for random noise).
+
+        Raises:
+          ValueError: a window together with `size` or `after_up`, or one larger than the map.
         """
+        if window is not None:
+            if size is not None or after_up is not None:
+                raise ValueError("a window is drawn without size and after_up")
+            return self.window_of(self.trunk(w, noise), w, window, noise)
         return self.synthesis_from_styles(self.style_vectors(w), size, noise, after_up)
+
+    def trunk(self, w: Float[Array, "b *rows k"], noise: str = "fixed") -> Trunk:
+        """Features and picture up to the map where windows begin; arguments as in `synthesis`."""
+        return self._drawn(self.style_vectors(w), noise, None, (self.cells // 2).bit_length() - 1)
+
+    def window_of(
+        self, trunk: Trunk, w: Float[Array, "b *rows k"], window: Window, noise: str = "fixed"
+    ) -> Float[Array, "b h w 3"]:
+        """Draws a window from what `trunk` gave; other arguments and result as in `synthesis`."""
+        (x, picture), styles = trunk, self.style_vectors(w)
+        *steps, (inner, _) = narrowing(window, self.cells, self.resolution, BORDER)
+        for i, (part, place) in enumerate(steps, len(self.to_rgbs) - len(steps)):
+            x = self.convs[2 * i](cut(x, part), styles[3 * i + 2], noise, None, place)
+            x = self.convs[2 * i + 1](x, styles[3 * i + 3], noise, None, place)
+            picture = upsample(cut(picture, part)) + self.to_rgbs[i](x, styles[3 * i + 4])
+        return cut(picture, inner)
 
     def synthesis_from_styles(
         self,
@@ -262,13 +307,16 @@ class StyleGAN2Generator(nn.Module):
         after_up: AfterUp | None = None,
     ) -> Float[Array, "b s s 3"]:
         """Draws the pictures of styles as `style_vectors` gives them; the other arguments are those of `synthesis`."""
-        layers = (self.to_rgb1, *self.to_rgbs)
-        picture = None
-        trunk = self._trunk(styles, noise, None, after_up)
-        for to_rgb, style, (_, x) in zip(layers, styles[1::3], trunk, strict=True):
+        _, picture = self._drawn(styles, noise, after_up, len(self.widths))
+        return resize(picture, (size or self.resolution,) * 2, "area")
+
+    def _drawn(self, styles: tuple[Array, ...], noise: str, after_up: AfterUp | None, n: int) -> Trunk:
+        """Features and picture at the n-th side."""
+        maps, picture = self._maps(styles, noise, None, after_up), None
+        for to_rgb, style, (_, x) in zip((self.to_rgb1, *self.to_rgbs)[:n], styles[1::3], maps):
             rgb = to_rgb(x, style)
             picture = rgb if picture is None else upsample(picture) + rgb
-        return resize(picture, (size or self.resolution,) * 2, "area")
+        return x, picture
 
     def features(
         self, w: Float[Array, "b *rows k"], noise: str = "fixed", before_up: BeforeUp | None = None
@@ -282,9 +330,9 @@ class StyleGAN2Generator(nn.Module):
         Returns:
           Resolution -> output of its last convolution, as it is before `before_up`.
         """
-        return dict(self._trunk(self.style_vectors(w), noise, before_up))
+        return dict(self._maps(self.style_vectors(w), noise, before_up))
 
-    def _trunk(
+    def _maps(
         self, styles: tuple[Array, ...], noise: str, before_up: BeforeUp | None, after_up: AfterUp | None = None
     ) -> Iterator[tuple[int, Array]]:
         x = jnp.broadcast_to(self.const, (styles[0].shape[0], *self.const.shape))
