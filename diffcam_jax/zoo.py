@@ -235,7 +235,7 @@ _TABLE = (
         description="editing directions of mobile_stylegan_ffhq",
         licence="Apache-2.0; fitted on pictures of mobile_stylegan_ffhq: non-commercial research",
         origin="this project",
-        sha256="21f39ddc4dd3b2dc7260866df1e9777ac731b008d704819a5cd7305a92f75b61",
+        sha256="0843823ac57324431ec85018671cf124608ebe20a3832d16fec2e8480b6a9a7c",
     ),
 )
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import precision_recall_curve
 
 from diffcam_jax.directions import make, recipe, scoring, space
+from diffcam_jax.directions.acts import WHOLE
 from diffcam_jax.directions.fit import attribute_curves, condition, fit_boundary
 from diffcam_jax.directions.ganspace import ganspace_directions
 from diffcam_jax.directions.make import Attribute, Fitting, calibrate, clean_range
@@ -249,6 +250,10 @@ def test_a_function_of_pictures_becomes_a_direction(name, whitened, tmp_path, ca
         redness(scoring.draw_pictures(generator, c, progress=False)) for c in (base, base + direction.array)
     )
     assert np.mean(after > before) > 0.8
+    # Its record says how far the score usually goes.
+    assert direction.score == "red" and 0 < direction.move < np.max(after - before)
+    assert before.min() < direction.ceiling < 255
+    assert (direction.classes, direction.box) == ((), WHOLE)
     # A second run finds the scores of the samples on disk, and the same directions.
     seen.clear()
     again, _ = recipe.fit_scored(generator, attributes, tmp_path, scorer, 300, 1, 8, 0.8, fitting)

@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 
 from diffcam_jax import model_folder, pipeline, weights
+from diffcam_jax.directions import load_directions
+from diffcam_jax.directions.acts import REGIONS
+from diffcam_jax.directions.recipe import ATTRIBUTES
 
 MEGABYTES = {pipeline.ENCODER: 12, pipeline.DEGHOSTER: 5, pipeline.ALIGNER: 2}
 
@@ -31,6 +34,15 @@ def test_a_folder_says_how_it_was_made(name):
     leaves = list(weights.flatten(folder.network(role).variables["params"]).values())
     assert all(np.isfinite(np.asarray(leaf, np.float32)).all() for leaf in leaves)
     assert sum(leaf.size for leaf in leaves) <= config["parameters"][role]
+
+
+def test_directions_say_where_they_act_and_how_far():
+    shipped = load_directions()
+    assert set(shipped) == set(ATTRIBUTES)
+    for name, direction in shipped.items():
+        assert direction.classes and (direction.classes, direction.box) == REGIONS[name]
+        assert direction.score == ATTRIBUTES[name].score
+        assert direction.move > 0 and np.isfinite(direction.ceiling)
 
 
 @pytest.mark.weights

@@ -16,8 +16,10 @@ import numpy as np
 from jaxtyping import Float
 
 from diffcam_jax import weights
+from diffcam_jax.directions.acts import WHOLE
 from diffcam_jax.errors import UserError
 from diffcam_jax.latents import WPLUS_ROWS
+from diffcam_jax.nn.bisenet import CLASSES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +36,15 @@ class Direction:
       normalisation: how the array was scaled so that 1 is one clear edit.
       method: how it was made.
       licence: terms it may be used under.
+      classes: names of `nn.bisenet.CLASSES` that it may act on; none: all of `acts.HEAD`.
+      box: (top, bottom, left, right) as shares of the aligned picture's side, outside of which it
+        never acts.
+      score: name of the score that measures it, of `scorers.SCORERS` unless it was fitted to one
+        of your own; empty when there is none.
+      move: usual rise of that score at strength 1, in its own unit: the mean over those generated
+        faces that have room, the lower half by the score; 0 when unknown.
+      ceiling: score that the attribute usually reaches at strength 1 at most, the 90 % quantile
+        over generated faces; a face beyond it has no room. Infinite when unknown.
     """
 
     name: str
@@ -44,6 +55,11 @@ class Direction:
     normalisation: str
     method: str
     licence: str
+    classes: tuple[str, ...] = ()
+    box: tuple[float, float, float, float] = WHOLE
+    score: str = ""
+    move: float = 0.0
+    ceiling: float = math.inf
 
     def __post_init__(self):
         if self.array.ndim != 2 or self.array.dtype != np.float32:
@@ -51,6 +67,22 @@ class Direction:
                 f"direction {self.name!r}: expected float32 [rows, k], got {self.array.dtype} {self.array.shape}"
             )
         check_layers(self.layers, len(self.array))
+        if unknown := [name for name in self.classes if name not in CLASSES]:
+            raise ValueError(
+                f"direction {self.name!r}: no face-parsing class is called {', '.join(unknown)}; "
+                f"known are {', '.join(CLASSES)}"
+            )
+        top, bottom, left, right = self.box
+        if not (0 <= top < bottom <= 1 and 0 <= left < right <= 1):
+            raise ValueError(
+                f"direction {self.name!r}: box {self.box} is not (top, bottom, left, right) "
+                f"as ascending shares from 0 to 1"
+            )
+        if not 0 <= self.move < math.inf or not self.ceiling > -math.inf:
+            raise ValueError(
+                f"direction {self.name!r}: expected a finite move of at least 0 and a ceiling, "
+                f"got {self.move:g} and {self.ceiling:g}"
+            )
 
     @property
     def sha256(self) -> str:
@@ -100,6 +132,8 @@ def save_directions(path: Path, directions: Mapping[str, Direction]) -> None:
     for name, direction in directions.items():
         record = dataclasses.asdict(direction)
         record["rows"] = len(record.pop("array"))
+        if math.isinf(direction.ceiling):  # which JSON cannot say
+            del record["ceiling"]
         tables[name] = record
     # Rows outside the layers are zero: only those in use are stored.
     params = {name: d.array[slice(*d.layers)] for name, d in directions.items()}
@@ -116,7 +150,7 @@ def load_directions(path: Path | str | None = None) -> dict[str, Direction]:
       name -> Direction, in the order of the file.
 
     Raises:
-      UserError: the file is missing or no directions file.
+      UserError: the file is missing, no directions file, or holds a record that is not valid.
     """
     params, metadata = weights.load_pretrained("directions_mobile") if path is None else weights.load(Path(path))
     if metadata.get("kind") != "directions":
@@ -127,7 +161,10 @@ def load_directions(path: Path | str | None = None) -> dict[str, Direction]:
         # The shipped file is of the time when every direction had the rows of 1024 pixels.
         array = np.zeros((record.pop("rows", WPLUS_ROWS), params[name].shape[-1]), np.float32)
         array[slice(*record["layers"])] = params[name]
-        directions[name] = Direction(array=array, **record)
+        try:
+            directions[name] = Direction(array=array, **record)
+        except (ValueError, TypeError) as error:
+            raise UserError(f"{path}: {error}; make the directions file again") from error
     return directions
 
 

@@ -1,4 +1,7 @@
-"""Commands for semantic directions: list, fit, validate, import, sefa, ganspace. `python -m diffcam_jax.directions --help`."""
+"""Commands for semantic directions: list, fit, validate, measure, import, sefa, ganspace.
+
+`python -m diffcam_jax.directions --help` tells them.
+"""
 
 import argparse
 import sys
@@ -54,6 +57,13 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--samples", type=int, default=100)
     check.add_argument("--out", type=Path, required=True, help="folder for directions.md and directions.jpg")
     check.set_defaults(run="validate")
+
+    about = "where directions act, and how far they usually move"
+    gauge = commands.add_parser("measure", parents=[where], help=about)
+    gauge.add_argument("--directions", type=Path, help="default: the shipped ones")
+    gauge.add_argument("--count", type=int, default=48, help="generated faces that are scored")
+    gauge.add_argument("--out", type=Path, required=True, help="directions file to write")
+    gauge.set_defaults(run="measure")
 
     take = commands.add_parser("import", parents=[where], help="add a .npy, InterFaceGAN or idinvert boundary, or .pt")
     take.add_argument("file", type=Path)

@@ -162,6 +162,22 @@ def validate(options: argparse.Namespace) -> None:
     print(table, f"\nlook at {options.out}/directions.jpg", sep="\n")
 
 
+def measure(options: argparse.Namespace) -> None:
+    """measure: a file's directions with their regions, usual moves and ceilings anew."""
+    from diffcam_jax.directions import scoring
+    from diffcam_jax.directions.measure import markdown_table, measured
+
+    if options.count < 2:
+        raise UserError(f"--count {options.count}: give at least 2")
+    generator = open_generator(options.generator)
+    chosen = records.load_directions(options.directions)
+    _check_own(generator, chosen)
+    _check_out(options.out)
+    made = measured(generator, chosen, scoring.built_in(), options.count)
+    records.save_directions(options.out, made)
+    print(markdown_table(made), f"\nwrote {options.out}", sep="\n")
+
+
 def take(options: argparse.Namespace) -> None:
     """import: a file of another project becomes one of the directions of a file."""
     from diffcam_jax.directions.importers import import_direction

@@ -11,6 +11,7 @@ import numpy as np
 
 from diffcam_jax import formats
 from diffcam_jax.directions import Direction
+from diffcam_jax.directions.acts import WHOLE, Acts, acts
 from diffcam_jax.errors import UserError
 from diffcam_jax.latents import WPLUS_ROWS
 
@@ -87,7 +88,7 @@ def _read_numpy(data: bytes) -> np.ndarray | dict:
 def import_direction(
     path: Path, name: str, scale: float | None = None, norm: float | None = None, generator: str = ""
 ) -> Direction:
-    """Turns a file into a `Direction`.
+    """Turns a file into a `Direction`, which may act where `acts.acts` says by its name.
 
     Args:
       path: see `read_direction_array`.
@@ -106,6 +107,7 @@ def import_direction(
         raise UserError(f"{path}: the direction is zero everywhere")
     if scale is None:
         scale = (20.0 if norm is None else norm) / length
+    where = acts(name) or Acts((), WHOLE)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
     return Direction(
         name=name,
@@ -116,6 +118,8 @@ def import_direction(
         normalisation=f"file array (Frobenius norm {length:.4g}) times {scale:.6g}",
         method=f"imported from {path.name} (sha256 {digest})",
         licence="as stated by its source",
+        classes=where.classes,
+        box=where.box,
     )
 
 

@@ -7,12 +7,15 @@ Works on any generator and any scores: those of `scoring`, or labels of `labels`
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 
 import jax
 import numpy as np
+from jaxtyping import Float
 
 from diffcam_jax.directions import Direction, check_layers, on_layers
+from diffcam_jax.directions.acts import WHOLE, Acts, acts
 from diffcam_jax.directions.fit import Boundary, condition, fit_boundary
 from diffcam_jax.directions.scoring import Scorer, score_codes
 from diffcam_jax.directions.space import CodeSpace, code_space, draw, generator_hash, truncated, wplus_rows
@@ -193,6 +196,30 @@ def clean_range(
     return furthest(-1.0), furthest(1.0)
 
 
+def usual_move(
+    before: Float[np.ndarray, " n"],
+    after: Float[np.ndarray, " n"],
+) -> tuple[float, float]:
+    """How far an attribute usually moves at strength 1, and where it ends.
+
+    Args:
+      before: scores of samples, in the score's own unit; NaN where there is none.
+      after: those of the same samples at strength 1.
+
+    Returns:
+      (mean rise over the samples in the lower half of `before`, 90 % quantile of `after`), as
+      `Direction.move` and `.ceiling`; 0 and infinity when no sample has both scores, or when the
+      score does not rise and so does not measure the direction.
+    """
+    both = np.isfinite(before) & np.isfinite(after)
+    if not both.any():
+        return 0.0, math.inf
+    before, after = before[both].astype(np.float64), after[both].astype(np.float64)
+    low = before <= np.median(before)
+    move = float(np.mean(after[low] - before[low]))
+    return (move, float(np.quantile(after, 0.9))) if move > 0 else (0.0, math.inf)
+
+
 def make_directions(
     generator: Network,
     attributes: Mapping[str, Attribute],
@@ -202,6 +229,9 @@ def make_directions(
     trial: Trial | None = None,
 ) -> tuple[dict[str, Direction], dict[str, Boundary]]:
     """Fits, conditions and calibrates directions.
+
+    A name that `acts.acts` knows brings its region along. With a trial, how far the attribute
+    usually moves is measured on the trial's samples.
 
     Args:
       generator: they are made for.
@@ -236,9 +266,14 @@ def make_directions(
     for name, step in conditioned_steps(attributes, boundaries, space, rows).items():
         attribute, boundary = attributes[name], boundaries[name]
         length, limits, unit = fitting.length, (-2.0, 2.0), "prior standard deviations"
+        where = acts(name) or Acts((), WHOLE)
+        measured = {}
         if trial is not None:
             spread = float(np.nanstd(scores[attribute.score]))
-            length = calibrate(attribute, step, fresh, spread, _scored(generator, trial.scorer, attribute.score))
+            own = _scored(generator, trial.scorer, attribute.score)
+            length = calibrate(attribute, step, fresh, spread, own)
+            move, ceiling = usual_move(own(fresh), own(fresh + length * step))
+            measured = {"score": attribute.score, "move": move, "ceiling": ceiling}
             face = _scored(generator, trial.scorer, trial.face or attribute.score)
             limits = clean_range(length * step, fresh[:16], face)
             unit += f" (aim: {attribute.score} rises by {attribute.shift} of its own)"
@@ -257,6 +292,9 @@ def make_directions(
             method=f"linear SVM in {way} on {fitting.samples or f'{len(codes)} samples'}"
             + (f", conditioned on {', '.join(attribute.still)}" if attribute.still else ""),
             licence=fitting.licence,
+            classes=where.classes,
+            box=where.box,
+            **measured,
         )
     return directions, boundaries
 

@@ -1,0 +1,65 @@
+"""Where attributes may act: face-parsing classes and a box of the aligned picture, by name.
+
+A smile changes the lower half of a face and nothing else; what a generator changes beyond that is
+a side effect. The regions are generous, so that no wanted change is cut off: a box holds the part
+in every face that is aligned as in FFHQ, whichever way it looks.
+"""
+
+from typing import NamedTuple
+
+from diffcam_jax.nn.bisenet import CLASSES
+
+Box = tuple[float, float, float, float]
+
+WHOLE: Box = (0.0, 1.0, 0.0, 1.0)
+_NOT_HEAD = ("background", "cloth", "hat", "earring", "necklace")
+# What belongs to a person's head; glasses do, since other attributes must be able to move them.
+HEAD = tuple(name for name in CLASSES if name not in _NOT_HEAD)
+
+_BROWS, _EYES = ("left_brow", "right_brow"), ("left_eye", "right_eye")
+_EARS, _MOUTH = ("left_ear", "right_ear"), ("mouth", "upper_lip", "lower_lip")
+_PERSON = ("skin", *_BROWS, *_EYES, *_EARS, "nose", *_MOUTH, "neck", "hair")
+
+
+class Acts(NamedTuple):
+    """Where an attribute may act.
+
+    Attributes:
+      classes: names of `nn.bisenet.CLASSES`.
+      box: (top, bottom, left, right) as shares of the aligned picture's side.
+    """
+
+    classes: tuple[str, ...]
+    box: Box
+
+
+REGIONS = {
+    "smiling": Acts(("skin", "nose", *_MOUTH), (0.45, 0.98, 0.1, 0.9)),
+    "mouth_open": Acts(("skin", "nose", *_MOUTH), (0.45, 0.98, 0.1, 0.9)),
+    "eyes_closed": Acts(("skin", *_BROWS, *_EYES), (0.34, 0.62, 0.12, 0.88)),
+    "old": Acts(_PERSON, WHOLE),
+    "gender": Acts(_PERSON, WHOLE),
+    "eyeglasses": Acts(
+        ("skin", *_BROWS, *_EYES, "eyeglasses", *_EARS, "nose", "hair"),
+        (0.34, 0.66, 0.06, 0.94),
+    ),
+    "beard": Acts(("skin", "nose", *_MOUTH, "neck"), (0.42, 1.0, 0.1, 0.9)),
+    "bushy_eyebrows": Acts(("skin", *_BROWS, *_EYES, "hair"), (0.3, 0.55, 0.12, 0.88)),
+    "hair_color": Acts(("hair",), WHOLE),
+    "yaw": Acts(HEAD, WHOLE),  # turns everything that belongs to the head
+}
+
+# Names under which other projects know the same attributes: Diff-CAM's files, and InterFaceGAN's.
+_ALSO_CALLED = {"narrow_eyes": "eyes_closed", "age": "old", "smile": "smiling", "pose": "yaw"}
+
+
+def shipped_name(name: str) -> str:
+    """The name of `REGIONS` that a name means, whatever its case and whether its words are parted
+    by "_", "-" or spaces; a name that means none of them in the same spelling."""
+    plain = name.lower().replace("-", "_").replace(" ", "_")
+    return _ALSO_CALLED.get(plain, plain)
+
+
+def acts(name: str) -> Acts | None:
+    """Where the attribute of a name may act (see `shipped_name`); None when it is not known."""
+    return REGIONS.get(shipped_name(name))
