@@ -27,14 +27,16 @@ if TYPE_CHECKING:
     from diffcam_jax.editor import Editor
 
 
-# Steps of refinement for a photograph on its own; many photographs are edited without.
-REFINE_ONE = 30
-
-
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="edit.py", description="Change one thing in a photograph and nothing else.")
     parser.add_argument("photos", nargs="*", type=Path, metavar="PHOTO|FOLDER")
-    parser.add_argument("--attribute", action="append", default=[], metavar="NAME=STRENGTH", help="1 is one clear edit")
+    parser.add_argument(
+        "--attribute",
+        action="append",
+        default=[],
+        metavar="NAME=STRENGTH",
+        help="1 is the attribute's usual move, measured on the result",
+    )
     parser.add_argument("--out", type=Path, default=Path("out"), help="output folder (default: out)")
     parser.add_argument("--stages", action="store_true", help="also write every stage and one labelled panel")
     parser.add_argument("--face", default="largest", metavar="N|all", help="which face (1 is the largest), or all")
@@ -63,10 +65,14 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--no-deghost", action="store_true", help="keep the plain blend of photograph and edit")
     parser.add_argument(
-        "--refine", type=int, metavar="N", help=f"steps from the encoder's code (default: {REFINE_ONE}; folders: 0)"
+        "--tune",
+        type=int,
+        metavar="N",
+        help="steps that fit the generator to the photograph (default: 20; folders: 8; 0: none)",
     )
+    parser.add_argument("--raw-strength", action="store_true", help="strengths of the code, the result is not measured")
     parser.add_argument("--steps", type=int, help="steps of the inversion where there is no encoder")
-    parser.add_argument("--no-cache", action="store_true", help="neither read nor keep codes that were optimised")
+    parser.add_argument("--no-cache", action="store_true", help="neither read nor keep what was optimised")
     parser.add_argument("--force", action="store_true", help="edit again what is done already")
     parser.add_argument("--list", action="store_true", help="list the attributes with their ranges")
     parser.add_argument("--demo", action="store_true", help="edit the portrait that comes with matplotlib")
@@ -149,23 +155,25 @@ def edit_config(options: argparse.Namespace):
     return dataclasses.replace(base, method=options.method, cam=cam, user_mask=options.mask_mode)
 
 
-def refine_steps(options: argparse.Namespace, single: bool) -> int:
-    """Steps of the refinement.
+def tune_steps(options: argparse.Namespace, single: bool) -> int:
+    """Steps of the tuning.
 
     Raises:
       UserError: numbers that cannot be, or that nothing would heed.
     """
     from diffcam_jax import pipeline
+    from diffcam_jax.editor import TUNE, TUNE_QUICKLY
 
-    encoder = pipeline.has_encoder(options.generator, options.encoder)
-    for flag, value, least in (("--steps", options.steps, 1), ("--refine", options.refine, 0)):
+    for flag, value, least in (("--steps", options.steps, 1), ("--tune", options.tune, 0)):
         if value is not None and value < least:
             raise UserError(f"{flag} {value}: give {least} or more")
-    if options.steps is not None and encoder:
-        raise UserError(f"--steps {options.steps}: an encoder gives the code; --refine {options.steps} improves on it")
-    if options.refine and not encoder:
-        raise UserError(f"--refine {options.refine} begins at an encoder's code; give --encoder DIR, or leave it out")
-    return options.refine if options.refine is not None else REFINE_ONE if single and encoder else 0
+    if options.steps is not None and pipeline.has_encoder(options.generator, options.encoder):
+        raise UserError(f"--steps {options.steps}: an encoder gives the code; leave it out")
+    if edit_config(options).window is None:
+        if options.tune:
+            raise UserError(f"--tune {options.tune} is of the product's way; add --variant product")
+        return 0
+    return options.tune if options.tune is not None else TUNE if single else TUNE_QUICKLY
 
 
 def check_method(options: argparse.Namespace) -> None:
@@ -211,7 +219,7 @@ def run(options: argparse.Namespace) -> int:
     options.face = parse_face(options.face)
     photos = [demo_photo()] if options.demo else find_photos(options.photos)
     single = len(photos) == 1 and (options.demo or not options.photos[0].is_dir())
-    options.refine = refine_steps(options, single)
+    options.tune = tune_steps(options, single)
     check_method(options)
     prepare_output(options.out)
     landmarks, config = read_landmarks(options), edit_config(options)
@@ -222,7 +230,8 @@ def run(options: argparse.Namespace) -> int:
         "landmarks": str(options.landmarks),
         "mask": str(options.mask),
         "steps": options.steps,
-        "refine": options.refine,
+        "tune": options.tune,
+        "raw_strength": options.raw_strength,
         "deghost": not options.no_deghost,
         "stages": options.stages,
         "edit": repr(config),
@@ -263,7 +272,7 @@ def run(options: argparse.Namespace) -> int:
     # ---------------------------------------------------------------- what came of it
     done = len(todo) - len(failed)
     if single:
-        print(spent(report))
+        print("\n".join([*told(report), spent(report)]))
         print(f"look at {shown}; every further edit of this photograph takes seconds")
     else:
         write_json(options.out / "errors.json", failed)
@@ -301,7 +310,8 @@ def edit_photo(
         landmarks=landmarks,
         user_mask=read_mask(options),
         inversion_config=inversion_config,
-        refine=options.refine,
+        tune=options.tune,
+        raw_strength=options.raw_strength,
         deghost=not options.no_deghost,
         cache=not options.no_cache,
         progress=progress,
@@ -322,9 +332,24 @@ def spent(report: dict) -> str:
     for face in report["faces"]:
         for name, seconds in face["seconds"].items():
             parts[name] = parts.get(name, 0.0) + seconds
-    if report["refine"]:
-        parts[f"invert with {report['refine']} steps"] = parts.pop("invert")
+    if "tune" in parts:
+        parts.pop("edit")  # look, draft, tune and blend are its parts
     return f"{report['seconds']['all']:.1f} s: " + ", ".join(f"{name} {value:.1f}" for name, value in parts.items())
+
+
+def told(report: dict) -> list[str]:
+    """What a person should know of the strengths that were reached, a line each."""
+    lines = []
+    for number, face in enumerate(report["faces"], start=1):
+        who = f"face {number}: " if len(report["faces"]) > 1 else ""
+        for name, found in face.get("strengths", {}).items():
+            if found["reached"] is not None:
+                lines.append(
+                    f"{who}{name}: asked {found['asked']:g}, reached {found['reached']:.2f} "
+                    f"of the usual move (factor {found['factor']:.2f})"
+                )
+        lines += [f"{who}{note}" for note in face.get("notes", [])]
+    return lines
 
 
 def read_landmarks(options: argparse.Namespace) -> np.ndarray | None:

@@ -34,6 +34,7 @@ from diffcam_jax.invertibility import Modules, Settings, Variables, decompose, d
 from diffcam_jax.nn.invertibility import Aligner
 from diffcam_jax.nn.mobile_deghosting import MobileDeghoster, Views
 from diffcam_jax.ops.image import resize
+from diffcam_jax.window_edit import WindowConfig
 
 METHODS: dict[str, Callable[..., Activation]] = {"diffcam": diff_cam, "grad_cam": grad_cam, "cam": cam}
 # Methods that look for what is out of the generator's domain.
@@ -57,6 +58,8 @@ class EditConfig:
       paste: with a deghosting network, how the mask becomes the region where its picture replaces the photograph. The
         official code replaces everything; here what the edit does not touch stays the photograph's.
       domain: with "both", contrast, dilation and feather of the mask of what is out of domain, in pixels at `classifier_size`.
+      window: how `Editor` takes a window of the tuned generator into the photograph, the product's way; None edits whole pictures
+        as published, which is what `edit_batch` does in any case.
     """
 
     method: Literal["diffcam", "grad_cam", "cam", "invertibility", "both"] = "diffcam"
@@ -69,6 +72,7 @@ class EditConfig:
     floor: float = 0.0
     paste: MaskConfig = MaskConfig(high=0.1, dilation=8, feather=8, resize="bilinear")
     domain: MaskConfig = MaskConfig(low=0.3, high=0.7, dilation=2, feather=4, resize="bilinear")
+    window: WindowConfig | None = None
 
 
 class EditParams(NamedTuple):

@@ -23,75 +23,21 @@ from diffcam_jax.directions import Direction, check_strengths, direction_matrix
 from diffcam_jax.directions.space import generator_hash
 from diffcam_jax.editing import DECOMPOSING, EditConfig, check_method, edit_batch
 from diffcam_jax.errors import UserError
+from diffcam_jax.face_edit import FaceEditor
+from diffcam_jax.inversion.tuning import TuningSettings
 from diffcam_jax.landmarks import find_quads
 from diffcam_jax.ops.image import from_unit, to_unit
 from diffcam_jax.panel import grey
+from diffcam_jax.results import EditResult, FaceEdit
+from diffcam_jax.window_edit import WindowConfig
 
 Pixels = UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]
 
 # A mask's faint rim would move pixels for nothing, and its core should take the edit whole; the feather hides the border.
 PRODUCT_MASK = MaskConfig(low=0.45, high=0.65, dilation=6, feather=10, resize="bilinear")
-# Chosen on the portrait of the demo among four settings: the strongest identity at an undiminished smile. The gate's last two
-# values and the thresholds of the mask were chosen by eye on four photographs with hats, hands and a microphone.
-PRODUCT_CONFIG = EditConfig(mask=PRODUCT_MASK, keep=0.25, gate=(0.2, 0.4, 0.3, 0.42), floor=0.1)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class FaceEdit:
-    """One face's way through the edit; pictures are uint8 [s, s, 3], aligned as FFHQ.
-
-    Attributes:
-      aligned, inverted, edited, fused: I, G(w), T and their blend (Eq. 5).
-      deghosted: the deghosting network's picture of the blend, None without such a network.
-      source: what goes into the photograph, float32 [s, s, 3] in [0, 1]: T, or the deghosted picture.
-      mask: [s, s] float32 in [0, 1].
-      cam_mask: with method "both", Diff-CAM's mask before the domain and the user's mask have their say; else None.
-      domain: [s, s], what is out of the generator's domain and kept; None with a method that does not look for it.
-      paste_mask: [s, s], where `source` goes into the photograph; the mask, or with deghosting a region around it.
-      latents: W+ code of the photograph [18, 512]; edited_latents: with the edits.
-      quad: [4, 2] place of the crop in the photograph.
-      report: measurements, ready for JSON.
-    """
-
-    aligned: np.ndarray
-    inverted: np.ndarray
-    edited: np.ndarray
-    fused: np.ndarray
-    deghosted: np.ndarray | None
-    source: np.ndarray
-    mask: np.ndarray
-    cam_mask: np.ndarray | None
-    domain: np.ndarray | None
-    paste_mask: np.ndarray
-    latents: np.ndarray
-    edited_latents: np.ndarray
-    quad: np.ndarray
-    report: dict[str, Any]
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class EditResult:
-    """An edited photograph.
-
-    Attributes:
-      image: [h, w, 3], size and dtype of the input.
-      faces: the faces that were edited, largest first; the properties below are those of the first.
-      report: strengths, method, untouched share, seconds, versions, hashes, and a list of the faces' reports: mask area, share that
-        is out of domain, classifier's scores, seconds.
-    """
-
-    image: np.ndarray
-    faces: tuple[FaceEdit, ...]
-    report: dict[str, Any]
-
-    aligned = property(lambda self: self.faces[0].aligned)
-    inverted = property(lambda self: self.faces[0].inverted)
-    edited = property(lambda self: self.faces[0].edited)
-    fused = property(lambda self: self.faces[0].fused)
-    deghosted = property(lambda self: self.faces[0].deghosted)
-    mask = property(lambda self: self.faces[0].mask)
-    domain = property(lambda self: self.faces[0].domain)
-    latents = property(lambda self: self.faces[0].latents)
+PRODUCT_CONFIG = EditConfig(mask=PRODUCT_MASK, window=WindowConfig())
+# Steps of the tuning: of a photograph on its own, and what fits four seconds a photograph.
+TUNE, TUNE_QUICKLY = 20, 8
 
 
 class Editor:
@@ -134,6 +80,7 @@ class Editor:
         self.deghoster_hash = weights.tree_hash(networks.deghoster.variables) if networks.deghoster else ""
         self.aligner_hash = weights.tree_hash(networks.aligner.network.variables) if networks.aligner else ""
         self.directions = dict(networks.directions)
+        self._faces = FaceEditor(networks)
         self._inverters: dict[inversion.AnySettings, inversion.Inverter] = {}
 
     @classmethod
@@ -239,6 +186,8 @@ class Editor:
         config: EditConfig | None = None,
         inversion_config: inversion.InversionConfig = inversion.InversionConfig(),
         refine: int = 0,
+        tune: int = TUNE,
+        raw_strength: bool = False,
         deghost: bool = True,
         cache: bool = True,
         progress: bool = False,
@@ -247,16 +196,18 @@ class Editor:
 
         Args:
           pixels: [h, w, 3] uint8 or uint16 RGB, upright.
-          strengths: attribute -> strength; 1 is one clear edit, negative undoes, 0 is nothing. Order matters little.
+          strengths: attribute -> strength; 1 is the attribute's usual move, negative undoes, 0 is nothing. Order matters little.
           face: "largest", "all", or the number of a face counted from 1, largest first.
           aligned: the picture already is an FFHQ crop (square).
           landmarks: points of one face in pixels, 5, 68 or 478, in the place of detection.
           user_mask: [h, w] in [0, 1]; by default the edit is confined to it.
           config: choices of this edit.
           inversion_config, refine: see `invert`.
-          deghost: let the deghosting network, where there is one, have the last word; else the blend is the result.
-          cache: keep and reuse codes.
-          progress: show a bar while inverting.
+          tune: steps of pivotal tuning (`inversion.tuning`); 0 edits with the generator as it is. Only with a `config.window`.
+          raw_strength: take strengths as lengths of the direction's array, without measuring the result.
+          deghost: without a `config.window` let the deghosting network, where there is one, have the last word.
+          cache: keep and reuse codes and tuned numbers.
+          progress: show bars while inverting and tuning.
 
         Returns:
           An `EditResult`.
@@ -279,6 +230,9 @@ class Editor:
                 f"the mask has {user_mask.shape[::-1]} pixels, the photograph {pixels.shape[1::-1]}; give equal sizes"
             )
         self._check_refine(refine)
+        if tune < 0:
+            raise UserError(f"tune={tune}: give 0 steps or more")
+        tuning = TuningSettings().with_steps(tune) if tune else None
         quads = find_quads(pixels, face, aligned, landmarks)
         found = time.perf_counter()
         image, touched, faces = pixels, np.zeros(pixels.shape[:2], bool), []
@@ -287,7 +241,12 @@ class Editor:
             begun = time.perf_counter()
             codes = self.invert(original, inversion_config, refine, cache, progress)
             seconds = {"align": cropped, "invert": round(time.perf_counter() - begun, 3)}
-            edit = self._edit_face(original, codes, quad, strengths, user_mask, config, deghost, seconds)
+            if config.window is not None and config.method != "invertibility":
+                edit = self._tune_face(
+                    original, codes, quad, strengths, user_mask, config, tuning, raw_strength, seconds, cache, progress
+                )
+            else:
+                edit = self._edit_face(original, codes, quad, strengths, user_mask, config, deghost, seconds)
             weight = align.photo_mask(edit.paste_mask, quad, *pixels.shape[:2])
             image = align.paste(image, edit.source, edit.paste_mask, quad)
             touched |= weight > 0
@@ -296,6 +255,7 @@ class Editor:
             "strengths": dict(strengths),
             "method": config.method,
             "refine": refine,
+            "tune": tune,
             "size": [pixels.shape[1], pixels.shape[0]],
             "untouched_share": round(float(1 - touched.mean()), 6),
             "untouched_exact": bool((image == pixels).all(-1)[~touched].all()),
@@ -318,6 +278,42 @@ class Editor:
         start = time.perf_counter()
         original = np.round(align.crop(pixels, quad, self.generator.resolution) * 255).astype(np.uint8)
         return original, round(time.perf_counter() - start, 3)
+
+    def _tune_face(
+        self, original, codes, quad, strengths, user_mask, config, tuning, raw, seconds, cache, progress
+    ) -> FaceEdit:
+        size, start = self.generator.resolution, time.perf_counter()
+        by_hand = None if user_mask is None else align.crop(grey(user_mask), quad, size)[..., 0]
+        done = self._faces(original, codes, strengths, config, tuning, raw, by_hand, cache, progress)
+        seconds = {**seconds, **done.report["seconds"], "edit": round(time.perf_counter() - start, 3)}
+        report = {
+            **done.report,
+            "mask_area": round(float((done.mask > 0).mean()), 6),
+            "out_of_domain_share": done.report["kept"].get("domain"),
+            "seconds": seconds,
+        }
+        place = None
+        if done.window is not None:
+            factor = size // self.generator.cells
+            top, left = int(done.window.top) * factor, int(done.window.left) * factor
+            place = (top, top + done.window.height * factor, left, left + done.window.width * factor)
+        return FaceEdit(
+            aligned=original,
+            inverted=from_unit(done.inverted),
+            edited=from_unit(done.edited),
+            fused=from_unit(done.fused),
+            deghosted=None,
+            source=done.source / 2 + np.float32(0.5),
+            mask=done.mask,
+            cam_mask=done.cam_mask,
+            domain=done.domain,
+            paste_mask=done.mask,
+            latents=codes,
+            edited_latents=done.codes,
+            quad=quad,
+            report=report,
+            window_pixels=place,
+        )
 
     def _edit_face(self, original, codes, quad, strengths, user_mask, config, deghost, seconds) -> FaceEdit:
         size, start = self.generator.resolution, time.perf_counter()

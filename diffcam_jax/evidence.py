@@ -162,7 +162,7 @@ def session(name: str) -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise UserError("scoring faces needs onnxruntime; install it with: pip install 'diffcam_jax[score]'") from error
+        raise UserError("scoring faces needs onnxruntime; install it with: pip install onnxruntime") from error
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors only: SFace's constants listed as inputs draw a page of warnings
     return onnxruntime.InferenceSession(str(weights.fetch(name)), options, providers=["CPUExecutionProvider"])

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from diffcam_jax.data.pictures import to_8_bits
-from diffcam_jax.editor import EditResult, FaceEdit
 from diffcam_jax.panel import grey, heat_overlay, labelled_row, stack_rows
 from diffcam_jax.photo import Photo, write_photo
+from diffcam_jax.results import EditResult, FaceEdit
 
 # What the panel calls the masks: an edit acts where the one is bright, and keeps the photograph where the other is.
 CAM_MASK, DOMAIN = "mask of Diff-CAM", "out of domain"

@@ -79,7 +79,7 @@ def test_scores_that_need_onnxruntime_are_named_where_it_is_missing(monkeypatch)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     names, note = attributes.available()
     assert set(scorers.SCORERS) - set(names) == {"age", "gender"}
-    assert note.startswith("not scored: age, gender") and "diffcam_jax[score]" in note
+    assert note.startswith("not scored: age, gender") and "pip install onnxruntime" in note
 
 
 def test_regions_of_photographs(photographs):

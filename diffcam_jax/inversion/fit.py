@@ -81,6 +81,7 @@ class Fit:
     judges: tuple[Judge, ...] = ()
     reader: Reader | None = None
     apart: bool = False
+    b2 = 0.999
 
     def target(
         self, frozen: Frozen, images: Float[Array, "b s s 3"], mask: Float[Array, "b s s"] | None = None

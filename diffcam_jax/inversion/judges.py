@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 from jaxtyping import Array, Float
 
 from diffcam_jax import losses, perceptual, zoo
+from diffcam_jax.nn.lpips import Lpips
 from diffcam_jax.nn.vgg import VGG16, VGG16_LPIPS_TAPS
 
 Seen = tuple[Array, ...]
@@ -57,6 +58,20 @@ class LpipsVgg:
     def distance(self, variables: dict[str, Any], seen: Seen, target: Seen) -> Float[Array, " b"]:
         heads = [variables["heads"][name] for name in sorted(variables["heads"])]
         return losses.lpips_distance(seen, target, heads)
+
+
+@dataclasses.dataclass(frozen=True)
+class LpipsAlex:
+    """LPIPS on AlexNet. Variables are those of `nn.lpips.Lpips`."""
+
+    weight = "lpips"
+
+    def see(self, variables: dict[str, Any], images: Float[Array, "b h w 3"]) -> Seen:
+        return Lpips("alex").apply(variables, images, method="features")
+
+    def distance(self, variables: dict[str, Any], seen: Seen, target: Seen) -> Float[Array, " b"]:
+        heads = variables["params"]["heads"]
+        return losses.lpips_distance(seen, target, [heads[name] for name in sorted(heads)])
 
 
 @dataclasses.dataclass(frozen=True)

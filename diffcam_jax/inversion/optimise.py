@@ -29,12 +29,17 @@ from diffcam_jax.inversion.settings import LONGEST_PATIENCE
 BACKOFF, CHANCES = 0.5, 4
 
 Unknown = tuple[Array, ...]
-_ADAM = optax.scale_by_adam()
 
 
 @runtime_checkable
 class Problem(Protocol):
-    """What is minimised; hashable, as it is static."""
+    """What is minimised; hashable, as it is static.
+
+    Attributes:
+        b2: decay of Adam's second moments.
+    """
+
+    b2: float
 
     def loss(self, frozen: Any, target: Any, weights: Any, unknown: Unknown) -> Float[Array, " b"]:
         """One value per picture, which depends on that picture's unknowns alone."""
@@ -87,7 +92,7 @@ class Minimum(NamedTuple):
         loss: [b] that loss, infinite where none was finite.
         history: [steps, b] the loss before every step; a picture at rest repeats its last.
         failures: [b] restarts; active: [b] pictures that still moved at the end.
-        compile_seconds: until the first step was under way.
+        compile_seconds: until the first step was under way; seconds: of the steps after that.
         late: whether time ran out.
     """
 
@@ -97,6 +102,7 @@ class Minimum(NamedTuple):
     failures: Int[np.ndarray, " b"]
     active: Bool[np.ndarray, " b"]
     compile_seconds: float
+    seconds: float
     late: bool
 
 
@@ -116,7 +122,7 @@ def initial(unknown: Unknown) -> State:
         unknown=tuple(jnp.array(x) for x in unknown),
         best=tuple(jnp.array(x) for x in unknown),
         best_loss=never,
-        moments=tuple(jax.vmap(_ADAM.init)(x) for x in unknown),
+        moments=tuple(jax.vmap(optax.scale_by_adam().init)(x) for x in unknown),
         slowed=jnp.ones(count),
         failures=jnp.zeros(count, jnp.int32),
         active=jnp.ones(count, bool),
@@ -170,9 +176,9 @@ def step(
     settled = pace.may_settle & (pace.patience > 0) & ~fell
     active = state.active & ~settled & (failures < CHANCES)
 
-    unknown, moments = [], []
+    unknown, moments, adam = [], [], optax.scale_by_adam(b2=problem.b2)
     for x, top, gradient, moment, rate in zip(state.unknown, best, gradients, state.moments, pace.rates, strict=True):
-        direction, moved = jax.vmap(_ADAM.update)(_where(finite, gradient, jnp.zeros_like(gradient)), moment)
+        direction, moved = jax.vmap(adam.update)(_where(finite, gradient, jnp.zeros_like(gradient)), moment)
         length = (rate * state.slowed).reshape(-1, *[1] * (x.ndim - 1))
         # A picture that failed begins again, one that comes to rest does so where it was best.
         unknown.append(_where(active & finite, x - length * direction, top))
@@ -203,6 +209,7 @@ def minimise(
     pace: Callable[[int], Pace],
     seconds: float | None = None,
     progress: bool = False,
+    label: str = "inversion",
 ) -> Minimum:
     """Runs the steps.
 
@@ -213,11 +220,12 @@ def minimise(
         pace: step counted from 0 -> its numbers.
         seconds: stop after the step in which so many have passed; compiling does not count.
         progress: show a bar with the time left.
+        label: what the bar says.
     """
     lanes = _lanes(start, frozen, target)
     compiled, begun, late = 0.0, time.perf_counter(), False
     busy: dict[int, Array] = {}
-    bar = tqdm(range(steps), desc="inversion", unit="step", disable=not progress, leave=False)
+    bar = tqdm(range(steps), desc=label, unit="step", disable=not progress, leave=False)
     for index in bar:
         for lane in lanes:
             if lane.moving:
@@ -250,7 +258,9 @@ def minimise(
     ends = [(lane.state.best_loss, lane.state.failures, lane.state.active) for lane in lanes]
     loss, failures, active = (np.concatenate(parts) for parts in zip(*jax.device_get(ends)))
     best = tuple(jnp.concatenate(parts) for parts in zip(*jax.device_get([lane.state.best for lane in lanes])))
-    return Minimum(best, loss, history[:count], failures, active, compiled, late and count < steps)
+    return Minimum(
+        best, loss, history[:count], failures, active, compiled, time.perf_counter() - begun, late and count < steps
+    )
 
 
 @dataclasses.dataclass

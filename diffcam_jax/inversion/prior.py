@@ -86,6 +86,7 @@ class Prior:
 
     generator: nn.Module
     size: int
+    b2 = 0.999
 
     def target(
         self, frozen: Networks, images: Float[Array, "b s s 3"], mask: Float[Array, "b s s"] | None = None

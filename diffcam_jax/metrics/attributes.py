@@ -19,7 +19,7 @@ def available() -> tuple[tuple[str, ...], str]:
     if importlib.util.find_spec("onnxruntime"):
         return tuple(scorers.SCORERS), ""
     missing = [name for name, scorer in scorers.SCORERS.items() if scorer.needs & _NEED_ONNX]
-    note = f"not scored: {', '.join(missing)}; they need onnxruntime: pip install 'diffcam_jax[score]'"
+    note = f"not scored: {', '.join(missing)}; they need onnxruntime: pip install onnxruntime"
     return tuple(name for name in scorers.SCORERS if name not in missing), note
 
 

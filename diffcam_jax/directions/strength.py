@@ -1,0 +1,114 @@
+"""Strength means what it says: 1 is the attribute's usual move, measured on the picture that results.
+
+How far a step of a code moves an attribute differs from face to face by a factor of five. So the
+step's factor is searched until the score of the result has risen by what was asked for, within the
+direction's safe range.
+"""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Callable
+
+from diffcam_jax.directions import Direction
+
+# Bounds of a search: results rendered at most, and how near the goal is near enough, in moves.
+TRIES, NEAR = 5, 0.12
+# Less room than this share of what was asked for tells a score's noise from a rise no more.
+LEAST_ROOM = 0.25
+# A score that falls by more than this, in moves, while the factor grows is noise.
+NOISE = 0.3
+
+
+@dataclasses.dataclass(frozen=True)
+class Reached:
+    """How an attribute's strength came about; lengths of moves are those of `Direction.move`.
+
+    Attributes:
+        asked: strength that was asked for.
+        factor: of the direction's array that was used.
+        before, after: score of the photograph and of the result; NaN without a scorer.
+        reached: rise of the score in usual moves; NaN without a scorer.
+        decided_by: the score's name, or "code" where the factor is the strength that was asked for.
+        note: why, if so; what a person should know otherwise; may be empty.
+        tries: (factor, rise in moves) of every result that was rendered.
+    """
+
+    asked: float
+    factor: float
+    before: float = math.nan
+    after: float = math.nan
+    reached: float = math.nan
+    decided_by: str = "code"
+    note: str = ""
+    tries: tuple[tuple[float, float], ...] = ()
+
+
+def reach(direction: Direction, asked: float, before: float, score: Callable[[float], float]) -> Reached:
+    """Searches the factor whose result has moved by `asked` usual moves.
+
+    A negative strength is never enlarged: below its lowest value a score cannot tell how far an
+    attribute is gone.
+
+    Args:
+        direction: with a score and a usual move.
+        asked: strength.
+        before: score of the photograph; NaN where it has none.
+        score: factor -> score of the result, NaN where it has none.
+    """
+    if asked == 0:
+        return Reached(asked, asked, before)
+    if not math.isfinite(before):
+        return Reached(asked, asked, before, note=f"no score of {direction.score} for this face")
+    goal = before + asked * direction.move
+    if asked > 0:
+        goal = min(goal, max(direction.ceiling, before))
+    tries: list[tuple[float, float]] = []
+
+    def rise(factor: float) -> float:
+        tries.append((factor, (score(factor) - before) / direction.move))
+        return tries[-1][1]
+
+    wanted = (goal - before) / direction.move
+    first = rise(asked)
+    if abs(wanted) < LEAST_ROOM * abs(asked):
+        note = "the photograph has no room to move; the strength is that of the code"
+        after = before + first * direction.move
+        return Reached(asked, asked, before, after, first, "code", note, tuple(tries))
+    low, high = 0.0, direction.range[1] if asked > 0 else asked
+    found, factor = first, asked
+    while len(tries) < TRIES and not abs(found - wanted) < NEAR:
+        if abs(found) < abs(wanted) or not math.isfinite(found):
+            low = factor
+            if factor == high:
+                break
+            # A first step far from the goal goes to the end of the range, others halve the rest.
+            factor = high if len(tries) == 1 and found < 0.6 * wanted else (low + high) / 2
+        else:
+            high, factor = factor, (low + factor) / 2
+        found = rise(factor)
+    return _chosen(direction, asked, before, wanted, tries)
+
+
+def _chosen(
+    direction: Direction,
+    asked: float,
+    before: float,
+    wanted: float,
+    tries: list[tuple[float, float]],
+) -> Reached:
+    ordered = sorted((f, r) for f, r in tries if math.isfinite(r))
+    if not ordered:
+        note = f"no score of {direction.score} for any result"
+        return Reached(asked, asked, before, note=note, tries=tuple(tries))
+    sign = math.copysign(1.0, asked)
+    rises = [sign * r for _, r in sorted(ordered, key=lambda t: abs(t[0]))]
+    if any(later < sooner - NOISE for sooner, later in itertools.pairwise(rises)):
+        note = f"{direction.score} is too noisy on this face; the strength is that of the code"
+        rise = dict(tries)[asked]
+        after = before + rise * direction.move
+        return Reached(asked, asked, before, after, rise, "code", note, tuple(tries))
+    factor, rise = min(ordered, key=lambda t: abs(t[1] - wanted))
+    note = "the face hardly follows" if abs(rise) < 0.3 * abs(wanted) else ""
+    after = before + rise * direction.move
+    return Reached(asked, factor, before, after, rise, direction.score, note, tuple(tries))

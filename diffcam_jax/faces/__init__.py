@@ -1,0 +1,1 @@
+"""The face in an aligned picture: which of its parts an edit may change."""

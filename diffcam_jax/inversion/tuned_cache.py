@@ -1,0 +1,115 @@
+"""Tuned numbers kept on disk, so that the next edit of a photograph takes seconds.
+
+One safetensors file for a photograph and a window, named by the sha256 of the aligned picture, of
+the code and of the recipe: networks of another kind never meet them. The folder is kept below a
+limit; what was used longest ago goes first. A file that cannot be read counts as absent.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from diffcam_jax import weights
+from diffcam_jax.errors import UserError
+from diffcam_jax.inversion.tuning import Deltas
+from diffcam_jax.ops.window import Window
+
+# To be raised when a tuning with the same settings finds other numbers than before.
+REVISION = 1
+LIMIT = 512 << 20  # bytes of all files
+LARGEST = 3 << 20  # bytes of one; those of a StyleGAN2 are larger and are not kept
+
+
+class Entry(NamedTuple):
+    """What was tuned: the window, the changes without a batch axis, and the loss at its end."""
+
+    window: Window
+    deltas: Deltas
+    loss: float
+
+
+class TunedCache:
+    """The tunings of one photograph.
+
+    Args:
+        aligned: the picture.
+        codes: its pivot.
+        recipe: generator and settings, ready for JSON.
+    """
+
+    def __init__(
+        self,
+        aligned: UInt8[np.ndarray, "s s 3"],
+        codes: Float[np.ndarray, "n k"],
+        recipe: Mapping[str, Any],
+    ) -> None:
+        text = json.dumps([REVISION, dict(recipe), aligned.shape], sort_keys=True)
+        digest = hashlib.sha256(text.encode())
+        digest.update(np.ascontiguousarray(aligned).tobytes())
+        digest.update(np.ascontiguousarray(codes).tobytes())
+        self._name = digest.hexdigest()
+        self.folder = weights.cache_dir() / "tuned"
+
+    def load(self) -> list[Entry]:
+        """Everything that was tuned of this photograph, the window used last first."""
+        entries = []
+        for path in sorted(self.folder.glob(f"{self._name}_*.safetensors"), key=_used, reverse=True):
+            try:
+                tree, metadata = weights.load(path)
+                window = Window(*(int(number) for number in metadata["window"]))
+                deltas = {tuple(name.split(".")): array for name, array in tree.items()}
+                entry = Entry(window, deltas, float(metadata["loss"]))
+            except (UserError, KeyError, TypeError, ValueError):
+                continue
+            if all(np.isfinite(array).all() for array in deltas.values()):
+                entries.append(entry)
+        return entries
+
+    def touch(self, window: Window) -> None:
+        """Says that an entry was used."""
+        try:
+            os.utime(self._path(window))
+        except OSError:
+            return
+
+    def save(self, entry: Entry) -> None:
+        """Keeps an entry; a folder that cannot be written to is no reason to fail an edit."""
+        if sum(array.nbytes for array in entry.deltas.values()) > LARGEST:
+            return
+        window = [int(x) for x in _numbers(entry.window)]
+        tree = {".".join(path): np.asarray(x, np.float16) for path, x in entry.deltas.items()}
+        try:
+            metadata = {"kind": "tuned", "window": window, "loss": float(entry.loss)}
+            weights.save(self._path(entry.window), tree, metadata)
+            self._evict()
+        except OSError:
+            return
+
+    def _path(self, window: Window) -> Path:
+        place = "_".join(str(int(number)) for number in _numbers(window))
+        return self.folder / f"{self._name}_{place}.safetensors"
+
+    def _evict(self) -> None:
+        files = sorted(self.folder.glob("*.safetensors"), key=_used, reverse=True)
+        kept = 0
+        for path in files:
+            kept += path.stat().st_size
+            if kept > LIMIT:
+                path.unlink(missing_ok=True)
+
+
+def _numbers(window: Window) -> tuple[Any, ...]:
+    return window.top, window.left, window.height, window.width
+
+
+def _used(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0

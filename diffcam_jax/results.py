@@ -1,0 +1,76 @@
+"""What an edit of a photograph gives: pictures, masks and a report.
+
+Pictures are numpy uint8 unless they say otherwise; masks are float32 in [0, 1].
+"""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FaceEdit:
+    """One face's way through the edit; pictures are uint8 [s, s, 3], aligned as FFHQ.
+
+    With a tuned window I' and T are drawn in the window and shown within the photograph.
+
+    Attributes:
+      aligned, inverted, edited, fused: I, G(w), T and their blend (Eq. 5).
+      deghosted: the deghosting network's picture of the blend, None without such a network.
+      source: what goes into the photograph, float32 [s, s, 3] in [0, 1]: T, or the deghosted
+        picture.
+      mask: [s, s] float32 in [0, 1].
+      cam_mask: Diff-CAM's mask before regions, domain and the user's mask have their say; None
+        where no method asks for it.
+      domain: [s, s], what is out of the generator's domain and kept; None with a method that does
+        not look for it.
+      paste_mask: [s, s], where `source` goes into the photograph; the mask, or with deghosting a
+        region around it.
+      latents: W+ code of the photograph [18, 512]; edited_latents: with the edits.
+      quad: [4, 2] place of the crop in the photograph.
+      report: measurements, ready for JSON.
+      window_pixels: (top, bottom, left, right) of the tuned window in the aligned picture; None
+        without one.
+    """
+
+    aligned: np.ndarray
+    inverted: np.ndarray
+    edited: np.ndarray
+    fused: np.ndarray
+    deghosted: np.ndarray | None
+    source: np.ndarray
+    mask: np.ndarray
+    cam_mask: np.ndarray | None
+    domain: np.ndarray | None
+    paste_mask: np.ndarray
+    latents: np.ndarray
+    edited_latents: np.ndarray
+    quad: np.ndarray
+    report: dict[str, Any]
+    window_pixels: tuple[int, int, int, int] | None = None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class EditResult:
+    """An edited photograph.
+
+    Attributes:
+      image: [h, w, 3], size and dtype of the input.
+      faces: the faces that were edited, largest first; the properties below are those of the first.
+      report: strengths, method, untouched share, seconds, versions, hashes, and a list of the
+        faces' reports: strengths asked and reached, mask area, classifier's scores, seconds.
+    """
+
+    image: np.ndarray
+    faces: tuple[FaceEdit, ...]
+    report: dict[str, Any]
+
+    aligned = property(lambda self: self.faces[0].aligned)
+    inverted = property(lambda self: self.faces[0].inverted)
+    edited = property(lambda self: self.faces[0].edited)
+    fused = property(lambda self: self.faces[0].fused)
+    deghosted = property(lambda self: self.faces[0].deghosted)
+    mask = property(lambda self: self.faces[0].mask)
+    domain = property(lambda self: self.faces[0].domain)
+    latents = property(lambda self: self.faces[0].latents)
