@@ -28,6 +28,7 @@ from diffcam_jax.directions.strength import Reached, reach
 from diffcam_jax.editing import METHODS, EditConfig, decomposing
 from diffcam_jax.face_tuning import tuned_window
 from diffcam_jax.faces import regions
+from diffcam_jax.faces.hands import HandLandmarker
 from diffcam_jax.inversion.tuning import TuningSettings, tuned_variables
 from diffcam_jax.invertibility import domain_mask
 from diffcam_jax.landmarks import FaceLandmarker
@@ -80,6 +81,10 @@ class FaceEditor:
     @functools.cached_property
     def landmarker(self) -> FaceLandmarker:
         return FaceLandmarker()
+
+    @functools.cached_property
+    def hand_landmarker(self) -> HandLandmarker:
+        return HandLandmarker()
 
     def __call__(
         self,
@@ -175,7 +180,7 @@ class _Session:
 
     def allowed(self) -> np.ndarray:
         """Where each attribute may act [r, v, v], by parsing, by what covers the mouth, by domain."""
-        face = regions.look(self.aligned, self.editor.landmarker)
+        face = regions.look(self.aligned, self.editor.landmarker, self.editor.hand_landmarker)
         parts = []
         for name, direction in zip(self.names, self.directions, strict=True):
             if regions.mouth_is_hidden(face, direction):
@@ -183,7 +188,7 @@ class _Session:
             parts.append(regions.may_act(face, direction))
         may = np.stack(parts)
         self.kept["parsing"] = round(float(1 - may.max(0).mean()), 4)
-        self.kept["covered"] = round(float(face.covered.mean()), 4)
+        self.kept["hands"] = round(float(face.hands.mean()), 4)
         may = np.asarray(resize(jnp.asarray(may), (self.size, self.size), "area"))
         if self.config.method == "both":
             networks = decomposing(self.generator.module, self.editor.decomposer, self.editor.params)

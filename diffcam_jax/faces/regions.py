@@ -2,8 +2,9 @@
 
 Every direction names the face-parsing classes and the box that it may act on (`Direction.classes`,
 `Direction.box`). Hat, clothes, background, earrings and whatever else covers the face are in none of
-them: they stay the photograph's, bit for bit. Parsing takes a hand for skin; where it lies on the
-mouth, the parsing sees no lips within the landmarks' outline of them, and nothing there may change.
+them: they stay the photograph's, bit for bit. Parsing takes a hand for skin, so hands are found by
+landmarks of their own. Where something lies on the mouth, the parsing sees few lips within the
+landmarks' outline of them; then edits of the mouth change nothing.
 
 Parsing labels are [256, 256] of an aligned picture, masks float32 of the same size in [0, 1].
 """
@@ -11,20 +12,21 @@ Parsing labels are [256, 256] of an aligned picture, masks float32 of the same s
 import dataclasses
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from PIL import Image, ImageDraw
 
 from diffcam_jax import evidence
 from diffcam_jax.directions import Direction
 from diffcam_jax.directions.acts import HEAD
+from diffcam_jax.faces.hands import HandLandmarker, hand_mask
 from diffcam_jax.landmarks import FaceLandmarker
 from diffcam_jax.nn.bisenet import CLASSES
 from diffcam_jax.scorers import OUTER_LIPS
 
 LIPS = ("mouth", "upper_lip", "lower_lip")
-# Share of the lips' outline that is parsed as lips: 0.75 and more on bare faces, a child's included;
-# 0.52 and less behind hands and microphones.
-VISIBLE, HIDDEN = 0.6, 0.3
+# Share of the lips' outline that must be parsed as lips: it is 0.75 and more on bare faces, a
+# child's included, and 0.52 and less behind hands.
+VISIBLE = 0.6
 MARGIN = 2  # pixels of 256 that a region keeps away from what it must not touch
 _SOFT = 12  # pixels of 256 over which a region fades out towards the side of its box
 
@@ -35,23 +37,26 @@ class Face:
 
     Attributes:
         labels: index into `CLASSES`.
-        covered: where something lies on the mouth, boolean.
+        hands: where hands are, boolean.
         mouth_visible: share of the lips' outline that shows lips; NaN when no face was found.
     """
 
     labels: UInt8[np.ndarray, "256 256"]
-    covered: np.ndarray
+    hands: Bool[np.ndarray, "256 256"]
     mouth_visible: float
 
 
-def look(aligned: UInt8[np.ndarray, "s s 3"], landmarker: FaceLandmarker) -> Face:
-    """Parses an aligned photograph and looks for what covers its mouth.
+def look(
+    aligned: UInt8[np.ndarray, "s s 3"], landmarker: FaceLandmarker, hand_landmarker: HandLandmarker
+) -> Face:
+    """Parses an aligned photograph and looks for what covers the face.
 
     Raises:
         UserError: the parsing network is neither cached nor can it be fetched.
     """
     labels = evidence.parse(aligned[None], 1)[0][0]
-    covered, visible = np.zeros(labels.shape, bool), float("nan")
+    hands = hand_mask(hand_landmarker.detect(aligned), len(labels))
+    visible = float("nan")
     face = evidence.find_face(landmarker, aligned)
     if face is not None:
         outline = [(float(x), float(y)) for x, y in face[0][list(OUTER_LIPS)] * len(labels)]
@@ -59,10 +64,8 @@ def look(aligned: UInt8[np.ndarray, "s s 3"], landmarker: FaceLandmarker) -> Fac
         ImageDraw.Draw(picture).polygon(outline, fill=1)
         inside = np.asarray(picture, bool)
         if inside.any():
-            visible = float(_has(labels, LIPS)[inside].mean())
-            if visible < VISIBLE:
-                covered = inside & ~_has(labels, LIPS)
-    return Face(labels, covered, visible)
+            visible = float((_has(labels, LIPS) & ~hands)[inside].mean())
+    return Face(labels, hands, visible)
 
 
 def _has(labels: np.ndarray, classes: tuple[str, ...]) -> np.ndarray:
@@ -72,7 +75,7 @@ def _has(labels: np.ndarray, classes: tuple[str, ...]) -> np.ndarray:
 def mouth_is_hidden(face: Face, direction: Direction) -> bool:
     """Whether an edit of the mouth has no mouth to act on."""
     acts_on_mouth = "mouth" in direction.classes and "hair" not in direction.classes
-    return acts_on_mouth and face.mouth_visible < HIDDEN
+    return acts_on_mouth and face.mouth_visible < VISIBLE
 
 
 def may_act(face: Face, direction: Direction) -> Float[np.ndarray, "256 256"]:
@@ -81,9 +84,7 @@ def may_act(face: Face, direction: Direction) -> Float[np.ndarray, "256 256"]:
 
     if mouth_is_hidden(face, direction):
         return np.zeros(face.labels.shape, np.float32)
-    allowed = _has(face.labels, direction.classes or HEAD)
-    if face.covered.any():
-        allowed &= cv2.dilate(face.covered.astype(np.uint8), _disc(2 * MARGIN)) == 0
+    allowed = _has(face.labels, direction.classes or HEAD) & ~face.hands
     kept = cv2.erode(allowed.astype(np.uint8), _disc(MARGIN), borderValue=1)
     soft = cv2.blur(kept.astype(np.float32), (2 * MARGIN + 1,) * 2) * kept
     return soft * _box(direction.box, len(allowed))

@@ -1,0 +1,97 @@
+"""Hands in front of a face, which parsing takes for skin: MediaPipe's hand landmarker finds them.
+
+Pictures uint8 RGB [s, s, 3]; masks boolean.
+"""
+
+import weakref
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+from PIL import Image, ImageDraw
+
+from diffcam_jax import weights
+from diffcam_jax.chips import resized
+from diffcam_jax.errors import UserError
+from diffcam_jax.landmarks import free_landmarker, quiet_native_stderr
+
+MOST_HANDS = 4
+# At 0.3 the hands on faces of the benchmark are found, and none on faces without.
+CONFIDENCE = 0.3
+INPUT = 512  # pixels; the networks see at most 224 of a hand
+# Rows of the 21 landmarks.
+WRIST, INDEX_KNUCKLE, MIDDLE_KNUCKLE, LITTLE_KNUCKLE = 0, 5, 9, 17
+# Half the width of a finger, and the length of forearm beyond the wrist, as shares of the palm.
+FINGER, FOREARM = 0.3, 0.6
+
+
+class HandLandmarker:
+    """Finds hands; one instance serves many pictures (50 ms each).
+
+    Raises:
+        UserError: the model is neither cached nor can it be fetched, or is no model.
+    """
+
+    def __init__(self) -> None:
+        path = weights.fetch("hand_landmarker")
+        from mediapipe.tasks.python import vision
+        from mediapipe.tasks.python.core.base_options import BaseOptions
+
+        options = vision.HandLandmarkerOptions(
+            base_options=BaseOptions(model_asset_path=str(path)),
+            num_hands=MOST_HANDS,
+            min_hand_detection_confidence=CONFIDENCE,
+            min_hand_presence_confidence=CONFIDENCE,
+        )
+        with quiet_native_stderr():
+            try:
+                self._landmarker = vision.HandLandmarker.create_from_options(options)
+            except (RuntimeError, ValueError) as error:
+                raise UserError(
+                    f"{path}: not a hand landmarker model ({error}); delete it and run again"
+                ) from error
+            self._close = weakref.finalize(self, free_landmarker, self._landmarker)
+            self._look(np.zeros((256, 256, 3), np.uint8))  # the remaining messages come with it
+
+    def close(self) -> None:
+        """Frees the model; closing twice is harmless."""
+        self._close()
+
+    def detect(self, image: UInt8[np.ndarray, "s s 3"]) -> list[Float[np.ndarray, "21 2"]]:
+        """The landmarks of every hand, x, y as shares of the side; a hand may be found twice.
+
+        The picture and its mirror image are looked at: what one look misses the other finds.
+        """
+        small = resized(image, min(INPUT, len(image)))
+        mirrored = [np.array([1, 0]) + np.array([-1, 1]) * h for h in self._look(small[:, ::-1])]
+        return self._look(small) + [hand.astype(np.float32) for hand in mirrored]
+
+    def _look(self, image: np.ndarray) -> list[np.ndarray]:
+        import mediapipe as mp
+
+        picture = mp.Image(image_format=mp.ImageFormat.SRGB, data=np.ascontiguousarray(image))
+        found = self._landmarker.detect(picture).hand_landmarks
+        return [np.array([[p.x, p.y] for p in hand], np.float32) for hand in found]
+
+
+def hand_mask(hands: list[Float[np.ndarray, "21 2"]], side: int) -> Bool[np.ndarray, "s s"]:
+    """Where hands are: the hull of each, fingers' width and a piece of forearm included.
+
+    Args:
+        hands: landmarks as shares of the side.
+        side: of the mask.
+    """
+    import cv2
+
+    mask = np.zeros((side, side), np.uint8)
+    for hand in hands:
+        along = hand[MIDDLE_KNUCKLE] - hand[WRIST]
+        across = hand[LITTLE_KNUCKLE] - hand[INDEX_KNUCKLE]
+        palm = max(float(np.hypot(*across)), 0.6 * float(np.hypot(*along)))
+        points = np.vstack([hand, hand[WRIST] - FOREARM * along]) * side
+        hull = cv2.convexHull(points.astype(np.float32))[:, 0]
+        drawn = Image.new("L", (side, side))
+        ImageDraw.Draw(drawn).polygon([(float(x), float(y)) for x, y in hull], fill=1)
+        radius = max(1, round(FINGER * palm * side))
+        disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1,) * 2)
+        mask |= cv2.dilate(np.asarray(drawn, np.uint8), disc)
+    return mask.astype(bool)
