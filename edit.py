@@ -206,6 +206,7 @@ def main(arguments: list[str] | None = None) -> int:
 def run(options: argparse.Namespace) -> int:
     from diffcam_jax import pipeline
     from diffcam_jax.directions import check_strengths
+    from diffcam_jax.results import reached, spent
 
     # ---------------------------------------------------------------- what is asked for; checked before anything is loaded
     directions = pipeline.read_directions(options.directions)
@@ -272,7 +273,7 @@ def run(options: argparse.Namespace) -> int:
     # ---------------------------------------------------------------- what came of it
     done = len(todo) - len(failed)
     if single:
-        print("\n".join([*told(report), spent(report)]))
+        print("\n".join([*reached(report), spent(report)]))
         print(f"look at {shown}; every further edit of this photograph takes seconds")
     else:
         write_json(options.out / "errors.json", failed)
@@ -324,32 +325,6 @@ def edit_photo(
     # The report comes last: it marks the photograph as done.
     write_json(options.out / f"{path.stem}.json", report)
     return report
-
-
-def spent(report: dict) -> str:
-    """The seconds of an edit in one line."""
-    parts: dict[str, float] = {"find faces": report["seconds"]["faces"]}
-    for face in report["faces"]:
-        for name, seconds in face["seconds"].items():
-            parts[name] = parts.get(name, 0.0) + seconds
-    if "tune" in parts:
-        parts.pop("edit")  # look, draft, tune and blend are its parts
-    return f"{report['seconds']['all']:.1f} s: " + ", ".join(f"{name} {value:.1f}" for name, value in parts.items())
-
-
-def told(report: dict) -> list[str]:
-    """What a person should know of the strengths that were reached, a line each."""
-    lines = []
-    for number, face in enumerate(report["faces"], start=1):
-        who = f"face {number}: " if len(report["faces"]) > 1 else ""
-        for name, found in face.get("strengths", {}).items():
-            if found["reached"] is not None:
-                lines.append(
-                    f"{who}{name}: asked {found['asked']:g}, reached {found['reached']:.2f} "
-                    f"of the usual move (factor {found['factor']:.2f})"
-                )
-        lines += [f"{who}{note}" for note in face.get("notes", [])]
-    return lines
 
 
 def read_landmarks(options: argparse.Namespace) -> np.ndarray | None:

@@ -63,7 +63,8 @@ def tuned_window(
         notes.append("the tuning hardly reaches this face (covered, blurred or tiny?)")
     if cache and np.isfinite(loss):
         store.save(entry)
-    told = {"begun": float(found.begun[0]), "loss": loss, "steps": found.steps, "cached": False}
+    begun, ended = (None if not np.isfinite(x) else float(x) for x in (found.begun[0], loss))
+    told = {"begun": begun, "loss": ended, "steps": found.steps, "cached": False}
     return entry, {"window": _place(window), **told, "notes": notes}
 
 

@@ -74,3 +74,29 @@ class EditResult:
     mask = property(lambda self: self.faces[0].mask)
     domain = property(lambda self: self.faces[0].domain)
     latents = property(lambda self: self.faces[0].latents)
+
+
+def spent(report: dict[str, Any]) -> str:
+    """The seconds of an edit in one line."""
+    parts: dict[str, float] = {"find faces": report["seconds"]["faces"]}
+    for face in report["faces"]:
+        for name, seconds in face["seconds"].items():
+            parts[name] = parts.get(name, 0.0) + seconds
+    if "tune" in parts:
+        parts.pop("edit")  # look, draft, tune and blend are its parts
+    return f"{report['seconds']['all']:.1f} s: " + ", ".join(f"{name} {value:.1f}" for name, value in parts.items())
+
+
+def reached(report: dict[str, Any]) -> list[str]:
+    """What a person should know of the strengths that were reached, a line each."""
+    lines = []
+    for number, face in enumerate(report["faces"], start=1):
+        who = f"face {number}: " if len(report["faces"]) > 1 else ""
+        for name, found in face.get("strengths", {}).items():
+            if found["reached"] is not None:
+                lines.append(
+                    f"{who}{name}: asked {found['asked']:g}, reached {found['reached']:.2f} "
+                    f"of the usual move (factor {found['factor']:.2f})"
+                )
+        lines += [f"{who}{note}" for note in face.get("notes", [])]
+    return lines

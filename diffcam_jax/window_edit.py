@@ -28,8 +28,11 @@ from diffcam_jax.diffcam import OFFICIAL, Activation, CamConfig, diff_cam
 from diffcam_jax.ops.image import resize
 from diffcam_jax.ops.window import Window, cut, scaled
 
-# Shapes of windows in cells of 64, by area: a mouth, eyes, a face, everything. Each is compiled once.
-SHAPES = ((28, 32), (24, 56), (44, 48), (56, 56), (64, 64))
+# Shapes of windows in cells of 64, by area: eyes, a mouth, chin and mouth, a face, a head, everything.
+# Each is compiled once.
+SHAPES = ((20, 44), (28, 32), (36, 40), (48, 48), (60, 52), (64, 64))
+# Share of where an edit acts that a window may leave out on each side, and cells that it adds there.
+TRIMMED, MARGIN = 0.03, 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,19 +76,23 @@ class WindowEdit(NamedTuple):
 
 
 def fit_window(wanted: Float[np.ndarray, "v v"], cells: int) -> Window | None:
-    """The smallest of `SHAPES` that holds where an edit acts; None where it acts nowhere.
+    """The smallest of `SHAPES` that holds nearly all places where an edit acts; None without any.
 
     Args:
         wanted: above 0.5 where it acts.
         cells: of the generator.
     """
-    ys, xs = (np.flatnonzero((wanted > 0.5).any(axis)) for axis in (1, 0))
-    if not len(ys):
+    acts, grain = wanted > 0.5, len(wanted) / cells
+    if not acts.any():
         return None
-    grain = len(wanted) // cells
-    low = np.array([ys[0], xs[0]]) // grain
-    high = -(-np.array([ys[-1] + 1, xs[-1] + 1]) // grain)
-    return covering(low, high, cells)
+    low, high = [], []
+    for axis in (1, 0):
+        share = np.cumsum(acts.sum(axis)) / acts.sum()
+        first = np.searchsorted(share, TRIMMED) / grain - MARGIN
+        last = (np.searchsorted(share, 1 - TRIMMED) + 1) / grain + MARGIN
+        low.append(max(int(np.floor(first)), 0))
+        high.append(min(int(np.ceil(last)), cells))
+    return covering(np.array(low), np.array(high), cells)
 
 
 def covering(low: np.ndarray, high: np.ndarray, cells: int) -> Window:
@@ -226,8 +233,10 @@ def compose(
     drift = jnp.zeros_like(moved)
     if config.membrane:
         strength = feather(jnp.abs(moved).mean(-1), 2)
-        typical = jnp.median(strength, axis=(1, 2), keepdims=True) + 1e-3
-        quiet = 1 / (1 + (strength / typical) ** 4) * (1 - jnp.clip(2 * meant, 0, 1)) + 1e-4
+        elsewhere = jnp.clip(1 - meant / max(config.cam, 1e-3), 0, 1)
+        typical = jnp.nanmedian(jnp.where(elsewhere > 0, strength, jnp.nan), axis=(1, 2), keepdims=True)
+        typical = jnp.nan_to_num(typical) + 1e-3
+        quiet = elsewhere / (1 + (strength / typical) ** 4)
         drift = feathered(fill(moved, quiet), config.rim)
     change = feather(dilate(jnp.abs(moved - drift).mean(-1), 1), 2)
     allowed = meant >= config.cam

@@ -110,9 +110,9 @@ def test_no_photograph_and_clashing_names(tmp_path, capsys):
         (["--face", "first"], "--face first"),
         (["--face", "0"], "--face 0"),
         (["--steps", "0"], "--steps 0"),
-        (["--refine", "-1"], "--refine -1"),
-        (["--refine", "5", "--generator", "own"], "--refine 5 begins at an encoder's code"),
-        (["--steps", "5", "--encoder", "own"], "--refine 5 improves on it"),
+        (["--tune", "-1"], "--tune -1"),
+        (["--tune", "5", "--generator", "own"], "add --variant product"),
+        (["--steps", "5", "--encoder", "own"], "an encoder gives the code"),
     ],
 )
 def test_unusable_numbers(tmp_path, capsys, flags, word):
@@ -176,7 +176,7 @@ def test_a_folder_with_a_bad_file(tmp_path, capsys):
     face = report["faces"][0]
     assert set(face["classifier"]["smiling"]) == {"logits", "agrees"} and 0 < face["mask_area"] < 1
     stages = {p.name for p in (out / "b_hopper").iterdir()}
-    names = ("aligned", "inverted", "edited", "mask", "fused", "deghosted", "result", "stages")
+    names = ("aligned", "inverted", "edited", "cam_mask", "mask", "fused", "result", "stages")
     assert stages == {f"{n}.png" for n in names}
     np.testing.assert_array_equal(np.asarray(Image.open(out / "b_hopper" / "result.png")), after)
 

@@ -197,7 +197,7 @@ def flags(folders, **others):
 
 def test_the_script_shows_both_masks(folders, editor, tmp_path):
     Image.fromarray(photograph()).save(tmp_path / "a.png")
-    arguments = [str(tmp_path / "a.png"), *flags(folders), "--aligned", "--refine=0", "--stages"]
+    arguments = [str(tmp_path / "a.png"), *flags(folders), "--aligned", "--stages"]
     common = {"aligned", "inverted", "edited", "mask", "fused", "result", "stages", "out_of_domain"}
     for method, names in (("both", common | {"cam_mask"}), ("invertibility", common)):
         out = tmp_path / method
@@ -230,7 +230,7 @@ def test_the_panel_lays_each_mask_over_the_face(editor, tmp_path):
 
 def test_the_script_tells_at_once_what_is_missing(folders, tmp_path, capsys):
     Image.fromarray(photograph()).save(tmp_path / "a.png")
-    common = [str(tmp_path / "a.png"), "--attribute=smiling=1", "--refine=0", f"--out={tmp_path / 'out'}"]
+    common = [str(tmp_path / "a.png"), "--attribute=smiling=1", f"--out={tmp_path / 'out'}"]
     for added, words in (
         (["--method=both", "--encoder=nowhere"], "method both needs an alignment network"),
         (["--method=invertibility", "--generator=nowhere", "--encoder=nowhere"], "give --aligner DIR"),

@@ -75,15 +75,17 @@ def reach(direction: Direction, asked: float, before: float, score: Callable[[fl
         note = "the photograph has no room to move; the strength is that of the code"
         after = before + first * direction.move
         return Reached(asked, asked, before, after, first, "code", note, tuple(tries))
+    sign = math.copysign(1.0, asked)
     low, high = 0.0, direction.range[1] if asked > 0 else asked
     found, factor = first, asked
     while len(tries) < TRIES and not abs(found - wanted) < NEAR:
-        if abs(found) < abs(wanted) or not math.isfinite(found):
+        # A result without a score, a face that is no face any more, has gone too far.
+        if sign * found < sign * wanted:
             low = factor
             if factor == high:
                 break
             # A first step far from the goal goes to the end of the range, others halve the rest.
-            factor = high if len(tries) == 1 and found < 0.6 * wanted else (low + high) / 2
+            factor = high if len(tries) == 1 and sign * found < 0.6 * sign * wanted else (low + high) / 2
         else:
             high, factor = factor, (low + factor) / 2
         found = rise(factor)
@@ -102,13 +104,13 @@ def _chosen(
         note = f"no score of {direction.score} for any result"
         return Reached(asked, asked, before, note=note, tries=tuple(tries))
     sign = math.copysign(1.0, asked)
-    rises = [sign * r for _, r in sorted(ordered, key=lambda t: abs(t[0]))]
+    rises = [0.0, *(sign * r for _, r in sorted(ordered, key=lambda t: abs(t[0])))]
     if any(later < sooner - NOISE for sooner, later in itertools.pairwise(rises)):
         note = f"{direction.score} is too noisy on this face; the strength is that of the code"
         rise = dict(tries)[asked]
         after = before + rise * direction.move
         return Reached(asked, asked, before, after, rise, "code", note, tuple(tries))
     factor, rise = min(ordered, key=lambda t: abs(t[1] - wanted))
-    note = "the face hardly follows" if abs(rise) < 0.3 * abs(wanted) else ""
+    note = "the face hardly follows" if sign * rise < 0.3 * abs(wanted) else ""
     after = before + rise * direction.move
     return Reached(asked, factor, before, after, rise, direction.score, note, tuple(tries))

@@ -64,10 +64,11 @@ class TunedCache:
                 tree, metadata = weights.load(path)
                 window = Window(*(int(number) for number in metadata["window"]))
                 deltas = {tuple(name.split(".")): array for name, array in tree.items()}
+                usable = all(np.isfinite(array).all() for array in deltas.values())
                 entry = Entry(window, deltas, float(metadata["loss"]))
             except (UserError, KeyError, TypeError, ValueError):
                 continue
-            if all(np.isfinite(array).all() for array in deltas.values()):
+            if usable:
                 entries.append(entry)
         return entries
 

@@ -29,6 +29,7 @@ from diffcam_jax import losses, zoo
 from diffcam_jax.errors import UserError
 from diffcam_jax.inversion.judges import Judge, LpipsAlex, Seen
 from diffcam_jax.inversion.optimise import CHANCES, Pace, Unknown, cosine, minimise
+from diffcam_jax.inversion.settings import TuningSettings
 from diffcam_jax.model_folder import Network
 from diffcam_jax.ops.image import resize
 from diffcam_jax.ops.window import Window, cut
@@ -40,36 +41,7 @@ Deltas = dict[Path, Float[np.ndarray, "..."]]
 _LAYERS = (("block", 1), ("convs", 2), ("to_rgbs", 1))
 # The smallest deviation that a tensor's rate counts in: biases may be all the same.
 LEAST_DEVIATION = 1e-2
-
-
-@dataclasses.dataclass(frozen=True)
-class TuningSettings:
-    """Settings of "pivotal_tuning"; rates and weights are traced.
-
-    Attributes:
-        steps: of Adam, at most.
-        rate: peak learning rate, in deviations of each tensor; a rise of `warmup` steps, then half a
-            cosine down to 0.
-        warmup: steps until the peak.
-        lpips: weight of LPIPS on AlexNet at half the picture's size.
-        half, full: weights of the mean squared errors at half and at full size. Without the latter
-            the finest wavelet bands of the embedded generator leave a checkerboard.
-        patience, tolerance: a picture is settled when its loss did not fall by `tolerance`
-            (relative) within so many steps; 0: never.
-    """
-
-    steps: int = 20
-    rate: float = 0.015
-    warmup: int = 4
-    lpips: float = 1.0
-    half: float = 1.0
-    full: float = 1.0
-    patience: int = 0
-    tolerance: float = 0.003
-
-    def with_steps(self, steps: int) -> "TuningSettings":
-        """The same with other steps."""
-        return dataclasses.replace(self, steps=steps)
+_UNKNOWN = "pivotal tuning knows StyleGAN2 and MobileStyleGAN; choose another method"
 
 
 class Frozen(NamedTuple):
@@ -112,7 +84,8 @@ class Tuned(NamedTuple):
             whose loss was never finite.
         begun, loss: [b] the loss at the pivot and the lowest; NaN where none was finite.
         steps: how many were made.
-        seconds: in all but compiling.
+        seconds: in all but compiling; compile_seconds: until the first step was under way.
+        history: [steps, b] the loss before every step; a picture at rest repeats its last.
         notes: what a person should know, a sentence each.
     """
 
@@ -122,6 +95,8 @@ class Tuned(NamedTuple):
     steps: int
     seconds: float
     notes: tuple[str, ...]
+    history: Float[np.ndarray, "steps b"]
+    compile_seconds: float
 
 
 def is_tuned(path: Path) -> bool:
@@ -146,11 +121,23 @@ def tuned_paths(variables: Mapping[str, Any]) -> tuple[Path, ...]:
     """
     paths = tuple(sorted(path for path in flatten_dict(variables["params"]) if is_tuned(path)))
     if not paths:
-        raise UserError("pivotal tuning knows StyleGAN2 and MobileStyleGAN; choose another method")
+        raise UserError(_UNKNOWN)
     return paths
 
 
-def tuned_variables(variables: Mapping[str, Any], deltas: Mapping[Path, Array]) -> dict[str, Any]:
+def check_generator(generator: Network) -> None:
+    """Whether a generator can be tuned: it draws windows, and has parameters that move.
+
+    Raises:
+        UserError: it is of another kind; see also `tuned_paths`.
+    """
+    # StyleGAN v1 has an output of the same name, but draws no windows.
+    if not hasattr(generator.module, "cells"):
+        raise UserError(_UNKNOWN)
+    tuned_paths(generator.variables)
+
+
+def tuned_variables(variables: Mapping[str, Any], deltas: Mapping[Path, Array | np.ndarray]) -> dict[str, Any]:
     """A generator's variables with one photograph's changes added.
 
     Args:
@@ -277,6 +264,7 @@ def tune(
         Roich et al. (2106.05744); see above for what differs.
     """
     check_settings(settings)
+    check_generator(generator)
     paths = tuned_paths(generator.variables)
     flat = flatten_dict(generator.variables["params"])
     deviations = tuple(max(float(np.std(flat[path])), LEAST_DEVIATION) for path in paths)
@@ -308,6 +296,8 @@ def tune(
         steps=len(found.history),
         seconds=found.seconds,
         notes=_notes(found.failures, found.late, len(found.history), settings.steps),
+        history=found.history,
+        compile_seconds=found.compile_seconds,
     )
 
 

@@ -1,0 +1,182 @@
+"""The search for a step's factor, on scores whose rise is a formula."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from diffcam_jax.directions import Direction
+from diffcam_jax.directions.strength import NEAR, NOISE, TRIES, reach
+
+NOTHING = np.zeros((1, 4), np.float32)
+
+
+def direction(move=1.0, ceiling=math.inf, low=-2.0, high=2.0) -> Direction:
+    return Direction("old", NOTHING, (low, high), (0, 1), "", "", "", "", score="age", move=move, ceiling=ceiling)
+
+
+class Scores:
+    """A score as a function of the factor, which says what it was asked."""
+
+    def __init__(self, function):
+        self.function, self.asked = function, []
+
+    def __call__(self, factor: float) -> float:
+        self.asked.append(factor)
+        return float(self.function(factor))
+
+
+def search(function, asked=1.0, before=None, **kwargs):
+    """The result, after what must hold of every search."""
+    scores, along = Scores(function), direction(**kwargs)
+    found = reach(along, asked, float(function(0.0)) if before is None else before, scores)
+    assert len(scores.asked) <= TRIES and scores.asked == [factor for factor, _ in found.tries]
+    assert len(set(scores.asked)) == len(scores.asked)  # nothing is rendered twice
+    low, high = along.range
+    for factor in (*scores.asked, found.factor):
+        assert (0 <= factor <= high) if asked > 0 else (max(low, asked) <= factor <= 0)
+    return found
+
+
+def test_a_usual_face_takes_the_code_as_it_is_after_one_rendering():
+    found = search(lambda f: 20 + 10 * f, move=10.0)
+    assert found.tries == ((1.0, 1.0),) and found.factor == 1 and found.note == ""
+    assert (found.before, found.after, found.reached, found.decided_by) == (20, 30, 1, "age")
+
+
+@pytest.mark.parametrize("slope", [0.55, 0.7, 1.5, 2.0, 3.0])
+def test_a_line_is_followed_to_its_known_factor(slope):
+    found = search(lambda f: 0.3 + 2 * slope * f, move=2.0)
+    assert found.decided_by == "age" and found.note == ""
+    # Near enough, or a sixteenth of what was asked for: four halvings.
+    assert found.reached == pytest.approx(1, abs=max(NEAR, slope / 16))
+    assert found.reached == pytest.approx(slope * found.factor)
+    assert found.after == pytest.approx(0.3 + 2 * slope * found.factor)
+
+
+def test_a_saturating_score_is_followed_to_its_known_factor():
+    # 1 - exp(-2 f) rises by 0.6 at f = log(2.5) / 2.
+    found = search(lambda f: 1 - math.exp(-2 * f), asked=1.0, move=0.6)
+    assert found.decided_by == "age" and found.note == ""
+    assert found.factor == pytest.approx(math.log(2.5) / 2, abs=0.07)
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.1, 0.2])
+def test_a_face_that_hardly_follows_gets_the_end_of_the_range_and_a_note(slope):
+    found = search(lambda f: slope * f, high=1.4)
+    assert [factor for factor, _ in found.tries] == [1.0, 1.4]
+    assert found.note == "the face hardly follows" and found.decided_by == "age"
+    assert found.factor == (1.4 if slope else 1.0) and found.reached == pytest.approx(1.4 * slope)
+
+
+def test_the_end_of_the_range_is_the_end():
+    found = search(lambda f: 0.8 * f, asked=2.0)
+    assert found.tries == ((2.0, 1.6),) and found.factor == 2 and found.note == ""
+
+
+@pytest.mark.parametrize("slope", [0.2, 0.6, 0.95])
+def test_a_negative_strength_is_never_enlarged(slope):
+    found = search(lambda f: 5 + slope * f, asked=-1.0)
+    assert found.tries == ((-1.0, pytest.approx(-slope)),) and found.factor == -1
+    assert (found.note == "the face hardly follows") == (slope < 0.3)
+
+
+def test_a_negative_strength_that_goes_too_far_is_cut():
+    found = search(lambda f: 5 + 3 * f, asked=-1.0)
+    assert found.factor == pytest.approx(-1 / 3, abs=1 / 16)
+    assert found.reached == pytest.approx(3 * found.factor) and found.decided_by == "age"
+
+
+def test_the_ceiling_is_the_goal_where_it_comes_first():
+    # Half a move of room: the goal is 0.5, which the line 2 f reaches at 0.25.
+    found = search(lambda f: 0.4 + 2 * f, ceiling=0.9)
+    assert found.decided_by == "age" and found.factor == pytest.approx(0.25, abs=0.07)
+    # It is none to what takes away.
+    found = search(lambda f: 0.4 + f, asked=-1.0, ceiling=0.3)
+    assert found.factor == -1 and found.decided_by == "age"
+
+
+@pytest.mark.parametrize("ceiling", [0.3, 0.4, 0.6])
+def test_without_room_the_strength_is_that_of_the_code(ceiling):
+    found = search(lambda f: 0.4 + 3 * f, ceiling=ceiling)
+    assert found.factor == 1 and found.decided_by == "code" and "no room" in found.note
+    assert found.tries == ((1.0, pytest.approx(3.0)),) and found.after == pytest.approx(3.4)
+
+
+def test_zero_is_nothing_and_renders_nothing():
+    found = search(lambda f: f, asked=0.0, before=7.0)
+    assert found.factor == 0 and found.before == 7 and found.tries == () and found.decided_by == "code"
+
+
+def test_a_face_without_a_score_gets_the_strength_that_was_asked_for():
+    found = search(lambda f: f, before=math.nan)
+    assert found.factor == 1 and found.decided_by == "code" and found.tries == ()
+    assert found.note == "no score of age for this face"
+    found = search(lambda f: math.nan, before=0.0)
+    assert found.factor == 1 and found.decided_by == "code" and found.tries
+    assert found.note == "no score of age for any result" and math.isnan(found.reached)
+
+
+def test_a_result_without_a_score_is_never_chosen():
+    found = search(lambda f: math.nan if f > 1.4 else 0.5 * f)
+    assert 1 <= found.factor <= 1.4 and found.reached == pytest.approx(0.5 * found.factor) and found.decided_by == "age"
+    found = search(lambda f: math.nan if f == 1 else 0.5 * f)
+    assert 0 < found.factor < 1 and found.reached == pytest.approx(0.5 * found.factor)
+    found = search(lambda f: math.nan if f == -0.5 else 3 * f, asked=-1.0)
+    assert math.isfinite(found.reached) and found.reached == pytest.approx(3 * found.factor)
+
+
+def test_a_score_that_falls_while_the_factor_grows_is_noise():
+    # 0.5 at 1, 0.1 at the end of the range: the fall exceeds NOISE.
+    found = search(lambda f: 0.5 if f <= 1 else 0.1, before=0.0)
+    assert found.factor == 1 and found.decided_by == "code" and "noisy" in found.note
+    assert found.reached == 0.5 and found.after == 0.5
+    # A smaller fall is none.
+    found = search(lambda f: 0.5 if f <= 1 else 0.5 - 0.9 * NOISE, before=0.0)
+    assert found.decided_by == "age"
+
+
+def test_noise_falls_back_to_the_code():
+    rng = np.random.default_rng(0)
+    fallen = 0
+    for _ in range(50):
+        values = iter(rng.normal(0, 2, TRIES))
+        found = search(lambda f, values=values: next(values), before=0.0)
+        rises = [rise for _, rise in sorted(found.tries)]
+        if min(np.diff(rises), default=0.0) < -NOISE:
+            fallen += 1
+            assert found.factor == 1 and found.decided_by == "code" and "noisy" in found.note
+    assert fallen > 20
+
+
+@st.composite
+def rises(draw):
+    """A piecewise linear function that rises everywhere, 0 at 0, and its largest slope."""
+    slopes = draw(st.lists(st.floats(0.01, 4), min_size=1, max_size=8))
+    knots = np.linspace(-2, 2, len(slopes) + 1)
+    values = np.concatenate([[0.0], np.cumsum(np.array(slopes) * np.diff(knots))])
+    values -= np.interp(0.0, knots, values)
+    return (lambda f: float(np.interp(f, knots, values))), max(slopes)
+
+
+@settings(max_examples=200, deadline=None, database=None)
+@given(rises(), st.floats(-2, 2), st.floats(0.1, 20), st.floats(-5, 5))
+def test_of_every_rising_score_the_nearest_try_is_chosen_and_the_goal_is_met(function, asked, move, before):
+    assume(abs(asked) > 0.05)
+    rise, slope = function
+    found = search(lambda f: before + move * rise(f), asked, before, move=move)
+    assert found.decided_by == "age"
+    distances = {factor: abs(r - asked) for factor, r in found.tries}
+    assert distances[found.factor] == min(distances.values())
+    assert found.reached == pytest.approx(rise(found.factor), abs=1e-6)
+    assert found.after == pytest.approx(before + move * found.reached, abs=1e-6)
+    end = 2.0 if asked > 0 else asked
+    if abs(rise(end)) >= abs(asked):
+        # The goal is within reach: a bracket halved four times, or three times after a look at the end.
+        width = max(abs(asked) / 16, (end - asked) / 8)
+        assert abs(found.reached - asked) <= max(NEAR, slope * width) + 1e-6
+    else:
+        # Nothing is: the end of the range, up to as many halvings of the way there.
+        assert abs(found.factor - end) <= (end - asked) / 16 + 1e-6 or abs(found.reached - asked) < NEAR
