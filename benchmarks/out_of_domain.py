@@ -1,7 +1,7 @@
 """Edits of faces behind what a generator cannot draw: does the edit arrive, does the rest stay?
 
     python -m benchmarks.out_of_domain --out docs/out_of_domain [--attributes smiling,beard]
-        [--only 'cap_*',drawn] [--limit N] [--options refine=30 deghost=False]
+        [--only 'cap_*',drawn] [--limit N] [--options tune=40 raw_strength=True]
 
 Every picture of `benchmarks.out_of_domain_set`, one edit of strength 1 for each attribute, with the
 settings that `Editor.edit` has by default or `--options` say. An edit is written down as soon as it

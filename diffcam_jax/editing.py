@@ -21,9 +21,6 @@ from diffcam_jax.compose import (
     MaskConfig,
     blend,
     combine,
-    domain_gate,
-    keep_edit,
-    keep_original,
     refine,
     resize_mask,
     with_user_mask,
@@ -52,9 +49,6 @@ class EditConfig:
       mask: contrast, dilation, feather and resizing of the mask, in pixels at `classifier_size`.
       user_mask: how a hand-made mask enters, "union" or "intersection".
       classifier_size: side of the pictures the classifier compares.
-      keep: tolerance of `compose.keep_original`, and with a deghosting network of `keep_edit`; 0 blends T itself, as Eq. 5 has it.
-      gate: (low, high, near, far) of `compose.domain_gate`; zeros trust the edit everywhere, as the paper does.
-      floor: mask values up to this become 0 in the end, the rest is stretched: a trace of an edit is none.
       paste: with a deghosting network, how the mask becomes the region where its picture replaces the photograph. The
         official code replaces everything; here what the edit does not touch stays the photograph's.
       domain: with "both", contrast, dilation and feather of the mask of what is out of domain, in pixels at `classifier_size`.
@@ -67,9 +61,6 @@ class EditConfig:
     mask: MaskConfig = MaskConfig()
     user_mask: Literal["union", "intersection"] = "intersection"
     classifier_size: int = 256
-    keep: float = 0.0
-    gate: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
-    floor: float = 0.0
     paste: MaskConfig = MaskConfig(high=0.1, dilation=8, feather=8, resize="bilinear")
     domain: MaskConfig = MaskConfig(low=0.3, high=0.7, dilation=2, feather=4, resize="bilinear")
     window: WindowConfig | None = None
@@ -112,7 +103,7 @@ class Edit(NamedTuple):
     Attributes:
       inverted: I' at full size [b, s, s, 3].
       edited: T, the inversion with all edits [b, s, s, 3]; with "invertibility" drawn from the features that were moved.
-      source: what is blended in, T or T with the original's own detail kept, or the deghosted picture [b, s, s, 3].
+      source: what is blended in, T or the deghosted picture [b, s, s, 3].
       mask: final mask [b, s, s] in [0, 1].
       cam_mask: with "both", Diff-CAM's mask [b, s, s] before the domain and the user's mask have their say; else None.
       domain: what is out of domain and kept [b, s, s], with "both" after `EditConfig.domain`; None where it was not looked for.
@@ -153,24 +144,6 @@ def check_method(method: str, aligner: bool) -> None:
             f"method {method} needs an alignment network and there is none for these networks; "
             f"give --aligner DIR, or choose --method diffcam"
         )
-
-
-def final_mask(
-    mask: Float[Array, "b h w"],
-    original: Float[Array, "b h w 3"],
-    inverted: Float[Array, "b h w 3"],
-    edited: Float[Array, "b h w 3"],
-    config: EditConfig,
-) -> Float[Array, "b h w"]:
-    """The class activation mask as the blend uses it: contrast, dilation and feather, then the gate, then the floor.
-
-    Args:
-      mask: of all edits.
-      original, inverted, edited: I, I' and T at the mask's size.
-      config: of the edit.
-    """
-    mask = refine(mask, config.mask) * domain_gate(original, inverted, edited, *config.gate)
-    return jnp.maximum(mask - config.floor, 0.0) / (1 - config.floor)
 
 
 def deghost(deghoster: nn.Module, params: EditParams, views: Views, generator: nn.Module) -> Float[Array, "b s s 3"]:
@@ -313,9 +286,7 @@ def edit_batch(
         masks.append(jnp.where((strengths[:, i] == 0)[:, None, None], 0.0, activation.mask))
         logits.append(activation.logits)
 
-    mask = final_mask(
-        combine(jnp.stack(masks)), resize(images, (small, small), "area"), pictures[0], pictures[-1], config
-    )
+    mask = refine(combine(jnp.stack(masks)), config.mask)
     mask = resize_mask(mask, (size, size), config.mask.resize)
     cam_mask = domain = None
     if config.method == "both":
@@ -327,12 +298,11 @@ def edit_batch(
     if user_mask is not None:
         mask = with_user_mask(mask, user_mask, config.user_mask)
     inverted, edited = inverted.clip(-1, 1), edited.clip(-1, 1)
-    source = keep_original(images, inverted, edited, config.keep).clip(-1, 1)
-    fused, deghosted, paste_mask = blend(images, source, mask), None, mask
+    source, paste_mask = edited, mask
+    fused, deghosted = blend(images, source, mask), None
     if deghoster is not None:
         views = Views(fused, images, inverted, edited, mask, ladder[-1])
-        restored = deghost(deghoster, params, views, generator).clip(-1, 1)
-        source = deghosted = keep_edit(fused, restored, inverted, edited, mask, config.keep)
+        source = deghosted = deghost(deghoster, params, views, generator).clip(-1, 1)
         region = refine(resize(mask, (small, small), "area"), config.paste)
         paste_mask = resize_mask(region, (size, size), config.paste.resize)
         if domain is not None:

@@ -49,7 +49,7 @@ class WindowConfig:
     """
 
     cam: float = 0.3
-    share: float = 0.15
+    share: float = 0.25
     least: float = 0.03
     rim: int = 6
     detail: float = 0.2

@@ -33,9 +33,7 @@ from tests.small_decomposition import (
 CLASSIFIER = DiffClassifier(depth=18, width=4, num_classes=3, split=1, strides=(1, 2, 2, 1))
 # Low thresholds: the masks that are fixed at 1 fade towards the border, where the network blurs them.
 DOMAIN = MaskConfig(low=0.1, high=0.25, dilation=1, feather=2)
-CONFIG = EditConfig(
-    classifier_size=SIDE, mask=MaskConfig(low=0.2, high=0.8), keep=0.25, floor=0.1, domain=DOMAIN, user_mask="union"
-)
+CONFIG = EditConfig(classifier_size=SIDE, mask=MaskConfig(low=0.2, high=0.8), domain=DOMAIN, user_mask="union")
 MODULES, ANY = networks(MOBILE, MOBILE_ENCODER, **NARROW)
 DECOMPOSER = Decomposer(MODULES.encoder, MODULES.aligner, SMALL)
 IMAGES = pictures(2, SIDE)
@@ -143,7 +141,7 @@ def test_the_users_mask_adds_what_is_out_of_domain(run):
 
 def test_invertibility_is_the_published_blend(run):
     """m x + (1 - m) G of the edited code, the picture clamped, and nothing of Diff-CAM's; here confined to the left."""
-    edit = run("invertibility", by_hand=LEFT, user_mask="intersection", gate=(0.2, 0.4, 0.3, 0.42))
+    edit = run("invertibility", by_hand=LEFT, user_mask="intersection")
     delta = STRENGTHS[:, 0, None, None] * DIRECTIONS[0] + STRENGTHS[:, 1, None, None] * DIRECTIONS[1]
     found = decomposed(MODULES, VARIABLES, IMAGES, delta, CODES, settings=SMALL)
     m, drawn = np.asarray(found.mask), np.asarray(found.generated).clip(-1, 1)

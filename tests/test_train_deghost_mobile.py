@@ -64,28 +64,17 @@ def test_what_is_trained(run):
 
 
 def test_the_loss_by_hand(run):
-    """The product's mask, gate, blend and paste region, written out; the error counts as the region says, and a little beside it."""
+    """The product's mask, blend and paste region, written out; the error counts as the region says, and a little beside it."""
     _, before, _, _, data, step = run
     batch = {**data.held_out, "mask": np.zeros((2, 32, 32), np.uint8)}
     batch["mask"][0, :3, :3], batch["mask"][1, 30:, :] = 255, 180
     _, numbers = step(before, batch)
 
-    original, inverted, edited, truth = (
-        batch[name] / np.float32(127.5) - 1 for name in ("original", "inverted", "edited", "truth")
-    )
+    original, edited, truth = (batch[name] / np.float32(127.5) - 1 for name in ("original", "edited", "truth"))
     own = PRODUCT_CONFIG
     raised = np.clip((batch["mask"] / 255 - own.mask.low) / (own.mask.high - own.mask.low), 0, 1).astype(np.float32)
     mask = np.asarray(feather(dilate(jnp.asarray(raised), own.mask.dilation), own.mask.feather))
-    change, error = (
-        np.asarray(feather(jnp.asarray(np.abs(x - inverted).mean(-1)), 32 // 12)) for x in (edited, original)
-    )
-    gate = np.clip((change / (change + error + 1e-6) - own.gate[0]) / (own.gate[1] - own.gate[0]), 0, 1)
-    far = np.clip((own.gate[3] - error) / (own.gate[3] - own.gate[2]), 0, 1)
-    gate, far = (np.asarray(feather(jnp.asarray(x.astype(np.float32)), 32 // 12)) for x in (gate, far))
-    mask = mask * np.minimum(gate, far)
-    mask = np.maximum(mask - own.floor, 0) / (1 - own.floor)
-    moved = np.asarray(feather(jnp.asarray(np.abs(edited - inverted).mean(-1)), 0))
-    source = edited + np.exp(-((moved / own.keep) ** 2))[..., None] * (original - inverted)
+    source = edited
     fused = source.clip(-1, 1) * mask[..., None] + original * (1 - mask[..., None])
     raised = np.clip((mask - own.paste.low) / (own.paste.high - own.paste.low), 0, 1)
     region = np.asarray(feather(dilate(jnp.asarray(raised), own.paste.dilation), own.paste.feather))

@@ -24,11 +24,10 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from ml_collections import ConfigDict
 
 from diffcam_jax import model_folder, zoo
-from diffcam_jax.compose import blend, keep_original, refine
+from diffcam_jax.compose import blend, refine
 from diffcam_jax.data.ghosts import toy_ghost_world
 from diffcam_jax.data.known_edits import KnownEdits, open_pairs, toy_pairs
 from diffcam_jax.directions.space import generator_hash
-from diffcam_jax.editing import final_mask
 from diffcam_jax.editor import PRODUCT_CONFIG
 from diffcam_jax.errors import UserError
 from diffcam_jax.model_folder import Network
@@ -169,9 +168,8 @@ class Task:
             batch[name].astype(jnp.float32) / 127.5 - 1 for name in ("original", "inverted", "edited", "truth")
         )
         found, config = batch["mask"].astype(jnp.float32) / 255, PRODUCT_CONFIG
-        mask = final_mask(found, original, inverted, edited, config)
-        source = keep_original(original, inverted, edited, config.keep).clip(-1, 1)
-        views = Views(blend(original, source, mask), original, inverted, edited, mask, batch["code"])
+        mask = refine(found, config.mask)
+        views = Views(blend(original, edited.clip(-1, 1), mask), original, inverted, edited, mask, batch["code"])
         return views, truth, refine(mask, config.paste)
 
     def restore(self, state: TrainState, params: Any, views: Views) -> Float[Array, "b s s 3"]:
