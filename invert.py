@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from diffcam_jax.inversion import Inverter
 
 NEED_ENCODER = ("in_domain", "encoder")
+TUNING = "pivotal_tuning"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -54,11 +55,18 @@ def main(arguments: list[str] | None = None) -> int:
 def method_of(options: argparse.Namespace, photos: bool = True) -> str:
     """The way to invert; refuses what cannot work before anything is loaded."""
     from diffcam_jax import pipeline
-    from diffcam_jax.inversion.checks import check_method
+    from diffcam_jax.inversion.checks import check_method, check_tuning
 
     encoder = pipeline.has_encoder(options.generator, options.encoder)
     method = options.method or ("in_domain" if encoder else "prior")
     check_method(method, options.space)
+    if method == TUNING:
+        check_tuning(None, options.restarts)
+        if options.command != "invert":
+            raise UserError(
+                f"{TUNING} gives every photograph a generator of its own, and {options.command} "
+                f"draws all pictures with one; choose another --method, or use invert.py invert"
+            )
     if photos and method in NEED_ENCODER and not encoder:
         raise UserError(
             f"the method {method} needs an encoder of this generator: train one with python train.py --config "
@@ -158,10 +166,8 @@ def run_invert(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from diffcam_jax import code_files
-    from diffcam_jax.applications import faces, reconstruction, sheets
+    from diffcam_jax.applications import faces, inverted, reconstruction
     from diffcam_jax.metrics.perceptual import Lpips
-    from diffcam_jax.panel import labelled_row
-    from diffcam_jax.photo import write_photo
 
     method, limits, photos = method_of(options), limits_of(options), find_photos(options.photos)
     single, choice = len(photos) == 1 and not options.photos[0].is_dir(), choice_of(options, photos)
@@ -196,22 +202,14 @@ def run_invert(options: argparse.Namespace) -> int:
         found = reconstruction.search(
             inverter, pictures, limits=limits, full=len(batches) > 1, cached=not options.no_cache, progress=True
         )
-        drawn = studio.draw(found.codes)
-        near = reconstruction.distances(pictures, drawn, lpips)
-        for index, name in enumerate(chosen):
-            if not found.valid[index]:
+        records = inverted.write_batch(options.out, studio, inverter, chosen, found, lpips)
+        for name, code in zip(chosen, found.codes):
+            if name not in records:
                 fail(Path(name), UserError(f"{name}: no code was found, the loss was no number; try another --method"))
                 continue
-            label = f"{method}: MSE {near[index]['mse']:.4f}, LPIPS {near[index]['lpips']:.3f}"
-            difference = np.abs(pictures[index] - drawn[index].astype(np.float32)).mean(-1) / 255
-            row = {"photograph": pictures[index], label: drawn[index], "absolute difference": difference}
-            write_photo(options.out / "reconstructions" / f"{name}.png", drawn[index])
-            sheets.write_sheet(options.out / "strips" / f"{name}.png", labelled_row(row))
-            # One step moves the whole batch: its time is shared out among those that were searched for.
-            spent = None if found.known[index] else round(found.seconds / int((~found.known).sum()), 3)
-            report["photographs"][name] = {**near[index], "seconds": spent, "cached": bool(found.known[index])}
             names.append(name)
-            kept.append(found.codes[index])
+            kept.append(code)
+        report["photographs"] |= records
         report["seconds"]["search"] = round(report["seconds"]["search"] + found.seconds, 3)
         report["seconds"]["compile"] = round(report["seconds"]["compile"] + found.compile_seconds, 3)
         report["notes"] += found.notes
@@ -223,15 +221,18 @@ def run_invert(options: argparse.Namespace) -> int:
         write_json(options.out / "invert.json", report)
         print(f"none of {len(photos)} photographs could be inverted; see {options.out}/invert.json", file=sys.stderr)
         return 1
-    shown = options.out / "strips" / (f"{names[0]}.png" if single else "")
-    step = f"manipulate {options.out / 'codes.safetensors'} --direction {some_direction(options)} --out {options.out}"
-    finish(options, shown, report, step)
+    strip = inverted.strip_path(options.out, names[0] if single else "")
+    codes = options.out / "codes.safetensors"
+    step = f"manipulate {codes} --direction {some_direction(options)} --out {options.out}"
+    if method == TUNING:  # the codes alone draw what was there before the tuning
+        more = f"--method {TUNING} --steps {2 * inverter.settings.steps}"
+        step = f"invert {options.photos[0]} {more} --out {options.out}"
+    finish(options, strip, report, step)
     return 1 if failed else 0
 
 
 def run_interpolate(options: argparse.Namespace) -> int:
     from diffcam_jax.applications import animation, faces, interpolation, sheets
-    from diffcam_jax.panel import labelled_grid
 
     interpolation.between(np.zeros(1), np.zeros(1), options.steps)
     if options.frames < 1:
@@ -249,16 +250,12 @@ def run_interpolate(options: argparse.Namespace) -> int:
     )
     pictures = studio.draw(path.reshape(-1, *path.shape[2:]), faces.SHEET_SIDE, progress=True)
     pictures = pictures.reshape(*path.shape[:2], *pictures.shape[1:])
-    shares = [f"{share:.2f}" for share in np.linspace(0, 1, path.shape[1])]
     if options.grid:
-        cells = [[(f"{y}, {x}", p) for x, p in zip(shares, row)] for y, row in zip(shares, pictures)]
         corners = corners[[0, 1, 3, 2]]  # the way around, not across
+        sheets.write_between(options.out / "interpolate.png", pictures)
     else:
-        given = [(f"{end.name} (photograph)", end.picture) for end in ends]
-        shares[0], shares[-1] = (f"{end.name}: {share}" for end, share in zip(ends, (shares[0], shares[-1])))
-        cells = [[given[0], *zip(shares, pictures[0]), given[1]]]
-        cells = [[cell for cell in cells[0] if cell[1] is not None]]
-    sheets.write_sheet(options.out / "interpolate.png", labelled_grid(cells, 200 if options.grid else 320))
+        given = [(end.name, end.picture) for end in ends]
+        sheets.write_between(options.out / "interpolate.png", pictures, given)
     frames = studio.draw(interpolation.loop(corners, options.frames), animation.SIDE, progress=True)
     for suffix in (".gif", ".webp"):
         animation.write_animation(options.out / f"interpolate{suffix}", frames)

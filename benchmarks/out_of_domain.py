@@ -36,6 +36,7 @@ from benchmarks.out_of_domain_table import (
 from benchmarks.photographs import ATTRIBUTES
 from diffcam_jax import scorers
 from diffcam_jax.align import crop, photo_mask
+from diffcam_jax.allocator import collect_rarely, keep_freed_memory
 from diffcam_jax.compilation import keep_compiled_programs
 from diffcam_jax.editor import Editor, FaceEdit
 from diffcam_jax.errors import UserError
@@ -195,6 +196,8 @@ def main() -> None:
     if any(record["options"] != options for record in records):
         raise UserError(f"{numbers} was measured with other options; give another folder")
     done = {(record["picture"], record["attribute"]) for record in records}
+    keep_freed_memory()
+    collect_rarely()
     keep_compiled_programs()
     pictures = select(bases() | composites(), arguments.only, arguments.limit)
     editor = Editor.from_pretrained("ffhq")

@@ -1,19 +1,21 @@
 """The protocols of an evaluation on toy networks, and on folders of networks."""
 
 import importlib
+import json
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
-from diffcam_jax import model_folder
+from diffcam_jax import inversion, model_folder
 from diffcam_jax.errors import UserError
 from diffcam_jax.evaluation import in_domain, runner, settings
 from diffcam_jax.evaluation.bench import Bench
 from diffcam_jax.evaluation.networks import open_world
 from diffcam_jax.evaluation.pictures import items
 from diffcam_jax.evaluation.store import opened
+from diffcam_jax.inversion import TuningSettings
 from diffcam_jax.model_folder import Network
 from diffcam_jax.nn.indomain_encoder import InDomainEncoder
 from diffcam_jax.weights import tree_hash
@@ -88,6 +90,46 @@ def test_folders_of_a_generator_and_an_encoder_open_and_are_measured(tmp_path):
         made.editing = config("editing").editing
         made.protocols = ("editing",)
         runner.evaluate(made, tmp_path / "other", [], "command")
+
+
+def test_a_tuned_generator_of_each_picture_has_a_row_of_its_own(tmp_path, monkeypatch):
+    """Without LPIPS, which needs a file; the pivots are those of the toy encoder."""
+    settings = TuningSettings(steps=4, rate=0.2, lpips=0.0)
+    monkeypatch.setitem(inversion.DEFAULTS, inversion.TUNING, settings)
+    made = config("reconstruction", aligner="toy", inversion_steps=6)
+    made.reconstruction.methods = ("encoder", "pivotal_tuning")
+    first = runner.evaluate(made, tmp_path, [], "command")
+    assert first.problems == {}
+    ours, *theirs = first.sections[0].tables
+    assert [row[:2] for row in ours.rows] == [["encoder", "5"], ["pivotal_tuning", "5"]]
+    place = ours.columns.index("MSE")
+    encoder, tuned = (float(row[place].split()[0]) for row in ours.rows)
+    assert tuned < 0.9 * encoder and any("tuned to each picture" in note for note in ours.notes)
+    published = {cell for table in theirs for row in table.rows for cell in row}
+    assert {"PTI", "DHR", "SFE"} <= published
+    measured = (tmp_path / "metrics.jsonl").read_text()
+    lines = [json.loads(line) for line in measured.splitlines()]
+    made_of = [x for x in lines if (x["protocol"], x["subject"]) == ("codes", "pivotal_tuning")]
+    assert len(made_of) == 5 and all(x["steps"] == 6 and x["seconds"] > 0 for x in made_of)
+    assert runner.evaluate(made, tmp_path, [], "command").sections == first.sections
+    assert (tmp_path / "metrics.jsonl").read_text() == measured
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "value"),
+    [
+        ("in_domain", "methods", ("mse", "pivotal_tuning")),
+        ("editing", "codes", ("known", "pivotal_tuning")),
+        ("masks", "codes", ("known", "pivotal_tuning")),
+        ("invertibility", "method", "pivotal_tuning"),
+    ],
+)
+def test_protocols_that_move_codes_refuse_tuned_generators(tmp_path, name, field, value):
+    made = config(name)
+    made[name][field] = value
+    with pytest.raises(UserError, match="draws with one; measure it by reconstruction") as error:
+        runner.evaluate(made, tmp_path, [], "command")
+    assert "\n" not in str(error.value)
 
 
 def test_a_damaged_picture_of_a_folder_is_listed_and_the_rest_measured(tmp_path):

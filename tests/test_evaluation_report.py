@@ -90,7 +90,7 @@ def test_plots_take_what_is_not_finite_and_labels_with_dollars():
 
 def test_published_tables_are_marked_and_tell_their_protocol():
     tables = [*published.reconstruction(), *published.editing(), *published.in_domain()]
-    assert len(tables) == 5
+    assert len(tables) == 6
     for table in tables:
         assert table.published and "published" in table.markdown() and "published" in table.html() and table.notes
     values = {row[0]: row[1:] for row in published.editing()[0].rows}

@@ -13,9 +13,10 @@ import invert
 from diffcam_jax import align, code_files, model_folder, weights
 from diffcam_jax.applications import faces
 from diffcam_jax.directions import Direction, save_directions
-from diffcam_jax.inversion import Inverter
+from diffcam_jax.inversion import Inverter, tuned_files
 from diffcam_jax.model_folder import Network
 from diffcam_jax.nn.indomain_encoder import InDomainEncoder, encoder_widths
+from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
 from diffcam_jax.nn.stylegan1 import StyleGAN1Generator
 from tests.random_variables import random_variables
 
@@ -146,6 +147,34 @@ def test_invert_a_folder(world, tmp_path, capsys):
     assert not list(tmp_path.rglob(".*"))
 
 
+@pytest.mark.weights
+def test_invert_by_a_generator_that_is_tuned_to_each_photograph(world, tmp_path, capsys):
+    module, out = MobileStyleGAN((4,) * 4, K, 1), tmp_path / "out"
+    variables = jax.tree.map(np.asarray, random_variables(module, jnp.zeros((1, K))))
+    generator = {"generator": Network(module, variables)}
+    model_folder.save(tmp_path / "mobile", generator, {}, {"kind": "generator"})
+    flags = ["--aligned", "--method", "pivotal_tuning", "--steps", "3"]
+    flags += ["--generator", str(tmp_path / "mobile"), "--encoder", str(world / "encoder")]
+    assert invert.main(["invert", str(world / "photos"), *flags, "--out", str(out)]) == 0
+    assert "--method pivotal_tuning --steps 6" in capsys.readouterr().out.splitlines()[-1]
+    studio = faces.Studio.open(tmp_path / "mobile", world / "encoder")
+    found = code_files.load(out / "codes.safetensors", studio.hash, ROWS)
+    assert found.names == NAMES and found.method == "pivotal_tuning"
+    report = json.loads((out / "invert.json").read_text())
+    for code, name in zip(found.codes, NAMES):
+        own = tuned_files.load(out / f"{name}.tuned.safetensors", studio.hash)
+        tuned = {path: changes[None] for path, changes in own.items()}
+        again = studio.draw(code[None], tuned=tuned)[0]
+        drawn = sheet(out / "reconstructions" / f"{name}.png")
+        np.testing.assert_array_equal(drawn, again)
+        assert not np.array_equal(again, studio.draw(code[None])[0])
+        photograph = sheet(world / "photos" / f"{name}.png").astype(float)
+        error = ((photograph - drawn) ** 2).mean() / 127.5**2
+        assert report["photographs"][name]["mse"] == pytest.approx(error, abs=1e-5)
+    header = weights.load(out / f"{NAMES[0]}.tuned.safetensors")[1]
+    assert header["settings"]["steps"] == 3 and not list(out.rglob(".*"))
+
+
 def test_interpolate_codes(world, tmp_path, capsys):
     assert invert.main(command(world, tmp_path, "interpolate", "two.safetensors", "--steps", "1", "--frames", "2")) == 0
     assert str(tmp_path / "interpolate.png") in capsys.readouterr().out.splitlines()[-1]
@@ -211,6 +240,15 @@ def test_diffuse(world, tmp_path):
         (["invert", "ann.png", "--method", "in_domain"], ["needs an encoder", "--encoder DIR", "--method prior"]),
         (["manipulate", "ann.png", "--direction", "smiling", "--method", "encoder"], ["needs an encoder"]),
         (["invert", "ann.png", "--method", "in_domian"], ["did you mean in_domain"]),
+        (["invert", "ann.png", "--aligned", "--method", "pivotal_tuning"], ["knows StyleGAN2 and MobileStyleGAN"]),
+        (["invert", "ann.png", "--method", "pivotal_tuning", "--restarts", "1"], ["leave restarts=1 out"]),
+        (["mix", "ann.png", "--style", "bob.png", "--method", "pivotal_tuning"], ["a generator of its own, and mix"]),
+        (["diffuse", "ann.png", "--context", "bob.png", "--method", "pivotal_tuning"], ["choose another --method"]),
+        (["interpolate", "two.safetensors", "--method", "pivotal_tuning"], ["and interpolate draws"]),
+        (
+            ["manipulate", "ann.png", "--direction", "smile.safetensors", "--method", "pivotal_tuning"],
+            ["and manipulate draws"],
+        ),
         (["invert", "none.png"], ["none.png"]),
         (["invert", "ann.png", "--batch", "0"], ["--batch 0"]),
         (["invert", "ann.png", "--steps", "0"], ["--inversion-steps 0"]),

@@ -2,7 +2,7 @@
 
     python evaluate.py --config configs/eval/all.py --workdir runs/evaluation
 
-Chosen for 20 minutes on two idle cores: pictures of 512 pixels, and few steps and photographs for the ways of inverting that search
+Chosen for half an hour on two idle cores: pictures of 512 pixels, and few steps and photographs for the ways of inverting that search
 for minutes. The configurations beside this one are the full protocols. `:debug` runs in under a minute with toy networks.
 """
 

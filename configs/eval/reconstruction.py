@@ -1,7 +1,7 @@
 """How well each way of inverting finds a picture back: GANInverter's protocol.
 
     python evaluate.py --config configs/eval/reconstruction.py --workdir runs/reconstruction
-    ... --config.encoder=runs/encoder --config.reconstruction.methods="('encoder','in_domain','prior')"
+    ... --config.encoder=runs/encoder --config.reconstruction.methods="('encoder','in_domain','pivotal_tuning')"
     ... --config.folder=CelebA-HQ --config.reconstruction.sources="('folder:2824',)" --config.arcface=models/arcface
 
 The published table is of CelebA-HQ's 2,824 test pictures. `:debug` runs in seconds with toy networks.
@@ -23,6 +23,6 @@ def settings(mode: str) -> ConfigDict:
     return ConfigDict(
         {
             "sources": ("generated:3", "toy:2") if debug else ("photographs", "public_domain"),
-            "methods": ("mse",) if debug else ("prior",),
+            "methods": ("mse",) if debug else ("encoder", "prior", "pivotal_tuning"),
         }
     )

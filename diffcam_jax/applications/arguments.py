@@ -4,7 +4,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-METHODS = "in_domain, image2stylegan, mse, encoder or prior (default: in_domain where there is an encoder, else prior)"
+METHODS = (
+    "in_domain, image2stylegan, mse, encoder, prior or, for invert, pivotal_tuning "
+    "(default: in_domain where there is an encoder, else prior)"
+)
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:

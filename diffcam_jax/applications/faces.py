@@ -13,6 +13,7 @@ from diffcam_jax import align, pipeline
 from diffcam_jax.directions.scoring import draw_uint8
 from diffcam_jax.directions.space import generator_hash
 from diffcam_jax.errors import UserError
+from diffcam_jax.inversion.tuning import Deltas, tuned_variables
 from diffcam_jax.landmarks import find_quads
 from diffcam_jax.photo import read_photo
 
@@ -46,7 +47,11 @@ class Studio:
         return cls(pipeline.from_checkpoints(generator, encoder, directions={}))
 
     def draw(
-        self, codes: Float[np.ndarray, "b n k"], size: int | None = None, progress: bool = False
+        self,
+        codes: Float[np.ndarray, "b n k"],
+        size: int | None = None,
+        progress: bool = False,
+        tuned: Deltas | None = None,
     ) -> UInt8[np.ndarray, "b s s 3"]:
         """Pictures of codes, one at a time, so that their number costs no memory.
 
@@ -54,13 +59,18 @@ class Studio:
             codes: W+ of this generator.
             size: side; None for the generator's own.
             progress: show a bar.
+            tuned: what changes the generator for each code, path of a tensor -> [b, ...]; None for
+                nothing.
         """
         module, variables = self.generator
         size = min(size or self.size, self.size)
         bar = tqdm(codes, desc="drawing", unit="picture", disable=not progress or len(codes) < 2, leave=False)
-        return np.concatenate(
-            [np.asarray(draw_uint8(module, variables, jnp.asarray(code[None]), size)) for code in bar]
-        )
+        pictures = []
+        for index, code in enumerate(bar):
+            own = {path: changes[index] for path, changes in (tuned or {}).items()}
+            drawn = tuned_variables(variables, own) if own else variables
+            pictures.append(np.asarray(draw_uint8(module, drawn, jnp.asarray(code[None]), size)))
+        return np.concatenate(pictures)
 
 
 class Choice(NamedTuple):

@@ -12,7 +12,8 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from diffcam_jax.code_cache import CodeCache
-from diffcam_jax.inversion import Inverter
+from diffcam_jax.inversion import TUNING, Inverter
+from diffcam_jax.inversion.tuning import Deltas
 from diffcam_jax.metrics import pixel
 from diffcam_jax.ops.image import to_unit
 
@@ -43,6 +44,8 @@ class Found(NamedTuple):
         known: [b] whether the code was on disk, so that nothing was searched.
         seconds: of the search, compiling not counted; compile_seconds: of that.
         notes: what a person should know, a sentence each.
+        tuned: what "pivotal_tuning" changes the generator by, path of a tensor -> [b, ...]; for the
+            other methods None.
     """
 
     codes: Float[np.ndarray, "b n k"]
@@ -51,6 +54,7 @@ class Found(NamedTuple):
     seconds: float
     compile_seconds: float
     notes: tuple[str, ...]
+    tuned: Deltas | None = None
 
 
 def search(
@@ -72,17 +76,20 @@ def search(
         start: codes to begin from.
         limits: see `Limits`.
         full: on an accelerator, fill a batch up even when it is the only one, for more calls are to come; else it is as large as it has to be.
-        cached: read and keep codes on disk, unless mask, start or limits make them others.
+        cached: read and keep codes on disk, unless mask, start or limits make them others, and the
+            method is one that searches for codes.
         progress: show a bar.
 
     Raises:
         UserError: see `inversion.invert`.
     """
-    plain = mask is None and start is None and limits[:2] == (None, 0) and inverter.method != "encoder"
+    plain = mask is None and start is None and limits[:2] == (None, 0)
+    plain = plain and inverter.method not in ("encoder", TUNING)
     store = CodeCache(inverter.recipe) if cached and plain else None
     known = {} if store is None else {i: c for i, p in enumerate(pictures) if (c := store.load(p)) is not None}
     todo = [i for i in range(len(pictures)) if i not in known]
     read = np.isin(np.arange(len(pictures)), list(known))
+    tuned: dict[int, Deltas] = {}
     valid, seconds, compiled, notes = np.ones(len(pictures), bool), 0.0, 0.0, []
     side = limits.batch if full else min(limits.batch, max(len(todo), 1))
     for first in range(0, len(todo), side):
@@ -101,6 +108,8 @@ def search(
         )
         for place, index in enumerate(chosen):
             known[index], valid[index] = result.codes[place], np.isfinite(result.loss[place])
+            if result.tuned is not None:
+                tuned[index] = {path: changes[place] for path, changes in result.tuned.items()}
             if store is not None and valid[index]:
                 store.save(pictures[index], known[index])
         seconds, compiled = seconds + result.seconds, compiled + result.compile_seconds
@@ -108,7 +117,9 @@ def search(
             result.notes if len(todo) <= side else [f"batch from picture {chosen[0] + 1}: {n}" for n in result.notes]
         )
     codes = np.stack([known[i] for i in range(len(pictures))])
-    return Found(codes, valid, read, seconds, compiled, tuple(notes))
+    paths = tuned[0] if tuned else ()
+    stacked = {path: np.stack([tuned[i][path] for i in range(len(pictures))]) for path in paths}
+    return Found(codes, valid, read, seconds, compiled, tuple(notes), stacked or None)
 
 
 def distances(

@@ -31,3 +31,26 @@ def write_crossing(
     """
     made = [[beside, *(("", picture) for picture in row)] for beside, row in zip(rows, pictures)]
     write_sheet(path, labelled_grid([[("", None), *columns], *made], SIDE))
+
+
+def write_between(
+    path: Path,
+    pictures: UInt8[np.ndarray, "m n s s 3"],
+    ends: Sequence[tuple[str, UInt8[np.ndarray, "_ _ 3"] | None]] = (),
+) -> None:
+    """Pictures between others, each under its share of the way.
+
+    Args:
+        path: of the file.
+        pictures: in rows; a grid between four corners, or one row between two ends.
+        ends: of one row: name and photograph, None where there is none.
+    """
+    shares = [f"{share:.2f}" for share in np.linspace(0, 1, pictures.shape[1])]
+    if not ends:
+        rows = [[(f"{y}, {x}", p) for x, p in zip(shares, row)] for y, row in zip(shares, pictures)]
+        write_sheet(path, labelled_grid(rows, 200))
+        return
+    shown = [(f"{name} (photograph)", picture) for name, picture in ends]
+    shares[0], shares[-1] = (f"{name}: {s}" for (name, _), s in zip(ends, (shares[0], shares[-1])))
+    cells = [shown[0], *zip(shares, pictures[0]), shown[1]]
+    write_sheet(path, labelled_grid([[cell for cell in cells if cell[1] is not None]], 320))

@@ -1,6 +1,7 @@
 """Codes of pictures, found once per method and shared by all protocols of a run.
 
 A method is one of `inversion.METHODS`, or "known": the code that a generated picture was drawn from.
+"pivotal_tuning" gives every picture a generator of its own; protocols that move codes leave it out.
 """
 
 import dataclasses
@@ -17,6 +18,7 @@ from diffcam_jax.errors import UserError
 from diffcam_jax.evaluation.bench import Bench
 from diffcam_jax.evaluation.pictures import Item
 from diffcam_jax.evaluation.store import Key
+from diffcam_jax.inversion.tuning import Deltas
 from diffcam_jax.ops.image import to_unit
 
 KNOWN = "known"
@@ -31,31 +33,50 @@ class Coded(NamedTuple):
         item: the picture.
         code: [rows, k].
         seconds: that finding it took, compiling not counted; NaN for known ones.
+        tuned: what "pivotal_tuning" changes the generator by, for this picture; else None.
     """
 
     item: Item
     code: Float[np.ndarray, "rows k"]
     seconds: float
+    tuned: Deltas | None = None
 
 
-def check_methods(methods: Sequence[str]) -> None:
-    """Whether the methods exist.
+def check_methods(methods: Sequence[str], tunes: bool = False) -> None:
+    """Whether the methods exist, and are of use to a protocol.
+
+    Args:
+        methods: by name.
+        tunes: the protocol draws with tuned generators, too.
 
     Raises:
-        UserError: one does not.
+        UserError: one does not, or is not.
     """
     allowed = [*inversion.METHODS, KNOWN]
     if unknown := [name for name in methods if name not in allowed]:
         raise UserError(f"no way of inverting is called {', '.join(unknown)}; there are {', '.join(allowed)}")
+    if inversion.TUNING in methods and not tunes:
+        raise UserError(
+            f"{inversion.TUNING} gives every picture a generator of its own, and this protocol "
+            f"draws with one; measure it by reconstruction, and choose another method here"
+        )
 
 
-def usable(bench: Bench, methods: Sequence[str]) -> tuple[list[str], list[str]]:
+def usable(
+    bench: Bench,
+    methods: Sequence[str],
+    tunes: bool = False,
+) -> tuple[list[str], list[str]]:
     """The methods that these networks allow, and a note about the others: without an encoder there is no encoder's code.
 
+    Args:
+        bench: of the run.
+        methods, tunes: see `check_methods`.
+
     Raises:
-        UserError: a method does not exist, or none is left.
+        UserError: see `check_methods`, or no method is left.
     """
-    check_methods(methods)
+    check_methods(methods, tunes)
     left_out = [] if bench.world.encoder is not None else [name for name in methods if name in NEED_ENCODER]
     found = [name for name in methods if name not in left_out]
     if not found:
@@ -69,20 +90,21 @@ class Coder:
 
     Args:
         bench: of the run. `config.inversion_steps` replaces a method's own number of steps unless it is 0.
-        method: see above.
+        method, tunes: see `check_methods`.
 
     Raises:
         UserError: unknown method, or it needs an encoder and there is none.
     """
 
-    def __init__(self, bench: Bench, method: str) -> None:
-        check_methods([method])
+    def __init__(self, bench: Bench, method: str, tunes: bool = False) -> None:
+        check_methods([method], tunes)
         self._bench, self.method = bench, method
         if method == KNOWN:
             self.recipe = KNOWN
             return
         world, settings = bench.world, inversion.DEFAULTS[method]
-        settings = dataclasses.replace(settings, size=min(settings.size, world.size))
+        if method != inversion.TUNING:
+            settings = dataclasses.replace(settings, size=min(settings.size, world.size))
         if bench.config.inversion_steps and settings.steps:
             settings = settings.with_steps(bench.config.inversion_steps)
         self._invert = inversion.Inverter(world.generator, world.encoder, method, settings)
@@ -101,6 +123,10 @@ class Coder:
         pixels = item.read()
         digest = hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest()
         key = Key(PROTOCOL, self.method, f"{item.name} {digest[:12]}")
+        if self.method == inversion.TUNING:  # too large to keep: what they draw is
+            result = self._search(key, pixels)
+            tuned = {path: changes[0] for path, changes in result.tuned.items()}
+            return Coded(item, result.codes[0], result.seconds, tuned)
         code = self._bench.store.array(
             f"code_{self.method}", f"{digest} {self.recipe}", lambda: self._find(key, pixels)
         )
@@ -108,14 +134,17 @@ class Coder:
         return Coded(item, code, float("nan") if found is None else found["seconds"])
 
     def _find(self, key: Key, pixels: np.ndarray) -> Float[np.ndarray, "rows k"]:
+        return np.asarray(self._search(key, pixels).codes[0])
+
+    def _search(self, key: Key, pixels: np.ndarray) -> inversion.Inversion:
         found = self._invert(jnp.asarray(to_unit(pixels))[None])
-        code = np.asarray(found.codes[0])
-        if not np.isfinite(code).all():
+        tuned = found.tuned is None or np.isfinite(found.loss[0])
+        if not (tuned and np.isfinite(found.codes).all()):
             raise UserError(f"{key.picture}: {self.method} found no code with a finite loss; leave it out")
         self._bench.store.put(
             key, {"seconds": found.seconds, "compile_seconds": found.compile_seconds, "steps": found.steps}
         )
-        return code
+        return found
 
 
 def coded(bench: Bench, items: Sequence[Item], methods: Sequence[str]) -> list[Coded]:

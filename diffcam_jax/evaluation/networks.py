@@ -19,6 +19,7 @@ from diffcam_jax.directions.scoring import draw_uint8
 from diffcam_jax.directions.space import generator_hash
 from diffcam_jax.editing import Decomposer, EditParams, decomposing
 from diffcam_jax.errors import UserError
+from diffcam_jax.inversion.tuning import Deltas, tuned_variables
 from diffcam_jax.invertibility import Modules, Settings, Variables, aligner_for
 from diffcam_jax.latents import sample_w
 from diffcam_jax.model_folder import Network
@@ -84,9 +85,20 @@ class World(NamedTuple):
             raise UserError("there is no alignment network for these networks; give its folder: --config.aligner=DIR")
         return decomposing(self.generator.module, decomposer, params)
 
-    def draw(self, codes: Float[np.ndarray | Array, "b n k"], size: int) -> UInt8[np.ndarray, "b {size} {size} 3"]:
-        """Pictures of codes."""
-        return np.asarray(draw_uint8(self.generator.module, self.generator.variables, jnp.asarray(codes), size))
+    def draw(
+        self, codes: Float[np.ndarray | Array, "b n k"], size: int, tuned: Deltas | None = None
+    ) -> UInt8[np.ndarray, "b {size} {size} 3"]:
+        """Pictures of codes.
+
+        Args:
+            codes: W+ of the generator.
+            size: side of the pictures.
+            tuned: what changes the generator first, without a batch axis; None for nothing.
+        """
+        module, variables = self.generator
+        if tuned is not None:
+            variables = tuned_variables(variables, tuned)
+        return np.asarray(draw_uint8(module, variables, jnp.asarray(codes), size))
 
     def prior(self, config) -> Prior:
         """What generated pictures are drawn from: this generator, truncated by config.psi."""

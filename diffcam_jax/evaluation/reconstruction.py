@@ -13,6 +13,7 @@ from diffcam_jax.evaluation.pictures import Item
 from diffcam_jax.evaluation.store import Key
 from diffcam_jax.evaluation.summary import INTERVALS, mean_cell, pair_cells, pair_heads, set_cells, set_heads, set_notes
 from diffcam_jax.evaluation.tables import Table
+from diffcam_jax.inversion import TUNING
 from diffcam_jax.panel import labelled_row, stack_rows
 
 NAME = "reconstruction"
@@ -27,7 +28,7 @@ def run(bench: Bench) -> list[Section]:
     """
     part = bench.config.reconstruction
     items = bench.items(part)
-    methods, left_out = usable(bench, part.methods)
+    methods, left_out = usable(bench, part.methods, tunes=True)
     done = {method: measure(bench, items, method) for method in methods}
     columns, figures = ["method", "pictures", *pair_heads(bench)], []
     scores = [reconstructed_set(bench, items, method, list(records)) for method, records in done.items()]
@@ -42,6 +43,8 @@ def run(bench: Bench) -> list[Section]:
         INTERVALS,
         "seconds: for one picture on this machine, compiling not counted.",
     ]
+    if TUNING in methods:
+        notes.append(f"{TUNING}: drawn by the generator as it is tuned to each picture.")
     table = Table(
         "Reconstruction",
         columns,
@@ -60,14 +63,14 @@ def run(bench: Bench) -> list[Section]:
 
 def measure(bench: Bench, items: list[Item], method: str) -> dict[str, dict[str, float]]:
     """picture -> values of its reconstruction by a method; what is measured already is not measured again."""
-    coder, records = Coder(bench, method), {}
+    coder, records = Coder(bench, method, tunes=True), {}
     for item in bench.progress(items, f"{NAME}: {method}"):
         key = Key(NAME, method, item.name)
         with bench.listing(item.name):
             if not bench.store.has(key):
                 pixels = item.read()
                 found = coder(item)
-                again = bench.world.draw(found.code[None], len(pixels))
+                again = bench.world.draw(found.code[None], len(pixels), found.tuned)
                 values = bench.pairs(pixels[None], again)[0]
                 bench.store.save_picture(key, again[0])
                 bench.store.put(key, {**values, "seconds": found.seconds})

@@ -9,7 +9,14 @@ from jaxtyping import Array, Float
 
 from diffcam_jax import pipeline
 from diffcam_jax.errors import UserError
-from diffcam_jax.inversion.settings import DEFAULTS, LONGEST_PATIENCE, METHODS, AnySettings
+from diffcam_jax.inversion.settings import (
+    DEFAULTS,
+    LONGEST_PATIENCE,
+    METHODS,
+    TUNING,
+    AnySettings,
+    TuningSettings,
+)
 
 SPACES = ("w+", "w")
 # VGG16 halves the side four times before its last layer, and "prior" compares the whole picture at a quarter.
@@ -48,6 +55,8 @@ def check_settings(method: str, settings: AnySettings) -> None:
         raise UserError("steps=0: take at least one step, or the method encoder, which takes none")
     if settings.patience > LONGEST_PATIENCE:
         raise UserError(f"patience={settings.patience}: at most {LONGEST_PATIENCE}; 0 never stops early")
+    if isinstance(settings, TuningSettings):  # the generator's own side is compared
+        return
     if settings.size < SMALLEST or settings.size & (settings.size - 1):
         raise UserError(f"size={settings.size}: the side that is compared is a power of two from {SMALLEST} up")
 
@@ -124,6 +133,21 @@ def check_inputs(
         raise UserError(f"seconds={seconds}: give a time above 0, or none for no limit")
     if restarts < 0:
         raise UserError(f"restarts={restarts}: give 0 or more")
+
+
+def check_tuning(mask: Array | np.ndarray | None, restarts: int) -> None:
+    """Whether what was asked for can be had of a tuning.
+
+    Args:
+        mask, restarts: see `invert`.
+
+    Raises:
+        UserError: says what cannot.
+    """
+    if mask is not None:
+        raise UserError(f"{TUNING} reads whole photographs; leave the mask out or choose in_domain")
+    if restarts:
+        raise UserError(f"{TUNING} begins nowhere at random; leave restarts={restarts} out")
 
 
 def _size(mask: Array | np.ndarray) -> str:

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import time
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,12 +14,21 @@ from diffcam_jax import losses, pipeline, weights
 from diffcam_jax.directions.space import generator_hash
 from diffcam_jax.errors import UserError
 from diffcam_jax.inversion import prior
-from diffcam_jax.inversion.checks import check_encoder, check_inputs, check_method, check_settings
+from diffcam_jax.inversion.checks import (
+    check_encoder,
+    check_inputs,
+    check_method,
+    check_settings,
+    check_tuning,
+)
 from diffcam_jax.inversion.fit import Fit, Frozen, Reader
 from diffcam_jax.inversion.judges import Appointed, appoint
 from diffcam_jax.inversion.optimise import CHANCES, Minimum, minimise
-from diffcam_jax.inversion.settings import DEFAULTS, AnySettings
+from diffcam_jax.inversion.pivotal import in_space, invert_by_tuning
+from diffcam_jax.inversion.result import Inversion
+from diffcam_jax.inversion.settings import DEFAULTS, TUNING, AnySettings
 from diffcam_jax.inversion.start import mean_code, random_codes
+from diffcam_jax.inversion.tuning import check_generator
 from diffcam_jax.latents import LatentStats, latent_stats
 from diffcam_jax.model_folder import Network
 
@@ -27,40 +36,22 @@ from diffcam_jax.model_folder import Network
 Photographs = Float[Array | np.ndarray, "b h w c"]
 
 
-class Inversion(NamedTuple):
-    """The result.
-
-    Attributes:
-        codes: [b, n, k] W+ codes of the lowest loss seen.
-        loss: [b] that loss; NaN for a picture whose loss was never finite.
-        history: [steps, b] the loss before every step; a picture at rest repeats its last, restarts follow one another.
-        steps: how many were made.
-        seconds: in all but compiling; compile_seconds: until the first step was under way.
-        notes: what a person should know, a sentence each: restarts after a loss that was no number, time that ran out.
-    """
-
-    codes: Float[np.ndarray, "b n k"]
-    loss: Float[np.ndarray, " b"]
-    history: Float[np.ndarray, "steps b"]
-    steps: int
-    seconds: float
-    compile_seconds: float
-    notes: tuple[str, ...]
-
-
 class Inverter:
     """One method for one generator and encoder.
 
     Args:
         generator: with `mapping`, `synthesis(codes, size)`, `resolution` and `latent_size`.
-        encoder: for "in_domain" and "encoder"; "prior" and "mse" begin at its codes where there is one.
+        encoder: for "in_domain" and "encoder"; "prior" and "mse" begin at its codes where there is
+            one, "pivotal_tuning" stays at them, and without one at the codes that "prior" finds.
         method: a name of `METHODS`.
-        settings: `InversionConfig` for "prior", `Settings` for the others; None for the method's own (`DEFAULTS`).
+        settings: `InversionConfig` for "prior", `TuningSettings` for "pivotal_tuning", `Settings`
+            for the others; None for the method's own (`DEFAULTS`).
         space: "w+", or "w" for one code shared by all rows.
         seed: of the starts of restarts.
 
     Raises:
-        UserError: unknown method or space, settings of another method or impossible ones.
+        UserError: unknown method or space, settings of another method or impossible ones, a
+            generator that cannot be tuned.
     """
 
     def __init__(
@@ -77,12 +68,19 @@ class Inverter:
         check_settings(method, self.settings)
         self.generator, self.encoder, self.method, self.space, self.seed = generator, encoder, method, space, seed
         self.rows = pipeline.wplus_rows(generator.module)
-        self.size = min(self.settings.size, generator.module.resolution)
+        self.size = generator.module.resolution
+        if method == TUNING:
+            check_generator(generator)
+        else:
+            self.size = min(self.settings.size, self.size)
 
     @functools.cached_property
     def recipe(self) -> dict[str, Any]:
         """What its codes depend on besides the picture, ready for JSON."""
-        began = "mean" if self._begins is None else weights.tree_hash(self._begins.network.variables)
+        if self._begins is not None:
+            began = weights.tree_hash(self._begins.network.variables)
+        else:
+            began = self._pivots.recipe if self.method == TUNING else "mean"
         return {
             "generator": generator_hash(self.generator),
             "method": self.method,
@@ -95,6 +93,11 @@ class Inverter:
     def _begins(self) -> pipeline.Encoder | None:
         """The encoder whose codes the search begins at."""
         return None if self.method == "image2stylegan" else self.encoder
+
+    @functools.cached_property
+    def _pivots(self) -> "Inverter":
+        """What finds the pivots of a tuning where there is no encoder."""
+        return Inverter(self.generator, None, "prior", space=self.space)
 
     @functools.cached_property
     def _judges(self) -> tuple[Appointed, ...]:
@@ -158,6 +161,20 @@ class Inverter:
         images = jnp.asarray(images)
         if self.method == "encoder":
             return self._encoded(images, mask, begun)
+        if self.method == TUNING:
+            check_tuning(mask, restarts)
+            first = None if start is None else jnp.asarray(start)
+            return invert_by_tuning(
+                self.generator,
+                self.encoder,
+                self._pivots,
+                images,
+                self.settings,
+                self.space,
+                first,
+                seconds,
+                progress,
+            )
         problem, frozen = self._problem(mask is not None)
         target = _target(problem, frozen, images, None if mask is None else jnp.asarray(mask))
         first = self._first(images) if start is None else jnp.asarray(start)
@@ -204,9 +221,7 @@ class Inverter:
     def _encoded(self, images: Float[Array, "b s s 3"], mask: Any, begun: float) -> Inversion:
         if mask is not None:
             raise UserError("the method encoder reads whole photographs; leave the mask out, or choose in_domain")
-        codes = pipeline.read(self.generator, self.encoder, images)
-        if self.space == "w":
-            codes = jnp.broadcast_to(codes.mean(1, keepdims=True), codes.shape)
+        codes = in_space(pipeline.read(self.generator, self.encoder, images), self.space)
         loss = np.asarray(_error(*self._problem(False), images, codes))
         codes, seconds = np.asarray(codes), time.perf_counter() - begun
         return Inversion(codes, loss, np.zeros((0, len(codes)), np.float32), 0, seconds, 0.0, ())
@@ -259,21 +274,26 @@ def invert(
         images: RGB in [-1, 1], square.
         mask: [b, s, s] in [0, 1], where the photograph counts; the pictures are multiplied by it before they are compared,
             and the encoder's agreement is left out (semantic diffusion).
-        start: [b, n, k] codes to begin from; None for the encoder's or the mean code.
-        seconds: time to stop after, compiling not counted; the best codes so far are the result.
+        start: [b, n, k] codes to begin from, the pivots of "pivotal_tuning"; None for the encoder's
+            or the mean code.
+        seconds: time to stop after, compiling not counted; the best so far is the result. Where
+            "pivotal_tuning" has to search for its pivots, half of the time is for that.
         restarts: further searches from random codes; the best of all is the result, for each picture.
         progress: show a bar with the time left.
 
     Returns:
-        Codes, their loss and the history. The same input gives the same codes; a picture's codes do not depend on the
-        rest of the batch beyond rounding.
+        Codes, their loss and the history; the changes of the generator by a tuning. The same input
+        gives the same codes; a picture's codes do not depend on the rest of the batch beyond
+        rounding.
 
     Raises:
         UserError: see `Inverter`; no encoder where one is needed, or one of another generator; a mask of another size, start
-            codes of another generator, a time that is not positive; VGG16 is not to be had.
+            codes of another generator, a time that is not positive; a mask or restarts
+            for "pivotal_tuning"; VGG16 or AlexNet is not to be had.
 
     Reference:
-        Abdal et al., Image2StyleGAN (1904.03189); Zhu et al., In-Domain GAN Inversion (2004.00049).
+        Abdal et al., Image2StyleGAN (1904.03189); Zhu et al., In-Domain GAN Inversion (2004.00049);
+        Roich et al., Pivotal Tuning (2106.05744).
     """
     inverter = Inverter(generator, encoder, method, settings, space)
     return inverter(images, mask, start, seconds, restarts, progress)

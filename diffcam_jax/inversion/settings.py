@@ -8,7 +8,10 @@ METHODS = {
     "image2stylegan": "squared error and four layers of VGG16, from the mean code (1904.03189)",
     "mse": "squared error alone, from the encoder's code where there is one, else from the mean",
     "encoder": "the encoder's code as it is; a traditional encoder is one with other weights",
+    "pivotal_tuning": "the generator moves around the encoder's code or that of prior (2106.05744)",
 }
+# The one whose result is a generator for every photograph, not a code alone.
+TUNING = "pivotal_tuning"
 
 # Patience is counted in a window that is part of the compiled step.
 LONGEST_PATIENCE = 128
@@ -47,7 +50,7 @@ class InversionConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """Settings of every other method; as they stand those of "in_domain".
+    """Settings of every other method that finds codes; as they stand those of "in_domain".
 
     Attributes:
         steps: of Adam, at most.
@@ -85,7 +88,37 @@ class Settings:
         return dataclasses.replace(self, steps=steps)
 
 
-AnySettings = InversionConfig | Settings
+@dataclasses.dataclass(frozen=True)
+class TuningSettings:
+    """Settings of "pivotal_tuning"; rates and weights are traced.
+
+    Attributes:
+        steps: of Adam, at most.
+        rate: peak learning rate, in deviations of each tensor; a rise of `warmup` steps, then half
+            a cosine down to 0.
+        warmup: steps until the peak.
+        lpips: weight of LPIPS on AlexNet at half the picture's size.
+        half, full: weights of the mean squared errors at half and at full size. Without the latter
+            the finest wavelet bands of the embedded generator leave a checkerboard.
+        patience, tolerance: a picture is settled when its loss did not fall by `tolerance`
+            (relative) within so many steps; 0: never.
+    """
+
+    steps: int = 20
+    rate: float = 0.015
+    warmup: int = 4
+    lpips: float = 1.0
+    half: float = 1.0
+    full: float = 1.0
+    patience: int = 0
+    tolerance: float = 0.003
+
+    def with_steps(self, steps: int) -> "TuningSettings":
+        """The same with other steps."""
+        return dataclasses.replace(self, steps=steps)
+
+
+AnySettings = InversionConfig | Settings | TuningSettings
 
 # Spec of each method; Image2StyleGAN's 5000 steps are the paper's.
 DEFAULTS: dict[str, AnySettings] = {
@@ -94,6 +127,7 @@ DEFAULTS: dict[str, AnySettings] = {
     "image2stylegan": Settings(steps=5000, perceptual=1.0, domain=0.0, patience=100),
     "mse": Settings(perceptual=0.0, domain=0.0),
     "encoder": Settings(steps=0, perceptual=0.0, domain=0.0),
+    TUNING: TuningSettings(),
 }
 
 # For "in_domain": from an encoder's code to a likeness that can be edited. Of two photographs, 30 steps at 256 pixels: every row for itself (offsets=1, no identity)
