@@ -1,7 +1,7 @@
 # `make demo` edits a portrait from nothing; `make test` runs every test. Both may be called again at any time.
 PYTHON ?= python3
 BIN := .venv/bin
-ATTRIBUTES ?= --attribute smiling=1
+ATTRIBUTES ?= --attribute smiling=1.5
 
 .PHONY: demo test nightly evaluate lint clean
 

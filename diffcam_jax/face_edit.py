@@ -24,7 +24,7 @@ from jaxtyping import Float, UInt8
 from diffcam_jax import evidence, pipeline, scorers, window_edit
 from diffcam_jax.compose import refine
 from diffcam_jax.directions import Direction, direction_matrix
-from diffcam_jax.directions.strength import Reached, reach
+from diffcam_jax.directions.strength import NO_ROOM, Reached, has_room, reach
 from diffcam_jax.editing import METHODS, EditConfig, decomposing
 from diffcam_jax.face_tuning import tuned_window
 from diffcam_jax.faces import regions
@@ -147,6 +147,9 @@ class _Session:
         began = time.perf_counter()
         undo = jnp.asarray([strength < 0 for strength in asked])
         may = self.allowed()
+        if not raw and not any(map(self.has_room, self.directions, asked)):
+            self.notes += [f"{name}: {NO_ROOM}" for name in self.names]
+            return self.unchanged(asked, time.perf_counter() - began)
         looked = time.perf_counter()
         wanted = self.drafted(asked, undo, may)
         window = window_edit.fit_window(wanted, self.generator.module.cells)
@@ -177,6 +180,13 @@ class _Session:
             "seconds": {name: round(value, 3) for name, value in seconds.items()},
         }
         return self.outcome(result, first, last, window, [r.factor for r in reached], report)
+
+    def has_room(self, direction: Direction, asked: float) -> bool:
+        """Whether the photograph can still move; a face or direction without a score can."""
+        if not _is_measured(direction):
+            return True
+        before = self.editor.score(self.aligned, direction)
+        return not np.isfinite(before) or has_room(direction, asked, before)
 
     def allowed(self) -> np.ndarray:
         """Where each attribute may act [r, v, v], by parsing, by what covers the mouth, by domain."""
@@ -281,7 +291,7 @@ class _Session:
             picture = from_unit(np.asarray(rendered(factor)[0].fused[0]))
             return self.editor.score(picture, direction)
 
-        if raw or not direction.move or direction.score not in scorers.SCORERS:
+        if raw or not _is_measured(direction):
             one = Reached(strength, strength)
         else:
             one = reach(direction, strength, self.editor.score(shown, direction), score)
@@ -326,6 +336,11 @@ class _Session:
         report |= {"classifier": {}, "seconds": {"look": round(looked, 3)}}
         pictures = photograph, photograph, nothing, nothing, photograph, photograph
         return Outcome(*pictures, self.codes, None, report)
+
+
+def _is_measured(direction: Direction) -> bool:
+    """Whether a score tells how far the direction moves a face."""
+    return direction.move > 0 and direction.score in scorers.SCORERS
 
 
 def _told(reached: Reached) -> dict[str, Any]:

@@ -99,10 +99,10 @@ def test_the_ceiling_is_the_goal_where_it_comes_first():
 
 
 @pytest.mark.parametrize("ceiling", [0.3, 0.4, 0.6])
-def test_without_room_the_strength_is_that_of_the_code(ceiling):
-    found = search(lambda f: 0.4 + 3 * f, ceiling=ceiling)
-    assert found.factor == 1 and found.decided_by == "code" and "no room" in found.note
-    assert found.tries == ((1.0, pytest.approx(3.0)),) and found.after == pytest.approx(3.4)
+def test_without_room_nothing_changes_and_nothing_is_rendered(ceiling):
+    found = search(lambda f: pytest.fail("rendered") if f else 0.4, ceiling=ceiling)
+    assert found.factor == 0 and found.reached == 0 and "no room" in found.note
+    assert found.tries == () and found.before == found.after == 0.4
 
 
 def test_zero_is_nothing_and_renders_nothing():

@@ -16,6 +16,7 @@ from diffcam_jax.directions import Direction
 TRIES, NEAR = 5, 0.12
 # Less room than this share of what was asked for tells a score's noise from a rise no more.
 LEAST_ROOM = 0.25
+NO_ROOM = "no room for more; it stays as it is (a raw strength edits it all the same)"
 # A score that falls by more than this, in moves, while the factor grows is noise.
 NOISE = 0.3
 
@@ -44,6 +45,12 @@ class Reached:
     tries: tuple[tuple[float, float], ...] = ()
 
 
+def has_room(direction: Direction, asked: float, before: float) -> bool:
+    """Whether a photograph of this score can still move by a fair share of what is asked for."""
+    room = min(asked * direction.move, direction.ceiling - before)
+    return asked < 0 or room >= LEAST_ROOM * asked * direction.move
+
+
 def reach(direction: Direction, asked: float, before: float, score: Callable[[float], float]) -> Reached:
     """Searches the factor whose result has moved by `asked` usual moves.
 
@@ -60,9 +67,11 @@ def reach(direction: Direction, asked: float, before: float, score: Callable[[fl
         return Reached(asked, asked, before)
     if not math.isfinite(before):
         return Reached(asked, asked, before, note=f"no score of {direction.score} for this face")
+    if not has_room(direction, asked, before):
+        return Reached(asked, 0.0, before, before, 0.0, direction.score, NO_ROOM)
     goal = before + asked * direction.move
     if asked > 0:
-        goal = min(goal, max(direction.ceiling, before))
+        goal = min(goal, direction.ceiling)
     tries: list[tuple[float, float]] = []
 
     def rise(factor: float) -> float:
@@ -71,10 +80,6 @@ def reach(direction: Direction, asked: float, before: float, score: Callable[[fl
 
     wanted = (goal - before) / direction.move
     first = rise(asked)
-    if abs(wanted) < LEAST_ROOM * abs(asked):
-        note = "the photograph has no room to move; the strength is that of the code"
-        after = before + first * direction.move
-        return Reached(asked, asked, before, after, first, "code", note, tuple(tries))
     sign = math.copysign(1.0, asked)
     low, high = 0.0, direction.range[1] if asked > 0 else asked
     found, factor = first, asked
