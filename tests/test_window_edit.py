@@ -316,7 +316,7 @@ def test_outside_the_mask_is_the_photograph_bit_for_bit():
 
 def test_a_mask_ends_at_the_sides_of_its_window():
     """Whatever the change at the border of the window: the mask rises from 0 within a cell."""
-    config = WindowConfig(cam=0.0, rim=2, least=0.0, share=0.0)
+    config = WindowConfig(cam=0.0, rim=2, least=-1.0, share=-1.0)  # a core everywhere
     mask = np.asarray(edited(config=config).mask)
     within = mask[:, 20:76, 40:104]
     assert within[:, 10:-10, 10:-10].min() == 1
