@@ -68,7 +68,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         "--tune",
         type=int,
         metavar="N",
-        help="steps that fit the generator to the photograph (default: 20; folders: 8; 0: none)",
+        help="steps that fit the generator to the photograph (default: 20; folders: 7; 0: none)",
     )
     parser.add_argument("--raw-strength", action="store_true", help="strengths of the code, the result is not measured")
     parser.add_argument("--steps", type=int, help="steps of the inversion where there is no encoder")

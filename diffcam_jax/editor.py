@@ -37,7 +37,7 @@ Pixels = UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]
 PRODUCT_MASK = MaskConfig(low=0.45, high=0.65, dilation=6, feather=10, resize="bilinear")
 PRODUCT_CONFIG = EditConfig(mask=PRODUCT_MASK, window=WindowConfig())
 # Steps of the tuning: of a photograph on its own, and what fits four seconds a photograph.
-TUNE, TUNE_QUICKLY = 20, 8
+TUNE, TUNE_QUICKLY = 20, 7
 
 
 class Editor:
