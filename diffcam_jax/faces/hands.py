@@ -15,7 +15,7 @@ from diffcam_jax.errors import UserError
 from diffcam_jax.landmarks import free_landmarker, quiet_native_stderr
 
 MOST_HANDS = 4
-# At 0.3 the hands on faces of the benchmark are found, and none on faces without.
+# At 0.3 the real hands before faces of the benchmark are found, and none on faces without.
 CONFIDENCE = 0.3
 INPUT = 512  # pixels; the networks see at most 224 of a hand
 # Rows of the 21 landmarks.
