@@ -28,7 +28,7 @@ from diffcam_jax.inversion.tuning import TuningSettings
 from diffcam_jax.landmarks import find_quads
 from diffcam_jax.ops.image import from_unit, to_unit
 from diffcam_jax.panel import grey
-from diffcam_jax.results import EditResult, FaceEdit
+from diffcam_jax.results import EditResult, FaceEdit, judged
 from diffcam_jax.window_edit import WindowConfig
 
 Pixels = UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]
@@ -344,13 +344,7 @@ class Editor:
         report = {
             "mask_area": round(float((mask > 0).mean()), 6),
             "out_of_domain_share": None if domain is None else round(float(domain.mean()), 6),
-            "classifier": {
-                name: {
-                    "logits": {c: round(float(v), 3) for c, v in zip(self.classes, row)},
-                    "agrees": bool(self.classes[int(row.argmax())] == name),
-                }
-                for name, row in zip(names, logits)
-            },
+            "classifier": judged(names, self.classes, logits),
             "seconds": {**seconds, "edit": round(time.perf_counter() - start, 3)},
         }
         return FaceEdit(

@@ -34,6 +34,7 @@ from diffcam_jax.invertibility import domain_mask
 from diffcam_jax.landmarks import FaceLandmarker
 from diffcam_jax.ops.image import from_unit, resize, to_unit
 from diffcam_jax.ops.window import Window
+from diffcam_jax.results import judged
 from diffcam_jax.window_edit import WindowEdit, draw_window, edit_window
 
 # Diff-CAM's value from which on a place belongs into the window, and the least area of such places.
@@ -141,6 +142,7 @@ class _Session:
         self.method = METHODS["diffcam" if config.method == "both" else config.method]
         self.kept: dict[str, float] = {}
         self.domain: np.ndarray | None = None
+        self.before: dict[str, float] = {}
         self.notes: list[str] = []
 
     def run(self, asked, settings, raw, cache, progress) -> Outcome:
@@ -176,7 +178,7 @@ class _Session:
             "tuning": told,
             "kept": self.kept,
             "notes": [*self.notes, *(f"{n}: {r.note}" for n, r in zip(self.names, reached) if r.note)],
-            "classifier": self.judged(np.asarray(result.logits[0])),
+            "classifier": judged(self.names, self.classifier.names, np.asarray(result.logits[0])),
             "seconds": {name: round(value, 3) for name, value in seconds.items()},
         }
         return self.outcome(result, first, last, window, [r.factor for r in reached], report)
@@ -185,8 +187,14 @@ class _Session:
         """Whether the photograph can still move; a face or direction without a score can."""
         if not _is_measured(direction):
             return True
-        before = self.editor.score(self.aligned, direction)
+        before = self.score_before(direction)
         return not np.isfinite(before) or has_room(direction, asked, before)
+
+    def score_before(self, direction: Direction) -> float:
+        """The photograph's own score, measured once."""
+        if direction.name not in self.before:
+            self.before[direction.name] = self.editor.score(self.aligned, direction)
+        return self.before[direction.name]
 
     def allowed(self) -> np.ndarray:
         """Where each attribute may act [r, v, v], by parsing, by what covers the mouth, by domain."""
@@ -294,18 +302,9 @@ class _Session:
         if raw or not _is_measured(direction):
             one = Reached(strength, strength)
         else:
-            one = reach(direction, strength, self.editor.score(shown, direction), score)
+            before = self.editor.score(shown, direction) if done else self.score_before(direction)
+            one = reach(direction, strength, before, score)
         return one, rendered(one.factor)
-
-    def judged(self, logits: np.ndarray) -> dict[str, Any]:
-        classes = self.classifier.names
-        return {
-            name: {
-                "logits": {c: round(float(v), 3) for c, v in zip(classes, row)},
-                "agrees": bool(classes[int(row.argmax())] == name),
-            }
-            for name, row in zip(self.names, logits, strict=True)
-        }
 
     def outcome(self, result, first, last, window, factors, report) -> Outcome:
         result = jax.device_get(result)

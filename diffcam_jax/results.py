@@ -4,6 +4,7 @@ Pictures are numpy uint8 unless they say otherwise; masks are float32 in [0, 1].
 """
 
 import dataclasses
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -74,6 +75,23 @@ class EditResult:
     mask = property(lambda self: self.faces[0].mask)
     domain = property(lambda self: self.faces[0].domain)
     latents = property(lambda self: self.faces[0].latents)
+
+
+def judged(names: Sequence[str], classes: Sequence[str], logits: Iterable[np.ndarray]) -> dict[str, Any]:
+    """What the classifier says of each edit, for the report.
+
+    Args:
+      names: of the attributes, in the order of their edits.
+      classes: of the classifier.
+      logits: a row [N] for each edit; none where no classifier was asked.
+    """
+    return {
+        name: {
+            "logits": {c: round(float(v), 3) for c, v in zip(classes, row)},
+            "agrees": bool(classes[int(row.argmax())] == name),
+        }
+        for name, row in zip(names, logits)
+    }
 
 
 def spent(report: dict[str, Any]) -> str:

@@ -257,7 +257,7 @@ def compose(
 
 
 def feathered(x: Float[Array, "b h w c"], radius: int) -> Float[Array, "b h w c"]:
-    """`compose.feather` of pictures, whose values may be negative."""
+    """`compose.feather` of pictures: shifted below 1, beyond which it clamps masks."""
     channels = [feather(x[..., c] - 4, radius) + 4 for c in range(x.shape[-1])]
     return jnp.stack(channels, -1)
 
