@@ -9,7 +9,7 @@ demo: .venv/installed
 	@$(BIN)/python edit.py --demo $(ATTRIBUTES) --out out/demo --stages
 
 test: .venv/installed-dev
-	@$(BIN)/python -m diffcam_jax.weights fetch all
+	@$(BIN)/python -m diffcam_jax.pretrained fetch all
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/python -m pytest -q -n auto --dist worksteal -m "not nightly"

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from diffcam_jax.allocator import collect_rarely, keep_freed_memory
+from diffcam_jax.command.allocator import collect_rarely, keep_freed_memory
 from diffcam_jax.errors import UserError, exit_code
-from diffcam_jax.weights import write_atomically
+from diffcam_jax.files.trees import write_atomically
 
 if TYPE_CHECKING:
-    from diffcam_jax.editor import Editor
+    from diffcam_jax.editor.editor import Editor
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -123,7 +123,7 @@ def checkpoints(options: argparse.Namespace) -> dict[str, Path]:
 
 def find_photos(paths: list[Path]) -> list[Path]:
     """The photographs that were asked for; folders are listed."""
-    from diffcam_jax.photo import list_photos
+    from diffcam_jax.faces.photo import list_photos
 
     if not paths:
         raise UserError("no photograph given: python edit.py PHOTO --attribute smiling=1")
@@ -140,10 +140,10 @@ def edit_config(options: argparse.Namespace):
     """Choices of the edit from the flags."""
     import dataclasses
 
-    from diffcam_jax import diffcam, pipeline
-    from diffcam_jax.compose import MaskConfig
-    from diffcam_jax.editing import EditConfig
-    from diffcam_jax.editor import PRODUCT_CONFIG
+    from diffcam_jax.editing import diffcam, pipeline
+    from diffcam_jax.editing.compose import MaskConfig
+    from diffcam_jax.editing.edit import EditConfig
+    from diffcam_jax.editor.editor import PRODUCT_CONFIG
 
     ours = pipeline.is_embedded(options.generator, options.encoder) and options.classifier is None
     variant = options.variant or ("product" if ours else "official")
@@ -161,8 +161,8 @@ def tune_steps(options: argparse.Namespace, single: bool) -> int:
     Raises:
       UserError: numbers that cannot be, or that nothing would heed.
     """
-    from diffcam_jax import pipeline
-    from diffcam_jax.editor import TUNE, TUNE_QUICKLY
+    from diffcam_jax.editing import pipeline
+    from diffcam_jax.editor.editor import TUNE, TUNE_QUICKLY
 
     for flag, value, least in (("--steps", options.steps, 1), ("--tune", options.tune, 0)):
         if value is not None and value < least:
@@ -182,7 +182,8 @@ def check_method(options: argparse.Namespace) -> None:
     Raises:
       UserError: one is missing, or an alignment network that nothing would heed is given.
     """
-    from diffcam_jax import editing, pipeline
+    from diffcam_jax.editing import edit as editing
+    from diffcam_jax.editing import pipeline
 
     editing.check_method(options.method, pipeline.has_aligner(options.generator, options.encoder, options.aligner))
     if options.aligner is not None and options.method not in editing.DECOMPOSING:
@@ -204,9 +205,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run(options: argparse.Namespace) -> int:
-    from diffcam_jax import pipeline
     from diffcam_jax.directions import check_strengths
-    from diffcam_jax.results import reached, spent
+    from diffcam_jax.editing import pipeline
+    from diffcam_jax.editor.results import reached, spent
 
     # ---------------------------------------------------------------- what is asked for; checked before anything is loaded
     directions = pipeline.read_directions(options.directions)
@@ -283,8 +284,8 @@ def run(options: argparse.Namespace) -> int:
 
 def make_editor(directions, config, folders: dict[str, Path]):
     """The editor of the embedded or the given networks, with compiled programs kept on disk so that the next start is quick."""
-    from diffcam_jax.compilation import keep_compiled_programs
-    from diffcam_jax.editor import Editor
+    from diffcam_jax.command.compilation import keep_compiled_programs
+    from diffcam_jax.editor.editor import Editor
 
     keep_compiled_programs()
     return Editor.from_checkpoints(config, directions=directions, **folders)
@@ -296,9 +297,9 @@ def edit_photo(
     """Reads, edits and writes one photograph; returns its report."""
     import dataclasses
 
+    from diffcam_jax.editor.stages import write_stages
+    from diffcam_jax.faces.photo import read_photo, write_photo
     from diffcam_jax.inversion import InversionConfig
-    from diffcam_jax.photo import read_photo, write_photo
-    from diffcam_jax.stages import write_stages
 
     start = time.perf_counter()
     photo = read_photo(path)
@@ -328,14 +329,14 @@ def edit_photo(
 
 
 def read_landmarks(options: argparse.Namespace) -> np.ndarray | None:
-    from diffcam_jax.landmarks import read_landmarks_file
+    from diffcam_jax.faces.landmarks import read_landmarks_file
 
     return None if options.landmarks is None else read_landmarks_file(options.landmarks)
 
 
 def read_mask(options: argparse.Namespace) -> np.ndarray | None:
     """The user's mask [h, w] in [0, 1]."""
-    from diffcam_jax.photo import read_photo
+    from diffcam_jax.faces.photo import read_photo
 
     if options.mask is None:
         return None

@@ -13,13 +13,13 @@ import sys
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from diffcam_jax import command
-from diffcam_jax.allocator import keep_freed_memory
-from diffcam_jax.compilation import keep_compiled_programs
+from diffcam_jax.command import flags as command
+from diffcam_jax.command.allocator import keep_freed_memory
+from diffcam_jax.command.compilation import keep_compiled_programs
+from diffcam_jax.command.workdir import check_config, claim, write_config
 from diffcam_jax.errors import UserError
 from diffcam_jax.evaluation import settings
 from diffcam_jax.evaluation.runner import evaluate
-from diffcam_jax.train.workdir import check_config, claim, write_config
 
 # No default here: it would be read, and fail on a mistyped field, before anything can be said about it in one line.
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file; all.py, or folders.py for --folders.")

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from diffcam_jax.allocator import collect_rarely, keep_freed_memory
 from diffcam_jax.applications.arguments import parse
+from diffcam_jax.command.allocator import collect_rarely, keep_freed_memory
 from diffcam_jax.errors import UserError
 from edit import find_photos, parse_face, prepare_output, read_landmarks, write_json
 
@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def method_of(options: argparse.Namespace, photos: bool = True) -> str:
     """The way to invert; refuses what cannot work before anything is loaded."""
-    from diffcam_jax import pipeline
+    from diffcam_jax.editing import pipeline
     from diffcam_jax.inversion.checks import check_method, check_tuning
 
     encoder = pipeline.has_encoder(options.generator, options.encoder)
@@ -98,7 +98,7 @@ def choice_of(options: argparse.Namespace, photos: Sequence[Path]) -> "Choice":
 
 def open_studio(options: argparse.Namespace) -> "Studio":
     from diffcam_jax.applications.faces import Studio
-    from diffcam_jax.compilation import keep_compiled_programs
+    from diffcam_jax.command.compilation import keep_compiled_programs
 
     keep_compiled_programs()
     return Studio.open(options.generator, options.encoder)
@@ -165,8 +165,8 @@ def finish(options: argparse.Namespace, shown: Path, report: dict[str, Any], nex
 def run_invert(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from diffcam_jax import code_files
     from diffcam_jax.applications import faces, inverted, reconstruction
+    from diffcam_jax.files import codes as code_files
     from diffcam_jax.metrics.perceptual import Lpips
 
     method, limits, photos = method_of(options), limits_of(options), find_photos(options.photos)
@@ -272,7 +272,7 @@ def run_interpolate(options: argparse.Namespace) -> int:
 
 def run_manipulate(options: argparse.Namespace) -> int:
     from diffcam_jax.applications import faces, manipulation, sheets
-    from diffcam_jax.panel import labelled_grid
+    from diffcam_jax.faces.panel import labelled_grid
 
     amounts, layers = manipulation.strengths(*options.range, options.steps), manipulation.parse_layers(options.layers)
     directions = {}
@@ -331,9 +331,9 @@ def run_mix(options: argparse.Namespace) -> int:
 
 
 def run_diffuse(options: argparse.Namespace) -> int:
-    from diffcam_jax import code_files
     from diffcam_jax.applications import diffusion, faces, sheets
-    from diffcam_jax.photo import read_photo
+    from diffcam_jax.faces.photo import read_photo
+    from diffcam_jax.files import codes as code_files
 
     method, limits = method_of(options), limits_of(options)
     targets, contexts = find_photos(options.photos), find_photos(options.context)

@@ -17,17 +17,17 @@ import time
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from diffcam_jax import command
-from diffcam_jax.allocator import keep_freed_memory
-from diffcam_jax.checkpoint import Checkpoints
-from diffcam_jax.compilation import keep_compiled_programs
+from diffcam_jax.command import flags as command
+from diffcam_jax.command.allocator import keep_freed_memory
+from diffcam_jax.command.compilation import keep_compiled_programs
+from diffcam_jax.command.workdir import check_config, claim, write_config
 from diffcam_jax.data import sources
 from diffcam_jax.errors import UserError
-from diffcam_jax.parallel import Devices, connect
-from diffcam_jax.report import Report
 from diffcam_jax.train import settings, summary
+from diffcam_jax.train.checkpoint import Checkpoints
+from diffcam_jax.train.devices import Devices, connect
 from diffcam_jax.train.loop import fit
-from diffcam_jax.train.workdir import check_config, claim, write_config
+from diffcam_jax.train.report import Report
 
 _CONFIG = config_flags.DEFINE_config_file("config", "configs/diffcam_mobile.py", "Configuration file.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")

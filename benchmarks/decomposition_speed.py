@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffcam_jax import pipeline
-from diffcam_jax.allocator import keep_freed_memory
-from diffcam_jax.invertibility import Modules, Variables, decompose
+from diffcam_jax.command.allocator import keep_freed_memory
+from diffcam_jax.editing import pipeline
+from diffcam_jax.editing.decomposition import Modules, Variables, decompose
 from diffcam_jax.metrics.resources import peak_memory
 
 REPEATS = 7

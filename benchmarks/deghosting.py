@@ -20,19 +20,21 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from diffcam_jax import pipeline, weights
-from diffcam_jax.allocator import keep_freed_memory
-from diffcam_jax.compilation import keep_compiled_programs
-from diffcam_jax.compose import blend
+from diffcam_jax.command.allocator import keep_freed_memory
+from diffcam_jax.command.compilation import keep_compiled_programs
 from diffcam_jax.data.builders import open_prepared
 from diffcam_jax.data.ghosts import ghost_world
 from diffcam_jax.data.known_edits import draw, photographed
-from diffcam_jax.editing import edit_batch
-from diffcam_jax.editor import PRODUCT_CONFIG
+from diffcam_jax.editing import pipeline
+from diffcam_jax.editing.compose import blend
+from diffcam_jax.editing.edit import edit_batch
+from diffcam_jax.editor.editor import PRODUCT_CONFIG
+from diffcam_jax.files import trees
 from diffcam_jax.metrics.perceptual import Lpips
 from diffcam_jax.ops.image import from_unit, resize, to_unit
-from diffcam_jax.report import grid, save_picture
+from diffcam_jax.pretrained import store
 from diffcam_jax.train.deghost_mobile import psnr_inside
+from diffcam_jax.train.report import grid, save_picture
 
 SHOWN, SIDE = 8, 256
 KINDS = ("blend", "deghosted")
@@ -69,7 +71,7 @@ def main() -> None:
     world, size = jax.device_put(ghost_world(networks)), networks.generator.module.resolution
     params = world.params._replace(deghoster=networks.deghoster.variables)
     edit = functools.partial(edit_batch, world.generator, world.classifier, params, config=PRODUCT_CONFIG)
-    faces = open_prepared(weights.cache_dir() / "data", options.faces).splits["test"]
+    faces = open_prepared(store.cache_dir() / "data", options.faces).splits["test"]
 
     rows, found, cells = [], {name: [] for name in (*KINDS, "truth")}, []
     for number in tqdm(range(min(options.count, len(faces))), unit="face", disable=None):
@@ -104,7 +106,7 @@ def main() -> None:
                 row[f"lpips_{net}_{name}"] = float(value)
     report(rows)
     if options.out:
-        weights.write_atomically(options.out, json.dumps(rows, indent=1).encode() + b"\n")
+        trees.write_atomically(options.out, json.dumps(rows, indent=1).encode() + b"\n")
     if options.strip:
         save_picture(
             options.strip, grid(cells, ["photograph", "edited inversion", "blend", "deghosted", "truth"], SIDE)

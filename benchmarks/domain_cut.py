@@ -16,14 +16,14 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks.encoder_quality import HELD_OUT
-from diffcam_jax import pipeline
-from diffcam_jax.compilation import keep_compiled_programs
+from diffcam_jax.command.compilation import keep_compiled_programs
 from diffcam_jax.data.drawn import drawn_batch, make_prior
 from diffcam_jax.data.photographic import Photographic
-from diffcam_jax.editing import decomposing
-from diffcam_jax.invertibility import domain_mask, encode
+from diffcam_jax.editing import pipeline
+from diffcam_jax.editing.decomposition import domain_mask, encode
+from diffcam_jax.editing.edit import decomposing
+from diffcam_jax.files.model_folder import load
 from diffcam_jax.metrics.masks import iou
-from diffcam_jax.model_folder import load
 from diffcam_jax.ops.image import to_unit
 
 CUTS = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6)

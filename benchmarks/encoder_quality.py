@@ -21,15 +21,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from diffcam_jax import inversion, pipeline, weights
-from diffcam_jax.compilation import keep_compiled_programs
+from diffcam_jax import inversion
+from diffcam_jax.command.compilation import keep_compiled_programs
 from diffcam_jax.data.drawn import drawn_batch, make_prior
 from diffcam_jax.data.pictures import FaceReader, resize_square
+from diffcam_jax.editing import pipeline
+from diffcam_jax.faces.photo import list_photos, read_photo
+from diffcam_jax.files import trees
 from diffcam_jax.metrics.identity import Identity
 from diffcam_jax.metrics.perceptual import Lpips
 from diffcam_jax.metrics.pixel import mse
 from diffcam_jax.ops.image import from_unit, to_unit
-from diffcam_jax.photo import list_photos, read_photo
+from diffcam_jax.pretrained import store
 
 HELD_OUT = 1  # the stream of codes that no training draws
 IDENTITY_SIDE, DISTANCE_SIDE = 512, 256
@@ -41,7 +44,7 @@ def photographs(size: int, count: int | None = None, folder: Path | None = None)
     if folder is not None:
         with FaceReader() as read:
             return np.stack([read(path, size)[0] for path in list_photos(folder)[:count]])
-    paths = sorted(weights.fetch("ffhq_photos").glob("*.png"))[:count]
+    paths = sorted(store.fetch("ffhq_photos").glob("*.png"))[:count]
     return np.stack([resize_square(read_photo(path).pixels, size) for path in paths])
 
 
@@ -131,7 +134,7 @@ def main() -> None:
                     flush=True,
                 )
     if options.out:
-        weights.write_atomically(options.out, json.dumps(table, indent=1).encode() + b"\n")
+        trees.write_atomically(options.out, json.dumps(table, indent=1).encode() + b"\n")
 
 
 if __name__ == "__main__":

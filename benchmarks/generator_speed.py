@@ -20,9 +20,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffcam_jax import weights
 from diffcam_jax.nn import mobile_stylegan
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
+from diffcam_jax.pretrained import store
 
 
 def grouped_depthwise(x, kernel):
@@ -104,7 +104,7 @@ def main() -> None:
     parser.add_argument("--wheel", type=Path)
     parser.add_argument("--repeats", type=int, default=7)
     options = parser.parse_args()
-    params = jax.device_put(weights.load_pretrained("mobile_stylegan_ffhq")[0])
+    params = jax.device_put(store.load_pretrained("mobile_stylegan_ffhq")[0])
     forward, gradient, seconds = compiled(params, naive=False)
     naive_forward, naive_gradient, naive_seconds = compiled(params, naive=True)
     w = jnp.full((1, 512), 0.1)

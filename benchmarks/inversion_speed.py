@@ -18,10 +18,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from configs.encoder import get_config
-from diffcam_jax import inversion, pipeline, zoo
-from diffcam_jax.allocator import keep_freed_memory
-from diffcam_jax.latents import sample_w, to_wplus
-from diffcam_jax.model_folder import Network
+from diffcam_jax import inversion
+from diffcam_jax.command.allocator import keep_freed_memory
+from diffcam_jax.editing import pipeline
+from diffcam_jax.files.model_folder import Network
+from diffcam_jax.nn.latents import sample_w, to_wplus
+from diffcam_jax.pretrained import parts
 from diffcam_jax.train.encoder_networks import make_encoder
 
 OPTIMISING = ("prior", "in_domain", "image2stylegan", "mse")
@@ -41,7 +43,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 4])
     options = parser.parse_args()
-    module, variables = zoo.load("mobile_stylegan_ffhq").network("generator")
+    module, variables = parts.load("mobile_stylegan_ffhq").network("generator")
     generator = Network(module, jax.device_put(variables))
     encoder = pipeline.from_checkpoints(encoder=options.encoder).encoder if options.encoder else stand_in(generator)
     # Every step is made: a picture that settled would flatter the number.

@@ -24,7 +24,7 @@ from benchmarks.torch_networks.classifier import DiffCam
 from benchmarks.torch_networks.deghosting import Deghoster as TorchDeghoster
 from benchmarks.torch_networks.encoder import PSPEncoder
 from benchmarks.torch_networks.stylegan2 import Synthesis
-from diffcam_jax.diffcam import diff_cam
+from diffcam_jax.editing.diffcam import diff_cam
 from diffcam_jax.nn.classifier import DiffClassifier
 from diffcam_jax.nn.deghosting import Deghoster
 from diffcam_jax.nn.psp import GradualStyleEncoder

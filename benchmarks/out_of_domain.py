@@ -34,17 +34,17 @@ from benchmarks.out_of_domain_table import (
     table,
 )
 from benchmarks.photographs import ATTRIBUTES
-from diffcam_jax import scorers
-from diffcam_jax.align import crop, photo_mask
-from diffcam_jax.allocator import collect_rarely, keep_freed_memory
-from diffcam_jax.compilation import keep_compiled_programs
-from diffcam_jax.editor import Editor, FaceEdit
+from diffcam_jax.command.allocator import collect_rarely, keep_freed_memory
+from diffcam_jax.command.compilation import keep_compiled_programs
+from diffcam_jax.editor.editor import Editor, FaceEdit
 from diffcam_jax.errors import UserError
-from diffcam_jax.evidence import parse
+from diffcam_jax.faces import scorers
+from diffcam_jax.faces.align import crop, photo_mask
+from diffcam_jax.faces.evidence import parse
+from diffcam_jax.faces.panel import labelled_row, stack_rows
 from diffcam_jax.metrics.identity import Identity
 from diffcam_jax.metrics.perceptual import Lpips
 from diffcam_jax.nn.bisenet import CLASSES
-from diffcam_jax.panel import labelled_row, stack_rows
 
 CROP = 512  # pixels; the side at which results are scored and shown
 

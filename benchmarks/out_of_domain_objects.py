@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
 
-from diffcam_jax.chips import similarity_transform
+from diffcam_jax.faces.chips import similarity_transform
 
 SIDE = 1024
 MARGIN = 128

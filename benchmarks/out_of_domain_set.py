@@ -18,11 +18,11 @@ from PIL import Image
 
 from benchmarks.out_of_domain_objects import MARGIN, OBJECTS, SIDE, alpha, lay, placement
 from benchmarks.photographs import photographs
-from diffcam_jax.align import crop
-from diffcam_jax.chips import resized
 from diffcam_jax.data.occluders import held_out
-from diffcam_jax.evidence import find_face, parse
-from diffcam_jax.landmarks import FaceLandmarker, find_quads
+from diffcam_jax.faces.align import crop
+from diffcam_jax.faces.chips import resized
+from diffcam_jax.faces.evidence import find_face, parse
+from diffcam_jax.faces.landmarks import FaceLandmarker, find_quads
 from diffcam_jax.nn.bisenet import CLASSES
 
 # Rows of the 478 landmarks whose means are left eye, right eye and mouth, as in `align.ffhq_quad`.

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from diffcam_jax import weights
-from diffcam_jax.photo import list_photos, read_photo
+from diffcam_jax.faces.photo import list_photos, read_photo
+from diffcam_jax.pretrained import store
 
 # Attribute -> its own score.
 ATTRIBUTES = {
@@ -28,7 +28,7 @@ def photographs(folder: Path | None = None) -> dict[str, tuple[np.ndarray, bool]
     import matplotlib.cbook
     import skimage.data
 
-    stored = sorted(weights.fetch("ffhq_photos").glob("*.png"))
+    stored = sorted(store.fetch("ffhq_photos").glob("*.png"))
     found = {path.stem: (read_photo(path).pixels, True) for path in stored}
     with matplotlib.cbook.get_sample_data("grace_hopper.jpg") as file:
         found["hopper"] = (read_photo(file.name).pixels, False)

@@ -15,9 +15,11 @@ import numpy as np
 
 from benchmarks.encoder_quality import DISTANCE_SIDE, measure, photographs
 from benchmarks.photographs import ATTRIBUTES
-from diffcam_jax import inversion, pipeline, scorers
-from diffcam_jax.compilation import keep_compiled_programs
+from diffcam_jax import inversion
+from diffcam_jax.command.compilation import keep_compiled_programs
 from diffcam_jax.directions.scoring import draw_pictures
+from diffcam_jax.editing import pipeline
+from diffcam_jax.faces import scorers
 from diffcam_jax.metrics.identity import Identity
 from diffcam_jax.metrics.perceptual import Lpips
 from diffcam_jax.ops.image import to_unit

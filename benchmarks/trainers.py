@@ -19,10 +19,10 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from diffcam_jax.allocator import keep_freed_memory
-from diffcam_jax.compilation import keep_compiled_programs
+from diffcam_jax.command.allocator import keep_freed_memory
+from diffcam_jax.command.compilation import keep_compiled_programs
 from diffcam_jax.data import sources
-from diffcam_jax.parallel import Devices
+from diffcam_jax.train.devices import Devices
 from diffcam_jax.train.loop import keyed
 
 

@@ -17,14 +17,14 @@ import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from diffcam_jax.allocator import keep_freed_memory
-from diffcam_jax.checkpoint import Checkpoints
-from diffcam_jax.compilation import keep_compiled_programs
+from diffcam_jax.command.allocator import keep_freed_memory
+from diffcam_jax.command.compilation import keep_compiled_programs
 from diffcam_jax.data import sources
 from diffcam_jax.errors import UserError
 from diffcam_jax.metrics.features import InceptionFeatures
 from diffcam_jax.metrics.frechet import frechet_distance, statistics
 from diffcam_jax.train import samples
+from diffcam_jax.train.checkpoint import Checkpoints
 
 BATCH = 16
 

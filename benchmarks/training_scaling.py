@@ -26,7 +26,7 @@ def measure(count: int, steps: int) -> float:
 
     from diffcam_jax.data.augment import AugmentConfig
     from diffcam_jax.nn.classifier import DiffClassifier
-    from diffcam_jax.parallel import Devices
+    from diffcam_jax.train.devices import Devices
     from diffcam_jax.train.diffcam import NAME, make_optimiser, make_step
     from diffcam_jax.train.loop import keyed
     from diffcam_jax.train.state import Net, TrainState

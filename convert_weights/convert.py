@@ -12,10 +12,10 @@ from tqdm import tqdm
 from convert_weights.kinds import KINDS, Kind, encoder_type
 from convert_weights.layout import Layout
 from convert_weights.state import State
-from diffcam_jax import weights
 from diffcam_jax.errors import UserError
-from diffcam_jax.latents import sample_w
-from diffcam_jax.model_folder import Network
+from diffcam_jax.files import trees
+from diffcam_jax.files.model_folder import Network
+from diffcam_jax.nn.latents import sample_w
 
 LATENT_SAMPLES = 10_000  # as encoder training estimates the mean code
 
@@ -128,7 +128,7 @@ def convert(state: State, name: str) -> Converted:
             remarks.append(f"{role}: {prefix or 'the bare one'} is used, not its copies under {', '.join(others)}")
         remarks += _remarks(role, entries, layout)
     arrays = _latent_avg(state, kind, networks, official, remarks)
-    return Converted(networks, arrays, official, weights.unflatten(unused), summary, remarks)
+    return Converted(networks, arrays, official, trees.unflatten(unused), summary, remarks)
 
 
 def _faults(state: State, kind: Kind, parts: list[Found]) -> list[str]:

@@ -6,10 +6,10 @@ import ml_dtypes
 import numpy as np
 
 from convert_weights.kinds import KINDS
-from diffcam_jax import weights
 from diffcam_jax.errors import UserError
+from diffcam_jax.files import trees
+from diffcam_jax.files.model_folder import load
 from diffcam_jax.formats.torch_writer import write_torch
-from diffcam_jax.model_folder import load
 
 SUFFIXES = (".pt", ".pth", ".safetensors", ".npz")
 
@@ -21,11 +21,11 @@ def official_entries(folder: Path) -> dict[str, np.ndarray]:
       UserError: not a converted folder, or of a kind that has no official state dict.
     """
     model = load(folder)
-    tree, metadata = weights.load(folder / "model.safetensors")
+    tree, metadata = trees.load(folder / "model.safetensors")
     official, kind = metadata.get("official") or {}, KINDS.get(model.config.get("kind", ""))
     if not official or kind is None:
         raise UserError(f"{folder} was not converted from a state dict, so there is no layout to go back to")
-    kept = weights.flatten(tree.get("unused", {}))
+    kept = trees.flatten(tree.get("unused", {}))
     arrays: dict[str, np.ndarray] = {}
     for part in kind.parts:
         if part.role not in official:
@@ -58,12 +58,12 @@ def export(folder: Path, path: Path) -> int:
     arrays = official_entries(folder)
     try:
         if path.suffix in (".pt", ".pth"):
-            write_torch(path, weights.unflatten(arrays))
+            write_torch(path, trees.unflatten(arrays))
         elif path.suffix == ".npz":
-            with weights.replacing(path) as file:
+            with trees.replacing(path) as file:
                 np.savez(file, **arrays)
         else:
-            weights.save(path, weights.unflatten(arrays), {"kind": "official"})
+            trees.save(path, trees.unflatten(arrays), {"kind": "official"})
     except OSError as error:
         raise UserError(f"cannot write {path} ({error.strerror or error}); choose another --dst") from error
     return len(arrays)

@@ -7,9 +7,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from diffcam_jax import pretrained, stored, weights
 from diffcam_jax.errors import UserError
-from diffcam_jax.model_folder import Network
+from diffcam_jax.files import trees
+from diffcam_jax.files.model_folder import Network
+from diffcam_jax.pretrained import converters
+from diffcam_jax.pretrained import networks as stored
 
 Files = Mapping[str, bytes]
 
@@ -34,13 +36,13 @@ class Packaged:
 _PICTURE = jnp.zeros((1, 64, 64, 3))
 PACKAGED: dict[str, Packaged] = {
     "mobile_stylegan": Packaged(
-        "mobile_stylegan_ffhq", pretrained.MOBILE_STYLEGAN_FILES, pretrained.mobile_stylegan, (jnp.zeros((1, 512)),)
+        "mobile_stylegan_ffhq", converters.MOBILE_STYLEGAN_FILES, converters.mobile_stylegan, (jnp.zeros((1, 512)),)
     ),
-    "bisenet": Packaged("bisenet", pretrained.BISENET_FILES, pretrained.bisenet, (_PICTURE,)),
+    "bisenet": Packaged("bisenet", converters.BISENET_FILES, converters.bisenet, (_PICTURE,)),
     "inception": Packaged(
-        "inception", pretrained.INCEPTION_FILES, pretrained.inception, (jnp.zeros((1, 299, 299, 3)),)
+        "inception", converters.INCEPTION_FILES, converters.inception, (jnp.zeros((1, 299, 299, 3)),)
     ),
-    "lpips": Packaged("lpips", pretrained.LPIPS_FILES, pretrained.lpips, (_PICTURE, _PICTURE)),
+    "lpips": Packaged("lpips", converters.LPIPS_FILES, converters.lpips, (_PICTURE, _PICTURE)),
 }
 
 
@@ -62,7 +64,7 @@ def _checked(network: Network, *inputs: Any) -> Network:
     """A network whose every leaf is there and has its shape; all faults are named at once."""
     expected = jax.eval_shape(network.module.init, jax.random.key(0), *inputs)
     want = {"/".join(k.key for k in path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(expected)}
-    have = {path: array.shape for path, array in weights.flatten(network.variables).items()}
+    have = {path: array.shape for path, array in trees.flatten(network.variables).items()}
     faults = [f"{path} is missing" for path in sorted(want.keys() - have.keys())]
     faults += [f"{path} is left over" for path in sorted(have.keys() - want.keys())]
     faults += [

@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from diffcam_jax.errors import UserError
-from diffcam_jax.weights.archives import MEMBER_LIMIT, list_members, read_members
+from diffcam_jax.pretrained.archives import MEMBER_LIMIT, list_members, read_members
 
 _ARCHIVE_SUFFIXES = (".whl", ".zip", ".tar", ".tar.gz", ".tgz")
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from diffcam_jax import formats, weights
+from diffcam_jax import formats
 from diffcam_jax.errors import UserError
+from diffcam_jax.files import trees
 
 SIZE_LIMIT = 8 << 30
 SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".safetensors", ".npz")
@@ -67,7 +68,7 @@ def read_state(path: Path) -> State:
 
 def _read(path: Path) -> Mapping[str, Any]:
     if path.suffix == ".safetensors":
-        return weights.load(path)[0]
+        return trees.load(path)[0]
     if path.suffix == ".npz":
         try:
             with np.load(path, allow_pickle=False) as stored:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffcam_jax.invertibility import Modules, Settings, Variables, aligner_for, decompose
+from diffcam_jax.editing.decomposition import Modules, Settings, Variables, aligner_for, decompose
 from diffcam_jax.nn.feature_style import FeatureStyleEncoder
 from diffcam_jax.nn.mobile_encoder import MobileEncoder
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN

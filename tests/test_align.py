@@ -11,10 +11,11 @@ from PIL import Image
 from scipy import ndimage
 from skimage.registration import phase_cross_correlation
 
-from diffcam_jax import align, weights
-from diffcam_jax.align import crop, ffhq_quad, frame_quad, paste, photo_mask
 from diffcam_jax.errors import UserError
-from diffcam_jax.photo import read_photo
+from diffcam_jax.faces import align
+from diffcam_jax.faces.align import crop, ffhq_quad, frame_quad, paste, photo_mask
+from diffcam_jax.faces.photo import read_photo
+from diffcam_jax.pretrained import store
 
 FEW = settings(max_examples=25, deadline=None, derandomize=True)
 
@@ -96,7 +97,7 @@ def test_quad_of_nonsense():
 
 @pytest.mark.weights
 def test_quads_that_ffhq_published():
-    records = json.loads((weights.fetch("ffhq_photos") / "ffhq-dataset-meta.json").read_text())
+    records = json.loads((store.fetch("ffhq_photos") / "ffhq-dataset-meta.json").read_text())
     assert len(records) == 11
     for record in records.values():
         wild = record["in_the_wild"]
@@ -105,12 +106,12 @@ def test_quads_that_ffhq_published():
 
 @pytest.mark.weights
 def test_mediapipe_finds_the_frame_of_ffhq_photographs():
-    from diffcam_jax.landmarks import FaceLandmarker
+    from diffcam_jax.faces.landmarks import FaceLandmarker
 
     errors = []
     with FaceLandmarker() as landmarker:
         for index in range(11):
-            (face,) = landmarker.detect(read_photo(weights.fetch("ffhq_photos") / f"{index:05d}.png").pixels)
+            (face,) = landmarker.detect(read_photo(store.fetch("ffhq_photos") / f"{index:05d}.png").pixels)
             errors.append(np.linalg.norm(ffhq_quad(face.points) - frame_quad(1024, 1024), axis=1).mean())
     # Measured: 6 to 26 pixels of 1024, and 90 on 00005 where a hand with a microphone hides the mouth.
     assert np.median(errors) < 20 and sorted(errors)[-2] < 30

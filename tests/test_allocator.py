@@ -9,7 +9,7 @@ import pytest
 
 CODE = """
 import ctypes, resource, sys
-from diffcam_jax.allocator import keep_freed_memory
+from diffcam_jax.command.allocator import keep_freed_memory
 if sys.argv[1] == "keep":
     keep_freed_memory()
 libc = ctypes.CDLL(None)
@@ -38,7 +38,7 @@ def test_pages_are_faulted_in_once():
 
 COLLECTING = """
 import gc, sys
-from diffcam_jax.allocator import collect_rarely
+from diffcam_jax.command.allocator import collect_rarely
 if sys.argv[1] == "rarely":
     collect_rarely()
 kept = [[] for _ in range(250_000)]

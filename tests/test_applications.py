@@ -9,16 +9,16 @@ from PIL import Image
 
 from diffcam_jax.applications import animation, diffusion, interpolation, manipulation, mixing, reconstruction
 from diffcam_jax.applications.reconstruction import Limits, search
-from diffcam_jax.code_cache import CodeCache
 from diffcam_jax.directions import Direction, save_directions
+from diffcam_jax.editing.pipeline import Encoder, read
 from diffcam_jax.errors import UserError
+from diffcam_jax.faces.panel import GAP, HEADER, labelled_grid
+from diffcam_jax.files.code_cache import CodeCache
+from diffcam_jax.files.model_folder import Network
 from diffcam_jax.inversion import Inverter, Settings
-from diffcam_jax.model_folder import Network
 from diffcam_jax.nn.indomain_encoder import InDomainEncoder, encoder_widths
 from diffcam_jax.nn.stylegan1 import StyleGAN1Generator
 from diffcam_jax.ops.image import from_unit, to_unit
-from diffcam_jax.panel import GAP, HEADER, labelled_grid
-from diffcam_jax.pipeline import Encoder, read
 from tests.random_variables import random_variables
 
 K, ROWS, SIDE = 8, 6, 16
@@ -276,7 +276,7 @@ def test_distances_are_zero_for_the_same_pictures():
 @pytest.mark.weights
 def test_codes_of_prior_are_those_that_editing_keeps(tmp_path, monkeypatch):
     """LPIPS is to be had in the cache of every day; codes are looked for in another."""
-    import diffcam_jax.code_cache as kept
+    import diffcam_jax.files.code_cache as kept
     from diffcam_jax.inversion import InversionConfig
 
     prior = Inverter(GENERATOR, None, "prior", InversionConfig(steps=1, w_steps=1))

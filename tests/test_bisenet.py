@@ -7,8 +7,8 @@ import pytest
 import scipy.ndimage
 from PIL import Image
 
-from diffcam_jax import weights
 from diffcam_jax.nn.bisenet import CLASSES, BiSeNet, from_torch, upsample_logits
+from diffcam_jax.pretrained import store
 
 
 class Checkpoint:
@@ -108,8 +108,8 @@ def test_upsampling_aligns_corners():
 
 @pytest.mark.weights
 def test_released_weights_parse_a_photograph():
-    photo = Image.open(weights.fetch("ffhq_photos") / "00005.png").convert("RGB").reduce(2)
-    params, _ = weights.load_pretrained("bisenet")
+    photo = Image.open(store.fetch("ffhq_photos") / "00005.png").convert("RGB").reduce(2)
+    params, _ = store.load_pretrained("bisenet")
     x = jnp.asarray(np.asarray(photo)[None] / 127.5 - 1, jnp.float32)
     labels = np.asarray(jax.jit(BiSeNet().apply)({"params": params}, x)[0].argmax(-1))
 

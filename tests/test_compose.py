@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from diffcam_jax.compose import (
+from diffcam_jax.editing.compose import (
     MaskConfig,
     blend,
     combine,

@@ -5,13 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffcam_jax import diffcam, model_folder, photo
 from diffcam_jax.data import ghosts
 from diffcam_jax.data.augment import AugmentConfig
 from diffcam_jax.data.ghosts import GhostConfig, disturb, draw_edits, make_ghosts, toy_ghost_world, write
 from diffcam_jax.data.toy import ToyPictures
+from diffcam_jax.editing import diffcam
 from diffcam_jax.errors import UserError
-from diffcam_jax.model_folder import Network
+from diffcam_jax.faces import photo
+from diffcam_jax.files import model_folder
+from diffcam_jax.files.model_folder import Network
 from diffcam_jax.nn.classifier import DiffClassifier
 from diffcam_jax.nn.psp import IntoWPlus
 from diffcam_jax.nn.stylegan2 import StyleGAN2Generator

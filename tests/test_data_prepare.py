@@ -14,7 +14,6 @@ import skimage
 from absl import flags
 from PIL import Image
 
-from diffcam_jax.align import crop, ffhq_quad
 from diffcam_jax.data import __main__ as command
 from diffcam_jax.data import layouts, shards
 from diffcam_jax.data import prepare as preparing
@@ -22,8 +21,9 @@ from diffcam_jax.data.builders import open_prepared
 from diffcam_jax.data.pictures import read_square
 from diffcam_jax.data.prepare import prepare
 from diffcam_jax.errors import UserError
-from diffcam_jax.landmarks import FaceLandmarker
-from diffcam_jax.photo import read_photo
+from diffcam_jax.faces.align import crop, ffhq_quad
+from diffcam_jax.faces.landmarks import FaceLandmarker
+from diffcam_jax.faces.photo import read_photo
 
 flags.FLAGS.mark_as_parsed()
 ROOT = Path(__file__).parent.parent

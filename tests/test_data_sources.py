@@ -13,11 +13,11 @@ from absl import flags
 from ml_collections import ConfigDict
 from PIL import Image
 
-from diffcam_jax import model_folder
 from diffcam_jax.data.drawn import Drawn, Prior, draw_dataset
 from diffcam_jax.data.prepare import prepare
 from diffcam_jax.data.sources import Source, make_source
 from diffcam_jax.errors import UserError
+from diffcam_jax.files import model_folder
 from diffcam_jax.nn.stylegan2 import StyleGAN2Generator
 from tests.random_variables import random_variables
 

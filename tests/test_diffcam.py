@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffcam_jax import diffcam, weights
-from diffcam_jax.diffcam import OFFICIAL, PAPER, CamConfig, cam, diff_cam, grad_cam, normalise, variant
+from diffcam_jax.editing import diffcam
+from diffcam_jax.editing.diffcam import OFFICIAL, PAPER, CamConfig, cam, diff_cam, grad_cam, normalise, variant
 from diffcam_jax.errors import UserError
+from diffcam_jax.files import trees
 from diffcam_jax.nn.classifier import DiffClassifier, LocalClassifier
 from tests.random_variables import random_variables
 
@@ -164,6 +165,6 @@ def test_classifier_file(model, tmp_path):
     for ours, theirs in zip(jax.tree.leaves(loaded.variables), jax.tree.leaves(variables), strict=True):
         assert ours.dtype == jnp.float32
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-6)
-    weights.save(tmp_path / "other.safetensors", {"a": np.zeros(1)}, {"kind": "directions"})
+    trees.save(tmp_path / "other.safetensors", {"a": np.zeros(1)}, {"kind": "directions"})
     with pytest.raises(UserError, match="not a Diff-CAM classifier"):
         diffcam.load_classifier(tmp_path / "other.safetensors")

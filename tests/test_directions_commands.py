@@ -4,12 +4,13 @@ import jax
 import numpy as np
 import pytest
 
-from diffcam_jax import code_files, model_folder
 from diffcam_jax.directions import load_directions, space
 from diffcam_jax.directions.__main__ import main
 from diffcam_jax.directions.ganspace import ganspace_directions
 from diffcam_jax.directions.labels import read_labels
 from diffcam_jax.errors import UserError
+from diffcam_jax.files import codes as code_files
+from diffcam_jax.files import model_folder
 from tests.test_directions_fit import SIZE, network
 
 # ---------------------------------------------------------------- labels

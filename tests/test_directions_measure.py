@@ -8,7 +8,6 @@ import jax
 import numpy as np
 import pytest
 
-from diffcam_jax import model_folder, weights
 from diffcam_jax.directions import (
     Direction,
     load_directions,
@@ -23,6 +22,7 @@ from diffcam_jax.directions.acts import HEAD, REGIONS, WHOLE, acts, shipped_name
 from diffcam_jax.directions.importers import import_direction, import_folder
 from diffcam_jax.directions.measure import PSI, SEED, markdown_table, measured
 from diffcam_jax.errors import UserError
+from diffcam_jax.files import model_folder, trees
 from diffcam_jax.nn.bisenet import CLASSES
 from tests.test_directions_fit import SIZE, network, redness
 
@@ -44,16 +44,16 @@ def test_a_file_keeps_where_and_how_far(tmp_path):
     for found, known in ((read["full"], full), (read["bare"], direction("bare"))):
         ours = (found.classes, found.box, found.score, found.move, found.ceiling)
         assert ours == (known.classes, known.box, known.score, known.move, known.ceiling)
-    assert read["bare"].ceiling == math.inf and "Infinity" not in json.dumps(weights.load(path)[1])
+    assert read["bare"].ceiling == math.inf and "Infinity" not in json.dumps(trees.load(path)[1])
 
 
 def test_a_file_of_before_loads_with_defaults(tmp_path):
     path = tmp_path / "d.safetensors"
     save_directions(path, {"old": direction("old")})
-    params, metadata = weights.load(path)
+    params, metadata = trees.load(path)
     for field in ("classes", "box", "score", "move"):
         del metadata["directions"]["old"][field]
-    weights.save(path, params, metadata)
+    trees.save(path, params, metadata)
     read = load_directions(path)["old"]
     assert (read.classes, read.box, read.score, read.move) == ((), WHOLE, "", 0.0)
     assert read.ceiling == math.inf and read.sha256 == direction("old").sha256
@@ -78,9 +78,9 @@ def test_a_record_that_is_not_valid(tmp_path, fields, message):
         direction(**fields)
     path = tmp_path / "d.safetensors"
     save_directions(path, {"old": direction("old")})
-    params, metadata = weights.load(path)
+    params, metadata = trees.load(path)
     metadata["directions"]["old"] |= fields
-    weights.save(path, params, metadata)
+    trees.save(path, params, metadata)
     with pytest.raises(UserError, match=message):
         load_directions(path)
 

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffcam_jax.compose import MaskConfig
-from diffcam_jax.diffcam import diff_cam
-from diffcam_jax.editing import EditConfig, EditParams, edit_batch
+from diffcam_jax.editing.compose import MaskConfig
+from diffcam_jax.editing.diffcam import diff_cam
+from diffcam_jax.editing.edit import EditConfig, EditParams, edit_batch
 from diffcam_jax.nn.classifier import DiffClassifier
 from diffcam_jax.nn.mobile_deghosting import MobileDeghoster, Views
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from diffcam_jax.compose import MaskConfig
-from diffcam_jax.editing import Decomposer, EditConfig, EditParams, edit_batch
+from diffcam_jax.editing.compose import MaskConfig
+from diffcam_jax.editing.decomposition import domain_mask
+from diffcam_jax.editing.edit import Decomposer, EditConfig, EditParams, edit_batch
 from diffcam_jax.errors import UserError
-from diffcam_jax.invertibility import domain_mask
 from diffcam_jax.nn.classifier import DiffClassifier
 from diffcam_jax.nn.mobile_deghosting import MobileDeghoster, Views
 from tests.random_variables import random_variables

@@ -6,20 +6,22 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffcam_jax import align, inversion, weights
-from diffcam_jax.code_cache import CodeCache
-from diffcam_jax.compose import MaskConfig
-from diffcam_jax.diffcam import Classifier
+from diffcam_jax import inversion
 from diffcam_jax.directions import Direction
-from diffcam_jax.editing import EditConfig
-from diffcam_jax.editor import Editor
+from diffcam_jax.editing.compose import MaskConfig
+from diffcam_jax.editing.diffcam import Classifier
+from diffcam_jax.editing.edit import EditConfig
+from diffcam_jax.editing.pipeline import Encoder, Pipeline
+from diffcam_jax.editor.editor import Editor
 from diffcam_jax.errors import UserError
+from diffcam_jax.faces import align
+from diffcam_jax.files.code_cache import CodeCache
+from diffcam_jax.files.model_folder import Network
 from diffcam_jax.inversion import Inverter
-from diffcam_jax.model_folder import Network
 from diffcam_jax.nn.classifier import DiffClassifier
 from diffcam_jax.nn.indomain_encoder import InDomainEncoder, encoder_widths
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
-from diffcam_jax.pipeline import Encoder, Pipeline
+from diffcam_jax.pretrained import store
 from tests.fast import fast
 from tests.random_variables import random_variables
 
@@ -192,4 +194,4 @@ def test_damaged_code_cache_counts_as_absent(editor, cached, tmp_path):
     assert cache.load(pixels) is not None
     cache.path(pixels).write_bytes(b"damaged")
     assert cache.load(pixels) is None
-    assert weights.cache_dir() == tmp_path
+    assert store.cache_dir() == tmp_path

@@ -10,19 +10,22 @@ import pytest
 from PIL import Image
 
 import edit
-from diffcam_jax import model_folder, pipeline, stages, weights
-from diffcam_jax.compose import MaskConfig
 from diffcam_jax.directions.space import generator_hash
-from diffcam_jax.editing import DECOMPOSING, METHODS, EditConfig
-from diffcam_jax.editor import Editor
+from diffcam_jax.editing import pipeline
+from diffcam_jax.editing.compose import MaskConfig
+from diffcam_jax.editing.decomposition import Modules, Variables, aligner_for, settings_of
+from diffcam_jax.editing.edit import DECOMPOSING, METHODS, EditConfig
+from diffcam_jax.editor import stages
+from diffcam_jax.editor.editor import Editor
 from diffcam_jax.errors import UserError
-from diffcam_jax.invertibility import Modules, Variables, aligner_for, settings_of
-from diffcam_jax.model_folder import Network
+from diffcam_jax.faces.panel import GAP, HEADER, TILE
+from diffcam_jax.faces.photo import read_photo
+from diffcam_jax.files import model_folder, trees
+from diffcam_jax.pretrained import store
+from diffcam_jax.files.model_folder import Network
 from diffcam_jax.nn.classifier import DiffClassifier
 from diffcam_jax.nn.mobile_encoder import MobileEncoder
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
-from diffcam_jax.panel import GAP, HEADER, TILE
-from diffcam_jax.photo import read_photo
 from tests.random_variables import random_variables
 from tests.small_decomposition import NARROW, decomposed, fixed
 
@@ -63,7 +66,7 @@ def folders(tmp_path_factory):
     save("classifier", "classifier", CLASSIFIER, judging, classes=["Smiling", "Old"])
 
     aligner = aligner_for(GENERATOR, ENCODER, SETTINGS, sides=SIDES, cycles=1, **NARROW)
-    hashes = {"generator_sha256": generator_hash(generator), "encoder_sha256": weights.tree_hash(encoder.variables)}
+    hashes = {"generator_sha256": generator_hash(generator), "encoder_sha256": trees.tree_hash(encoder.variables)}
 
     def aligning(name, module=aligner, mask=None, **config):
         maps = [[jnp.zeros((1, s, s, c)) for s, c in zip(module.sides, of)] for of in (module.features, module.inputs)]
@@ -114,7 +117,7 @@ def test_what_is_out_of_domain_stays_the_photographs(folders, editor):
     assert share == pytest.approx(face.domain.mean(), abs=1e-6) and 0 < share < 1
     assert alone.report["faces"][0]["out_of_domain_share"] is None and alone.report["method"] == "diffcam"
     stored = model_folder.load(folders / "aligner").network("aligner")
-    assert found.report["weights"]["aligner"] == weights.tree_hash(stored.variables)
+    assert found.report["weights"]["aligner"] == trees.tree_hash(stored.variables)
 
 
 def test_invertibility_is_the_blend_of_the_decomposition_and_asks_no_classifier(folders, editor):
@@ -175,7 +178,7 @@ def test_what_ships_goes_with_the_networks_that_ship_alone(folders, tmp_path, mo
     monkeypatch.setattr(pipeline, "_SHIPPED", tmp_path)
     monkeypatch.setattr(pipeline, "shipped", pipeline.shipped.__wrapped__)
     params = model_folder.load(folders / "generator").network("generator").variables["params"]
-    monkeypatch.setattr(weights, "load_pretrained", lambda name: (params, {}))
+    monkeypatch.setattr(store, "load_pretrained", lambda name: (params, {}))
     monkeypatch.setattr(pipeline, "MobileStyleGAN", lambda: GENERATOR)
     others = {role: folders / role for role in ("classifier", "directions")}
     shutil.copytree(folders / "aligner", tmp_path / pipeline.ALIGNER)
@@ -204,7 +207,7 @@ def test_the_script_shows_both_masks(folders, editor, tmp_path):
         assert edit.main([*arguments, "--attribute=Smiling=1", f"--method={method}", f"--out={out}"]) == 0
         assert {path.stem for path in (out / "a").iterdir()} == names
         report = json.loads((out / "a.json").read_text())
-        assert report["method"] == method and report["weights"]["aligner"] == weights.tree_hash(editor.params.aligner)
+        assert report["method"] == method and report["weights"]["aligner"] == trees.tree_hash(editor.params.aligner)
         grey = {name: np.asarray(Image.open(out / "a" / f"{name}.png"))[..., 0] / 255 for name in names - {"stages"}}
         assert report["faces"][0]["out_of_domain_share"] == pytest.approx(grey["out_of_domain"].mean(), abs=0.003)
         acts = np.minimum(grey.get("cam_mask", 1.0), 1 - grey["out_of_domain"])

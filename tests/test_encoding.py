@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffcam_jax.encoding import encode, restyle_loop, shrink
+from diffcam_jax.inversion.encoding import encode, restyle_loop, shrink
 
 RNG = np.random.default_rng(0)
 

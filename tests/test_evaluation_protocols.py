@@ -8,17 +8,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diffcam_jax import inversion, model_folder
+from diffcam_jax import inversion
 from diffcam_jax.errors import UserError
 from diffcam_jax.evaluation import in_domain, runner, settings
 from diffcam_jax.evaluation.bench import Bench
 from diffcam_jax.evaluation.networks import open_world
 from diffcam_jax.evaluation.pictures import items
 from diffcam_jax.evaluation.store import opened
+from diffcam_jax.files import model_folder
+from diffcam_jax.files.model_folder import Network
+from diffcam_jax.files.trees import tree_hash
 from diffcam_jax.inversion import TuningSettings
-from diffcam_jax.model_folder import Network
 from diffcam_jax.nn.indomain_encoder import InDomainEncoder
-from diffcam_jax.weights import tree_hash
 from tests.random_variables import random_variables
 
 PROTOCOLS = ("reconstruction", "editing", "masks", "in_domain", "directions")

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diffcam_jax import evidence, face_edit, window_edit
-from diffcam_jax.editor import Editor
+from diffcam_jax.editing import window_edit
+from diffcam_jax.editor import face_edit
+from diffcam_jax.editor.editor import Editor
+from diffcam_jax.faces import evidence
 from diffcam_jax.inversion import optimise
 from diffcam_jax.nn.bisenet import CLASSES
 from tests.fast import fast

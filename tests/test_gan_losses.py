@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffcam_jax.gan_losses import logistic_loss, nonsaturating_loss, path_length_penalty, r1_penalty
+from diffcam_jax.losses.adversarial import logistic_loss, nonsaturating_loss, path_length_penalty, r1_penalty
 
 
 def field(*shape: int, seed: int = 0) -> jax.Array:

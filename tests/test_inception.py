@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from convert_weights.layouts.inception import inception
-from diffcam_jax import weights, zoo
+from diffcam_jax.files import trees
 from diffcam_jax.nn.inception import InceptionV3, average_pool3, fid_resize, max_pool3
-from diffcam_jax.pretrained import _inception_path
+from diffcam_jax.pretrained import parts, store
+from diffcam_jax.pretrained.converters import _inception_path
 from tests.random_variables import random_variables
 
 
@@ -129,9 +130,9 @@ def test_other_archives_are_not_taken_for_it():
 
 @pytest.mark.weights
 def test_the_published_weights_give_what_their_own_program_gives():
-    variables, metadata = weights.load_pretrained("inception")
-    assert weights.tree_hash(variables) == "9ec565469c9b6a5d59ae3281c0358b02a8f8fec60abb946aed94764e38216392"
-    assert metadata["archive_sha256"] == zoo.PARTS["inception"].archive.sha256
+    variables, metadata = store.load_pretrained("inception")
+    assert trees.tree_hash(variables) == "9ec565469c9b6a5d59ae3281c0358b02a8f8fec60abb946aed94764e38216392"
+    assert metadata["archive_sha256"] == parts.PARTS["inception"].archive.sha256
     assert jax.tree.map(jnp.shape, variables) == jax.tree.map(jnp.shape, variable_shapes(InceptionV3()))
     row, column, channel = np.ogrid[:299, :299, :3]
     picture = np.sin(0.05 * row + 0.03 * column * (channel + 1)).astype(np.float32)

@@ -10,7 +10,7 @@ import pytest
 
 from diffcam_jax.inversion import InversionConfig, prior
 from diffcam_jax.inversion.optimise import minimise
-from diffcam_jax.latents import latent_stats, to_wplus, truncate, whiten
+from diffcam_jax.nn.latents import latent_stats, to_wplus, truncate, whiten
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
 
 MODEL = MobileStyleGAN(widths=(16, 16, 8, 8), latent_size=8, mapping_layers=2)

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from diffcam_jax import code_files, weights
-from diffcam_jax.code_cache import CodeCache
 from diffcam_jax.errors import UserError
+from diffcam_jax.files import codes as code_files
+from diffcam_jax.files import trees
+from diffcam_jax.files.code_cache import CodeCache
 
 HASH = "a" * 64
 RECIPE = {"generator": HASH, "method": "prior", "space": "w+", "settings": {"steps": 80}, "start": "mean"}
@@ -44,7 +45,7 @@ def test_codes_of_another_generator_are_refused(tmp_path):
 )
 def test_other_files_are_refused(tmp_path, tree, header, message):
     path = tmp_path / "codes.safetensors"
-    weights.save(path, tree, {"generator": HASH, "method": "mse", "names": ["a", "b"], **header})
+    trees.save(path, tree, {"generator": HASH, "method": "mse", "names": ["a", "b"], **header})
     with pytest.raises(UserError, match=message):
         code_files.load(path, HASH)
 

@@ -9,19 +9,20 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
-from diffcam_jax import inversion, weights
+from diffcam_jax import inversion
 from diffcam_jax.directions.space import generator_hash
+from diffcam_jax.editing.pipeline import Encoder, read
 from diffcam_jax.errors import UserError
+from diffcam_jax.files import trees
+from diffcam_jax.files.model_folder import Network
 from diffcam_jax.inversion import DEFAULTS, TUNING, Settings, TuningSettings, tuned_files
 from diffcam_jax.inversion.pivotal import invert_by_tuning
 from diffcam_jax.inversion.result import Inversion
 from diffcam_jax.inversion.tuning import tuned_paths, tuned_variables
-from diffcam_jax.model_folder import Network
 from diffcam_jax.nn.indomain_encoder import InDomainEncoder, encoder_widths
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
 from diffcam_jax.nn.stylegan1 import StyleGAN1Generator
 from diffcam_jax.nn.stylegan2 import StyleGAN2Generator
-from diffcam_jax.pipeline import Encoder, read
 from tests.fast import fast
 from tests.random_variables import random_variables
 
@@ -136,7 +137,7 @@ def test_without_an_encoder_a_search_finds_the_pivots_in_half_of_the_time():
     assert asked[1]["seconds"] is None
     assert inversion.Inverter(MOBILE, None, TUNING).recipe["start"]["method"] == "prior"
     began = inversion.Inverter(MOBILE, ENCODER, TUNING).recipe["start"]
-    assert began == weights.tree_hash(ENCODER.network.variables)
+    assert began == trees.tree_hash(ENCODER.network.variables)
 
 
 @pytest.mark.weights
@@ -201,11 +202,11 @@ def test_a_file_gives_the_changes_back_to_their_generator_alone(tmp_path):
     for name, changes in deltas.items():
         assert found[name].dtype == np.float16
         np.testing.assert_array_equal(found[name], changes)
-    assert weights.load(path)[1]["settings"] == dataclasses.asdict(PLAIN)
+    assert trees.load(path)[1]["settings"] == dataclasses.asdict(PLAIN)
     assert list(tmp_path.iterdir()) == [path]  # nothing half-written
     with pytest.raises(UserError, match="changes another generator"):
         tuned_files.load(path, "0" * 64)
-    weights.save(path, {"codes": PIVOTS}, {"generator": digest})
+    trees.save(path, {"codes": PIVOTS}, {"generator": digest})
     with pytest.raises(UserError, match="holds no tuned generator"):
         tuned_files.load(path, digest)
     broken = jax.tree.map(lambda x: np.full_like(x, np.nan), deltas)

@@ -10,11 +10,13 @@ import pytest
 from PIL import Image
 
 import invert
-from diffcam_jax import align, code_files, model_folder, weights
 from diffcam_jax.applications import faces
 from diffcam_jax.directions import Direction, save_directions
+from diffcam_jax.faces import align
+from diffcam_jax.files import codes as code_files
+from diffcam_jax.files import model_folder, trees
+from diffcam_jax.files.model_folder import Network
 from diffcam_jax.inversion import Inverter, tuned_files
-from diffcam_jax.model_folder import Network
 from diffcam_jax.nn.indomain_encoder import InDomainEncoder, encoder_widths
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
 from diffcam_jax.nn.stylegan1 import StyleGAN1Generator
@@ -35,7 +37,7 @@ def world(tmp_path_factory) -> Path:
         variables = jax.tree.map(np.asarray, random_variables(module, given))
         model_folder.save(root / role, {role: Network(module, variables)}, {}, {"kind": role})
         if role == "generator":
-            digest = weights.tree_hash(variables["params"])
+            digest = trees.tree_hash(variables["params"])
     rng = np.random.default_rng(0)
     (root / "photos").mkdir()
     for name in NAMES:
@@ -171,7 +173,7 @@ def test_invert_by_a_generator_that_is_tuned_to_each_photograph(world, tmp_path,
         photograph = sheet(world / "photos" / f"{name}.png").astype(float)
         error = ((photograph - drawn) ** 2).mean() / 127.5**2
         assert report["photographs"][name]["mse"] == pytest.approx(error, abs=1e-5)
-    header = weights.load(out / f"{NAMES[0]}.tuned.safetensors")[1]
+    header = trees.load(out / f"{NAMES[0]}.tuned.safetensors")[1]
     assert header["settings"]["steps"] == 3 and not list(out.rglob(".*"))
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffcam_jax import invertibility
+from diffcam_jax.editing import decomposition
 from diffcam_jax.nn.e4e import Encoder4Editing
 from diffcam_jax.nn.invertibility import Aligner, BicubicEncoder4Editing, SpatialAlignment, merge
 from diffcam_jax.nn.mobile_encoder import MobileEncoder
@@ -33,22 +33,22 @@ def test_fusion_of_a_pyramid():
     coarse = np.array([[0.0, 1.0], [0.0, 1.0]])
     fine = np.tile([0.5, 0.5, 1.0, 0.25], (4, 1))
     wide = np.tile([0.0, 0.25, 0.75, 1.0], (4, 1))  # bilinear between half-pixel centres
-    fused = invertibility.fuse([jnp.asarray(a[None], jnp.float32) for a in (coarse, fine)], 4)
+    fused = decomposition.fuse([jnp.asarray(a[None], jnp.float32) for a in (coarse, fine)], 4)
     np.testing.assert_allclose(fused[0], wide * (1 + fine - wide), atol=1e-6)
 
 
 def test_losses_of_masks():
     flat = [jnp.full((2, 4, 4), 0.5), jnp.full((2, 8, 8), 0.1)]
-    assert float(invertibility.area_loss(flat, (0.3, 0.2))) == pytest.approx(0.2)
-    assert float(invertibility.binary_loss(flat)) == pytest.approx(0.6)
-    assert float(invertibility.binary_loss([jnp.asarray([[[0.0, 1.0]]])])) == 0
+    assert float(decomposition.area_loss(flat, (0.3, 0.2))) == pytest.approx(0.2)
+    assert float(decomposition.binary_loss(flat)) == pytest.approx(0.6)
+    assert float(decomposition.binary_loss([jnp.asarray([[[0.0, 1.0]]])])) == 0
 
 
 def test_features_are_moved_by_whole_pixels():
     """A shift of one pixel and a mask of 1, away from the border that the blur reaches."""
     module = SpatialAlignment(normalised=False, cycles=1, align_corners=True)
     x, y = (jnp.asarray(np.random.default_rng(i).standard_normal((2, 33, 33, 4)), jnp.float32) for i in (0, 1))
-    variables = invertibility.Variables(
+    variables = decomposition.Variables(
         {}, {}, {"params": {"level_0": random_variables(module, x, y)["params"]}}, jnp.zeros(1)
     )
     one = float(np.arctanh(2 / 32 / 0.08))
@@ -110,8 +110,8 @@ def test_parameter_counts_of_the_release():
 
 
 def test_the_embedded_variant_fits_two_megabytes_in_half_precision():
-    aligner = invertibility.aligner_for(
-        MobileStyleGAN(), MobileEncoder(), invertibility.MOBILE, **NARROW | {"multiplier": 1 / 8}
+    aligner = decomposition.aligner_for(
+        MobileStyleGAN(), MobileEncoder(), decomposition.MOBILE, **NARROW | {"multiplier": 1 / 8}
     )
     assert aligner.sides == (32, 64, 128, 256) and aligner.features == (512, 512, 256, 128)
     assert aligner.inputs == (96, 32, 24, 16)

@@ -13,12 +13,12 @@ from convert_weights.check import check
 from convert_weights.fixture import Fixture
 from convert_weights.layouts import invertibility
 from convert_weights.state import read_state
-from diffcam_jax import zoo
+from diffcam_jax.editing.decomposition import E4E, Modules, Variables, decompose
 from diffcam_jax.formats.torch_writer import write_torch
-from diffcam_jax.invertibility import E4E, Modules, Variables, decompose
 from diffcam_jax.nn.feature_style import FeatureStyleEncoder
 from diffcam_jax.nn.invertibility import BicubicEncoder4Editing
 from diffcam_jax.nn.restyle import BackboneEncoder
+from diffcam_jax.pretrained import parts as zoo
 from tests import test_encoder_layouts, test_feature_style
 
 FIXTURE = pathlib.Path(__file__).parent / "data/parity/ood_samm"

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffcam_jax import invertibility
-from diffcam_jax.encoding import restyle_loop
+from diffcam_jax.editing import decomposition
+from diffcam_jax.editing.decomposition import Settings, aligner_for, decompose
 from diffcam_jax.errors import UserError
-from diffcam_jax.invertibility import Settings, aligner_for, decompose
+from diffcam_jax.inversion.encoding import restyle_loop
 from diffcam_jax.nn.e4e import Encoder4Editing
 from diffcam_jax.nn.invertibility import Aligner
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
@@ -125,7 +125,7 @@ def test_levels_come_in_one_after_the_other():
 def test_restyle_corrects_its_code_first():
     encoder, chosen = BackboneEncoder(ROWS, True, SIDE, WIDTH, **BODY, channels=8), Settings("area", SIDE, 2)
     modules, variables = networks(encoder=encoder, chosen=chosen)
-    codes, maps = fast(functools.partial(invertibility.encode, modules, settings=chosen))(variables, images=pictures())
+    codes, maps = fast(functools.partial(decomposition.encode, modules, settings=chosen))(variables, images=pictures())
     images = resize(pictures(), (SIDE, SIDE))
     generate = fast(lambda codes: resize(STYLEGAN2.apply(variables.generator, codes, method="synthesis"), (SIDE, SIDE)))
     first = generate(jnp.broadcast_to(variables.latent_avg, (1, ROWS, WIDTH)))

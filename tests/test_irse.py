@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffcam_jax.losses import identity_distance
+from diffcam_jax.losses.picture import identity_distance
 from diffcam_jax.nn.irse import IRSE, ArcFace, PReLU, Unit, identity_crop
 from tests.random_variables import random_variables
 

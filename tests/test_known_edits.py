@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from diffcam_jax import weights
 from diffcam_jax.data import known_edits
 from diffcam_jax.data.drawn import draw_dataset
 from diffcam_jax.data.ghosts import draw_edits, toy_ghost_world
@@ -27,8 +26,9 @@ from diffcam_jax.data.known_edits import (
     toy_pairs,
     write,
 )
-from diffcam_jax.diffcam import diff_cam
+from diffcam_jax.editing.diffcam import diff_cam
 from diffcam_jax.errors import UserError
+from diffcam_jax.files import trees
 from tests.test_data_ghosts import folders  # noqa: F401 (a fixture)
 
 
@@ -144,7 +144,7 @@ def test_a_folder_is_resumed_to_the_same_bytes(pairs, tmp_path, monkeypatch):
     whole = content(tmp_path / "whole")
     assert sorted(whole) == [f"train/{i:06d}.npz" for i in range(5)]
 
-    written, before = weights.write_atomically, []
+    written, before = trees.write_atomically, []
 
     def killed(path, data):
         if len(before) == 3:
@@ -152,11 +152,11 @@ def test_a_folder_is_resumed_to_the_same_bytes(pairs, tmp_path, monkeypatch):
         before.append(path)
         written(path, data)
 
-    monkeypatch.setattr(weights, "write_atomically", killed)
+    monkeypatch.setattr(trees, "write_atomically", killed)
     with pytest.raises(KeyboardInterrupt):
         run("cut")
     assert len(content(tmp_path / "cut")) == 3
-    monkeypatch.setattr(weights, "write_atomically", written)
+    monkeypatch.setattr(trees, "write_atomically", written)
     run("cut")
     assert content(tmp_path / "cut") == whole
 

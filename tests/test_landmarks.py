@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import skimage
 
-from diffcam_jax import weights
 from diffcam_jax.errors import UserError
-from diffcam_jax.landmarks import Face, FaceLandmarker, read_landmarks_file, select_faces
-from diffcam_jax.photo import read_photo
+from diffcam_jax.faces.landmarks import Face, FaceLandmarker, read_landmarks_file, select_faces
+from diffcam_jax.faces.photo import read_photo
+from diffcam_jax.pretrained import store
 
 HOPPER = os.path.join(matplotlib.get_data_path(), "sample_data", "grace_hopper.jpg")
 ASTRONAUT = os.path.join(os.path.dirname(skimage.__file__), "data", "astronaut.png")
@@ -115,9 +115,9 @@ def test_no_face(landmarker, seed):
 @pytest.mark.parametrize("ending", ["landmarker.close(); landmarker.close()", "pass"])
 def test_people_see_nothing_of_mediapipe(ending):
     """Neither while it starts nor at interpreter exit, closed or forgotten; what we write ourselves gets through."""
-    weights.fetch("face_landmarker")
+    store.fetch("face_landmarker")
     script = (
-        "import sys, numpy as np\nfrom diffcam_jax.landmarks import FaceLandmarker\n"
+        "import sys, numpy as np\nfrom diffcam_jax.faces.landmarks import FaceLandmarker\n"
         "print('before', file=sys.stderr)\nlandmarker = FaceLandmarker()\n"
         "landmarker.detect(np.zeros((300, 300, 3), np.uint8))\n"
         f"print('after', file=sys.stderr)\n{ending}\n"

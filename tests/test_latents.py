@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffcam_jax.latents import latent_stats, sample_w, to_wplus, truncate, whiten
+from diffcam_jax.nn.latents import latent_stats, sample_w, to_wplus, truncate, whiten
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
 from tests.random_variables import random_variables
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffcam_jax import losses
+from diffcam_jax.losses import picture as losses
 from diffcam_jax.nn.vgg import VGG16, AlexNet
 from tests.random_variables import random_variables
 

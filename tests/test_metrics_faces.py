@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diffcam_jax import chips, evidence, scorers, weights
 from diffcam_jax.errors import UserError
-from diffcam_jax.landmarks import FaceLandmarker
+from diffcam_jax.faces import chips, evidence, scorers
+from diffcam_jax.faces.landmarks import FaceLandmarker
 from diffcam_jax.metrics import attributes, masks
 from diffcam_jax.metrics.features import InceptionFeatures
 from diffcam_jax.metrics.identity import IDENTITY_TEMPLATE, Identity
 from diffcam_jax.metrics.perceptual import Lpips
+from diffcam_jax.pretrained import store
 
 pytestmark = pytest.mark.weights
 GREY = np.full((256, 256, 3), 90, np.uint8)
@@ -22,7 +23,7 @@ GREY = np.full((256, 256, 3), 90, np.uint8)
 @pytest.fixture(scope="module")
 def photographs():
     """Four FFHQ photographs at 512 px with what their labels say."""
-    folder = weights.fetch("ffhq_photos")
+    folder = store.fetch("ffhq_photos")
     images = [np.asarray(Image.open(folder / f"{i:05d}.png").convert("RGB").reduce(2)) for i in (1, 4, 8, 10)]
     return images, [json.loads((folder / f"{i:05d}.json").read_text())[0]["faceAttributes"] for i in (1, 4, 8, 10)]
 
@@ -37,7 +38,7 @@ def test_embeddings_are_those_of_the_published_program(photographs, identity):
     runtime = pytest.importorskip("onnxruntime")
     options = runtime.SessionOptions()
     options.log_severity_level = 3
-    session = runtime.InferenceSession(str(weights.fetch("sface")), options, providers=["CPUExecutionProvider"])
+    session = runtime.InferenceSession(str(store.fetch("sface")), options, providers=["CPUExecutionProvider"])
     images, expected = photographs[0][:2], []
     with FaceLandmarker() as landmarker:
         for image in images:

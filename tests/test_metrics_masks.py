@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffcam_jax.errors import UserError
-from diffcam_jax.evidence import SIDE, Evidence
+from diffcam_jax.faces.evidence import SIDE, Evidence
 from diffcam_jax.metrics import masks
 from diffcam_jax.metrics.resources import Clock, peak_memory
 from diffcam_jax.nn.bisenet import CLASSES

@@ -16,10 +16,11 @@ from PIL import Image
 from convert_weights.__main__ import main
 from convert_weights.layouts.inception import inception as inception_layout
 from convert_weights.layouts.lpips import lpips as lpips_layout
-from diffcam_jax import weights, zoo
 from diffcam_jax.metrics.features import InceptionFeatures
 from diffcam_jax.metrics.frechet import frechet_distance, statistics
 from diffcam_jax.metrics.perceptual import Lpips
+from diffcam_jax.pretrained import parts as zoo
+from diffcam_jax.pretrained import store
 
 pytestmark = [pytest.mark.peers, pytest.mark.weights]
 FIRST = {"alex": (64, 3, 11, 11), "vgg": (64, 3, 3, 3)}
@@ -40,7 +41,7 @@ def peer(name):
 @pytest.fixture(scope="module")
 def photographs():
     """Parts of real photographs at two scales, 128 and 256 px."""
-    folder = weights.fetch("ffhq_photos")
+    folder = store.fetch("ffhq_photos")
     whole = [Image.open(folder / f"{i:05d}.png").convert("RGB") for i in range(11)]
     corners = [(x, y) for x in (0, 256, 512) for y in (0, 256, 512)]
     parts = [np.asarray(p.crop((x, y, x + 512, y + 512)).reduce(2)) for p in whole for x, y in corners]

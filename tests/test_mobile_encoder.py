@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from configs.encoder_mobile import MODES, get_config
-from diffcam_jax import model_folder, pipeline
+from diffcam_jax.editing import pipeline
 from diffcam_jax.errors import UserError
+from diffcam_jax.files import model_folder
 from diffcam_jax.nn.mobile_encoder import MobileEncoder
 from diffcam_jax.train import encoder, encoder_networks
 from diffcam_jax.train.encoder_passes import Inverter

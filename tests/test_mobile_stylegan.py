@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from convert_weights.fixture import Fixture
-from diffcam_jax import weights
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN, depthwise3x3
+from diffcam_jax.pretrained import store
 from tests.random_variables import random_variables
 
 DATA = pathlib.Path(__file__).parent / "data/parity/random_face"
@@ -82,7 +82,7 @@ def test_a_batch_is_its_samples(tiny):
 @pytest.mark.weights
 def test_parity_with_openvino():
     fixture = Fixture(DATA)
-    params, _ = weights.load_pretrained("mobile_stylegan_ffhq")
+    params, _ = store.load_pretrained("mobile_stylegan_ffhq")
     model = MobileStyleGAN()
     inputs, expected = jax.tree.map(jnp.asarray, fixture.inputs), fixture.outputs
     w = model.apply({"params": params}, inputs["z"], method="mapping")

@@ -13,7 +13,7 @@ import optax
 import pytest
 
 from diffcam_jax.errors import UserError
-from diffcam_jax.parallel import Devices, connect
+from diffcam_jax.train.devices import Devices, connect
 from diffcam_jax.train.state import Net, TrainState, average, gradients, update
 from tests.tiny_run import Numbers, Tiny, go, sgd_trainer
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from convert_weights.__main__ import main
-from diffcam_jax import zoo
 from diffcam_jax.errors import UserError
 from diffcam_jax.formats import read_persistent_pickle
+from diffcam_jax.pretrained import parts as zoo
 from tests.damaged import count_refused
 from tests.test_convert_weights import entries
 

@@ -11,7 +11,7 @@ import tifffile
 from PIL import Image, ImageCms
 
 from diffcam_jax.errors import UserError
-from diffcam_jax.photo import MIN_SIDE, Photo, Source, list_photos, photo_hash, read_photo, write_photo
+from diffcam_jax.faces.photo import MIN_SIDE, Photo, Source, list_photos, photo_hash, read_photo, write_photo
 
 HEIGHT, WIDTH = 66, 80
 

@@ -10,12 +10,13 @@ from PIL import Image
 
 import edit
 from configs.deghost import get_config
-from diffcam_jax import model_folder, pipeline, weights, zoo
 from diffcam_jax.data import sources
-from diffcam_jax.editor import Editor
+from diffcam_jax.editing import pipeline
+from diffcam_jax.editor.editor import Editor
 from diffcam_jax.errors import UserError
+from diffcam_jax.files import model_folder
+from diffcam_jax.files.model_folder import Network
 from diffcam_jax.inversion import InversionConfig
-from diffcam_jax.model_folder import Network
 from diffcam_jax.nn.classifier import DiffClassifier
 from diffcam_jax.nn.deghosting import Deghoster
 from diffcam_jax.nn.mobile_encoder import MobileEncoder
@@ -23,6 +24,7 @@ from diffcam_jax.nn.psp import IntoW, IntoWPlus
 from diffcam_jax.nn.restyle import BackboneEncoder
 from diffcam_jax.nn.stylegan2 import StyleGAN2Generator
 from diffcam_jax.ops.image import resize
+from diffcam_jax.pretrained import parts, store
 from diffcam_jax.train import deghost
 from tests.random_variables import random_variables
 
@@ -115,7 +117,7 @@ def test_what_ships_goes_with_the_embedded_generator_alone(folders, tmp_path, mo
     monkeypatch.setattr(pipeline, "shipped", pipeline.shipped.__wrapped__)
     small = NETWORKS["generator"][0]
     params = jax.tree.map(np.asarray, random_variables(small, jnp.zeros((1, 512))))["params"]
-    monkeypatch.setattr(weights, "load_pretrained", lambda name: (params, {}))
+    monkeypatch.setattr(store, "load_pretrained", lambda name: (params, {}))
     monkeypatch.setattr(pipeline, "MobileStyleGAN", lambda: small)
     others = {"classifier": folders / "classifier", "directions": folders / "directions"}
     assert not pipeline.has_encoder(None, None) and pipeline.from_checkpoints(**others).encoder is None
@@ -233,7 +235,7 @@ def test_a_run_of_the_deghoster_is_opened_by_the_script(folders, tmp_path):
     flags += [f"--deghoster={tmp_path / 'run'}", "--aligned", "--stages", "--attribute", "Smiling=1"]
     assert edit.main([str(tmp_path / "a.png"), *flags, "--out", str(tmp_path / "out")]) == 0
     restored, fused = (np.asarray(Image.open(tmp_path / f"out/a/{name}.png")) for name in ("deghosted", "fused"))
-    opened = zoo.load(tmp_path / "run").network("deghoster")
+    opened = parts.load(tmp_path / "run").network("deghoster")
     small = resize(jnp.asarray(fused / 127.5 - 1, jnp.float32)[None], (16, 16), "area")
     expected = jax.jit(opened.module.apply)(opened.variables, small)[0]
     assert np.abs(restored / 127.5 - 1 - np.clip(expected, -1, 1)).mean() < 0.02
@@ -241,19 +243,19 @@ def test_a_run_of_the_deghoster_is_opened_by_the_script(folders, tmp_path):
 
 @pytest.mark.weights
 def test_without_an_encoder_codes_are_found_by_optimisation(folders, tmp_path, monkeypatch):
-    cache = weights.cache_dir()
+    cache = store.cache_dir()
     networks = official(folders, encoder="", deghoster="")
-    lpips = weights.load_pretrained("lpips")
+    lpips = store.load_pretrained("lpips")
     monkeypatch.setenv("DIFFCAM_HOME", str(tmp_path))
-    monkeypatch.setattr(weights, "load_pretrained", lambda name: lpips)
+    monkeypatch.setattr(store, "load_pretrained", lambda name: lpips)
     codes = Editor(networks).invert(photograph(), InversionConfig(steps=2))
-    assert codes.shape == (ROWS, 512) and np.isfinite(codes).all() and cache != weights.cache_dir()
+    assert codes.shape == (ROWS, 512) and np.isfinite(codes).all() and cache != store.cache_dir()
 
 
 @pytest.mark.weights
 @pytest.mark.parametrize("name", ["mobile_stylegan_ffhq", "lpips", "inception", "bisenet", "sface"])
 def test_parts_of_the_store_are_opened_alike(name):
-    model = zoo.load(name)
+    model = parts.load(name)
     assert model.networks and model.config["kind"] == name
     with pytest.raises(UserError, match="no encoder"):
         model.network("encoder")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from diffcam_jax.directions import Direction
+from diffcam_jax.editing.regions import MARGIN, VISIBLE, Face, may_act, mouth_is_hidden
 from diffcam_jax.faces.hands import hand_mask
-from diffcam_jax.faces.regions import MARGIN, VISIBLE, Face, may_act, mouth_is_hidden
 from diffcam_jax.nn.bisenet import CLASSES
 
 SIDE = 256

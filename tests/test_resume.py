@@ -15,9 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffcam_jax.checkpoint import Checkpoints
+from diffcam_jax.command.workdir import check_config, claim, write_config
 from diffcam_jax.errors import UserError
-from diffcam_jax.train.workdir import check_config, claim, write_config
+from diffcam_jax.train.checkpoint import Checkpoints
 from tests.tiny_run import Numbers, full_trainer, go, sgd_trainer
 
 ROOT = Path(__file__).parent.parent

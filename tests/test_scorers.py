@@ -9,12 +9,13 @@ import scipy.ndimage
 import skimage.color
 import skimage.transform
 
-from diffcam_jax import evidence, scorers, weights
-from diffcam_jax.chips import chip, lab, resized, similarity_transform
 from diffcam_jax.errors import UserError
-from diffcam_jax.evidence import SIDE, Evidence
+from diffcam_jax.faces import evidence, scorers
+from diffcam_jax.faces.chips import chip, lab, resized, similarity_transform
+from diffcam_jax.faces.evidence import SIDE, Evidence
 from diffcam_jax.metrics.identity import IDENTITY_TEMPLATE
 from diffcam_jax.nn.bisenet import CLASSES
+from diffcam_jax.pretrained import store
 
 SKIN, BROW, HAIR, GLASSES = (CLASSES.index(n) for n in ("skin", "left_brow", "hair", "eyeglasses"))
 
@@ -156,7 +157,7 @@ def test_missing_onnxruntime_says_what_to_install(monkeypatch):
 def photographs():
     from PIL import Image
 
-    folder = weights.fetch("ffhq_photos")
+    folder = store.fetch("ffhq_photos")
     images = [np.asarray(Image.open(folder / f"{i:05d}.png").convert("RGB").reduce(2)) for i in range(11)]
     labels = [json.loads((folder / f"{i:05d}.json").read_text())[0]["faceAttributes"] for i in range(11)]
     return np.stack(images), labels

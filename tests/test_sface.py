@@ -5,17 +5,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffcam_jax import weights
 from diffcam_jax.errors import UserError
 from diffcam_jax.formats import read_onnx
 from diffcam_jax.nn.sface import SFace, sface_from_onnx
+from diffcam_jax.pretrained import store
 
 pytestmark = pytest.mark.weights
 
 
 @pytest.fixture(scope="module")
 def content():
-    return weights.fetch("sface").read_bytes()
+    return store.fetch("sface").read_bytes()
 
 
 @pytest.fixture(scope="module")

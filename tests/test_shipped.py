@@ -5,10 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from diffcam_jax import model_folder, pipeline, weights
 from diffcam_jax.directions import load_directions
 from diffcam_jax.directions.acts import REGIONS
 from diffcam_jax.directions.recipe import ATTRIBUTES
+from diffcam_jax.editing import pipeline
+from diffcam_jax.files import model_folder, trees
 
 MEGABYTES = {pipeline.ENCODER: 12, pipeline.DEGHOSTER: 5, pipeline.ALIGNER: 2}
 
@@ -31,7 +32,7 @@ def test_a_folder_says_how_it_was_made(name):
     assert str(training["steps"]) in config["source"]
     folder = model_folder.load(pipeline._SHIPPED / name)
     (role,) = config["networks"]
-    leaves = list(weights.flatten(folder.network(role).variables["params"]).values())
+    leaves = list(trees.flatten(folder.network(role).variables["params"]).values())
     assert all(np.isfinite(np.asarray(leaf, np.float32)).all() for leaf in leaves)
     assert sum(leaf.size for leaf in leaves) <= config["parameters"][role]
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from convert_weights.layouts.lpips import lpips
-from diffcam_jax import losses
 from diffcam_jax.errors import UserError
+from diffcam_jax.losses import picture as losses
 from diffcam_jax.nn.lpips import TRUNKS, WIDTHS, Lpips
 from diffcam_jax.nn.squeezenet import Fire, SqueezeNet, ceil_max_pool
 from tests.plain_layers import conv
@@ -130,8 +130,8 @@ def test_conversion_is_exact_and_checks_the_constants():
 @pytest.mark.weights
 @pytest.mark.parametrize(("net", "part"), [("vgg", "vgg16"), ("alex", "alexnet")])
 def test_the_stored_parts_fit(net, part):
-    from diffcam_jax import weights
+    from diffcam_jax.pretrained import store
 
-    params = weights.load_pretrained("lpips")[0][part]
+    params = store.load_pretrained("lpips")[0][part]
     expected = jax.eval_shape(lambda: Lpips(net).init(jax.random.key(0), PICTURE, PICTURE))["params"]
     assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, expected)

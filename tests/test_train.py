@@ -13,18 +13,17 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs.diffcam_mobile import get_config
-from diffcam_jax import report
-from diffcam_jax.checkpoint import Checkpoints
 from diffcam_jax.data.augment import AugmentConfig
-from diffcam_jax.diffcam import load_classifier
+from diffcam_jax.editing.diffcam import load_classifier
+from diffcam_jax.editing.pipeline import from_checkpoints
 from diffcam_jax.errors import UserError
 from diffcam_jax.nn.classifier import DiffClassifier
-from diffcam_jax.parallel import Devices
-from diffcam_jax.pipeline import from_checkpoints
-from diffcam_jax.report import Report
-from diffcam_jax.train import settings
+from diffcam_jax.train import report, settings
+from diffcam_jax.train.checkpoint import Checkpoints
+from diffcam_jax.train.devices import Devices
 from diffcam_jax.train.diffcam import NAME, make_optimiser, make_source, make_step, sample_logits
 from diffcam_jax.train.loop import fit
+from diffcam_jax.train.report import Report
 from diffcam_jax.train.state import Net, TrainState
 from diffcam_jax.train.trainer import Phase, Trainer
 from tests.random_variables import random_variables

@@ -10,7 +10,7 @@ import pytest
 
 from configs.diffcam_mobile import get_config
 from diffcam_jax.data.pairs import CachedPairs
-from diffcam_jax.diffcam import load_classifier
+from diffcam_jax.editing.diffcam import load_classifier
 from diffcam_jax.errors import UserError
 from diffcam_jax.nn.classifier import LocalClassifier
 from diffcam_jax.train import cells, places

@@ -7,13 +7,15 @@ import optax
 import pytest
 
 from configs.deghost import get_config
-from diffcam_jax import losses, model_folder, weights
 from diffcam_jax.data.ghosts import draw_edits, make_ghosts, toy_ghost_world
 from diffcam_jax.data.toy import ToyPictures
 from diffcam_jax.errors import UserError
-from diffcam_jax.model_folder import Network
+from diffcam_jax.files import model_folder
+from diffcam_jax.files.model_folder import Network
+from diffcam_jax.losses import picture as losses
 from diffcam_jax.nn.stylegan2 import StyleGAN2Generator
 from diffcam_jax.nn.vgg import VGG16
+from diffcam_jax.pretrained import store
 from diffcam_jax.train import deghost
 from diffcam_jax.train.blends import GhostConfig
 from tests.random_variables import random_variables
@@ -166,7 +168,7 @@ def test_the_perceptual_loss_looks_through_conv4_3_before_its_relu():
     task = deghost.Task(config, deghost.choices(config), deghoster, None, deghost.Folder())
     params = {"deghoster": state.nets["deghoster"].params}
     loss, (numbers, _) = jax.jit(task.loss)(state, params, data.held_out, jax.random.key(0))
-    tree = weights.load_pretrained("lpips")[0]["vgg16"]["trunk"]
+    tree = store.load_pretrained("lpips")[0]["vgg16"]["trunk"]
     fake, target = jax.random.uniform(jax.random.key(0), (2, 2, 32, 32, 3), minval=-1)
 
     @jax.jit

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from configs.deghost_mobile import get_config
-from diffcam_jax import model_folder, zoo
-from diffcam_jax.compose import blend, dilate, feather
 from diffcam_jax.data.ghosts import toy_ghost_world
-from diffcam_jax.editor import PRODUCT_CONFIG
+from diffcam_jax.editing.compose import blend, dilate, feather
+from diffcam_jax.editor.editor import PRODUCT_CONFIG
 from diffcam_jax.errors import UserError
+from diffcam_jax.files import model_folder
+from diffcam_jax.pretrained import parts
 from diffcam_jax.train import deghost
 from diffcam_jax.train.deghost_mobile import Task, cropped, load_generator, make_network, psnr_inside
 from diffcam_jax.train.state import Net
@@ -110,7 +111,7 @@ def test_lpips_looks_at_the_pasted_result(run):
     """With an empty mask nothing is pasted, and the distance is 0; else it is that of the blend inside the region."""
     _, before, _, _, data, _ = run
     chosen = config(**{"loss.lpips": 1.0, "loss.pixel": 0.0, "crop": 32})
-    network, lpips = make_network(chosen.model, load_generator("toy")), zoo.load("lpips").network("lpips_alex")
+    network, lpips = make_network(chosen.model, load_generator("toy")), parts.load("lpips").network("lpips_alex")
     lpips = lpips._replace(variables=jax.tree.map(jnp.asarray, lpips.variables))
     task = Task(chosen, network, load_generator("toy").module, lpips)
     state = before.replace(nets={**before.nets, "lpips": Net.create(lpips.variables)})

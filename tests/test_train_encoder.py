@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from configs.encoder import MODES, get_config
-from diffcam_jax import model_folder, pipeline, weights
+from diffcam_jax.editing import pipeline
 from diffcam_jax.errors import UserError
-from diffcam_jax.model_folder import ModelFolder, Network
+from diffcam_jax.files import model_folder
+from diffcam_jax.files.model_folder import ModelFolder, Network
 from diffcam_jax.nn.e4e import Encoder4Editing
 from diffcam_jax.nn.indomain_encoder import InDomainEncoder
 from diffcam_jax.nn.irse import ArcFace
@@ -21,6 +22,7 @@ from diffcam_jax.nn.latent_discriminator import LatentDiscriminator
 from diffcam_jax.nn.restyle import BackboneEncoder
 from diffcam_jax.nn.stylegan2 import StyleGAN2Generator
 from diffcam_jax.ops.image import quantise
+from diffcam_jax.pretrained import store
 from diffcam_jax.train import encoder, encoder_networks
 from diffcam_jax.train.code_pool import CodePool
 from diffcam_jax.train.encoder_losses import code_r1, delta_norm, masked_rows, stage_of, w_norm
@@ -312,7 +314,7 @@ def test_distances_of_photographs():
     """0 to itself; more to another person than to a slightly darker copy; VGG's on the scale that its weight is meant for."""
     config = get_config("psp")
     config.loss.vgg = 5e-5
-    paths = sorted(weights.fetch("ffhq_photos").glob("*.png"))[:2]
+    paths = sorted(store.fetch("ffhq_photos").glob("*.png"))[:2]
     photos = np.stack([np.asarray(Image.open(path).resize((256, 256), Image.Resampling.BOX)) for path in paths])
     first, second = jnp.asarray(photos, jnp.float32)[:, None] / 127.5 - 1
     found = encoder_networks.make_distances(config)

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from configs import invertibility, invertibility_mobile
-from diffcam_jax import model_folder, perceptual
 from diffcam_jax.data.occluders import HELD_OUT, held_out
 from diffcam_jax.errors import UserError
+from diffcam_jax.files import model_folder
+from diffcam_jax.losses import networks as perceptual
 from diffcam_jax.ops.image import resize
 from diffcam_jax.train import invertibility as trainer_of
 from diffcam_jax.train.invertibility_losses import Losses, cross_entropy, dice, truth_loss

@@ -9,9 +9,9 @@ import optax
 import pytest
 
 from configs import stylegan2, stylegan2_64
-from diffcam_jax import model_folder
 from diffcam_jax.data.toy import ToyPictures
 from diffcam_jax.errors import UserError
+from diffcam_jax.files import model_folder
 from diffcam_jax.metrics.thumbnails import thumbnail_features
 from diffcam_jax.train.samples import Samples
 from diffcam_jax.train.stylegan2 import ADA_INTERVAL, Game, adapt, build, ema_decay, lazy_adam, networks

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from diffcam_jax.errors import UserError
-from diffcam_jax.weights.archives import list_members, read_members
+from diffcam_jax.pretrained.archives import list_members, read_members
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
 

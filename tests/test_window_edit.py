@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffcam_jax import window_edit
+from diffcam_jax.editing import window_edit
+from diffcam_jax.editing.window_edit import SHAPES, WindowConfig, covering, fit_window, holds, smaller
 from diffcam_jax.nn.classifier import DiffClassifier
 from diffcam_jax.ops.window import Window
-from diffcam_jax.window_edit import SHAPES, WindowConfig, covering, fit_window, holds, smaller
 from tests.fast import fast
 from tests.random_variables import random_variables
 

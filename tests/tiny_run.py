@@ -16,11 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from diffcam_jax.checkpoint import Checkpoints
 from diffcam_jax.nn.stylegan2_discriminator import minibatch_stddev
-from diffcam_jax.parallel import Devices, connect
-from diffcam_jax.report import Report
+from diffcam_jax.train.checkpoint import Checkpoints
+from diffcam_jax.train.devices import Devices, connect
 from diffcam_jax.train.loop import fit
+from diffcam_jax.train.report import Report
 from diffcam_jax.train.state import Net, TrainState, average, gradients, update
 from diffcam_jax.train.trainer import Phase, Trainer
 

@@ -8,7 +8,7 @@ from convert_weights.checks.psp_gradual import module_paths, official, probe_nam
 from convert_weights.fixture import Fixture, nhwc
 from convert_weights.layout import Layout, Shapes
 from convert_weights.layouts import encoders
-from diffcam_jax.losses import identity_distance
+from diffcam_jax.losses.picture import identity_distance
 from diffcam_jax.nn.irse import identity_crop
 
 

@@ -9,8 +9,8 @@ import numpy as np
 from convert_weights.fixture import Fixture, nchw, nhwc
 from convert_weights.layout import Layout, Shapes
 from convert_weights.layouts.resnet import diffcam as diffcam_layout
-from diffcam_jax import diffcam
-from diffcam_jax.compose import blend, resize_mask, training_mask
+from diffcam_jax.editing import diffcam
+from diffcam_jax.editing.compose import blend, resize_mask, training_mask
 from diffcam_jax.nn.classifier import DiffClassifier
 from diffcam_jax.ops.image import resize
 

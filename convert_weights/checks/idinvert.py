@@ -11,9 +11,9 @@ from convert_weights import probes
 from convert_weights.fixture import Fixture, nchw, nhwc
 from convert_weights.layout import Layout, Shapes
 from convert_weights.layouts import idinvert
-from diffcam_jax import perceptual
 from diffcam_jax.inversion.fit import Fit, Frozen, Reader, Weights
 from diffcam_jax.inversion.judges import Vgg
+from diffcam_jax.losses import networks as perceptual
 from diffcam_jax.nn.stylegan1 import truncate
 
 LAYOUTS = {

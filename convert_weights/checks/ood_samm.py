@@ -15,8 +15,8 @@ from convert_weights.fixture import Fixture, nchw, nhwc
 from convert_weights.layout import Layout, Shapes
 from convert_weights.layouts import invertibility as layout_of
 from convert_weights.layouts.stylegan2 import generator_rosinality
-from diffcam_jax import invertibility
-from diffcam_jax.compose import blend
+from diffcam_jax.editing import decomposition
+from diffcam_jax.editing.compose import blend
 from diffcam_jax.nn.invertibility import SpatialAlignment
 
 OUTSIDE = ("encoder.", "generator.")
@@ -61,13 +61,13 @@ def _complete(fixture: Fixture) -> dict[str, np.ndarray]:
     rest = {key: shape for key, shape in fixture.shapes("model.").items() if not key.startswith(OUTSIDE)}
     encoder, generator = layout_of.encoder(shapes["encoder."]), generator_rosinality(shapes["generator."])
     aligner = layout_of.aligner(rest)
-    modules = invertibility.Modules(generator.module, encoder.module, aligner.module)
+    modules = decomposition.Modules(generator.module, encoder.module, aligner.module)
     images = jnp.asarray(nhwc(fixture.inputs["x"]))
 
     # The encoder is by far the largest: its weights are gone before the others come.
     average, delta = (fixture.state(f"model.{name}_latent")[""] for name in ("avg", "delta"))
-    variables = invertibility.Variables({}, encoder.convert(fixture.state("model.encoder.")), {}, average)
-    codes, maps = jax.jit(lambda v: invertibility.encode(modules, v, images, invertibility.E4E))(variables)
+    variables = decomposition.Variables({}, encoder.convert(fixture.state("model.encoder.")), {}, average)
+    codes, maps = jax.jit(lambda v: decomposition.encode(modules, v, images, decomposition.E4E))(variables)
     codes = codes + delta
 
     drawn, trained = fixture.state("model.generator."), {}
@@ -75,7 +75,7 @@ def _complete(fixture: Fixture) -> dict[str, np.ndarray]:
         trained |= {prefix + key: array for key, array in fixture.state(f"model.{prefix}").items()}
     # Officially noise is drawn afresh; the fixture gives the draw.
     drawn |= {key: fixture.inputs[f"noise.{key.rpartition('_')[2]}"] for key in drawn if key.startswith("noises.")}
-    variables = invertibility.Variables(generator.convert(drawn), {}, aligner.convert(trained), average)
+    variables = decomposition.Variables(generator.convert(drawn), {}, aligner.convert(trained), average)
     image, mask, levels, encoded, picture, losses = _drawn(modules, variables, codes, maps, images)
 
     found = {"model.latents": np.asarray(codes), "model.output": nchw(image), "model.generator_image": nchw(picture)}
@@ -92,7 +92,7 @@ def _complete(fixture: Fixture) -> dict[str, np.ndarray]:
 
 @functools.partial(jax.jit, static_argnums=0)
 def _drawn(
-    modules: invertibility.Modules, variables: invertibility.Variables, codes: Array, maps: list[Array], images: Array
+    modules: decomposition.Modules, variables: decomposition.Variables, codes: Array, maps: list[Array], images: Array
 ) -> tuple[Any, ...]:
     """The blend, its mask, what every level gave, the encoder's features as compared, the generator's picture, the losses."""
     levels = []
@@ -104,12 +104,12 @@ def _drawn(
         return result
 
     with nn.intercept_methods(record):
-        picture, fields = invertibility.draw(modules, variables, codes, maps)
+        picture, fields = decomposition.draw(modules, variables, codes, maps)
     encoded = modules.aligner.apply(variables.aligner, maps, method="encode")
     masks = [field[..., 2] for field in fields]
-    mask = invertibility.fuse(masks, images.shape[1])
+    mask = decomposition.fuse(masks, images.shape[1])
     losses = {
-        "area": AREA_WEIGHT * invertibility.area_loss(masks, AREAS),
-        "binary": BINARY_WEIGHT * invertibility.binary_loss(masks),
+        "area": AREA_WEIGHT * decomposition.area_loss(masks, AREAS),
+        "binary": BINARY_WEIGHT * decomposition.binary_loss(masks),
     }
     return blend(images, picture, 1 - mask), mask, levels, encoded, picture, losses

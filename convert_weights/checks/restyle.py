@@ -13,7 +13,7 @@ from convert_weights.fixture import Fixture, nhwc
 from convert_weights.layout import Layout, Shapes
 from convert_weights.layouts import encoders
 from convert_weights.layouts.stylegan2 import generator_rosinality
-from diffcam_jax.encoding import restyle_loop, shrink
+from diffcam_jax.inversion.encoding import restyle_loop, shrink
 
 _LAYOUTS: dict[str, Callable[..., Layout]] = {
     "restyle_irse": encoders.restyle_irse,

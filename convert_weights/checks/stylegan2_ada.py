@@ -11,7 +11,7 @@ from convert_weights import probes
 from convert_weights.fixture import Fixture, nchw
 from convert_weights.layout import Layout, Shapes
 from convert_weights.layouts.stylegan2 import generator_ada
-from diffcam_jax.latents import mix_styles, truncate
+from diffcam_jax.nn.latents import mix_styles, truncate
 
 
 def layouts(fixture: Fixture) -> list[tuple[Layout, Shapes]]:

@@ -12,8 +12,8 @@ from convert_weights import probes
 from convert_weights.fixture import Fixture, nchw, nhwc
 from convert_weights.layout import Layout, Shapes
 from convert_weights.layouts.stylegan2 import discriminator_rosinality, generator_rosinality
-from diffcam_jax.gan_losses import logistic_loss, nonsaturating_loss, path_length_penalty, r1_penalty
-from diffcam_jax.latents import to_wplus
+from diffcam_jax.losses.adversarial import logistic_loss, nonsaturating_loss, path_length_penalty, r1_penalty
+from diffcam_jax.nn.latents import to_wplus
 from diffcam_jax.nn.stylegan2_discriminator import minibatch_stddev
 
 

@@ -10,8 +10,8 @@ from convert_weights.fixture import Fixture, nchw, nhwc
 from convert_weights.layout import Layout, Shapes
 from convert_weights.layouts.resnet import torchvision_resnet
 from convert_weights.layouts.vgg import torchvision_vgg16
-from diffcam_jax import losses
-from diffcam_jax.gan_losses import nonsaturating_loss
+from diffcam_jax.losses import picture as losses
+from diffcam_jax.losses.adversarial import nonsaturating_loss
 from diffcam_jax.nn.vgg import VGG16, VGG16_WIDTHS
 from diffcam_jax.ops.image import IMAGENET_MEAN, IMAGENET_STD
 

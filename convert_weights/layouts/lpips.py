@@ -8,8 +8,8 @@ import numpy as np
 
 from convert_weights.layout import Layout, Path, Shapes, Source, dropping, torch_leaf
 from convert_weights.layouts.vgg import CONVOLUTIONS
-from diffcam_jax import losses
 from diffcam_jax.errors import UserError
+from diffcam_jax.losses import picture as losses
 from diffcam_jax.nn.lpips import Lpips
 
 # Our layer -> the official one: the slice between two taps, and torchvision's number of the layer.

@@ -8,7 +8,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from diffcam_jax.errors import UserError
-from diffcam_jax.weights import write_atomically
+from diffcam_jax.files.trees import write_atomically
 
 # Of a frame in pixels: 256 colours and no prediction between frames make larger GIFs very large.
 SIDE = 256

@@ -9,13 +9,14 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from tqdm import tqdm
 
-from diffcam_jax import align, pipeline
 from diffcam_jax.directions.scoring import draw_uint8
 from diffcam_jax.directions.space import generator_hash
+from diffcam_jax.editing import pipeline
 from diffcam_jax.errors import UserError
+from diffcam_jax.faces import align
+from diffcam_jax.faces.landmarks import find_quads
+from diffcam_jax.faces.photo import read_photo
 from diffcam_jax.inversion.tuning import Deltas, tuned_variables
-from diffcam_jax.landmarks import find_quads
-from diffcam_jax.photo import read_photo
 
 # Pictures on sheets are shown small; the last layers of a large generator cost the most.
 SHEET_SIDE = 512

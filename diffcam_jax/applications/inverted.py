@@ -10,9 +10,9 @@ from jaxtyping import UInt8
 from diffcam_jax.applications.faces import Studio
 from diffcam_jax.applications.reconstruction import Found, distances
 from diffcam_jax.applications.sheets import write_sheet
+from diffcam_jax.faces.panel import labelled_row
+from diffcam_jax.faces.photo import write_photo
 from diffcam_jax.inversion import Inverter, tuned_files
-from diffcam_jax.panel import labelled_row
-from diffcam_jax.photo import write_photo
 
 Picture = UInt8[np.ndarray, "s s 3"]
 

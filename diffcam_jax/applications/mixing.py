@@ -5,7 +5,7 @@ import numpy as np
 from jaxtyping import Float
 
 from diffcam_jax.errors import UserError
-from diffcam_jax.latents import mix_styles
+from diffcam_jax.nn.latents import mix_styles
 
 FROM_LAYER = 10
 

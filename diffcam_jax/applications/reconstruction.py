@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from diffcam_jax.code_cache import CodeCache
+from diffcam_jax.files.code_cache import CodeCache
 from diffcam_jax.inversion import TUNING, Inverter
 from diffcam_jax.inversion.tuning import Deltas
 from diffcam_jax.metrics import pixel

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from diffcam_jax.panel import labelled_grid
-from diffcam_jax.photo import write_photo
+from diffcam_jax.faces.panel import labelled_grid
+from diffcam_jax.faces.photo import write_photo
 
 Labelled = tuple[str, UInt8[np.ndarray, "_ _ 3"]]
 SIDE = 240

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from diffcam_jax import code_files
 from diffcam_jax.applications.faces import Choice, Studio, read_face
 from diffcam_jax.applications.reconstruction import Limits, search
 from diffcam_jax.errors import UserError
+from diffcam_jax.files import codes as code_files
 from diffcam_jax.inversion import Inverter
 
 CODES = ".safetensors"

@@ -6,12 +6,12 @@ from typing import Any
 
 from absl import logging
 
-from diffcam_jax import weights
-from diffcam_jax.compilation import keep_compiled_programs
+from diffcam_jax.command.compilation import keep_compiled_programs
 from diffcam_jax.data.builders import ERRORS, dataset_folder
 from diffcam_jax.data.layouts import TEST_SHARE
 from diffcam_jax.data.prepare import prepare
 from diffcam_jax.errors import UserError
+from diffcam_jax.pretrained import store
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -39,7 +39,7 @@ def _command(commands: Any, name: str, purpose: str) -> Any:
     """Adds a command with what both have in common."""
     add = commands.add_parser(name, help=purpose, description=purpose).add_argument
     add("--name", required=True, help="of the dataset")
-    add("--out", default=str(weights.cache_dir() / "data"), help="folder of all datasets (default: %(default)s)")
+    add("--out", default=str(store.cache_dir() / "data"), help="folder of all datasets (default: %(default)s)")
     add("--test-share", type=float, default=TEST_SHARE, help="share of test pictures (default: %(default)s)")
     return add
 

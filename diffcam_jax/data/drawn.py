@@ -19,11 +19,12 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8, UInt32
 from ml_collections import ConfigDict
 
-from diffcam_jax import weights, zoo
+from diffcam_jax.editing.pipeline import wplus_rows
 from diffcam_jax.errors import UserError
-from diffcam_jax.latents import sample_w, truncate
+from diffcam_jax.files import trees
+from diffcam_jax.nn.latents import sample_w, truncate
 from diffcam_jax.ops.image import quantise
-from diffcam_jax.pipeline import wplus_rows
+from diffcam_jax.pretrained import parts as zoo
 
 _MEAN_OF = 4096
 _EMBEDDED = "mobile_stylegan_ffhq"
@@ -54,7 +55,7 @@ class Prior:
 
     def fingerprint(self) -> str:
         """A hash of the distribution."""
-        facts = f"{self.size} {self.psi} {self.mixing} {self.seed} {weights.tree_hash(self.variables['params'])}"
+        facts = f"{self.size} {self.psi} {self.mixing} {self.seed} {trees.tree_hash(self.variables['params'])}"
         return hashlib.sha256(facts.encode()).hexdigest()
 
 

@@ -32,16 +32,18 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 from tqdm import tqdm
 
-from diffcam_jax import align, diffcam, photo, pipeline, weights
-from diffcam_jax.compilation import keep_compiled_programs
-from diffcam_jax.compose import blend, resize_mask, training_mask
+from diffcam_jax.command.compilation import keep_compiled_programs
 from diffcam_jax.data.augment import AugmentConfig, augment
 from diffcam_jax.data.pairs import EditWorld, Recipe, draw_code, toy_world
-from diffcam_jax.editing import EditParams
-from diffcam_jax.editor import Editor
+from diffcam_jax.editing import diffcam, pipeline
+from diffcam_jax.editing.compose import blend, resize_mask, training_mask
+from diffcam_jax.editing.edit import EditParams
+from diffcam_jax.editor.editor import Editor
 from diffcam_jax.errors import UserError, exit_code
-from diffcam_jax.latents import latent_stats
+from diffcam_jax.faces import align, photo
+from diffcam_jax.files import trees
 from diffcam_jax.nn.classifier import DiffClassifier, PairClassifier
+from diffcam_jax.nn.latents import latent_stats
 from diffcam_jax.ops.image import from_unit, quantise, resize, to_unit
 
 # What happens to a generator's sample so that its inversion differs from it.
@@ -241,15 +243,15 @@ def claim_index(folder: Path, world: GhostWorld, seed: int, config: GhostConfig,
     recipe = {"seed": seed, "origin": origin, **dataclasses.asdict(config)}
     index = {
         "edits": list(world.names),
-        "directions": weights.tree_hash({"directions": world.directions}),
-        "generator": weights.tree_hash(world.params.generator),
-        "classifier": weights.tree_hash(world.params.classifier),
+        "directions": trees.tree_hash({"directions": world.directions}),
+        "generator": trees.tree_hash(world.params.generator),
+        "classifier": trees.tree_hash(world.params.classifier),
         "recipe": json.loads(json.dumps(recipe)),
     }
     path = folder / "index.json"
     try:
         if not path.exists():
-            weights.write_atomically(path, json.dumps(index, indent=1).encode())
+            trees.write_atomically(path, json.dumps(index, indent=1).encode())
         elif json.loads(path.read_text()) != index:
             raise UserError(f"{folder} holds pairs of other networks or another recipe; choose an empty folder")
     except OSError as error:

@@ -33,15 +33,17 @@ import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 from tqdm import tqdm
 
-from diffcam_jax import diffcam, pipeline, weights
-from diffcam_jax.allocator import keep_freed_memory
-from diffcam_jax.compilation import keep_compiled_programs
+from diffcam_jax.command.allocator import keep_freed_memory
+from diffcam_jax.command.compilation import keep_compiled_programs
 from diffcam_jax.data.builders import open_prepared
 from diffcam_jax.data.ghosts import GhostConfig, GhostWorld, claim_index, draw_edits, ghost_world, toy_ghost_world
 from diffcam_jax.data.pairs import Encode
 from diffcam_jax.data.photographic import Photographic
+from diffcam_jax.editing import diffcam, pipeline
 from diffcam_jax.errors import UserError, exit_code
+from diffcam_jax.files import trees
 from diffcam_jax.ops.image import quantise, to_unit
+from diffcam_jax.pretrained import store
 
 Picture = UInt8[np.ndarray, "s s 3"]
 
@@ -186,7 +188,7 @@ def write(
             for i, pair in zip(numbers, made, strict=False):
                 buffer = io.BytesIO()
                 np.savez(buffer, **pair._asdict())
-                weights.write_atomically(folder / f"{names[i]}.npz", buffer.getvalue())
+                trees.write_atomically(folder / f"{names[i]}.npz", buffer.getvalue())
             bar.update(len(numbers))
     return len(names)
 
@@ -309,7 +311,7 @@ def run(options: argparse.Namespace) -> int:
         raise UserError("without an encoder there are no reconstructions to edit; give --encoder=FOLDER")
     cam = dataclasses.replace(CONFIG.cam, sign=networks.classifier.metadata.get("sign", 1))
     config = dataclasses.replace(CONFIG, cam=cam)
-    encoder = weights.tree_hash(networks.encoder.network.variables)
+    encoder = trees.tree_hash(networks.encoder.network.variables)
     world, encode = jax.device_put(ghost_world(networks)), functools.partial(pipeline.encode, networks)
     claim_index(options.out, world, options.seed, config, f"{dataset.recipe['sha256']} {encoder}")
     counts = {"test": options.held_out, "train": options.count}
@@ -324,7 +326,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Write edits whose right result is known, for the deghosting network.")
     parser.add_argument("--out", type=Path, required=True, help="folder; a rerun continues where it stopped")
     parser.add_argument("--faces", required=True, help="prepared dataset of a generator's pictures with codes")
-    parser.add_argument("--data", type=Path, default=weights.cache_dir() / "data", help="folder of all datasets")
+    parser.add_argument("--data", type=Path, default=store.cache_dir() / "data", help="folder of all datasets")
     parser.add_argument("--encoder", type=Path, help="converted folder; default: the one that comes with the generator")
     parser.add_argument("--count", type=int, default=1200, help="pairs for training (default: %(default)s)")
     parser.add_argument("--held-out", type=int, default=32, help="pairs for evaluation (default: %(default)s)")

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from diffcam_jax.errors import UserError
-from diffcam_jax.photo import SUFFIXES
+from diffcam_jax.faces.photo import SUFFIXES
 
 TEST_SHARE = 0.05
 _FFHQ_FOLDERS = ("images1024x1024", "in-the-wild-images", "thumbnails128x128")

@@ -32,15 +32,17 @@ import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 from tqdm import tqdm
 
-from diffcam_jax import pipeline, weights
-from diffcam_jax.compilation import keep_compiled_programs
+from diffcam_jax.command.compilation import keep_compiled_programs
 from diffcam_jax.data.photographic import Photographic
 from diffcam_jax.directions import load_directions
 from diffcam_jax.directions.scoring import draw_uint8
+from diffcam_jax.editing import pipeline
 from diffcam_jax.errors import UserError
-from diffcam_jax.latents import latent_stats
+from diffcam_jax.files import trees
+from diffcam_jax.nn.latents import latent_stats
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
 from diffcam_jax.ops.image import quantise, to_unit
+from diffcam_jax.pretrained import store
 
 Encode = Callable[[Float[Array, "b s s 3"]], Float[Array, "b rows k"]]
 
@@ -97,7 +99,7 @@ class EditWorld:
                 name: hashlib.sha256(array.tobytes()).hexdigest()
                 for name, array in zip(self.names, arrays, strict=True)
             },
-            "generator_sha256": weights.tree_hash(self.params),
+            "generator_sha256": trees.tree_hash(self.params),
         }
 
 
@@ -246,7 +248,7 @@ def write(
         if json.loads((folder / "index.json").read_text()) != index:
             raise UserError(f"{folder} holds pairs made from other parts or another recipe; choose an empty folder")
     else:
-        weights.write_atomically(folder / "index.json", json.dumps(index, indent=1).encode())
+        trees.write_atomically(folder / "index.json", json.dumps(index, indent=1).encode())
     files = -(-count // SHARD)
     with tqdm(total=files * SHARD, unit="sample", disable=None) as bar:
         for number in range(files):
@@ -256,7 +258,7 @@ def write(
                 for i in range(number * SHARD, (number + 1) * SHARD):
                     samples.append(make_sample(world, recipe, i, encode))
                     bar.update()
-                with weights.replacing(path) as file:
+                with trees.replacing(path) as file:
                     np.save(file, np.stack(samples), allow_pickle=False)
             else:
                 bar.update(SHARD)
@@ -264,7 +266,7 @@ def write(
 
 def pretrained_world(directions: str | None = None) -> EditWorld:
     """The embedded generator with the shipped directions, or those of a file."""
-    params, _ = weights.load_pretrained("mobile_stylegan_ffhq")
+    params, _ = store.load_pretrained("mobile_stylegan_ffhq")
     model, params = MobileStyleGAN(), jax.tree.map(jnp.asarray, params)
     table = load_directions(directions)
     names = tuple(sorted(table))  # the official order: class i is the i-th file name
@@ -275,7 +277,7 @@ def pretrained_world(directions: str | None = None) -> EditWorld:
 def shipped_encode(folder: pathlib.Path | None) -> tuple[Encode, str]:
     """What finds codes of the embedded generator's pictures, the shipped encoder or that of a folder, and the hash of its weights."""
     networks = pipeline.on_device(pipeline.from_checkpoints(encoder=folder, directions={}))
-    digest = weights.tree_hash(networks.encoder.network.variables)
+    digest = trees.tree_hash(networks.encoder.network.variables)
     return lambda images: pipeline.encode(networks, images), digest
 
 

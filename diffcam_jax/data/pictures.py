@@ -8,10 +8,10 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import UInt8, UInt16
 
-from diffcam_jax.align import crop, ffhq_quad
 from diffcam_jax.errors import UserError
-from diffcam_jax.landmarks import FaceLandmarker
-from diffcam_jax.photo import read_photo
+from diffcam_jax.faces.align import crop, ffhq_quad
+from diffcam_jax.faces.landmarks import FaceLandmarker
+from diffcam_jax.faces.photo import read_photo
 
 
 @runtime_checkable

@@ -18,10 +18,10 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tqdm import tqdm
 
-from diffcam_jax import weights
 from diffcam_jax.data.builders import ERRORS, RECIPE, Pictures, Shard, dataset_folder
 from diffcam_jax.errors import UserError
-from diffcam_jax.weights.lock import file_lock
+from diffcam_jax.files import trees
+from diffcam_jax.pretrained.lock import file_lock
 
 _SHARD_BYTES = 1 << 27  # of pixels: what is held in memory until a shard is written
 _SHARD_COUNTS = (64, 4096)
@@ -204,4 +204,4 @@ def _publish(out: Path, name: str, features: tfds.features.FeaturesDict, shards:
 
 
 def _write_json(path: Path, content: Any) -> None:
-    weights.write_atomically(path, json.dumps(content, indent=1).encode() + b"\n")
+    trees.write_atomically(path, json.dumps(content, indent=1).encode() + b"\n")

@@ -22,11 +22,11 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from diffcam_jax import weights
 from diffcam_jax.data import layouts
 from diffcam_jax.data.pictures import Records, read_square, resize_square
 from diffcam_jax.data.toy import ToyPictures
 from diffcam_jax.errors import UserError
+from diffcam_jax.pretrained import store
 
 Batch = dict[str, np.ndarray]
 Change = Callable[[Any, np.random.Generator], dict[str, Any]]
@@ -202,7 +202,7 @@ def _prepared(config: ConfigDict) -> Made:
 
     data = config.data
     name = data.get("name", "")
-    folder = data.get("folder", "") or weights.cache_dir() / "data"
+    folder = data.get("folder", "") or store.cache_dir() / "data"
     if not name and not data.get("folder", ""):
         raise UserError("which dataset? name a prepared one: --config.data.name=NAME, or --config.data.folder=DIR")
     dataset = open_prepared(folder, name)

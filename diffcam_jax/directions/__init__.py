@@ -15,11 +15,12 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from diffcam_jax import weights
 from diffcam_jax.directions.acts import WHOLE
 from diffcam_jax.errors import UserError
-from diffcam_jax.latents import WPLUS_ROWS
+from diffcam_jax.files import trees
 from diffcam_jax.nn.bisenet import CLASSES
+from diffcam_jax.nn.latents import WPLUS_ROWS
+from diffcam_jax.pretrained import store
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,7 +138,7 @@ def save_directions(path: Path, directions: Mapping[str, Direction]) -> None:
         tables[name] = record
     # Rows outside the layers are zero: only those in use are stored.
     params = {name: d.array[slice(*d.layers)] for name, d in directions.items()}
-    weights.save(path, params, {"kind": "directions", "directions": tables})
+    trees.save(path, params, {"kind": "directions", "directions": tables})
 
 
 def load_directions(path: Path | str | None = None) -> dict[str, Direction]:
@@ -152,7 +153,7 @@ def load_directions(path: Path | str | None = None) -> dict[str, Direction]:
     Raises:
       UserError: the file is missing, no directions file, or holds a record that is not valid.
     """
-    params, metadata = weights.load_pretrained("directions_mobile") if path is None else weights.load(Path(path))
+    params, metadata = store.load_pretrained("directions_mobile") if path is None else trees.load(Path(path))
     if metadata.get("kind") != "directions":
         raise UserError(f"{path}: not a directions file; make one with python -m diffcam_jax.directions import")
     directions = {}

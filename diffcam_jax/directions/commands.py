@@ -8,7 +8,6 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from diffcam_jax import code_files, weights
 from diffcam_jax import directions as records
 from diffcam_jax.directions.space import (
     code_space,
@@ -19,6 +18,8 @@ from diffcam_jax.directions.space import (
     wplus_rows,
 )
 from diffcam_jax.errors import UserError
+from diffcam_jax.files import codes as code_files
+from diffcam_jax.files import trees
 
 HEADING = "## What the directions change"
 REPORT = """{heading}
@@ -158,7 +159,7 @@ def validate(options: argparse.Namespace) -> None:
     table = markdown_table(measured(generator, chosen, options.samples))
     before = path.read_text().partition(HEADING)[0] if path.exists() else ""
     report = REPORT.format(heading=HEADING, samples=options.samples, table=table)
-    weights.write_atomically(path, (before + report).encode())
+    trees.write_atomically(path, (before + report).encode())
     print(table, f"\nlook at {options.out}/directions.jpg", sep="\n")
 
 

@@ -13,7 +13,7 @@ from diffcam_jax import formats
 from diffcam_jax.directions import Direction
 from diffcam_jax.directions.acts import WHOLE, Acts, acts
 from diffcam_jax.errors import UserError
-from diffcam_jax.latents import WPLUS_ROWS
+from diffcam_jax.nn.latents import WPLUS_ROWS
 
 # 2 log2(s) - 2 rows for generators of 16 to 1024 pixels; idinvert's 14 x 512 boundaries belong to 256.
 KNOWN_ROWS = (1, 6, 8, 10, 12, 14, 16, WPLUS_ROWS)

@@ -20,7 +20,7 @@ from diffcam_jax.directions.fit import Boundary, condition, fit_boundary
 from diffcam_jax.directions.scoring import Scorer, score_codes
 from diffcam_jax.directions.space import CodeSpace, code_space, draw, generator_hash, truncated, wplus_rows
 from diffcam_jax.errors import UserError
-from diffcam_jax.model_folder import Network
+from diffcam_jax.files.model_folder import Network
 
 Score = Callable[[np.ndarray], np.ndarray]
 

@@ -10,7 +10,7 @@ from diffcam_jax.directions import Direction, scoring
 from diffcam_jax.directions.fit import Boundary
 from diffcam_jax.directions.make import Attribute, Fitting, Trial, make_directions, needed_scores
 from diffcam_jax.directions.space import code_space, draw, truncated, wplus_rows
-from diffcam_jax.model_folder import Network
+from diffcam_jax.files.model_folder import Network
 
 PSI = 0.8
 POOL = 4000

@@ -18,11 +18,11 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8
 from tqdm import tqdm
 
-from diffcam_jax import weights
 from diffcam_jax.directions import nearest_name
 from diffcam_jax.directions.space import generator_hash
 from diffcam_jax.errors import UserError
-from diffcam_jax.model_folder import Network
+from diffcam_jax.files import trees
+from diffcam_jax.files.model_folder import Network
 from diffcam_jax.ops.image import quantise
 
 # Side of the pictures that are scored, or the generator's if that is smaller; the parsing network sees 512.
@@ -49,8 +49,8 @@ class Scorer(NamedTuple):
 
 
 def built_in() -> Scorer:
-    """The scorers for faces of `diffcam_jax.scorers`."""
-    from diffcam_jax import scorers  # brings the landmarker with it
+    """The scorers for faces of `diffcam_jax.faces.scorers`."""
+    from diffcam_jax.faces import scorers
 
     return Scorer(tuple(scorers.SCORERS), scorers.score)
 
@@ -138,7 +138,7 @@ def scored_codes(
             scores = _read(path)
             if missing := [name for name in names if name not in scores]:
                 scores |= score_codes(generator, part, scorer, missing)
-                with weights.replacing(path) as file:
+                with trees.replacing(path) as file:
                     np.savez(file, **scores)
             parts.append(scores)
             bar.update(len(part))

@@ -18,9 +18,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from diffcam_jax import weights, zoo
-from diffcam_jax.latents import moments, sample_w
-from diffcam_jax.model_folder import Network
+from diffcam_jax.files import trees
+from diffcam_jax.files.model_folder import Network
+from diffcam_jax.nn.latents import moments, sample_w
+from diffcam_jax.pretrained import parts
 
 EMBEDDED = "mobile_stylegan_ffhq"
 
@@ -74,13 +75,13 @@ def open_generator(folder: str | Path | None) -> Network:
     Raises:
       UserError: the folder has none.
     """
-    module, variables = zoo.load(EMBEDDED if folder is None else folder).network("generator")
+    module, variables = parts.load(EMBEDDED if folder is None else folder).network("generator")
     return Network(module, jax.device_put(variables))
 
 
 def generator_hash(generator: Network) -> str:
     """What directions and codes know their generator by."""
-    return weights.tree_hash(generator.variables["params"])
+    return trees.tree_hash(generator.variables["params"])
 
 
 def wplus_rows(generator: nn.Module) -> int:

@@ -12,7 +12,7 @@ from diffcam_jax.directions import Direction
 from diffcam_jax.directions.recipe import ATTRIBUTES, PSI
 from diffcam_jax.directions.scoring import draw_pictures, draw_uint8
 from diffcam_jax.directions.space import code_space, draw, truncated, wplus_rows
-from diffcam_jax.model_folder import Network
+from diffcam_jax.files.model_folder import Network
 
 STRIP_STRENGTHS = (-1.0, -0.5, 0.0, 0.5, 1.0)
 
@@ -33,7 +33,7 @@ def validate(generator: Network, directions: Mapping[str, Direction], count: int
     Raises:
       UserError: a direction does not fit the generator.
     """
-    from diffcam_jax import scorers
+    from diffcam_jax.faces import scorers
     from diffcam_jax.metrics.identity import Identity
 
     directions, identity = _fitted(generator, directions), Identity()

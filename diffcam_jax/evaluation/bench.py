@@ -10,13 +10,14 @@ import jax
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from diffcam_jax import weights, zoo
 from diffcam_jax.errors import UserError
 from diffcam_jax.evaluation import pictures
 from diffcam_jax.evaluation.instruments import Judge, PairMeasures, SetMeasures
 from diffcam_jax.evaluation.networks import World, open_world
 from diffcam_jax.evaluation.pictures import Item
 from diffcam_jax.evaluation.store import Key, Store
+from diffcam_jax.files import trees
+from diffcam_jax.pretrained import parts as zoo
 
 
 class Bench:
@@ -101,7 +102,7 @@ class Bench:
         of_identity = {}
         if "identity" in self.pairs.names and self.config.arcface:
             network = zoo.load(self.config.arcface).network("identity")
-            of_identity = {"arcface": weights.tree_hash(network.variables)[:12]}
+            of_identity = {"arcface": trees.tree_hash(network.variables)[:12]}
         elif "identity" in self.pairs.names:
             parts.append("sface")
         return {name: zoo.PARTS[name].archive.sha256[:12] for name in parts} | of_identity

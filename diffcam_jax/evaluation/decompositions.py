@@ -13,17 +13,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from diffcam_jax.compose import feather
 from diffcam_jax.data.occluders import HELD_OUT, held_out
+from diffcam_jax.editing.compose import feather
+from diffcam_jax.editing.decomposition import Decomposition, decompose
 from diffcam_jax.evaluation.bench import Bench
 from diffcam_jax.evaluation.codes import Coded, Coder
 from diffcam_jax.evaluation.networks import World
 from diffcam_jax.evaluation.pictures import Item
 from diffcam_jax.evaluation.store import Key
-from diffcam_jax.invertibility import Decomposition, decompose
+from diffcam_jax.faces.panel import grey
 from diffcam_jax.metrics import masks as measures
 from diffcam_jax.ops.image import from_unit, to_unit
-from diffcam_jax.panel import grey
 
 NAME = "invertibility"
 OBJECT, TRUTH = "object", "truth"

@@ -13,7 +13,7 @@ from diffcam_jax.directions.recipe import ATTRIBUTES
 from diffcam_jax.evaluation.bench import Bench
 from diffcam_jax.evaluation.document import Figure, Section
 from diffcam_jax.evaluation.tables import Table, number
-from diffcam_jax.weights import write_atomically
+from diffcam_jax.files.trees import write_atomically
 
 NAME = "directions"
 

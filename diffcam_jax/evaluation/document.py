@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from diffcam_jax.evaluation.tables import Table, plain
-from diffcam_jax.weights import write_atomically
+from diffcam_jax.files.trees import write_atomically
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2em auto; padding: 0 1em; color: #222; }

@@ -32,8 +32,8 @@ from diffcam_jax.evaluation.summary import (
     spread,
 )
 from diffcam_jax.evaluation.tables import Table, number
+from diffcam_jax.faces.panel import labelled_row, stack_rows
 from diffcam_jax.metrics.masks import only_outside, untouched
-from diffcam_jax.panel import labelled_row, stack_rows
 
 NAME = "editing"
 SHOWN, SCORED_AT_A_TIME = 3, 8

@@ -17,10 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from diffcam_jax.compose import MaskConfig, blend
-from diffcam_jax.diffcam import OFFICIAL, PAPER
-from diffcam_jax.editing import DECOMPOSING, METHODS, EditConfig, edit_batch
-from diffcam_jax.editor import PRODUCT_CONFIG
+from diffcam_jax.editing.compose import MaskConfig, blend
+from diffcam_jax.editing.diffcam import OFFICIAL, PAPER
+from diffcam_jax.editing.edit import DECOMPOSING, METHODS, EditConfig, edit_batch
+from diffcam_jax.editor.editor import PRODUCT_CONFIG
 from diffcam_jax.errors import UserError
 from diffcam_jax.evaluation.bench import Bench, groups
 from diffcam_jax.evaluation.codes import Coded

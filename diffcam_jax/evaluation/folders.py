@@ -19,8 +19,8 @@ from diffcam_jax.evaluation.instruments import SWD_SIDE, swd
 from diffcam_jax.evaluation.store import Key
 from diffcam_jax.evaluation.summary import INTERVALS, pair_cells, pair_heads, set_cells, set_heads, set_notes
 from diffcam_jax.evaluation.tables import Table, number
-from diffcam_jax.panel import labelled_row, stack_rows
-from diffcam_jax.photo import read_photo
+from diffcam_jax.faces.panel import labelled_row, stack_rows
+from diffcam_jax.faces.photo import read_photo
 
 NAME = "folders"
 AT_A_TIME, SHOWN = 8, 4

@@ -29,7 +29,7 @@ from diffcam_jax.evaluation.reconstruction import measure, reconstructed_set
 from diffcam_jax.evaluation.store import Key
 from diffcam_jax.evaluation.summary import INTERVALS, mean, mean_cell, set_cells, set_heads, set_notes, spread
 from diffcam_jax.evaluation.tables import Table, number
-from diffcam_jax.panel import labelled_row, stack_rows
+from diffcam_jax.faces.panel import labelled_row, stack_rows
 
 NAME = OURS = "in_domain"
 

@@ -39,8 +39,8 @@ from diffcam_jax.evaluation.masks import COLUMNS
 from diffcam_jax.evaluation.store import Key
 from diffcam_jax.evaluation.summary import INTERVALS, mean, mean_cell, pair_cells, pair_heads, spread
 from diffcam_jax.evaluation.tables import Table
+from diffcam_jax.faces.panel import labelled_row, stack_rows
 from diffcam_jax.metrics import masks as measures
-from diffcam_jax.panel import labelled_row, stack_rows
 
 TITLE = "Invertibility decomposition"
 PHOTOGRAPHS, BEHIND, CLEAN = "photographs", "faces behind objects", "no object"

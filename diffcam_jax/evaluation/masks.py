@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffcam_jax.editing import METHODS
+from diffcam_jax.editing.edit import METHODS
 from diffcam_jax.evaluation import edits
 from diffcam_jax.evaluation.bench import Bench, groups
 from diffcam_jax.evaluation.codes import Coded, coded
@@ -22,9 +22,9 @@ from diffcam_jax.evaluation.networks import World
 from diffcam_jax.evaluation.store import Key
 from diffcam_jax.evaluation.summary import INTERVALS, mean, mean_cell
 from diffcam_jax.evaluation.tables import Table, number
+from diffcam_jax.faces.panel import heat_overlay, labelled_row, stack_rows
 from diffcam_jax.metrics import masks as measures
 from diffcam_jax.ops.image import from_unit
-from diffcam_jax.panel import heat_overlay, labelled_row, stack_rows
 
 NAME = "masks"
 SIDE = 256

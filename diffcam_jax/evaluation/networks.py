@@ -10,22 +10,24 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
-from diffcam_jax import pipeline, weights, zoo
 from diffcam_jax.data.drawn import Prior, make_prior
 from diffcam_jax.data.pairs import toy_world
-from diffcam_jax.diffcam import Classifier
 from diffcam_jax.directions import Direction
 from diffcam_jax.directions.scoring import draw_uint8
 from diffcam_jax.directions.space import generator_hash
-from diffcam_jax.editing import Decomposer, EditParams, decomposing
+from diffcam_jax.editing import pipeline
+from diffcam_jax.editing.decomposition import Modules, Settings, Variables, aligner_for
+from diffcam_jax.editing.diffcam import Classifier
+from diffcam_jax.editing.edit import Decomposer, EditParams, decomposing
+from diffcam_jax.editing.pipeline import Encoder, Masker, Pipeline, wplus_rows
 from diffcam_jax.errors import UserError
+from diffcam_jax.files import trees
+from diffcam_jax.files.model_folder import Network
 from diffcam_jax.inversion.tuning import Deltas, tuned_variables
-from diffcam_jax.invertibility import Modules, Settings, Variables, aligner_for
-from diffcam_jax.latents import sample_w
-from diffcam_jax.model_folder import Network
 from diffcam_jax.nn.classifier import DiffClassifier
+from diffcam_jax.nn.latents import sample_w
 from diffcam_jax.nn.mobile_encoder import MobileEncoder
-from diffcam_jax.pipeline import Encoder, Masker, Pipeline, wplus_rows
+from diffcam_jax.pretrained import parts
 
 TOY = "toy"
 ROLES = ("generator", "encoder", "classifier", "deghoster", "aligner", "directions")
@@ -75,7 +77,7 @@ class World(NamedTuple):
 
     @property
     def decomposing(self) -> tuple[Modules, Variables]:
-        """As `invertibility.decompose` takes them.
+        """As `decomposition.decompose` takes them.
 
         Raises:
             UserError: there is no alignment network.
@@ -138,14 +140,14 @@ def open_world(config) -> World:
         folders["directions"] = {}  # those that ship belong to the embedded generator
     networks = pipeline.on_device(pipeline.from_checkpoints(**folders))
     hashes = {"generator": generator_hash(networks.generator)}
-    hashes["classifier"] = weights.tree_hash(networks.classifier.variables)
+    hashes["classifier"] = trees.tree_hash(networks.classifier.variables)
     if networks.encoder is not None:
-        hashes["encoder"] = weights.tree_hash(networks.encoder.network.variables)
+        hashes["encoder"] = trees.tree_hash(networks.encoder.network.variables)
     if networks.deghoster is not None:
-        hashes["deghoster"] = weights.tree_hash(networks.deghoster.variables)
+        hashes["deghoster"] = trees.tree_hash(networks.deghoster.variables)
     if networks.aligner is not None:
-        hashes["aligner"] = weights.tree_hash(networks.aligner.network.variables)
-    hashes["directions"] = weights.tree_hash({name: direction.array for name, direction in networks.directions.items()})
+        hashes["aligner"] = trees.tree_hash(networks.aligner.network.variables)
+    hashes["directions"] = trees.tree_hash({name: direction.array for name, direction in networks.directions.items()})
     return World(
         networks.generator,
         networks.encoder,
@@ -158,7 +160,7 @@ def open_world(config) -> World:
 
 
 def _own_generator(config) -> bool:
-    return bool(config.generator) or bool(config.encoder and "generator" in zoo.load(config.encoder).networks)
+    return bool(config.generator) or bool(config.encoder and "generator" in parts.load(config.encoder).networks)
 
 
 @functools.cache

@@ -19,15 +19,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from diffcam_jax import weights
-from diffcam_jax.align import crop, ffhq_quad
 from diffcam_jax.data.drawn import Prior, draw_code
 from diffcam_jax.data.pictures import read_square, resize_square, to_8_bits
 from diffcam_jax.data.toy import ToyPictures
 from diffcam_jax.errors import UserError
-from diffcam_jax.landmarks import FaceLandmarker, select_faces
+from diffcam_jax.faces.align import crop, ffhq_quad
+from diffcam_jax.faces.landmarks import FaceLandmarker, select_faces
+from diffcam_jax.faces.photo import read_photo
 from diffcam_jax.ops.image import from_unit
-from diffcam_jax.photo import read_photo
+from diffcam_jax.pretrained import store
 
 SOURCES = ("photographs", "public_domain", "generated", "folder", "prepared", "toy")
 
@@ -99,7 +99,7 @@ def _generated(prior: Prior, size: int, count: int) -> list[Item]:
 
 
 def _photographs(size: int, config) -> list[Item]:
-    paths = sorted(weights.fetch("ffhq_photos").glob("*.png"))
+    paths = sorted(store.fetch("ffhq_photos").glob("*.png"))
     return [Item(f"ffhq_{p.stem}", lambda p=p: read_square(p, size)[0], shown=False) for p in paths]
 
 
@@ -141,7 +141,7 @@ def _prepared(size: int, config) -> list[Item]:
     if not config.prepared:
         raise UserError("which data set? name a prepared one: --config.prepared=NAME, or its folder")
     is_folder = Path(config.prepared).is_dir()
-    where = (config.prepared, "") if is_folder else (weights.cache_dir() / "data", config.prepared)
+    where = (config.prepared, "") if is_folder else (store.cache_dir() / "data", config.prepared)
     dataset = open_prepared(*where)
     held_out = dataset.splits.get("test") or dataset.splits.get("train", [])
 

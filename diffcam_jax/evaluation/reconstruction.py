@@ -13,8 +13,8 @@ from diffcam_jax.evaluation.pictures import Item
 from diffcam_jax.evaluation.store import Key
 from diffcam_jax.evaluation.summary import INTERVALS, mean_cell, pair_cells, pair_heads, set_cells, set_heads, set_notes
 from diffcam_jax.evaluation.tables import Table
+from diffcam_jax.faces.panel import labelled_row, stack_rows
 from diffcam_jax.inversion import TUNING
-from diffcam_jax.panel import labelled_row, stack_rows
 
 NAME = "reconstruction"
 SHOWN = 4

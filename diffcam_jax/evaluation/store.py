@@ -18,8 +18,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from diffcam_jax.errors import UserError
-from diffcam_jax.photo import read_photo, write_photo
-from diffcam_jax.weights import replacing, write_atomically
+from diffcam_jax.faces.photo import read_photo, write_photo
+from diffcam_jax.files.trees import replacing, write_atomically
 
 
 class Key(NamedTuple):

@@ -9,10 +9,10 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from PIL import Image, ImageDraw
 
-from diffcam_jax import weights
-from diffcam_jax.chips import resized
 from diffcam_jax.errors import UserError
-from diffcam_jax.landmarks import free_landmarker, quiet_native_stderr
+from diffcam_jax.faces.chips import resized
+from diffcam_jax.faces.landmarks import free_landmarker, quiet_native_stderr
+from diffcam_jax.pretrained import store
 
 MOST_HANDS = 4
 # At 0.3 the real hands before faces of the benchmark are found, and none on faces without.
@@ -32,7 +32,7 @@ class HandLandmarker:
     """
 
     def __init__(self) -> None:
-        path = weights.fetch("hand_landmarker")
+        path = store.fetch("hand_landmarker")
         from mediapipe.tasks.python import vision
         from mediapipe.tasks.python.core.base_options import BaseOptions
 

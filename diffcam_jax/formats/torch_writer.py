@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from diffcam_jax.weights.trees import replacing
+from diffcam_jax.files.trees import replacing
 
 _STORAGES = {
     "float64": "DoubleStorage", "float32": "FloatStorage", "float16": "HalfStorage", "bfloat16": "BFloat16Storage",

@@ -7,7 +7,7 @@ import flax.linen as nn
 import numpy as np
 from jaxtyping import Array, Float
 
-from diffcam_jax import pipeline
+from diffcam_jax.editing import pipeline
 from diffcam_jax.errors import UserError
 from diffcam_jax.inversion.settings import (
     DEFAULTS,

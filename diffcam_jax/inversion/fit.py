@@ -15,12 +15,14 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 from jaxtyping import Array, Float
 
-from diffcam_jax import encoding, losses, pipeline
+from diffcam_jax.editing import pipeline
+from diffcam_jax.files.model_folder import Network
+from diffcam_jax.inversion import encoding
 from diffcam_jax.inversion.judges import Judge, Seen
 from diffcam_jax.inversion.optimise import Pace, Unknown, cosine
 from diffcam_jax.inversion.settings import Settings
-from diffcam_jax.latents import to_wplus
-from diffcam_jax.model_folder import Network
+from diffcam_jax.losses import picture as losses
+from diffcam_jax.nn.latents import to_wplus
 from diffcam_jax.ops.image import resize
 
 

@@ -10,9 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from diffcam_jax import losses, pipeline, weights
 from diffcam_jax.directions.space import generator_hash
+from diffcam_jax.editing import pipeline
 from diffcam_jax.errors import UserError
+from diffcam_jax.files import trees
+from diffcam_jax.files.model_folder import Network
 from diffcam_jax.inversion import prior
 from diffcam_jax.inversion.checks import (
     check_encoder,
@@ -29,8 +31,8 @@ from diffcam_jax.inversion.result import Inversion
 from diffcam_jax.inversion.settings import DEFAULTS, TUNING, AnySettings
 from diffcam_jax.inversion.start import mean_code, random_codes
 from diffcam_jax.inversion.tuning import check_generator
-from diffcam_jax.latents import LatentStats, latent_stats
-from diffcam_jax.model_folder import Network
+from diffcam_jax.losses import picture as losses
+from diffcam_jax.nn.latents import LatentStats, latent_stats
 
 # Shapes are checked in words, see `checks`.
 Photographs = Float[Array | np.ndarray, "b h w c"]
@@ -78,7 +80,7 @@ class Inverter:
     def recipe(self) -> dict[str, Any]:
         """What its codes depend on besides the picture, ready for JSON."""
         if self._begins is not None:
-            began = weights.tree_hash(self._begins.network.variables)
+            began = trees.tree_hash(self._begins.network.variables)
         else:
             began = self._pivots.recipe if self.method == TUNING else "mean"
         return {

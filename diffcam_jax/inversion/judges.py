@@ -9,9 +9,11 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Array, Float
 
-from diffcam_jax import losses, perceptual, zoo
+from diffcam_jax.losses import networks as perceptual
+from diffcam_jax.losses import picture as losses
 from diffcam_jax.nn.lpips import Lpips
 from diffcam_jax.nn.vgg import VGG16, VGG16_LPIPS_TAPS
+from diffcam_jax.pretrained import parts
 
 Seen = tuple[Array, ...]
 
@@ -121,4 +123,4 @@ def appoint(method: str, settings: Any) -> tuple[Appointed, ...]:
 
 
 def _lpips() -> Appointed:
-    return Appointed(LpipsVgg(), dict(zoo.load("lpips").network("lpips_vgg").variables["params"]))
+    return Appointed(LpipsVgg(), dict(parts.load("lpips").network("lpips_vgg").variables["params"]))

@@ -15,12 +15,13 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from diffcam_jax import encoding, losses
+from diffcam_jax.inversion import encoding
 from diffcam_jax.inversion.fit import mask_at
 from diffcam_jax.inversion.judges import LpipsVgg
 from diffcam_jax.inversion.optimise import Pace, Unknown, cosine
 from diffcam_jax.inversion.settings import InversionConfig
-from diffcam_jax.latents import LatentStats, whiten
+from diffcam_jax.losses import picture as losses
+from diffcam_jax.nn.latents import LatentStats, whiten
 
 # Where the face lies in an FFHQ crop: top left corner of a square of half the side, as a share of the side.
 FACE_TOP, FACE_LEFT = 0.375, 0.25

@@ -15,10 +15,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from diffcam_jax import weights
 from diffcam_jax.errors import UserError
+from diffcam_jax.files import trees
 from diffcam_jax.inversion.tuning import Deltas
 from diffcam_jax.ops.window import Window
+from diffcam_jax.pretrained import store
 
 # To be raised when a tuning with the same settings finds other numbers than before.
 REVISION = 1
@@ -54,14 +55,14 @@ class TunedCache:
         digest.update(np.ascontiguousarray(aligned).tobytes())
         digest.update(np.ascontiguousarray(codes).tobytes())
         self._name = digest.hexdigest()
-        self.folder = weights.cache_dir() / "tuned"
+        self.folder = store.cache_dir() / "tuned"
 
     def load(self) -> list[Entry]:
         """Everything that was tuned of this photograph, the window used last first."""
         entries = []
         for path in sorted(self.folder.glob(f"{self._name}_*.safetensors"), key=_used, reverse=True):
             try:
-                tree, metadata = weights.load(path)
+                tree, metadata = trees.load(path)
                 window = Window(*(int(number) for number in metadata["window"]))
                 deltas = {tuple(name.split(".")): array for name, array in tree.items()}
                 usable = all(np.isfinite(array).all() for array in deltas.values())
@@ -87,7 +88,7 @@ class TunedCache:
         tree = {".".join(path): np.asarray(x, np.float16) for path, x in entry.deltas.items()}
         try:
             metadata = {"kind": "tuned", "window": window, "loss": float(entry.loss)}
-            weights.save(self._path(entry.window), tree, metadata)
+            trees.save(self._path(entry.window), tree, metadata)
             self._evict()
         except OSError:
             return

@@ -13,8 +13,8 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Float
 
-from diffcam_jax import weights
 from diffcam_jax.errors import UserError
+from diffcam_jax.files import trees
 from diffcam_jax.inversion.settings import TuningSettings
 from diffcam_jax.inversion.tuning import Deltas, Path
 
@@ -33,7 +33,7 @@ def save(
     Args:
         path: ends in .tuned.safetensors.
         deltas: without a batch axis.
-        generator_hash: `weights.tree_hash` of the parameters of the generator that was tuned.
+        generator_hash: `trees.tree_hash` of the parameters of the generator that was tuned.
         settings: of the tuning.
 
     Raises:
@@ -45,7 +45,7 @@ def save(
     given = {name: round(value, 9) for name, value in dataclasses.asdict(settings).items()}
     header = {"kind": _KIND, "generator": generator_hash, "settings": given}
     try:
-        weights.save(path, unflatten_dict(tree), header)
+        trees.save(path, unflatten_dict(tree), header)
     except OSError as error:
         reason = error.strerror or error
         raise UserError(f"cannot write {path} ({reason}); choose another place") from error
@@ -64,7 +64,7 @@ def load(path: str | FilePath, generator_hash: str) -> Deltas:
     Raises:
         UserError: no such file, nothing of the kind, changes of another generator or no numbers.
     """
-    tree, header = weights.load(path)
+    tree, header = trees.load(path)
     if header.get("kind") != _KIND:
         raise UserError(f"{path} holds no tuned generator; write one with invert.py")
     if header.get("generator") != generator_hash:

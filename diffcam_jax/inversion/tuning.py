@@ -25,14 +25,15 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Float, Int
 
-from diffcam_jax import losses, zoo
 from diffcam_jax.errors import UserError
+from diffcam_jax.files.model_folder import Network
 from diffcam_jax.inversion.judges import Judge, LpipsAlex, Seen
 from diffcam_jax.inversion.optimise import CHANCES, Pace, Unknown, cosine, minimise
 from diffcam_jax.inversion.settings import TuningSettings
-from diffcam_jax.model_folder import Network
+from diffcam_jax.losses import picture as losses
 from diffcam_jax.ops.image import resize
 from diffcam_jax.ops.window import Window, cut
+from diffcam_jax.pretrained import parts as zoo
 
 Path = tuple[str, ...]
 Deltas = dict[Path, Float[np.ndarray, "..."]]

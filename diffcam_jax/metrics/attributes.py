@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from diffcam_jax import scorers
 from diffcam_jax.errors import UserError
+from diffcam_jax.faces import scorers
 from diffcam_jax.metrics.batches import Pictures, runs
 
 _AT_A_TIME = 32

@@ -12,11 +12,11 @@ import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
 from diffcam_jax.errors import UserError
-from diffcam_jax.evidence import SIDE, Evidence, gather
-from diffcam_jax.landmarks import FaceLandmarker
+from diffcam_jax.faces.evidence import SIDE, Evidence, gather
+from diffcam_jax.faces.landmarks import FaceLandmarker
+from diffcam_jax.faces.scorers import LOWER_FACE, OUTER_LIPS
 from diffcam_jax.metrics.batches import Pictures, runs
 from diffcam_jax.ops.image import resize
-from diffcam_jax.scorers import LOWER_FACE, OUTER_LIPS
 
 THRESHOLD = 0.5
 _AT_A_TIME = 8

@@ -11,11 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
-from diffcam_jax import zoo
 from diffcam_jax.errors import UserError
+from diffcam_jax.files.model_folder import Network
 from diffcam_jax.metrics.batches import Batched, Pictures, to_square
-from diffcam_jax.model_folder import Network
 from diffcam_jax.nn.lpips import TRUNKS
+from diffcam_jax.pretrained import parts
 
 STORED = ("alex", "vgg")
 SMALLEST = 32
@@ -70,8 +70,8 @@ def _network(net: str, folder: str | Path | None) -> Network:
             raise UserError(
                 f"no weights of LPIPS {net} are stored; convert them with python -m convert_weights lpips and give the folder"
             )
-        return zoo.load("lpips").network(f"lpips_{net}")
-    network = zoo.load(folder).network("lpips")
+        return parts.load("lpips").network(f"lpips_{net}")
+    network = parts.load(folder).network("lpips")
     if network.module.net != net:
         raise UserError(f"{folder} holds LPIPS {network.module.net}, not {net}; give the folder of {net}")
     return network

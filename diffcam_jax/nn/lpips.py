@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from diffcam_jax import losses
+from diffcam_jax.losses import picture as losses
 from diffcam_jax.nn.squeezenet import SqueezeNet
 from diffcam_jax.nn.vgg import VGG16, AlexNet
 

@@ -14,7 +14,6 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 from ml_collections import ConfigDict
 
-from diffcam_jax import diffcam, pipeline
 from diffcam_jax.data.ghosts import (
     GhostConfig,
     GhostWorld,
@@ -24,10 +23,11 @@ from diffcam_jax.data.ghosts import (
     make_ghosts,
     toy_ghost_world,
 )
-from diffcam_jax.editing import EditParams
+from diffcam_jax.editing import diffcam, pipeline
+from diffcam_jax.editing.edit import EditParams
 from diffcam_jax.errors import UserError
-from diffcam_jax.latents import to_wplus
-from diffcam_jax.model_folder import Network
+from diffcam_jax.files.model_folder import Network
+from diffcam_jax.nn.latents import to_wplus
 from diffcam_jax.train.state import Batch, Net
 from diffcam_jax.train.trainer import Source
 

@@ -20,9 +20,9 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 
-from diffcam_jax import weights
 from diffcam_jax.data import pairs
 from diffcam_jax.nn.classifier import LocalClassifier, PairClassifier
+from diffcam_jax.pretrained import store
 from diffcam_jax.train import places
 from diffcam_jax.train.state import Batch, Metrics, TrainState, gradients, update
 from diffcam_jax.train.trainer import Step
@@ -61,7 +61,7 @@ def initial_variables(model: PairClassifier, pretrained: str, size: int, seed: i
     blank = jnp.zeros((1, size, size, 3))
     variables = jax.jit(model.init)(jax.random.key(seed), blank, blank)
     if pretrained:
-        tree, _ = weights.load_pretrained(pretrained)
+        tree, _ = store.load_pretrained(pretrained)
         for kind in ("params", "batch_stats"):
             variables[kind]["trunk"] = {
                 name: jax.tree.map(jnp.asarray, tree[kind][name]) for name in variables[kind]["trunk"]

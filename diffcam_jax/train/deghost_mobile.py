@@ -23,17 +23,18 @@ import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 from ml_collections import ConfigDict
 
-from diffcam_jax import model_folder, zoo
-from diffcam_jax.compose import blend, refine
 from diffcam_jax.data.ghosts import toy_ghost_world
 from diffcam_jax.data.known_edits import KnownEdits, open_pairs, toy_pairs
 from diffcam_jax.directions.space import generator_hash
-from diffcam_jax.editor import PRODUCT_CONFIG
+from diffcam_jax.editing.compose import blend, refine
+from diffcam_jax.editor.editor import PRODUCT_CONFIG
 from diffcam_jax.errors import UserError
-from diffcam_jax.model_folder import Network
+from diffcam_jax.files import model_folder
+from diffcam_jax.files.model_folder import Network
 from diffcam_jax.nn.mobile_deghosting import MobileDeghoster, Views
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
 from diffcam_jax.ops.image import quantise
+from diffcam_jax.pretrained import parts
 from diffcam_jax.train import held_out
 from diffcam_jax.train.state import Batch, Metrics, Net, TrainState, average, gradients, update, young
 from diffcam_jax.train.trainer import Phase, Source, Trainer
@@ -85,7 +86,7 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
         )
     if rows < generator.module.num_styles:
         raise UserError(f"the pairs' codes have {rows} rows, the generator reads {generator.module.num_styles}")
-    lpips = zoo.load("lpips").network("lpips_alex") if config.loss.lpips else None
+    lpips = parts.load("lpips").network("lpips_alex") if config.loss.lpips else None
     task = Task(config, deghoster, generator.module, lpips)
     optimiser = optax.adam(
         optax.cosine_decay_schedule(config.learning_rate, config.steps, LAST_RATE / config.learning_rate), *config.betas
@@ -225,7 +226,7 @@ def load_generator(source: str) -> Network:
     if source == "toy":
         world = toy_ghost_world()
         return Network(world.generator, world.params.generator)
-    network = zoo.load(source or "mobile_stylegan_ffhq").network("generator")
+    network = parts.load(source or "mobile_stylegan_ffhq").network("generator")
     if not isinstance(network.module, MobileStyleGAN):
         raise UserError(
             f"{source} holds a {type(network.module).__name__}, the small deghosting network needs a MobileStyleGAN; "

@@ -16,14 +16,15 @@ import optax
 from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 from ml_collections import ConfigDict
 
-from diffcam_jax import model_folder, weights
 from diffcam_jax.data import pairs
 from diffcam_jax.data.augment import AugmentConfig, augment, flippable
-from diffcam_jax.diffcam import CamConfig, diff_cam, load_classifier, save_classifier
+from diffcam_jax.editing.diffcam import CamConfig, diff_cam, load_classifier, save_classifier
 from diffcam_jax.errors import UserError
+from diffcam_jax.files import model_folder
 from diffcam_jax.nn.classifier import DiffClassifier, LocalClassifier, PairClassifier
-from diffcam_jax.report import grid, overlay
+from diffcam_jax.pretrained import store
 from diffcam_jax.train import cells, places
+from diffcam_jax.train.report import grid, overlay
 from diffcam_jax.train.state import Batch, Metrics, Net, TrainState, gradients, update
 from diffcam_jax.train.trainer import Phase, Step, Trainer
 
@@ -76,7 +77,7 @@ def make_source(config: ConfigDict, batch_size: int, process: int = 0, processes
         return PairSource(_whole(config, source, recipe.size, whole), dataclasses.asdict(recipe), process, processes)
     if config.data.source != "cached":
         raise UserError(f"config.data.source={config.data.source!r}: allowed for this trainer are cached and online")
-    folder = config.data.folder or weights.cache_dir() / "pairs"
+    folder = config.data.folder or store.cache_dir() / "pairs"
     cached = pairs.CachedPairs(folder, whole, config.eval_size, config.seed)
     return PairSource(_whole(config, cached, cached.recipe["size"], whole), cached.recipe, process, processes)
 

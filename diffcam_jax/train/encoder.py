@@ -34,11 +34,12 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 from ml_collections import ConfigDict
 
-from diffcam_jax import model_folder, zoo
-from diffcam_jax.latents import sample_w, to_wplus
-from diffcam_jax.model_folder import ModelFolder, Network
+from diffcam_jax.files import model_folder
+from diffcam_jax.files.model_folder import ModelFolder, Network
 from diffcam_jax.nn.e4e import Encoder4Editing
+from diffcam_jax.nn.latents import sample_w, to_wplus
 from diffcam_jax.ops.image import quantise
+from diffcam_jax.pretrained import parts
 from diffcam_jax.train import encoder_adversaries, encoder_networks, held_out
 from diffcam_jax.train.encoder_losses import delta_norm, w_norm
 from diffcam_jax.train.encoder_passes import Inverter, Pass
@@ -87,7 +88,7 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
         picture = jnp.zeros((1, inverter.reads, inverter.reads, 6 if kind == "restyle" else 3))
         variables = encoder_networks.initial_encoder(encoder, keys[0], picture, mean, std)
         if config.model.get("start"):
-            variables = started(variables, zoo.load(config.model.start), extra)
+            variables = started(variables, parts.load(config.model.start), extra)
         nets["encoder"] = Net.create(variables, optimiser)
         for name, (tree, _) in distances.items():
             if tree:

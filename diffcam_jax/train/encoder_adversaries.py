@@ -14,10 +14,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 from ml_collections import ConfigDict
 
-from diffcam_jax.gan_losses import logistic_loss, nonsaturating_loss, r1_penalty
-from diffcam_jax.latents import sample_w
-from diffcam_jax.model_folder import ModelFolder
+from diffcam_jax.files.model_folder import ModelFolder
+from diffcam_jax.losses.adversarial import logistic_loss, nonsaturating_loss, r1_penalty
 from diffcam_jax.nn.latent_discriminator import LatentDiscriminator
+from diffcam_jax.nn.latents import sample_w
 from diffcam_jax.nn.stylegan2 import config_widths
 from diffcam_jax.nn.stylegan2_discriminator import StyleGAN2Discriminator, judged
 from diffcam_jax.train.code_pool import CodePool

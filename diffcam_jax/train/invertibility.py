@@ -18,14 +18,15 @@ import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 from ml_collections import ConfigDict
 
-from diffcam_jax import losses, model_folder, weights
 from diffcam_jax.data import occluders, sources
 from diffcam_jax.directions.space import generator_hash
+from diffcam_jax.editing.decomposition import Variables
 from diffcam_jax.errors import UserError
-from diffcam_jax.gan_losses import logistic_loss, nonsaturating_loss
-from diffcam_jax.invertibility import Variables
+from diffcam_jax.files import model_folder, trees
+from diffcam_jax.files.model_folder import Network
+from diffcam_jax.losses import picture as losses
+from diffcam_jax.losses.adversarial import logistic_loss, nonsaturating_loss
 from diffcam_jax.metrics.masks import iou
-from diffcam_jax.model_folder import Network
 from diffcam_jax.nn.stylegan2 import config_widths
 from diffcam_jax.nn.stylegan2_discriminator import StyleGAN2Discriminator, judged
 from diffcam_jax.ops.image import quantise
@@ -171,7 +172,7 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
             "source": f"trained by this project, {int(state.step)} steps",
             "generator": config.generator or "mobile_stylegan_ffhq",
             "generator_sha256": generator_hash(networks.folders[0].network("generator")),
-            "encoder_sha256": weights.tree_hash(networks.variables["encoder"]),
+            "encoder_sha256": trees.tree_hash(networks.variables["encoder"]),
             "data": getattr(data, "description", {}),
             "licence": "that of the generator's pictures: non-commercial research",
             "training": json.loads(config.to_json_best_effort()),

@@ -14,8 +14,8 @@ import numpy as np
 from jaxtyping import Array, Float
 from tqdm import tqdm
 
-from diffcam_jax.invertibility import Modules, Settings, Variables, encoder_maps
-from diffcam_jax.latents import sample_w, to_wplus
+from diffcam_jax.editing.decomposition import Modules, Settings, Variables, encoder_maps
+from diffcam_jax.nn.latents import sample_w, to_wplus
 
 RIDGE = 1e-3  # of the mean variance, added to all: thin directions correlate by chance
 # What the sigmoids of the masks begin from: a tenth of a photograph is out of domain, and a finer level (n in m (1 + n - m)) hardly changes a coarser

@@ -16,10 +16,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from diffcam_jax.checkpoint import Checkpoints
 from diffcam_jax.errors import UserError
-from diffcam_jax.parallel import Devices, Placed
-from diffcam_jax.report import Report
+from diffcam_jax.train.checkpoint import Checkpoints
+from diffcam_jax.train.devices import Devices, Placed
+from diffcam_jax.train.report import Report
 from diffcam_jax.train.state import Batch, Metrics, TrainState
 from diffcam_jax.train.trainer import Phase, Source, Trainer
 

@@ -10,10 +10,10 @@ import jax
 import numpy as np
 from jaxtyping import Array, UInt8
 
-from diffcam_jax.latents import sample_w, truncate
 from diffcam_jax.metrics.features import InceptionFeatures
 from diffcam_jax.metrics.frechet import Statistics, frechet_distance, statistics
 from diffcam_jax.metrics.thumbnails import ThumbnailFeatures
+from diffcam_jax.nn.latents import sample_w, truncate
 from diffcam_jax.nn.stylegan2 import StyleGAN2Generator
 from diffcam_jax.ops.image import quantise
 from diffcam_jax.train.state import TrainState

@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from diffcam_jax.command import Fields, check_fields
+from diffcam_jax.command.flags import Fields, check_fields
 from diffcam_jax.errors import UserError
 
 COMMON: Fields = {

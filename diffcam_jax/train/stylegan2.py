@@ -25,10 +25,10 @@ import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 from ml_collections import ConfigDict
 
-from diffcam_jax import model_folder
 from diffcam_jax.errors import UserError
-from diffcam_jax.gan_losses import logistic_loss, nonsaturating_loss, path_length_penalty, r1_penalty
-from diffcam_jax.latents import to_wplus
+from diffcam_jax.files import model_folder
+from diffcam_jax.losses.adversarial import logistic_loss, nonsaturating_loss, path_length_penalty, r1_penalty
+from diffcam_jax.nn.latents import to_wplus
 from diffcam_jax.nn.stylegan2 import StyleGAN2Generator, config_widths
 from diffcam_jax.nn.stylegan2_discriminator import StyleGAN2Discriminator
 from diffcam_jax.ops.ada import augment

@@ -8,10 +8,10 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from diffcam_jax.command import plain
-from diffcam_jax.parallel import Devices
-from diffcam_jax.report import batch_grid, save_picture
+from diffcam_jax.command.flags import plain
+from diffcam_jax.train.devices import Devices
 from diffcam_jax.train.loop import keyed
+from diffcam_jax.train.report import batch_grid, save_picture
 from diffcam_jax.train.state import TrainState
 from diffcam_jax.train.trainer import Source, Trainer
 

@@ -1,0 +1,108 @@
+"""What an edit may change of a photograph, and what it never may.
+
+Every direction names the face-parsing classes and the box that it may act on (`Direction.classes`,
+`Direction.box`). Hat, clothes, background, earrings and whatever else covers the face are in none of
+them: they stay the photograph's, bit for bit. Parsing takes a hand for skin, so hands are found by
+landmarks of their own. Where something lies on the mouth, the parsing sees few lips within the
+landmarks' outline of them; then edits of the mouth change nothing.
+
+Parsing labels are [256, 256] of an aligned picture, masks float32 of the same size in [0, 1].
+"""
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+from PIL import Image, ImageDraw
+
+from diffcam_jax.directions import Direction
+from diffcam_jax.directions.acts import HEAD
+from diffcam_jax.faces import evidence
+from diffcam_jax.faces.hands import HandLandmarker, hand_mask
+from diffcam_jax.faces.landmarks import FaceLandmarker
+from diffcam_jax.faces.scorers import OUTER_LIPS
+from diffcam_jax.nn.bisenet import CLASSES
+
+LIPS = ("mouth", "upper_lip", "lower_lip")
+# Share of the lips' outline that must be parsed as lips: it is 0.75 and more on bare faces, a
+# child's included, and 0.52 and less behind hands.
+VISIBLE = 0.6
+MARGIN = 2  # pixels of 256 that a region keeps away from what it must not touch
+_SOFT = 12  # pixels of 256 over which a region fades out towards the side of its box
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Face:
+    """What is known of the face in an aligned photograph.
+
+    Attributes:
+        labels: index into `CLASSES`.
+        hands: where hands are, boolean.
+        mouth_visible: share of the lips' outline that shows lips; NaN when no face was found.
+    """
+
+    labels: UInt8[np.ndarray, "256 256"]
+    hands: Bool[np.ndarray, "256 256"]
+    mouth_visible: float
+
+
+def look(aligned: UInt8[np.ndarray, "s s 3"], landmarker: FaceLandmarker, hand_landmarker: HandLandmarker) -> Face:
+    """Parses an aligned photograph and looks for what covers the face.
+
+    Raises:
+        UserError: the parsing network is neither cached nor can it be fetched.
+    """
+    labels = evidence.parse(aligned[None], 1)[0][0]
+    hands = hand_mask(hand_landmarker.detect(aligned), len(labels))
+    visible = float("nan")
+    face = evidence.find_face(landmarker, aligned)
+    if face is not None:
+        outline = [(float(x), float(y)) for x, y in face[0][list(OUTER_LIPS)] * len(labels)]
+        picture = Image.new("L", labels.shape)
+        ImageDraw.Draw(picture).polygon(outline, fill=1)
+        inside = np.asarray(picture, bool)
+        if inside.any():
+            visible = float((_has(labels, LIPS) & ~hands)[inside].mean())
+    return Face(labels, hands, visible)
+
+
+def _has(labels: np.ndarray, classes: tuple[str, ...]) -> np.ndarray:
+    return np.isin(labels, [CLASSES.index(name) for name in classes])
+
+
+def mouth_is_hidden(face: Face, direction: Direction) -> bool:
+    """Whether an edit of the mouth has no mouth to act on."""
+    acts_on_mouth = "mouth" in direction.classes and "hair" not in direction.classes
+    return acts_on_mouth and face.mouth_visible < VISIBLE
+
+
+def may_act(face: Face, direction: Direction) -> Float[np.ndarray, "256 256"]:
+    """Where a direction may change the photograph: 1 well inside, exactly 0 where it may not."""
+    import cv2
+
+    if mouth_is_hidden(face, direction):
+        return np.zeros(face.labels.shape, np.float32)
+    allowed = _has(face.labels, direction.classes or HEAD) & ~face.hands
+    kept = cv2.erode(allowed.astype(np.uint8), _disc(MARGIN), borderValue=1)
+    soft = cv2.blur(kept.astype(np.float32), (2 * MARGIN + 1,) * 2) * kept
+    return soft * _box(direction.box, len(allowed))
+
+
+def _disc(radius: int) -> np.ndarray:
+    import cv2
+
+    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1,) * 2)
+
+
+def _box(box: tuple[float, float, float, float], side: int) -> Float[np.ndarray, "s s"]:
+    """1 inside a box, fading to 0 at its sides, but for those that are the picture's own."""
+    places = (np.arange(side, dtype=np.float32) + np.float32(0.5)) / side
+    ramps = []
+    for low, high in ((box[0], box[1]), (box[2], box[3])):
+        ramp = np.ones(side, np.float32)
+        if low > 0:
+            ramp = np.minimum(ramp, np.clip((places - low) * side / _SOFT, 0, 1))
+        if high < 1:
+            ramp = np.minimum(ramp, np.clip((high - places) * side / _SOFT, 0, 1))
+        ramps.append(ramp)
+    return np.minimum(ramps[0][:, None], ramps[1][None])

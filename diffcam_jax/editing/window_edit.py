@@ -1,0 +1,350 @@
+"""The product's edit: what a window of the tuned generator changes, taken into the photograph.
+
+Pictures [b, ., ., 3] RGB in [-1, 1], masks in [0, 1]. With I the photograph, I' the tuned inversion
+and T the tuned edit, Diff-CAM of the pair (2207.08134, Eq. 1 to 4) says where the attribute changes,
+the regions of the attribute say where it may, and the blend is Eq. 5. Three things are ours:
+
+* the mask has a hard core, in which the edit counts fully; softness is a rim outside of it;
+* light and colour meet at the rim: what edit and inversion differ by where nothing is meant to
+  change is continued into the core, as a membrane is, and taken off (`membrane`);
+* skin keeps the photograph's own detail where the edit hardly acts (`detail`).
+
+Masks are computed at the classifier's size, where a cell of the window has `GRAIN` pixels.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from diffcam_jax.editing.compose import blend, dilate, feather, with_user_mask
+from diffcam_jax.editing.diffcam import OFFICIAL, Activation, CamConfig, diff_cam
+from diffcam_jax.ops.image import resize
+from diffcam_jax.ops.window import Window, cut, scaled
+
+# Shapes of windows in cells of 64, by area: eyes, a mouth, chin and mouth, a face, a head, everything.
+# Each is compiled once.
+SHAPES = ((20, 44), (28, 32), (36, 40), (48, 48), (60, 52), (64, 64))
+# Share of where an edit acts that a window may leave out on each side, and cells that it adds there.
+TRIMMED, MARGIN = 0.03, 2
+
+
+@dataclasses.dataclass(frozen=True)
+class WindowConfig:
+    """Choices of the blend; hashable. Lengths are in pixels of 256, differences in [0, 2].
+
+    Attributes:
+        cam: value of Diff-CAM's mask from which on the attribute is meant.
+        share: the core is where the change exceeds this share of the largest ...
+        least: ... and this difference.
+        rim: width of the softening outside the core.
+        detail: change from which on the photograph's own detail goes.
+        membrane: whether light and colour are made to meet at the rim.
+    """
+
+    cam: float = 0.3
+    share: float = 0.25
+    least: float = 0.03
+    rim: int = 6
+    detail: float = 0.2
+    membrane: bool = True
+
+
+class WindowEdit(NamedTuple):
+    """The result for a batch.
+
+    Attributes:
+        fused: the aligned photographs with the edit [b, s, s, 3]; equal to them, bit for bit, where
+            the mask is 0.
+        source: what is blended in [b, s, s, 3]; the photograph outside the window.
+        mask: [b, s, s].
+        cam_mask: Diff-CAM's mask of all attributes [b, v, v], before regions and core.
+        logits: [b, r, N] scores of the classifier.
+    """
+
+    fused: Float[Array, "b s s 3"]
+    source: Float[Array, "b s s 3"]
+    mask: Float[Array, "b s s"]
+    cam_mask: Float[Array, "b v v"]
+    logits: Float[Array, "b r n"]
+
+
+def fit_window(wanted: Float[np.ndarray, "v v"], cells: int) -> Window | None:
+    """The smallest of `SHAPES` that holds nearly all places where an edit acts; None without any.
+
+    Args:
+        wanted: above 0.5 where it acts.
+        cells: of the generator.
+    """
+    acts, grain = wanted > 0.5, len(wanted) / cells
+    if not acts.any():
+        return None
+    low, high = [], []
+    for axis in (1, 0):
+        share = np.cumsum(acts.sum(axis)) / acts.sum()
+        first = np.searchsorted(share, TRIMMED) / grain - MARGIN
+        last = (np.searchsorted(share, 1 - TRIMMED) + 1) / grain + MARGIN
+        low.append(max(int(np.floor(first)), 0))
+        high.append(min(int(np.ceil(last)), cells))
+    return covering(np.array(low), np.array(high), cells)
+
+
+def covering(low: np.ndarray, high: np.ndarray, cells: int) -> Window:
+    """The smallest window around a rectangle [low, high) of cells, centred where it can be."""
+    shapes = [(min(h, cells), min(w, cells)) for h, w in SHAPES]
+    shape = np.array(next(s for s in shapes if (high - low <= s).all()))
+    top, left = np.clip((low + high - shape) // 2, 0, cells - shape).tolist()
+    return Window(top, left, *shape.tolist())
+
+
+def smaller(window: Window, cells: int) -> Window | None:
+    """The next smaller shape around the same centre; None below the smallest."""
+    shapes = [(min(h, cells), min(w, cells)) for h, w in SHAPES]
+    below = [s for s in shapes if s[0] * s[1] < window.height * window.width]
+    if not below:
+        return None
+    shape = np.array(below[-1])
+    centre = np.array([window.top, window.left]) + np.array([window.height, window.width]) // 2
+    top, left = np.clip(centre - shape // 2, 0, cells - shape).tolist()
+    return Window(top, left, *shape.tolist())
+
+
+def holds(outer: Window, inner: Window) -> bool:
+    """Whether a window lies within another."""
+    return (
+        outer.top <= inner.top
+        and outer.left <= inner.left
+        and inner.top + inner.height <= outer.top + outer.height
+        and inner.left + inner.width <= outer.left + outer.width
+    )
+
+
+@functools.partial(jax.jit, static_argnames=("generator", "classifier", "size", "config", "method"))
+def draft(
+    generator: nn.Module,
+    variables: dict,
+    classifier: nn.Module,
+    classifier_variables: dict,
+    ladder: Float[Array, "p b n k"],
+    classes: Int[Array, " r"],
+    undo: Bool[Array, " r"],
+    size: int,
+    config: CamConfig = OFFICIAL,
+    method: Callable[..., Activation] = diff_cam,
+) -> Float[Array, "b r v v"]:
+    """Diff-CAM's masks of edits before anything is tuned, which tell where to tune.
+
+    Args:
+        generator, variables, classifier, classifier_variables: networks.
+        ladder: codes after 0, 1, ... r edits.
+        classes, undo: as in `edit_window`.
+        size: of the pictures that are compared.
+        config, method: static choices.
+    """
+    drawn = [generator.apply(variables, w, method="synthesis", size=size) for w in ladder]
+    pictures = jnp.stack(drawn)
+    return find(classifier, classifier_variables, pictures, classes, undo, config, method).mask
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def draw_window(
+    generator: nn.Module, variables: dict, codes: Float[Array, "b n k"], window: Window
+) -> Float[Array, "b h w 3"]:
+    """The window of the pictures of codes."""
+    return generator.apply(variables, codes, method="synthesis", window=window)
+
+
+def into(
+    images: Float[Array, "b s s *c"], parts: Float[Array, "b h w *c"], top: Array, left: Array
+) -> Float[Array, "b s s *c"]:
+    """Pictures with parts put into them; the place is traced."""
+    start = (0, top, left) + (0,) * (images.ndim - 3)
+    return jax.lax.dynamic_update_slice(images, parts.astype(images.dtype), start)
+
+
+def fill(x: Float[Array, "b h w c"], known: Float[Array, "b h w"]) -> Float[Array, "b h w c"]:
+    """Continues x from where it is known to everywhere else, smoothly: pull and push.
+
+    Averages of what is known are taken on coarser and coarser grids, and holes are filled from the
+    next coarser one: a quick stand-in for the membrane that Laplace's equation stretches.
+
+    Args:
+        x: any values.
+        known: how far each place is known, in [0, 1].
+
+    Reference:
+        Gortler et al., The Lumigraph (SIGGRAPH 1996), section 3.4.
+    """
+    weight = known[..., None]
+    levels = [(x * weight, weight)]
+    while max(levels[-1][0].shape[1:3]) > 1:
+        size = tuple(-(-side // 2) for side in levels[-1][0].shape[1:3])
+        sums, weights = (resize(a, size, "area") for a in levels[-1])
+        # Four known samples make one that is known for certain, and so does a single one.
+        gain = jnp.minimum(1.0, 4 * weights) / jnp.maximum(weights, 1e-6)
+        levels.append((sums * gain, weights * gain))
+    sums, weights = levels.pop()
+    found = sums / jnp.maximum(weights, 1e-6)
+    for sums, weights in reversed(levels):
+        found = sums + (1 - weights) * resize(found, sums.shape[1:3], "bilinear")
+    return found
+
+
+@functools.partial(jax.jit, static_argnames="size")
+def missed(
+    images: Float[Array, "b s s 3"], inverted: Float[Array, "b h w 3"], place: Window, size: int
+) -> Float[Array, "b v v"]:
+    """How far a tuned window is from the photograph, smoothed; 0 outside it.
+
+    Args:
+        images, inverted: I and I'.
+        place: of the window, in cells.
+        size: of the result.
+    """
+    factor = inverted.shape[1] // place.height
+    drawn = into(images, inverted, place.top * factor, place.left * factor)
+    error = jnp.abs(resize(drawn - images, (size, size), "area")).mean(-1)
+    return feather(error, size // 64)
+
+
+def compose(
+    image: Float[Array, "b h w 3"],
+    inverted: Float[Array, "b h w 3"],
+    edited: Float[Array, "b h w 3"],
+    meant: Float[Array, "b v u"],
+    config: WindowConfig,
+) -> tuple[Float[Array, "b h w 3"], Float[Array, "b h w"]]:
+    """What is blended into a window, and its mask.
+
+    Args:
+        image, inverted, edited: I, I' and T.
+        meant: Diff-CAM's mask times where the attribute may act, at the mask's size.
+        config: choices.
+    """
+    small, size = meant.shape[1:], image.shape[1:3]
+    moved = resize(edited - inverted, small, "area")
+    missed = resize(image - inverted, small, "area")
+    drift = jnp.zeros_like(moved)
+    if config.membrane:
+        strength = feather(jnp.abs(moved).mean(-1), 2)
+        elsewhere = jnp.clip(1 - meant / max(config.cam, 1e-3), 0, 1)
+        typical = jnp.nanmedian(jnp.where(elsewhere > 0, strength, jnp.nan), axis=(1, 2), keepdims=True)
+        typical = jnp.nan_to_num(typical) + 1e-3
+        quiet = elsewhere / (1 + (strength / typical) ** 4)
+        drift = feathered(fill(moved, quiet), config.rim)
+    change = feather(dilate(jnp.abs(moved - drift).mean(-1), 1), 2)
+    allowed = meant >= config.cam
+    largest = jnp.max(jnp.where(allowed, change, 0.0), axis=(1, 2), keepdims=True)
+    core = allowed & (change > jnp.maximum(config.share * largest, config.least))
+    # Closed first: between places that change, patches of the old face would look like stains.
+    closed = 1 - dilate(1 - dilate(core.astype(jnp.float32), config.rim), config.rim)
+    mask = feather(dilate(closed, config.rim), config.rim)
+    kept = jnp.exp(-((change / config.detail) ** 2))[..., None]
+
+    def up(x: Array) -> Array:
+        return resize(x, size, "bilinear")
+
+    # T + (I - I') where little changes; where much does, only the light and colour of I - I'.
+    k = up(kept)
+    tone = up((1 - kept) * feathered(missed, config.rim) - drift)
+    return edited + k * (image - inverted) + tone, up(mask)
+
+
+def feathered(x: Float[Array, "b h w c"], radius: int) -> Float[Array, "b h w c"]:
+    """`compose.feather` of pictures: shifted below 1, beyond which it clamps masks."""
+    channels = [feather(x[..., c] - 4, radius) + 4 for c in range(x.shape[-1])]
+    return jnp.stack(channels, -1)
+
+
+def find(
+    classifier: nn.Module,
+    variables: dict,
+    pictures: Float[Array, "p b v v 3"],
+    classes: Int[Array, " r"],
+    undo: Bool[Array, " r"],
+    config: CamConfig = OFFICIAL,
+    method: Callable[..., Activation] = diff_cam,
+) -> Activation:
+    """Masks [b, r, v, v] and logits [b, r, N] of successive edits, pairs of neighbours (section 3.6)."""
+    found = []
+    for i in range(len(pictures) - 1):
+        before, after = pictures[i], pictures[i + 1]
+        pair = jnp.where(undo[i], after, before), jnp.where(undo[i], before, after)
+        chosen = jnp.broadcast_to(classes[i], len(before))
+        found.append(method(classifier, variables, *pair, chosen, config))
+    return Activation(*(jnp.stack(parts, 1) for parts in zip(*found, strict=True)))
+
+
+@functools.partial(jax.jit, static_argnames=("classifier", "config", "cam_config", "method", "user_mode"))
+def edit_window(
+    classifier: nn.Module,
+    variables: dict,
+    images: Float[Array, "b s s 3"],
+    windows: Float[Array, "p b h w 3"],
+    place: Window,
+    may: Float[Array, "b r v v"],
+    classes: Int[Array, " r"],
+    undo: Bool[Array, " r"],
+    config: WindowConfig = WindowConfig(),
+    cam_config: CamConfig = OFFICIAL,
+    method: Callable[..., Activation] = diff_cam,
+    user_mask: Float[Array, "b s s"] | None = None,
+    user_mode: str = "intersection",
+) -> WindowEdit:
+    """Takes the edits of a window into the photographs.
+
+    Args:
+        classifier, variables: Diff-CAM's.
+        images: aligned photographs.
+        windows: I', then the edits one after the other; r + 1 of them.
+        place: of the windows, in cells.
+        may: where each attribute may act, at the classifier's size.
+        classes: of the attributes; undo: whether each is taken away.
+        config, cam_config, method: static choices.
+        user_mask, user_mode: a mask by hand, and how it enters; see `compose.with_user_mask`.
+    """
+    size, side = may.shape[-1], images.shape[1]
+    factor = windows.shape[2] // place.height
+    cells = side // factor
+    grain = size // cells
+    top, left = place.top * factor, place.left * factor
+    shown = [resize(into(images, part, top, left), (size, size), "area") for part in windows]
+    found = find(classifier, variables, jnp.stack(shown), classes, undo, cam_config, method)
+    meant = jnp.max(found.mask * may, axis=1)
+    window = cut(images, scaled(place, factor))
+    here, bound = (cut(x[..., None], scaled(place, grain))[..., 0] for x in (meant, jnp.max(may, axis=1)))
+    source, mask = compose(window, windows[0], windows[-1], here, config)
+    # Exactly 0 where nothing may change, however far the rim reaches.
+    bound = jnp.clip(2 * resize(bound, mask.shape[1:], "bilinear"), 0, 1)
+    mask = mask * bound * border(place, cells, factor)
+    if user_mask is not None:
+        by_hand = cut(user_mask[..., None], scaled(place, factor))[..., 0]
+        mask = with_user_mask(mask, by_hand, user_mode)
+    source = source.clip(-1, 1)
+    fused = blend(window, source, mask)
+    return WindowEdit(
+        into(images, fused, top, left),
+        into(images, source, top, left),
+        into(jnp.zeros(images.shape[:3]), mask, top, left),
+        jnp.max(found.mask, axis=1),
+        found.logits,
+    )
+
+
+def border(place: Window, cells: int, factor: int) -> Float[Array, "h w"]:
+    """1 inside a window, falling to 0 within a cell of its sides but for the picture's own."""
+
+    def ramp(start: Array, length: int) -> Array:
+        at = (jnp.arange(length * factor) + 0.5) / factor
+        low = jnp.where(start > 0, at, 1.0)
+        high = jnp.where(start + length < cells, length - at, 1.0)
+        return jnp.clip(jnp.minimum(low, high), 0.0, 1.0)
+
+    rows, columns = ramp(place.top, place.height), ramp(place.left, place.width)
+    return jnp.minimum(rows[:, None], columns[None])

@@ -1,0 +1,368 @@
+"""`Editor`: photographs in, photographs out, around the pure `editing.edit_batch`.
+
+editor = Editor.from_pretrained("ffhq")
+result = editor.edit(pixels, {"smiling": 1.0, "old": 0.5})
+result.image                      # the whole photograph, same size and dtype; outside the mask the very same pixels
+"""
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, UInt8, UInt16
+
+import diffcam_jax
+from diffcam_jax import inversion
+from diffcam_jax.directions import Direction, check_strengths, direction_matrix
+from diffcam_jax.directions.space import generator_hash
+from diffcam_jax.editing import pipeline
+from diffcam_jax.editing.compose import MaskConfig
+from diffcam_jax.editing.edit import DECOMPOSING, EditConfig, check_method, edit_batch
+from diffcam_jax.editing.window_edit import WindowConfig
+from diffcam_jax.editor.face_edit import FaceEditor
+from diffcam_jax.editor.results import EditResult, FaceEdit, judged
+from diffcam_jax.errors import UserError
+from diffcam_jax.faces import align
+from diffcam_jax.faces.landmarks import find_quads
+from diffcam_jax.faces.panel import grey
+from diffcam_jax.files import trees
+from diffcam_jax.files.code_cache import CodeCache
+from diffcam_jax.inversion.tuning import TuningSettings
+from diffcam_jax.ops.image import from_unit, to_unit
+
+Pixels = UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]
+
+# A mask's faint rim would move pixels for nothing, and its core should take the edit whole; the feather hides the border.
+PRODUCT_MASK = MaskConfig(low=0.45, high=0.65, dilation=6, feather=10, resize="bilinear")
+PRODUCT_CONFIG = EditConfig(mask=PRODUCT_MASK, window=WindowConfig())
+# Steps of the tuning: of a photograph on its own, and what fits four seconds a photograph.
+TUNE, TUNE_QUICKLY = 20, 7
+
+
+class Editor:
+    """Edits photographs with one pipeline of networks.
+
+    Attributes:
+      networks: generator, encoder, classifier, deghosting network, alignment network and directions.
+      directions: name -> Direction that can be asked for.
+      config: default choices of an edit.
+    """
+
+    def __init__(
+        self, networks: pipeline.Pipeline, config: EditConfig = PRODUCT_CONFIG, method: str | None = None
+    ) -> None:
+        """Takes networks as they are.
+
+        Args:
+          networks: that edit together.
+          config: default choices of an edit.
+          method: in the place of `config.method`.
+
+        Raises:
+          UserError: the networks do not fit together, or cannot be used so.
+        """
+        method = method or config.method
+        check_method(method, networks.aligner is not None)
+        pipeline.check(networks)
+        networks = pipeline.on_device(networks)
+        self.networks, self.config = networks, dataclasses.replace(config, method=method)
+        self.generator, self.classifier, self.classes = (
+            networks.generator.module,
+            networks.classifier.model,
+            networks.classifier.names,
+        )
+        self.deghoster = networks.deghoster.module if networks.deghoster else None
+        self.params, self.decomposer = pipeline.inputs(networks)
+        self.generator_hash = generator_hash(networks.generator)
+        self.classifier_hash = trees.tree_hash(networks.classifier.variables)
+        self.encoder_hash = trees.tree_hash(networks.encoder.network.variables) if networks.encoder else ""
+        self.deghoster_hash = trees.tree_hash(networks.deghoster.variables) if networks.deghoster else ""
+        self.aligner_hash = trees.tree_hash(networks.aligner.network.variables) if networks.aligner else ""
+        self.directions = dict(networks.directions)
+        self._faces = FaceEditor(networks)
+        self._inverters: dict[inversion.AnySettings, inversion.Inverter] = {}
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str = "ffhq",
+        directions: Mapping[str, Direction] | None = None,
+        config: EditConfig = PRODUCT_CONFIG,
+        method: str | None = None,
+    ) -> "Editor":
+        """The embedded editor for faces; parts that are missing in the cache are fetched once.
+
+        Args:
+          name: "ffhq".
+          directions: in the place of the shipped ones.
+          config: default choices of an edit.
+          method: in the place of `config.method`.
+
+        Raises:
+          UserError: unknown name or method, or a part is neither cached nor to be had.
+        """
+        if name != "ffhq":
+            raise UserError(f"no pretrained editor is called {name!r}; there is ffhq")
+        return cls.from_checkpoints(config, method=method, directions=directions)
+
+    @classmethod
+    def from_checkpoints(
+        cls, config: EditConfig = EditConfig(), *, method: str | None = None, **folders: Any
+    ) -> "Editor":
+        """An editor from converted official checkpoints; by default it follows the official code (spec: variant "official").
+
+        Args:
+          config: default choices of an edit.
+          method: in the place of `config.method`.
+          folders: generator, encoder, classifier, deghoster, directions, aligner; see `pipeline.from_checkpoints`.
+
+        Raises:
+          UserError: a folder lacks its network, or the networks do not fit together.
+        """
+        chosen = (folders.get(role) for role in ("generator", "encoder", "aligner"))
+        check_method(method or config.method, pipeline.has_aligner(*chosen))  # before anything is loaded
+        return cls(pipeline.from_checkpoints(**folders), config, method)
+
+    def _inverter(self, settings: inversion.AnySettings) -> inversion.Inverter:
+        """Only an inversion needs its networks: an edit whose code is cached starts without them."""
+        if settings not in self._inverters:
+            method = "prior" if isinstance(settings, inversion.InversionConfig) else "in_domain"
+            networks = self.networks.generator, self.networks.encoder
+            self._inverters[settings] = inversion.Inverter(*networks, method=method, settings=settings)
+        return self._inverters[settings]
+
+    def invert(
+        self,
+        aligned: UInt8[np.ndarray, "s s 3"],
+        config: inversion.InversionConfig = inversion.InversionConfig(),
+        refine: int = 0,
+        cache: bool = True,
+        progress: bool = False,
+    ) -> Float[np.ndarray, "rows 512"]:
+        """W+ code of an aligned face.
+
+        Args:
+          aligned: as FFHQ, as large as the generator's pictures.
+          config: of the optimisation that finds codes where there is no encoder.
+          refine: steps of in-domain optimisation from the encoder's code (`inversion.REFINEMENT`); 0 takes that code as it is.
+          cache: keep and reuse codes that were optimised.
+          progress: show a bar.
+
+        Raises:
+          UserError: a refinement without an encoder, or no loss was finite.
+        """
+        image = jnp.asarray(to_unit(aligned)[None])
+        if self.networks.encoder is not None and refine == 0:
+            return np.asarray(pipeline.encode(self.networks, image))[0]
+        self._check_refine(refine)
+        inverter = self._inverter(config if refine == 0 else inversion.REFINEMENT.with_steps(refine))
+        store = CodeCache(inverter.recipe)
+        codes = store.load(aligned) if cache else None
+        if codes is None:
+            found = inverter(image, progress=progress)
+            codes = found.codes[0]
+            if not np.isfinite(found.loss[0]):
+                raise UserError("the inversion found no finite loss for this face; try other landmarks or more light")
+            if cache:
+                store.save(aligned, codes)
+        return codes
+
+    def _check_refine(self, refine: int) -> None:
+        if refine < 0:
+            raise UserError(f"refine={refine}: give 0 steps or more")
+        if refine and self.networks.encoder is None:
+            raise UserError("a refinement begins at an encoder's code; give an encoder, or leave it out")
+
+    def edit(
+        self,
+        pixels: Pixels,
+        strengths: Mapping[str, float],
+        *,
+        face: int | str = "largest",
+        aligned: bool = False,
+        landmarks: Float[np.ndarray, "n 2"] | None = None,
+        user_mask: Float[np.ndarray, "_ _"] | None = None,
+        config: EditConfig | None = None,
+        inversion_config: inversion.InversionConfig = inversion.InversionConfig(),
+        refine: int = 0,
+        tune: int = TUNE,
+        raw_strength: bool = False,
+        deghost: bool = True,
+        cache: bool = True,
+        progress: bool = False,
+    ) -> EditResult:
+        """Edits a photograph.
+
+        Args:
+          pixels: [h, w, 3] uint8 or uint16 RGB, upright.
+          strengths: attribute -> strength; 1 is the attribute's usual move, negative undoes, 0 is nothing. Order matters little.
+          face: "largest", "all", or the number of a face counted from 1, largest first.
+          aligned: the picture already is an FFHQ crop (square).
+          landmarks: points of one face in pixels, 5, 68 or 478, in the place of detection.
+          user_mask: [h, w] in [0, 1]; by default the edit is confined to it.
+          config: choices of this edit.
+          inversion_config, refine: see `invert`.
+          tune: steps of pivotal tuning (`inversion.tuning`); 0 edits with the generator as it is. Only with a `config.window`.
+          raw_strength: take strengths as lengths of the direction's array, without measuring the result.
+          deghost: without a `config.window` let the deghosting network, where there is one, have the last word.
+          cache: keep and reuse codes and tuned numbers.
+          progress: show bars while inverting and tuning.
+
+        Returns:
+          An `EditResult`.
+
+        Raises:
+          UserError: unknown attribute, strength out of range, no face, mask of another size, no network for the method.
+        """
+        start = time.perf_counter()
+        config = config or self.config
+        check_method(config.method, self.decomposer is not None)
+        check_strengths(self.directions, strengths)
+        unknown = [name for name in strengths if name not in self.classes]
+        if unknown and config.method != "invertibility":
+            raise UserError(
+                f"the classifier does not know {', '.join(unknown)}; train one with configs/diffcam_mobile.py or choose "
+                f"from {', '.join(self.classes)}"
+            )
+        if user_mask is not None and user_mask.shape != pixels.shape[:2]:
+            raise UserError(
+                f"the mask has {user_mask.shape[::-1]} pixels, the photograph {pixels.shape[1::-1]}; give equal sizes"
+            )
+        self._check_refine(refine)
+        if tune < 0:
+            raise UserError(f"tune={tune}: give 0 steps or more")
+        tuning = TuningSettings().with_steps(tune) if tune else None
+        quads = find_quads(pixels, face, aligned, landmarks)
+        found = time.perf_counter()
+        image, touched, faces = pixels, np.zeros(pixels.shape[:2], bool), []
+        for quad in quads:
+            original, cropped = self._crop(pixels, quad)
+            begun = time.perf_counter()
+            codes = self.invert(original, inversion_config, refine, cache, progress)
+            seconds = {"align": cropped, "invert": round(time.perf_counter() - begun, 3)}
+            if config.window is not None and config.method != "invertibility":
+                edit = self._tune_face(
+                    original, codes, quad, strengths, user_mask, config, tuning, raw_strength, seconds, cache, progress
+                )
+            else:
+                edit = self._edit_face(original, codes, quad, strengths, user_mask, config, deghost, seconds)
+            weight = align.photo_mask(edit.paste_mask, quad, *pixels.shape[:2])
+            image = align.paste(image, edit.source, edit.paste_mask, quad)
+            touched |= weight > 0
+            faces.append(edit)
+        report = {
+            "strengths": dict(strengths),
+            "method": config.method,
+            "refine": refine,
+            "tune": tune,
+            "size": [pixels.shape[1], pixels.shape[0]],
+            "untouched_share": round(float(1 - touched.mean()), 6),
+            "untouched_exact": bool((image == pixels).all(-1)[~touched].all()),
+            "seconds": {"faces": round(found - start, 3), "total": round(time.perf_counter() - start, 3)},
+            "faces": [edit.report for edit in faces],
+            "versions": {"diffcam_jax": diffcam_jax.__version__, "jax": jax.__version__},
+            "weights": {
+                "generator": self.generator_hash,
+                "classifier": self.classifier_hash,
+                "encoder": self.encoder_hash,
+                "deghoster": self.deghoster_hash,
+                "aligner": self.aligner_hash,
+                "directions": {name: self.directions[name].sha256 for name in strengths},
+            },
+        }
+        return EditResult(image, tuple(faces), report)
+
+    def _crop(self, pixels, quad) -> tuple[np.ndarray, float]:
+        """The aligned face, and the seconds that it took."""
+        start = time.perf_counter()
+        original = np.round(align.crop(pixels, quad, self.generator.resolution) * 255).astype(np.uint8)
+        return original, round(time.perf_counter() - start, 3)
+
+    def _tune_face(
+        self, original, codes, quad, strengths, user_mask, config, tuning, raw, seconds, cache, progress
+    ) -> FaceEdit:
+        size, start = self.generator.resolution, time.perf_counter()
+        by_hand = None if user_mask is None else align.crop(grey(user_mask), quad, size)[..., 0]
+        done = self._faces(original, codes, strengths, config, tuning, raw, by_hand, cache, progress)
+        seconds = {**seconds, **done.report["seconds"], "edit": round(time.perf_counter() - start, 3)}
+        report = {
+            **done.report,
+            "mask_area": round(float((done.mask > 0).mean()), 6),
+            "out_of_domain_share": done.report["kept"].get("domain"),
+            "seconds": seconds,
+        }
+        place = None
+        if done.window is not None:
+            factor = size // self.generator.cells
+            top, left = int(done.window.top) * factor, int(done.window.left) * factor
+            place = (top, top + done.window.height * factor, left, left + done.window.width * factor)
+        return FaceEdit(
+            aligned=original,
+            inverted=from_unit(done.inverted),
+            edited=from_unit(done.edited),
+            fused=from_unit(done.fused),
+            deghosted=None,
+            source=done.source / 2 + np.float32(0.5),
+            mask=done.mask,
+            cam_mask=done.cam_mask,
+            domain=done.domain,
+            paste_mask=done.mask,
+            latents=codes,
+            edited_latents=done.codes,
+            quad=quad,
+            report=report,
+            window_pixels=place,
+        )
+
+    def _edit_face(self, original, codes, quad, strengths, user_mask, config, deghost, seconds) -> FaceEdit:
+        size, start = self.generator.resolution, time.perf_counter()
+        config = dataclasses.replace(config, classifier_size=min(config.classifier_size, size))
+        small_mask = None
+        if user_mask is not None:
+            small_mask = jnp.asarray(align.crop(grey(user_mask), quad, size)[None, ..., 0])
+        names = list(strengths)
+        # A name without a class gets this far only with a method that asks no classifier.
+        classes = np.array([self.classes.index(name) if name in self.classes else -1 for name in names], np.int32)
+        edit = edit_batch(
+            self.generator,
+            self.classifier,
+            self.params,
+            jnp.asarray(to_unit(original)[None]),
+            jnp.asarray(codes[None]),
+            jnp.asarray(direction_matrix(self.directions, names, len(codes))),
+            jnp.asarray([list(strengths.values())], jnp.float32),
+            jnp.asarray(classes),
+            config,
+            small_mask,
+            self.deghoster if deghost else None,
+            self.decomposer if config.method in DECOMPOSING else None,
+        )
+        edit = jax.device_get(edit)  # from here on NumPy: every operation on a device would be compiled, at each start
+        logits, mask = [] if edit.logits is None else edit.logits[0], edit.mask[0]
+        cam_mask, domain = (None if m is None else m[0] for m in (edit.cam_mask, edit.domain))
+        report = {
+            "mask_area": round(float((mask > 0).mean()), 6),
+            "out_of_domain_share": None if domain is None else round(float(domain.mean()), 6),
+            "classifier": judged(names, self.classes, logits),
+            "seconds": {**seconds, "edit": round(time.perf_counter() - start, 3)},
+        }
+        return FaceEdit(
+            aligned=original,
+            inverted=from_unit(edit.inverted[0]),
+            edited=from_unit(edit.edited[0]),
+            fused=from_unit(edit.fused[0]),
+            deghosted=None if edit.deghosted is None else from_unit(edit.deghosted[0]),
+            source=edit.source[0] / 2 + np.float32(0.5),
+            mask=mask,
+            cam_mask=cam_mask,
+            domain=domain,
+            paste_mask=edit.paste_mask[0],
+            latents=codes,
+            edited_latents=edit.codes[0],
+            quad=quad,
+            report=report,
+        )

@@ -1,0 +1,378 @@
+"""Faces in a photograph: 478 landmarks and 52 blendshape scores from the MediaPipe face landmarker.
+
+Points are x, y in pixels of the photograph, counted from its top left corner: pixel (column j, row i) covers
+[j, j+1] x [i, i+1]. Left and right are the picture's, not the person's.
+
+MediaPipe's detector sees the whole picture at 128x128 and so misses heads below about a fifth of it, heads lying
+on their side and faces that fill the frame. Where its first look leaves faces to be found, the picture is looked at
+in a wide frame, in overlapping tiles and turned.
+"""
+
+import contextlib
+import functools
+import json
+import os
+import sys
+import tempfile
+import weakref
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Float, UInt8, UInt16
+
+from diffcam_jax.errors import UserError
+from diffcam_jax.faces import align
+from diffcam_jax.pretrained import store
+
+MAX_FACES = 32
+_LANDMARK_BYTES = 1 << 20
+_VIEW_SIDE = 1024  # pixels; larger pictures are looked at reduced: the networks see at most 256 pixels of a face
+_TILE_LEVELS = (2, 4, 8)  # tiles of a half, a quarter and an eighth of the longer side, overlapping by half
+_MIN_TILE = 192  # pixels; smaller tiles hold no face worth editing
+_UPRIGHT = 0.7  # cosine of 45 degrees: beyond that another quarter turn shows the face better
+_CLOSE_UP = 2.2  # side of the second, closer look at a face, in sides of its landmark box
+
+
+@dataclass(frozen=True, eq=False)
+class Face:
+    """One face.
+
+    Attributes:
+        points: [478, 2] landmarks in the numbering of MediaPipe's face mesh (468-477 are the irises).
+        blendshapes: 52 scores in [0, 1] by name, such as "mouthSmileLeft" or "jawOpen".
+        area: area of the box around the points, in square pixels.
+    """
+
+    points: Float[np.ndarray, "478 2"]
+    blendshapes: dict[str, float]
+    area: float
+
+
+class FaceLandmarker:
+    """Finds faces; use it as a context manager, and one instance for many pictures (7 ms for an aligned one).
+
+    Raises:
+        UserError: the model is neither cached nor to be had, or is no model.
+    """
+
+    def __init__(self) -> None:
+        path = store.fetch("face_landmarker")
+        from mediapipe.tasks.python import vision
+        from mediapipe.tasks.python.core.base_options import BaseOptions
+
+        options = vision.FaceLandmarkerOptions(
+            base_options=BaseOptions(model_asset_path=str(path)),
+            num_faces=MAX_FACES,
+            min_face_detection_confidence=0.6,  # at the default 0.5 a colour wheel is a face
+            output_face_blendshapes=True,
+        )
+        with quiet_native_stderr():
+            try:
+                self._landmarker = vision.FaceLandmarker.create_from_options(options)
+            except (RuntimeError, ValueError) as error:
+                raise UserError(f"{path}: not a face landmarker model ({error}); delete it and run again") from error
+            self._close = weakref.finalize(self, free_landmarker, self._landmarker)
+            self._look(np.zeros((256, 256, 3), np.uint8))  # the remaining messages come with the first picture
+
+    def __enter__(self) -> "FaceLandmarker":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Frees the model; closing twice is harmless."""
+        self._close()
+
+    def detect(
+        self,
+        pixels: UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"],
+        max_faces: int = 1,
+        search: bool = True,
+    ) -> list[Face]:
+        """Finds the faces of a photograph, largest first.
+
+        Args:
+            pixels: [h, w, 3] RGB.
+            max_faces: how many to return at most, at least 1; asking for more than one look finds costs more looks.
+            search: look into tiles and turned copies while fewer than `max_faces` are found. Whoever scores crops that
+                are aligned already wants False: there a face is seen at the first look or is none.
+
+        Returns:
+            At most `max_faces` faces; empty when there is none.
+        """
+        if pixels.dtype == np.uint16:
+            pixels = (pixels >> 8).astype(np.uint8)
+        faces = self._look_closer(pixels, self._look(pixels), confirm=False)
+        if search:
+            if not faces:
+                faces = self._look_with_margin(pixels)
+            for level in _TILE_LEVELS:
+                if len(faces) >= max_faces:
+                    break
+                faces = _distinct(faces + self._look_closer(pixels, self._look_into_tiles(pixels, level), confirm=True))
+            if not any(_uprightness(face) > _UPRIGHT for face in faces):
+                faces = self._look_at_turned(pixels) or faces
+        return sorted(faces, key=lambda face: face.area, reverse=True)[:max_faces]
+
+    def _look(self, pixels: np.ndarray) -> list[Face]:
+        """The faces that MediaPipe sees in one picture, which is reduced first where it is large."""
+        import mediapipe as mp
+
+        height, width = pixels.shape[:2]
+        picture = mp.Image(image_format=mp.ImageFormat.SRGB, data=np.ascontiguousarray(_reduced(pixels)))
+        result = self._landmarker.detect(picture)
+        return [
+            _face(
+                np.array([(p.x * width, p.y * height) for p in points]),
+                {shape.category_name: float(shape.score) for shape in shapes},
+            )
+            for points, shapes in zip(result.face_landmarks, result.face_blendshapes, strict=True)
+        ]
+
+    def _look_with_margin(self, pixels: np.ndarray) -> list[Face]:
+        """The faces of the picture in a wide grey frame: the detector misses a face that fills its picture."""
+        small = _reduced(pixels)
+        margin = max(small.shape[:2]) // 4
+        framed = np.pad(small, ((margin, margin), (margin, margin), (0, 0)), constant_values=128)
+        scale = max(pixels.shape[:2]) / max(small.shape[:2])
+        return [_face((face.points - margin) * scale, face.blendshapes) for face in self._look(framed)]
+
+    def _look_into_tiles(self, pixels: np.ndarray, level: int) -> list[Face]:
+        """The faces that lie wholly inside one of the tiles."""
+        height, width = pixels.shape[:2]
+        side = -(-max(height, width) // level)
+        if side < _MIN_TILE:
+            return []
+        faces: list[Face] = []
+        for top in _starts(height, side):
+            for left in _starts(width, side):
+                tile = pixels[top : top + side, left : left + side]
+                for face in self._look(tile):
+                    if np.all(face.points > 0) and np.all(face.points < (tile.shape[1], tile.shape[0])):
+                        faces.append(_face(face.points + np.array([left, top]), face.blendshapes))
+        return _distinct(faces)
+
+    def _look_closer(self, pixels: np.ndarray, faces: list[Face], confirm: bool) -> list[Face]:
+        """Looks again at each face that was seen reduced or in a tile, in a close-up at its full resolution.
+
+        With `confirm`, a face that the close-up does not show again was a mirage and is dropped.
+        """
+        if not confirm and max(pixels.shape[:2]) <= _VIEW_SIDE:
+            return faces
+        closer = []
+        for face in faces:
+            low, high = face.points.min(axis=0), face.points.max(axis=0)
+            reach = _CLOSE_UP * float(np.max(high - low)) / 2
+            left, top = np.maximum(np.floor((low + high) / 2 - reach), 0).astype(int)
+            right, bottom = np.ceil((low + high) / 2 + reach).astype(int)
+            seen = [
+                _face(again.points + np.array([left, top]), again.blendshapes)
+                for again in self._look(pixels[top:bottom, left:right])
+            ]
+            same = [again for again in seen if _overlap(face, again) > 0.5]
+            if same:
+                closer.append(max(same, key=lambda again: _overlap(face, again)))
+            elif not confirm:
+                closer.append(face)
+        return closer
+
+    def _look_at_turned(self, pixels: np.ndarray) -> list[Face]:
+        """The faces of the picture turned by 90, 180 or 270 degrees, whichever shows the most upright one."""
+        height, width = pixels.shape[:2]
+        best, best_uprightness = [], _UPRIGHT
+        for quarter_turns in (1, 2, 3):
+            turned = np.ascontiguousarray(np.rot90(pixels, quarter_turns))
+            faces = self._look_closer(turned, self._look(turned), confirm=True)
+            uprightness = max(map(_uprightness, faces), default=-1.0)
+            if uprightness > best_uprightness:
+                best_uprightness = uprightness
+                best = [replace(face, points=_turned_back(face.points, quarter_turns, height, width)) for face in faces]
+        return best
+
+
+@functools.cache
+def shared_landmarker() -> FaceLandmarker:
+    """The one that a process keeps for all of its photographs, made when it is first needed.
+
+    Raises:
+        UserError: see `FaceLandmarker`.
+    """
+    return FaceLandmarker()
+
+
+def find_quads(
+    pixels: UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"],
+    which: int | str = "largest",
+    aligned: bool = False,
+    points: Float[np.ndarray, "n 2"] | None = None,
+) -> list[Float[np.ndarray, "4 2"]]:
+    """Where the faces of a photograph that are asked for lie, as `align.crop` takes it.
+
+    Args:
+        pixels: [h, w, 3] RGB, upright.
+        which: see `select_faces`.
+        aligned: the photograph already is a crop as FFHQ's, the whole of it.
+        points: landmarks of one face, in the place of detection.
+
+    Raises:
+        UserError: no such face, or not square though aligned.
+    """
+    if aligned:
+        return [align.frame_quad(*pixels.shape[:2])]
+    if points is not None:
+        return [align.ffhq_quad(points)]
+    wanted = 1 if which == "largest" else MAX_FACES if which == "all" else int(which)
+    faces = select_faces(shared_landmarker().detect(pixels, wanted), which)
+    return [align.ffhq_quad(face.points) for face in faces]
+
+
+def select_faces(faces: Sequence[Face], which: int | str) -> list[Face]:
+    """The faces to edit.
+
+    Args:
+        faces: what `FaceLandmarker.detect` found, largest first.
+        which: "largest", "all", or the rank of one face, 1 being the largest.
+
+    Returns:
+        At least one face.
+
+    Raises:
+        UserError: there is no face, or none of that rank.
+        ValueError: `which` is something else.
+    """
+    if not faces:
+        raise UserError(
+            "no face was found; turn the picture upright, use a larger one or one that shows more of the face, "
+            "or give its landmarks with --landmarks FILE"
+        )
+    if which == "all":
+        return list(faces)
+    rank = 1 if which == "largest" else which
+    if not isinstance(rank, int):
+        raise ValueError(f"{which!r} is neither 'largest', 'all' nor a number")
+    if not 1 <= rank <= len(faces):
+        raise UserError(f"face {rank} was asked for and {len(faces)} found; give a number from 1 to {len(faces)}")
+    return [faces[rank - 1]]
+
+
+def read_landmarks_file(path: str | os.PathLike[str]) -> Float[np.ndarray, "n 2"]:
+    """Reads landmarks that were set by hand or by another tool.
+
+    Args:
+        path: a JSON list of [x, y] pairs, or plain text with one "x y" or "x, y" a line ("#" begins a comment): 5, 68
+            or 478 points as `align.ffhq_quad` takes them, in pixels of the upright photograph.
+
+    Returns:
+        Points [n, 2] float64 as x, y.
+
+    Raises:
+        UserError: the file cannot be read or does not hold such points.
+    """
+    try:
+        with open(path, "rb") as file:
+            text = file.read(_LANDMARK_BYTES + 1)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: the landmarks cannot be read ({error}); check the name") from error
+    try:
+        if len(text) > _LANDMARK_BYTES:
+            raise ValueError("the file is too large")
+        text = text.decode("utf-8-sig").strip()
+        if text.startswith("["):
+            rows = json.loads(text)
+        else:
+            lines = (line.split("#")[0].replace(",", " ").split() for line in text.splitlines())
+            rows = [line for line in lines if line]
+        points = np.array(rows, np.float64)
+        if points.ndim != 2 or points.shape[1] != 2 or len(points) not in (5, 68, 478):
+            raise ValueError(f"an array of shape {points.shape}")
+        if not np.all(np.abs(points) < 1e6):
+            raise ValueError("a coordinate is not a number of pixels")
+        if np.all(np.abs(points) <= 1):
+            raise ValueError("shares of the picture instead of pixels")
+    except (ValueError, TypeError, RecursionError) as error:
+        raise UserError(f"{path}: not landmarks ({error}); it needs 5, 68 or 478 rows of x and y in pixels") from error
+    return points
+
+
+def free_landmarker(landmarker: object) -> None:
+    """Closes MediaPipe's landmarker without the traceback that its destructor prints at interpreter exit."""
+    try:
+        landmarker.close()
+    except RuntimeError:  # its worker thread has ended with the interpreter, and the memory goes with the process
+        landmarker._handle = None
+
+
+def _face(points: np.ndarray, blendshapes: dict[str, float]) -> Face:
+    return Face(points, blendshapes, float(np.prod(np.ptp(points, axis=0))))
+
+
+def _uprightness(face: Face) -> float:
+    """Cosine of the angle between the line through the outer eye corners and the horizontal."""
+    x, y = face.points[263] - face.points[33]
+    return float(x / max(np.hypot(x, y), 1e-9))
+
+
+def _reduced(pixels: np.ndarray) -> np.ndarray:
+    """A copy whose longer side is at most _VIEW_SIDE."""
+    height, width = pixels.shape[:2]
+    scale = _VIEW_SIDE / max(height, width)
+    if scale >= 1:
+        return pixels
+    import cv2
+
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+
+
+def _starts(length: int, side: int) -> list[int]:
+    """Where tiles begin along one axis so that they cover it and neighbours share at least a half."""
+    count = 1 + max(0, -(-2 * (length - side) // side))
+    return sorted({round(start) for start in np.linspace(0, max(0, length - side), count)})
+
+
+def _distinct(faces: list[Face]) -> list[Face]:
+    """Drops faces that were seen before."""
+    kept: list[Face] = []
+    for face in faces:
+        if all(_overlap(face, other) < 0.4 for other in kept):
+            kept.append(face)
+    return kept
+
+
+def _overlap(one: Face, other: Face) -> float:
+    """Shared area of two boxes as a share of the smaller one."""
+    low = np.maximum(one.points.min(axis=0), other.points.min(axis=0))
+    high = np.minimum(one.points.max(axis=0), other.points.max(axis=0))
+    return float(np.prod(np.maximum(high - low, 0)) / max(min(one.area, other.area), 1e-9))
+
+
+def _turned_back(points: np.ndarray, quarter_turns: int, height: int, width: int) -> np.ndarray:
+    """Points of np.rot90(picture, quarter_turns), told in the picture itself, which is height x width."""
+    x, y = points[:, 0], points[:, 1]
+    if quarter_turns == 1:
+        x, y = width - y, x
+    elif quarter_turns == 2:
+        x, y = width - x, height - y
+    elif quarter_turns == 3:
+        x, y = y, height - x
+    return np.stack([x, y], axis=1)
+
+
+@contextlib.contextmanager
+def quiet_native_stderr() -> Iterator[None]:
+    """Keeps what C++ libraries write to stderr while starting from the person at the keyboard."""
+    try:
+        sys.stderr.flush()
+        saved = os.dup(2)
+    except (AttributeError, OSError):  # no stderr at all, as under pythonw
+        yield
+        return
+    with tempfile.TemporaryFile() as sink:
+        os.dup2(sink.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)

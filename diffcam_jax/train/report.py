@@ -1,0 +1,111 @@
+"""What a run leaves to read: metrics.jsonl, TensorBoard events, a progress bar and picture grids."""
+
+import json
+import math
+import os
+import pathlib
+import time
+from collections.abc import Mapping, Sequence
+
+import matplotlib
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image, ImageDraw
+from tensorboardX import SummaryWriter
+from tqdm import tqdm
+
+from diffcam_jax.files.trees import replacing, write_atomically
+
+
+class Report:
+    """Writer of a run's numbers.
+
+    Args:
+        folder: made when missing.
+        start: steps already taken; later lines of metrics.jsonl, from a run that was cut short, are dropped.
+        total: steps of the whole run, for the bar.
+    """
+
+    def __init__(self, folder: str | os.PathLike, start: int, total: int) -> None:
+        self.folder = pathlib.Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / "metrics.jsonl"
+        lines = path.read_text().splitlines() if path.exists() else []
+        kept = [r for line in lines if (r := _record(line)) and r["step"] <= start]
+        write_atomically(path, "".join(json.dumps(r) + "\n" for r in kept).encode())
+        self._file = path.open("a", buffering=1)
+        self._events = SummaryWriter(str(self.folder), purge_step=start)
+        self._bar = tqdm(total=total, initial=start, unit="step", dynamic_ncols=True, disable=None)
+        self._clock = time.perf_counter()
+
+    def __enter__(self) -> "Report":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+        self._events.close()
+        self._file.close()
+
+    def advance(self) -> None:
+        """One step done."""
+        self._bar.update()
+
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        """Write numbers of a step; those that are not finite become null."""
+        seconds = round(time.perf_counter() - self._clock, 2)
+        valid = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        self._file.write(json.dumps({"step": step, "seconds": seconds, **valid}) + "\n")
+        for name, value in values.items():
+            self._events.add_scalar(name, value, step)
+        shown = {name: f"{value:.3g}" for name, value in values.items() if name.endswith(("/loss", "/score"))}
+        if shown:
+            self._bar.set_postfix(shown)
+
+    def pictures(self, step: int, pictures: Mapping[str, UInt8[np.ndarray, "_ _ 3"]]) -> None:
+        """Write pictures of a step to samples/NAME_STEP.png and to TensorBoard."""
+        for name, picture in pictures.items():
+            save_picture(self.folder / "samples" / f"{name}_{step:06d}.png", picture)
+            self._events.add_image(name, picture, step, dataformats="HWC")
+
+
+def _record(line: str) -> dict | None:
+    """A line cut short by a kill is no record."""
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None
+
+
+def overlay(image: UInt8[np.ndarray, "h w 3"], mask: Float[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
+    """A mask as a heat map over a picture."""
+    heat = matplotlib.colormaps["turbo"](mask)[..., :3] * 255
+    weight = 0.6 * mask[..., None]
+    return np.rint(image * (1 - weight) + heat * weight).astype(np.uint8)
+
+
+def grid(
+    rows: Sequence[Sequence[UInt8[np.ndarray, "_ _ 3"]]], titles: Sequence[str], cell: int = 128
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Pictures in rows under column titles, each `cell` pixels wide."""
+    head = 16
+    sheet = Image.new("RGB", (cell * len(titles), head + cell * len(rows)), "white")
+    draw = ImageDraw.Draw(sheet)
+    for column, title in enumerate(titles):
+        draw.text((column * cell + 3, 2), title[: cell // 6], fill="black")
+    for i, row in enumerate(rows):
+        for j, picture in enumerate(row):
+            small = Image.fromarray(picture).resize((cell, cell), Image.Resampling.BOX)
+            sheet.paste(small, (j * cell, head + i * cell))
+    return np.asarray(sheet)
+
+
+def batch_grid(batch: Mapping[str, np.ndarray], rows: int = 8) -> UInt8[np.ndarray, "h w 3"] | None:
+    """The first pictures of a batch, a column for each of its arrays uint8 [b, s, s, 3]; None when it has none."""
+    pictures = {n: x for n, x in batch.items() if x.dtype == np.uint8 and x.ndim == 4 and x.shape[-1] == 3}
+    return grid(list(zip(*(x[:rows] for x in pictures.values()))), list(pictures)) if pictures else None
+
+
+def save_picture(path: str | os.PathLike, picture: UInt8[np.ndarray, "_ _ 3"]) -> None:
+    """Write a picture as PNG."""
+    with replacing(pathlib.Path(path)) as file:
+        Image.fromarray(picture).save(file, format="PNG")
