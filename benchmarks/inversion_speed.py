@@ -22,18 +22,19 @@ from diffcam_jax import inversion
 from diffcam_jax.command.allocator import keep_freed_memory
 from diffcam_jax.editing import pipeline
 from diffcam_jax.files.model_folder import Network
-from diffcam_jax.nn.latents import sample_w, to_wplus
-from diffcam_jax.pretrained import parts
+from diffcam_jax.inversion import encoding
+from diffcam_jax.nn.latents import sample_w, to_wplus, wplus_rows
+from diffcam_jax.pretrained import networks as pretrained
 from diffcam_jax.train.encoder_networks import make_encoder
 
 OPTIMISING = ("prior", "in_domain", "image2stylegan", "mse")
 
 
-def stand_in(generator: Network) -> pipeline.Encoder:
+def stand_in(generator: Network) -> encoding.Encoder:
     """The small pSp encoder with random weights."""
-    module, rows = make_encoder(get_config("psp"), generator.module), pipeline.wplus_rows(generator.module)
+    module, rows = make_encoder(get_config("psp"), generator.module), wplus_rows(generator.module)
     variables = jax.jit(module.init)(jax.random.key(0), jnp.zeros((1, 256, 256, 3)))
-    return pipeline.Encoder(Network(module, variables), np.zeros(generator.module.latent_size, np.float32), 0, rows)
+    return encoding.Encoder(Network(module, variables), np.zeros(generator.module.latent_size, np.float32), 0, rows)
 
 
 def main() -> None:
@@ -43,7 +44,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 4])
     options = parser.parse_args()
-    module, variables = parts.load("mobile_stylegan_ffhq").network("generator")
+    module, variables = pretrained.load("mobile_stylegan_ffhq").network("generator")
     generator = Network(module, jax.device_put(variables))
     encoder = pipeline.from_checkpoints(encoder=options.encoder).encoder if options.encoder else stand_in(generator)
     # Every step is made: a picture that settled would flatter the number.

@@ -25,7 +25,7 @@ from convert_weights.layouts.lpips import lpips as lpips_layout
 from diffcam_jax.command.allocator import keep_freed_memory
 from diffcam_jax.metrics.features import InceptionFeatures
 from diffcam_jax.metrics.perceptual import Lpips
-from diffcam_jax.pretrained import parts
+from diffcam_jax.pretrained import networks as pretrained
 
 SIDE, BATCH = 256, 8
 Call = Callable[[], np.ndarray]
@@ -55,7 +55,9 @@ def lpips_calls(net: str, count: int) -> tuple[Call, Call]:
     network = lpips.LPIPS(net=net, pnet_rand=True, verbose=False)
     first = {"alex": (64, 3, 11, 11), "vgg": (64, 3, 3, 3)}[net]
     layout = lpips_layout({"net.slice1.0.weight": first})
-    network.load_state_dict(state_dict(layout, parts.load("lpips").network(f"lpips_{net}").variables), strict=False)
+    network.load_state_dict(
+        state_dict(layout, pretrained.load("lpips").network(f"lpips_{net}").variables), strict=False
+    )
     a, b = pictures(count, 0), pictures(count, 1)
     ready = [2 * tensors(x) - 1 for x in (a, b)]
     ours = Lpips(net, SIDE, batch=BATCH)
@@ -75,7 +77,7 @@ def inception_calls(count: int) -> tuple[Call, Call]:
     """Ours and the package's, on the same pictures."""
     from pytorch_fid import inception
 
-    state = state_dict(inception_layout({}), parts.load("inception").network("inception").variables)
+    state = state_dict(inception_layout({}), pretrained.load("inception").network("inception").variables)
     # The package fetches its weights when it is built; the linear layer among them is not used.
     head = {"fc.weight": torch.zeros(1008, 2048), "fc.bias": torch.zeros(1008)}
     inception.load_state_dict_from_url = lambda *_, **__: state | head

@@ -1,4 +1,4 @@
-"""Published checkpoints to folders that `diffcam_jax.pretrained.parts.load` opens, the way back, and the proof of the port.
+"""Published checkpoints to folders that `diffcam_jax.pretrained.networks.load` opens, the way back, and the proof of the port.
 
     python -m convert_weights auto --src psp_ffhq_encode.pt --dst models/psp
     python -m convert_weights export --src models/psp --dst psp.pt
@@ -180,7 +180,7 @@ def _write(folder: Path, networks, arrays, config: dict[str, Any], official, unu
     print(f"licence: {config['licence']}")
     flag = next((f"--{role}" for role in ("encoder", "generator", "classifier", "deghoster") if role in networks), None)
     print(
-        f"written to {folder}, tree hash {config['tree_hash'][:12]}; next: model = diffcam_jax.pretrained.parts.load({str(folder)!r})"
+        f"written to {folder}, tree hash {config['tree_hash'][:12]}; next: model = diffcam_jax.pretrained.networks.load({str(folder)!r})"
     )
     if flag:
         print(f"or: python edit.py PHOTO {flag} {folder} --attribute smiling=1 --out out")

@@ -10,12 +10,12 @@ from PIL import Image
 from diffcam_jax.applications import animation, diffusion, interpolation, manipulation, mixing, reconstruction
 from diffcam_jax.applications.reconstruction import Limits, search
 from diffcam_jax.directions import Direction, save_directions
-from diffcam_jax.editing.pipeline import Encoder, read
 from diffcam_jax.errors import UserError
 from diffcam_jax.faces.panel import GAP, HEADER, labelled_grid
 from diffcam_jax.files.code_cache import CodeCache
 from diffcam_jax.files.model_folder import Network
 from diffcam_jax.inversion import Inverter, Settings
+from diffcam_jax.inversion.encoding import Encoder, read
 from diffcam_jax.nn.indomain_encoder import InDomainEncoder, encoder_widths
 from diffcam_jax.nn.stylegan1 import StyleGAN1Generator
 from diffcam_jax.ops.image import from_unit, to_unit

@@ -17,7 +17,7 @@ from convert_weights.__main__ import main
 from convert_weights.fixture import Fixture
 from convert_weights.state import read_state
 from diffcam_jax.formats.torch_writer import write_torch
-from diffcam_jax.pretrained import parts
+from diffcam_jax.pretrained import networks as pretrained
 
 DATA = pathlib.Path(__file__).parent / "data/parity"
 
@@ -86,7 +86,7 @@ def test_there_and_back_bit_for_bit(kind, tmp_path, capsys):
     write_torch(source, CHECKPOINTS[kind]())
     assert main(["auto", "--src", str(source), "--dst", str(folder)]) == 0
     assert "licence" in capsys.readouterr().out
-    model = parts.load(folder)
+    model = pretrained.load(folder)
     config = json.loads((folder / "config.json").read_text())
     assert config["kind"] == kind and model.networks and config["licence"]
     assert config["source"] == {"official.pt": hashlib.sha256(source.read_bytes()).hexdigest()}
@@ -103,7 +103,7 @@ def test_there_and_back_bit_for_bit(kind, tmp_path, capsys):
 def test_the_opened_generator_draws(tmp_path):
     write_torch(tmp_path / "g.pt", generator())
     assert main(["stylegan2", "--src", str(tmp_path / "g.pt"), "--dst", str(tmp_path / "g")]) == 0
-    model = parts.load(tmp_path / "g")
+    model = pretrained.load(tmp_path / "g")
     module, variables = model.network("generator")
     w = jax.jit(lambda v, z: module.apply(v, z, method="mapping"))(variables, jnp.ones((2, 8)))
     image = jax.jit(lambda v, w: module.apply(v, w, method="synthesis"))(variables, w)
@@ -123,13 +123,13 @@ def test_other_containers(suffix, tmp_path):
     assert main(["stylegan2", "--src", str(tmp_path / "g.pt"), "--dst", str(one)]) == 0
     assert main(["export", "--src", str(one), "--dst", str(other)]) == 0
     assert main(["auto", "--src", str(other), "--dst", str(two)]) == 0
-    assert parts.load(one).config["tree_hash"] == parts.load(two).config["tree_hash"]
+    assert pretrained.load(one).config["tree_hash"] == pretrained.load(two).config["tree_hash"]
 
 
 def test_the_mean_code_is_carried_over(tmp_path):
     write_torch(tmp_path / "psp.pt", CHECKPOINTS["psp"]())
     assert main(["psp", "--src", str(tmp_path / "psp.pt"), "--dst", str(tmp_path / "psp")]) == 0
-    model = parts.load(tmp_path / "psp")
+    model = pretrained.load(tmp_path / "psp")
     np.testing.assert_array_equal(model.arrays["latent_avg"], np.arange(8))
     assert set(model.networks) == {"encoder", "generator"}
 
@@ -175,19 +175,19 @@ def test_psp_and_e4e_are_told_apart_by_their_options(tmp_path, capsys):
     assert main(["psp", "--src", str(tmp_path / "e4e.pt"), "--dst", str(tmp_path / "out")]) == 2
     assert "convert it with the kind e4e" in capsys.readouterr().err
     assert main(["auto", "--src", str(tmp_path / "e4e.pt"), "--dst", str(tmp_path / "e4e")]) == 0
-    assert parts.load(tmp_path / "e4e").config["kind"] == "e4e"
+    assert pretrained.load(tmp_path / "e4e").config["kind"] == "e4e"
 
 
 def test_class_names_and_direction_hashes_are_kept(tmp_path):
     write_torch(tmp_path / "da.pt", CHECKPOINTS["diffcam"]())
     model = main(["diffcam", "--src", str(tmp_path / "da.pt"), "--dst", str(tmp_path / "da")])
-    config = parts.load(tmp_path / "da").config
-    classes = parts.load(tmp_path / "da").network("classifier").module.num_classes
+    config = pretrained.load(tmp_path / "da").config
+    classes = pretrained.load(tmp_path / "da").network("classifier").module.num_classes
     assert model == 0 and len(config["classes"]) == classes
     names = ",".join(f"name{i}" for i in range(classes))
     arguments = ["diffcam", "--src", str(tmp_path / "da.pt"), "--dst", str(tmp_path / "da")]
     assert main([*arguments, "--classes", names]) == 0
-    assert ",".join(parts.load(tmp_path / "da").config["classes"]) == names
+    assert ",".join(pretrained.load(tmp_path / "da").config["classes"]) == names
     assert main([*arguments, "--classes", "a,b"]) == 2
 
 
@@ -197,7 +197,7 @@ def test_directions(tmp_path, capsys):
     for name in ("Smiling", "Old"):
         np.save(tmp_path / "npy" / f"{name}.npy", rng.standard_normal((18, 512)))
     assert main(["directions", "--src", str(tmp_path / "npy"), "--dst", str(tmp_path / "out")]) == 0
-    model = parts.load(tmp_path / "out")
+    model = pretrained.load(tmp_path / "out")
     assert list(model.config["direction_sha256"]) == ["Old", "Smiling"]
     # alpha 20 on the array of unit Frobenius norm, as the official code adds it
     assert np.linalg.norm(model.arrays["Old"]) == pytest.approx(20, rel=1e-5)

@@ -17,6 +17,7 @@ from diffcam_jax.directions.ganspace import ganspace_directions
 from diffcam_jax.directions.make import Attribute, Fitting, calibrate, clean_range
 from diffcam_jax.errors import UserError
 from diffcam_jax.files.model_folder import Network
+from diffcam_jax.nn.latents import wplus_rows
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
 from diffcam_jax.nn.stylegan1 import StyleGAN1Generator
 from diffcam_jax.nn.stylegan2 import StyleGAN2Generator
@@ -233,7 +234,7 @@ def test_a_function_of_pictures_becomes_a_direction(name, whitened, tmp_path, ca
         return redness(pictures)
 
     scorer = scoring.own({"red": counted, "bright": lambda pictures: pictures.mean((1, 2, 3))})
-    rows = space.wplus_rows(generator.module)
+    rows = wplus_rows(generator.module)
     attributes = {"red": Attribute("red", (1, rows), ("bright",), shift=1.0)}
     fitting = Fitting(whitened)
     made, boundaries = recipe.fit_scored(generator, attributes, tmp_path, scorer, 300, 1, 8, 0.8, fitting)

@@ -11,13 +11,14 @@ from diffcam_jax.directions import Direction
 from diffcam_jax.editing.compose import MaskConfig
 from diffcam_jax.editing.diffcam import Classifier
 from diffcam_jax.editing.edit import EditConfig
-from diffcam_jax.editing.pipeline import Encoder, Pipeline
+from diffcam_jax.editing.pipeline import Pipeline
 from diffcam_jax.editor.editor import Editor
 from diffcam_jax.errors import UserError
 from diffcam_jax.faces import align
 from diffcam_jax.files.code_cache import CodeCache
 from diffcam_jax.files.model_folder import Network
 from diffcam_jax.inversion import Inverter
+from diffcam_jax.inversion.encoding import Encoder
 from diffcam_jax.nn.classifier import DiffClassifier
 from diffcam_jax.nn.indomain_encoder import InDomainEncoder, encoder_widths
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN

@@ -9,18 +9,18 @@ import pytest
 from ml_collections import ConfigDict
 
 from diffcam_jax import inversion
-from diffcam_jax.editing.pipeline import Encoder, read
 from diffcam_jax.errors import UserError
 from diffcam_jax.files.model_folder import Network
 from diffcam_jax.inversion import DEFAULTS, InversionConfig, Settings, fit
 from diffcam_jax.inversion import start as starts
+from diffcam_jax.inversion.encoding import Encoder, read
 from diffcam_jax.losses import networks as perceptual
 from diffcam_jax.nn.indomain_encoder import InDomainEncoder, encoder_widths
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
 from diffcam_jax.nn.restyle import BackboneEncoder
 from diffcam_jax.nn.stylegan1 import StyleGAN1Generator
 from diffcam_jax.nn.stylegan2 import StyleGAN2Generator
-from diffcam_jax.pretrained import parts
+from diffcam_jax.pretrained import networks as pretrained
 from diffcam_jax.train.encoder_networks import make_distances
 from tests.fast import fast
 from tests.random_variables import random_variables
@@ -261,7 +261,7 @@ def test_the_loss_of_a_refinement_is_the_sum_of_its_terms(images):
     result = inversion.invert(STYLEGAN1, IN_DOMAIN, images, "in_domain", preset)
     start = read(STYLEGAN1, IN_DOMAIN, jnp.asarray(images))
     first = jnp.asarray(drawn(STYLEGAN1, start))
-    lpips = parts.load("lpips").network("lpips_vgg")
+    lpips = pretrained.load("lpips").network("lpips_vgg")
     expected = 0.7 * ((first - images) ** 2).mean((1, 2, 3))
     expected += 1.3 * fast(lpips.module.apply)(jax.device_put(lpips.variables), first, jnp.asarray(images))
     expected += 0.6 * ((start - read(STYLEGAN1, IN_DOMAIN, first)) ** 2).mean((1, 2))

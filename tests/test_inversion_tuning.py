@@ -11,11 +11,11 @@ from flax.traverse_util import flatten_dict
 
 from diffcam_jax import inversion
 from diffcam_jax.directions.space import generator_hash
-from diffcam_jax.editing.pipeline import Encoder, read
 from diffcam_jax.errors import UserError
 from diffcam_jax.files import trees
 from diffcam_jax.files.model_folder import Network
 from diffcam_jax.inversion import DEFAULTS, TUNING, Settings, TuningSettings, tuned_files
+from diffcam_jax.inversion.encoding import Encoder, read
 from diffcam_jax.inversion.pivotal import invert_by_tuning
 from diffcam_jax.inversion.result import Inversion
 from diffcam_jax.inversion.tuning import tuned_paths, tuned_variables

@@ -18,7 +18,7 @@ from diffcam_jax.formats.torch_writer import write_torch
 from diffcam_jax.nn.feature_style import FeatureStyleEncoder
 from diffcam_jax.nn.invertibility import BicubicEncoder4Editing
 from diffcam_jax.nn.restyle import BackboneEncoder
-from diffcam_jax.pretrained import parts as zoo
+from diffcam_jax.pretrained import networks as pretrained
 from tests import test_encoder_layouts, test_feature_style
 
 FIXTURE = pathlib.Path(__file__).parent / "data/parity/ood_samm"
@@ -122,7 +122,7 @@ def test_there_and_back_bit_for_bit(name, tmp_path, capsys):
     assert main(["auto", "--src", str(source), "--dst", str(folder)]) == 0
     printed = capsys.readouterr().out
     assert "params_ema/ is used, not its copies under params/" in printed
-    model = zoo.load(folder)
+    model = pretrained.load(folder)
     assert model.config["kind"] == "invertibility" and sorted(model.networks) == ["aligner", "encoder", "generator"]
     assert type(model.network("encoder").module) is expected
     np.testing.assert_array_equal(model.arrays["latent_avg"], averaged["avg_latent"][0])
@@ -142,7 +142,7 @@ def test_there_and_back_bit_for_bit(name, tmp_path, capsys):
 def test_the_converted_networks_go_together(tmp_path):
     write_torch(tmp_path / "net_g.pth", {"params_ema": state(e4e, 0)})
     assert main(["invertibility", "--src", str(tmp_path / "net_g.pth"), "--dst", str(tmp_path / "out")]) == 0
-    model = zoo.load(tmp_path / "out")
+    model = pretrained.load(tmp_path / "out")
     parts = [model.network(role) for role in ("generator", "encoder", "aligner")]
     variables = Variables(*(part.variables for part in parts), jnp.asarray(model.arrays["latent_avg"]))
     modules = Modules(*(part.module for part in parts))
@@ -156,7 +156,7 @@ def test_a_feature_style_encoder_alone(tmp_path):
     arrays = {key: np.zeros(shape, np.float32) for key, shape in shapes.items()}
     write_torch(tmp_path / "143_enc.pth", arrays)
     assert main(["auto", "--src", str(tmp_path / "143_enc.pth"), "--dst", str(tmp_path / "out")]) == 0
-    model = zoo.load(tmp_path / "out")
+    model = pretrained.load(tmp_path / "out")
     assert model.config["kind"] == "feature_style" and model.network("encoder").module == test_feature_style.TINY
 
 

@@ -19,7 +19,7 @@ from convert_weights.layouts.lpips import lpips as lpips_layout
 from diffcam_jax.metrics.features import InceptionFeatures
 from diffcam_jax.metrics.frechet import frechet_distance, statistics
 from diffcam_jax.metrics.perceptual import Lpips
-from diffcam_jax.pretrained import parts as zoo
+from diffcam_jax.pretrained import networks as pretrained
 from diffcam_jax.pretrained import store
 
 pytestmark = [pytest.mark.peers, pytest.mark.weights]
@@ -65,7 +65,7 @@ def test_lpips(photographs, net):
     network = quiet(package.LPIPS, net=net, pnet_rand=True, verbose=False)
     own_heads = {key: value.clone() for key, value in network.state_dict().items() if key.startswith("lin")}
     state = lpips_layout({"net.slice1.0.weight": FIRST[net]}).export(
-        zoo.load("lpips").network(f"lpips_{net}").variables
+        pretrained.load("lpips").network(f"lpips_{net}").variables
     )
     # The package brings the heads itself: the stored ones are these.
     for key, head in own_heads.items():
@@ -97,7 +97,7 @@ def test_lpips_squeeze_from_converted_weights(photographs, tmp_path):
 
 def test_fid(photographs):
     torch, package, score = peer("torch"), peer("pytorch_fid.inception"), peer("pytorch_fid.fid_score")
-    variables = jax.tree.map(jnp.asarray, zoo.load("inception").network("inception").variables)
+    variables = jax.tree.map(jnp.asarray, pretrained.load("inception").network("inception").variables)
     state = {key: torch.from_numpy(value.copy()) for key, value in inception_layout({}).export(variables).items()}
     # The package fetches its file when it is built; the linear layer in it, which FID does not use, is left out here.
     original = package.load_state_dict_from_url

@@ -11,6 +11,7 @@ from configs.encoder_mobile import MODES, get_config
 from diffcam_jax.editing import pipeline
 from diffcam_jax.errors import UserError
 from diffcam_jax.files import model_folder
+from diffcam_jax.nn.latents import wplus_rows
 from diffcam_jax.nn.mobile_encoder import MobileEncoder
 from diffcam_jax.train import encoder, encoder_networks
 from diffcam_jax.train.encoder_passes import Inverter
@@ -85,7 +86,7 @@ def trained():
     config.loss.l2 = 0.1
     config.optimiser.learning_rate, config.optimiser.decay = 1e-2, 1.0
     generator = encoder_networks.load_generator("toy").network("generator").module
-    data = Faces(pipeline.wplus_rows(generator), generator.latent_size)
+    data = Faces(wplus_rows(generator), generator.latent_size)
     made = encoder.build(config, data, None)
     first = state = made.create()
     step = fast(made.phases[0].step)

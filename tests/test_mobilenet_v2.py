@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from diffcam_jax.nn import mobilenet_v2
 from diffcam_jax.nn.mobilenet_v2 import MobileNetV2, Stem, depthwise3x3_halving, mobilenet_v2_from_torch
-from diffcam_jax.pretrained import parts
+from diffcam_jax.pretrained import networks as pretrained
 from tests.fast import fast
 from tests.random_variables import random_variables
 
@@ -141,7 +141,7 @@ def test_frozen_blocks_neither_move_nor_measure():
 
 @pytest.mark.weights
 def test_released_weights_fill_the_network():
-    module, variables = parts.load("mobilenet_v2").network("body")
+    module, variables = pretrained.load("mobilenet_v2").network("body")
     x = jnp.zeros((1, 64, 64, 3))
     shapes = jax.eval_shape(lambda: module.init(jax.random.key(0), x))
     assert jax.tree.map(jnp.shape, variables) == jax.tree.map(lambda leaf: leaf.shape, dict(shapes))

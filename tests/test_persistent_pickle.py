@@ -14,7 +14,7 @@ import pytest
 from convert_weights.__main__ import main
 from diffcam_jax.errors import UserError
 from diffcam_jax.formats import read_persistent_pickle
-from diffcam_jax.pretrained import parts as zoo
+from diffcam_jax.pretrained import networks as pretrained
 from tests.damaged import count_refused
 from tests.test_convert_weights import entries
 
@@ -223,6 +223,6 @@ def test_a_network_pickle_is_converted_like_any_checkpoint(names, tmp_path):
     content = {"G": nested(names, raw, **options), "G_ema": nested(names, state, **options), "augment_pipe": None}
     (tmp_path / "ffhq.pkl").write_bytes(pickle.dumps(content, 3))
     assert main(["auto", "--src", str(tmp_path / "ffhq.pkl"), "--dst", str(tmp_path / "ada")]) == 0
-    model = zoo.load(tmp_path / "ada")
+    model = pretrained.load(tmp_path / "ada")
     assert model.config["kind"] == "stylegan2_ada" and model.network("generator").module.conv_clamp == 256
     np.testing.assert_array_equal(model.arrays["latent_avg"], state["mapping.w_avg"])

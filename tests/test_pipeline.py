@@ -24,7 +24,8 @@ from diffcam_jax.nn.psp import IntoW, IntoWPlus
 from diffcam_jax.nn.restyle import BackboneEncoder
 from diffcam_jax.nn.stylegan2 import StyleGAN2Generator
 from diffcam_jax.ops.image import resize
-from diffcam_jax.pretrained import parts, store
+from diffcam_jax.pretrained import networks as pretrained
+from diffcam_jax.pretrained import store
 from diffcam_jax.train import deghost
 from tests.random_variables import random_variables
 
@@ -235,7 +236,7 @@ def test_a_run_of_the_deghoster_is_opened_by_the_script(folders, tmp_path):
     flags += [f"--deghoster={tmp_path / 'run'}", "--aligned", "--stages", "--attribute", "Smiling=1"]
     assert edit.main([str(tmp_path / "a.png"), *flags, "--out", str(tmp_path / "out")]) == 0
     restored, fused = (np.asarray(Image.open(tmp_path / f"out/a/{name}.png")) for name in ("deghosted", "fused"))
-    opened = parts.load(tmp_path / "run").network("deghoster")
+    opened = pretrained.load(tmp_path / "run").network("deghoster")
     small = resize(jnp.asarray(fused / 127.5 - 1, jnp.float32)[None], (16, 16), "area")
     expected = jax.jit(opened.module.apply)(opened.variables, small)[0]
     assert np.abs(restored / 127.5 - 1 - np.clip(expected, -1, 1)).mean() < 0.02
@@ -255,7 +256,7 @@ def test_without_an_encoder_codes_are_found_by_optimisation(folders, tmp_path, m
 @pytest.mark.weights
 @pytest.mark.parametrize("name", ["mobile_stylegan_ffhq", "lpips", "inception", "bisenet", "sface"])
 def test_parts_of_the_store_are_opened_alike(name):
-    model = parts.load(name)
+    model = pretrained.load(name)
     assert model.networks and model.config["kind"] == name
     with pytest.raises(UserError, match="no encoder"):
         model.network("encoder")

@@ -11,7 +11,7 @@ from diffcam_jax.editing.compose import blend, dilate, feather
 from diffcam_jax.editor.editor import PRODUCT_CONFIG
 from diffcam_jax.errors import UserError
 from diffcam_jax.files import model_folder
-from diffcam_jax.pretrained import parts
+from diffcam_jax.pretrained import networks as pretrained
 from diffcam_jax.train import deghost
 from diffcam_jax.train.deghost_mobile import Task, cropped, load_generator, make_network, psnr_inside
 from diffcam_jax.train.state import Net
@@ -111,7 +111,7 @@ def test_lpips_looks_at_the_pasted_result(run):
     """With an empty mask nothing is pasted, and the distance is 0; else it is that of the blend inside the region."""
     _, before, _, _, data, _ = run
     chosen = config(**{"loss.lpips": 1.0, "loss.pixel": 0.0, "crop": 32})
-    network, lpips = make_network(chosen.model, load_generator("toy")), parts.load("lpips").network("lpips_alex")
+    network, lpips = make_network(chosen.model, load_generator("toy")), pretrained.load("lpips").network("lpips_alex")
     lpips = lpips._replace(variables=jax.tree.map(jnp.asarray, lpips.variables))
     task = Task(chosen, network, load_generator("toy").module, lpips)
     state = before.replace(nets={**before.nets, "lpips": Net.create(lpips.variables)})

@@ -1,6 +1,6 @@
 """The published MobileStyleGAN itself under OpenVINO: styles, pictures, and every layer of the synthesis.
 
-Its weights are no rule but the pretrained ones, which `parts.load` fetches.
+Its weights are no rule but the pretrained ones, which `pretrained.networks.load` fetches.
 """
 
 import re
@@ -14,12 +14,12 @@ from convert_weights.fixture import Fixture, nchw
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
 from diffcam_jax.ops.haar import forward_haar
 from diffcam_jax.ops.image import resize
-from diffcam_jax.pretrained import parts
+from diffcam_jax.pretrained import networks as pretrained
 
 
 def outputs(fixture: Fixture) -> dict[str, np.ndarray]:
     """Every output of the manifest."""
-    model, variables = parts.load("mobile_stylegan_ffhq").network("generator")
+    model, variables = pretrained.load("mobile_stylegan_ffhq").network("generator")
     mapping = jax.jit(lambda variables, z: model.apply(variables, z, method="mapping"))
     synthesis = jax.jit(lambda variables, w: model.apply(variables, w, method="synthesis"))
     ours = mapping(variables, fixture.inputs["z"])

@@ -17,6 +17,7 @@ from diffcam_jax.faces import align
 from diffcam_jax.faces.landmarks import find_quads
 from diffcam_jax.faces.photo import read_photo
 from diffcam_jax.inversion.tuning import Deltas, tuned_variables
+from diffcam_jax.nn.latents import wplus_rows
 
 # Pictures on sheets are shown small; the last layers of a large generator cost the most.
 SHEET_SIDE = 512
@@ -36,7 +37,7 @@ class Studio:
         self.generator, self.encoder = networks.generator, networks.encoder
         self.hash = generator_hash(self.generator)
         self.size: int = self.generator.module.resolution
-        self.rows = pipeline.wplus_rows(self.generator.module)
+        self.rows = wplus_rows(self.generator.module)
 
     @classmethod
     def open(cls, generator: Path | None = None, encoder: Path | None = None) -> "Studio":

@@ -2,7 +2,7 @@
 
 import jax
 
-from diffcam_jax.pretrained.store import cache_dir
+from diffcam_jax.files.cache_dir import cache_dir
 
 
 def keep_compiled_programs() -> None:

@@ -19,12 +19,11 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8, UInt32
 from ml_collections import ConfigDict
 
-from diffcam_jax.editing.pipeline import wplus_rows
 from diffcam_jax.errors import UserError
 from diffcam_jax.files import trees
-from diffcam_jax.nn.latents import sample_w, truncate
+from diffcam_jax.nn.latents import sample_w, truncate, wplus_rows
 from diffcam_jax.ops.image import quantise
-from diffcam_jax.pretrained import parts as zoo
+from diffcam_jax.pretrained import networks as pretrained
 
 _MEAN_OF = 4096
 _EMBEDDED = "mobile_stylegan_ffhq"
@@ -230,7 +229,7 @@ def _generator(folder: str) -> tuple[nn.Module, Any, Array, str]:
 
         world = toy_world()
         return world.model, {"params": world.params}, world.mean, folder
-    opened = zoo.load(folder or _EMBEDDED)
+    opened = pretrained.load(folder or _EMBEDDED)
     model, variables = opened.network("generator")
     variables = jax.device_put(variables)
     mean = opened.arrays.get("latent_avg")

@@ -43,7 +43,7 @@ from diffcam_jax.errors import UserError, exit_code
 from diffcam_jax.faces import align, photo
 from diffcam_jax.files import trees
 from diffcam_jax.nn.classifier import DiffClassifier, PairClassifier
-from diffcam_jax.nn.latents import latent_stats
+from diffcam_jax.nn.latents import latent_stats, wplus_rows
 from diffcam_jax.ops.image import from_unit, quantise, resize, to_unit
 
 # What happens to a generator's sample so that its inversion differs from it.
@@ -160,7 +160,7 @@ def ghost_world(networks: pipeline.Pipeline) -> GhostWorld:
             f"the classifier knows {', '.join(judge.names)}, the directions are {', '.join(networks.directions)}; "
             f"give a classifier trained with these directions"
         )
-    rows = pipeline.wplus_rows(networks.generator.module)
+    rows = wplus_rows(networks.generator.module)
     arrays = jnp.stack([jnp.asarray(networks.directions[name].array[:rows]) for name in names])
     classes = jnp.asarray([judge.names.index(name) for name in names], jnp.int32)
     params = EditParams(networks.generator.variables, judge.variables)

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import UInt8, UInt16
+from jaxtyping import UInt8
 
 from diffcam_jax.errors import UserError
 from diffcam_jax.faces.align import crop, ffhq_quad
 from diffcam_jax.faces.landmarks import FaceLandmarker
-from diffcam_jax.faces.photo import read_photo
+from diffcam_jax.faces.photo import read_photo, to_8_bits
 
 
 @runtime_checkable
@@ -50,11 +50,6 @@ def resize_square(pixels: UInt8[np.ndarray, "h h 3"], size: int) -> UInt8[np.nda
     import cv2
 
     return cv2.resize(pixels, (size, size), interpolation=cv2.INTER_AREA if len(pixels) > size else cv2.INTER_CUBIC)
-
-
-def to_8_bits(pixels: UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
-    """Rounds 16-bit pixels."""
-    return pixels if pixels.dtype == np.uint8 else ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 class FaceReader:

@@ -15,11 +15,11 @@ from diffcam_jax.directions.space import (
     generator_hash,
     open_generator,
     truncated,
-    wplus_rows,
 )
 from diffcam_jax.errors import UserError
 from diffcam_jax.files import codes as code_files
 from diffcam_jax.files import trees
+from diffcam_jax.nn.latents import wplus_rows
 
 HEADING = "## What the directions change"
 REPORT = """{heading}

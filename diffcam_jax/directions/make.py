@@ -18,9 +18,10 @@ from diffcam_jax.directions import Direction, check_layers, on_layers
 from diffcam_jax.directions.acts import WHOLE, Acts, acts
 from diffcam_jax.directions.fit import Boundary, condition, fit_boundary
 from diffcam_jax.directions.scoring import Scorer, score_codes
-from diffcam_jax.directions.space import CodeSpace, code_space, draw, generator_hash, truncated, wplus_rows
+from diffcam_jax.directions.space import CodeSpace, code_space, draw, generator_hash, truncated
 from diffcam_jax.errors import UserError
 from diffcam_jax.files.model_folder import Network
+from diffcam_jax.nn.latents import wplus_rows
 
 Score = Callable[[np.ndarray], np.ndarray]
 

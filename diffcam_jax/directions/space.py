@@ -12,7 +12,6 @@ import math
 from pathlib import Path
 from typing import NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,7 +20,7 @@ from jaxtyping import Float
 from diffcam_jax.files import trees
 from diffcam_jax.files.model_folder import Network
 from diffcam_jax.nn.latents import moments, sample_w
-from diffcam_jax.pretrained import parts
+from diffcam_jax.pretrained import networks as pretrained
 
 EMBEDDED = "mobile_stylegan_ffhq"
 
@@ -75,18 +74,13 @@ def open_generator(folder: str | Path | None) -> Network:
     Raises:
       UserError: the folder has none.
     """
-    module, variables = parts.load(EMBEDDED if folder is None else folder).network("generator")
+    module, variables = pretrained.load(EMBEDDED if folder is None else folder).network("generator")
     return Network(module, jax.device_put(variables))
 
 
 def generator_hash(generator: Network) -> str:
     """What directions and codes know their generator by."""
     return trees.tree_hash(generator.variables["params"])
-
-
-def wplus_rows(generator: nn.Module) -> int:
-    """Rows of the W+ codes of a generator's family; a distilled one may ignore the last of them."""
-    return 2 * int(math.log2(generator.resolution)) - 2
 
 
 def draw(generator: Network, key: jax.Array, count: int) -> Float[np.ndarray, "n r k"]:

@@ -10,14 +10,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from diffcam_jax.directions import Direction, load_directions
 from diffcam_jax.directions.importers import import_folder
-from diffcam_jax.directions.space import generator_hash, wplus_rows
+from diffcam_jax.directions.space import generator_hash
 from diffcam_jax.editing.decomposition import Modules, Settings, aligner_for, check_networks, settings_of
 from diffcam_jax.editing.diffcam import Classifier, classifier_from_folder, load_classifier
 from diffcam_jax.editing.edit import Decomposer, EditParams
@@ -25,30 +23,14 @@ from diffcam_jax.errors import UserError
 from diffcam_jax.files import trees
 from diffcam_jax.files.model_folder import ModelFolder, Network, load
 from diffcam_jax.inversion import encoding
+from diffcam_jax.nn.latents import wplus_rows
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
-from diffcam_jax.nn.restyle import BackboneEncoder, ResNetBackboneEncoder
-from diffcam_jax.pretrained import parts, store
+from diffcam_jax.pretrained import networks as pretrained
+from diffcam_jax.pretrained import store
 
-RESTYLE_STEPS = 5
 # Folders of networks that come with this package, for the embedded generator.
 ENCODER, DEGHOSTER, ALIGNER = "encoder_mobile", "deghoster_mobile", "aligner_mobile"
 _SHIPPED = Path(__file__).parent.parent / "data_files"
-
-
-class Encoder(NamedTuple):
-    """A trained encoder.
-
-    Attributes:
-      network: from pictures [b, 256, 256, 3] (6 channels for ReStyle) to offsets [b, n, 512] or [b, 512].
-      latent_avg: [512] or [n, 512], added to the offsets; zeros where the network gives whole codes.
-      steps: passes of ReStyle's loop; 0 for a single pass.
-      rows: of the W+ codes it gives.
-    """
-
-    network: Network
-    latent_avg: np.ndarray
-    steps: int
-    rows: int
 
 
 class Masker(NamedTuple):
@@ -73,7 +55,7 @@ class Pipeline(NamedTuple):
     generator: Network
     classifier: Classifier
     directions: Mapping[str, Direction]
-    encoder: Encoder | None = None
+    encoder: encoding.Encoder | None = None
     deghoster: Network | None = None
     aligner: Masker | None = None
 
@@ -144,11 +126,11 @@ def from_checkpoints(
       UserError: a folder lacks the network, or the networks do not fit together.
     """
     _require_encoder(aligner is None or has_encoder(generator, encoder))
-    encoder_folder = None if encoder is None else parts.load(encoder)
-    deghoster_folder = None if deghoster is None else parts.load(deghoster)
-    aligner_folder = parts.load(aligner) if aligner is not None else None
+    encoder_folder = None if encoder is None else pretrained.load(encoder)
+    deghoster_folder = None if deghoster is None else pretrained.load(deghoster)
+    aligner_folder = pretrained.load(aligner) if aligner is not None else None
     if generator is not None:
-        drawing = parts.load(generator).network("generator")
+        drawing = pretrained.load(generator).network("generator")
     elif encoder_folder is not None and "generator" in encoder_folder.networks:
         drawing = encoder_folder.network("generator")
     else:
@@ -161,8 +143,8 @@ def from_checkpoints(
         judge = load_classifier()
     else:
         path = Path(classifier)
-        judge = classifier_from_folder(parts.load(path)) if path.is_dir() else load_classifier(path)
-    reader = None if encoder_folder is None else _encoder(encoder_folder, wplus_rows(drawing.module))
+        judge = classifier_from_folder(pretrained.load(path)) if path.is_dir() else load_classifier(path)
+    reader = None if encoder_folder is None else encoding.encoder_of(encoder_folder, wplus_rows(drawing.module))
     pipeline = Pipeline(
         generator=drawing,
         classifier=judge,
@@ -196,24 +178,7 @@ def read_directions(source: str | Path | Mapping[str, Direction] | None) -> Mapp
     return import_folder(path) if path.is_dir() or path.suffix != ".safetensors" else load_directions(path)
 
 
-def _encoder(folder: ModelFolder, rows: int) -> Encoder:
-    network = folder.network("encoder")
-    if getattr(network.module, "frozen", 0):  # a matter of training: no gradient would pass through it
-        network = network._replace(module=network.module.clone(frozen=0))
-    module, arrays = network.module, folder.arrays
-    iterative = isinstance(module, BackboneEncoder | ResNetBackboneEncoder)
-    if (
-        hasattr(module, "n_styles") and "latent_avg" in arrays
-    ):  # known without tracing the network, which takes a second
-        return Encoder(network, arrays["latent_avg"], RESTYLE_STEPS if iterative else 0, module.n_styles)
-    side = input_size(module)
-    picture = jax.ShapeDtypeStruct((1, side, side, 6 if iterative else 3), jnp.float32)
-    codes = jax.eval_shape(module.apply, network.variables, picture)
-    latent_avg = arrays.get("latent_avg", np.zeros(codes.shape[-1], np.float32))
-    return Encoder(network, latent_avg, RESTYLE_STEPS if iterative else 0, rows if codes.ndim == 2 else codes.shape[1])
-
-
-def _masker(folder: ModelFolder, encoder: Encoder) -> Masker:
+def _masker(folder: ModelFolder, encoder: encoding.Encoder) -> Masker:
     network, config = folder.network("aligner"), folder.config
     settings = settings_of(encoder.network.module, network.module.sides)
     return Masker(network, settings, config.get("generator_sha256", ""), config.get("encoder_sha256", ""))
@@ -228,11 +193,6 @@ def _require_encoder(found: bool) -> None:
         raise UserError(
             "an alignment network compares with an encoder's maps; give the encoder that it was trained with, too"
         )
-
-
-def input_size(encoder: nn.Module) -> int:
-    """Side of the pictures that an encoder reads."""
-    return getattr(encoder, "resolution", None) or getattr(encoder, "size", encoding.ENCODER_SIZE)
 
 
 def check(pipeline: Pipeline) -> None:
@@ -328,33 +288,4 @@ def encode(pipeline: Pipeline, images: jax.Array) -> jax.Array:
     """
     if pipeline.encoder is None:
         raise UserError("this pipeline has no encoder; invert by optimisation")
-    return read(pipeline.generator, pipeline.encoder, images)
-
-
-def read(generator: Network, encoder: Encoder, images: jax.Array) -> jax.Array:
-    """W+ codes [b, n, 512] of aligned pictures [b, s, s, 3] in [-1, 1]; has a gradient with respect to them.
-
-    Args:
-      generator: draws what ReStyle's passes compare with.
-      encoder: a trained one for that generator.
-      images: RGB, any side.
-    """
-    (module, variables), latent_avg, steps, rows = encoder
-    average, side = jnp.asarray(latent_avg), input_size(module)
-    if steps == 0:
-        return _encode(module, variables, average, images, side, rows)
-    images = encoding.fit(images, side)
-    generate = functools.partial(_draw, generator.module, generator.variables, size=side)
-    mean = generate(jnp.broadcast_to(average, (1, rows, average.shape[-1])))
-    codes, _ = encoding.restyle_loop(module, variables, generate, average, images, mean, steps)
-    return codes[-1]
-
-
-@functools.partial(jax.jit, static_argnums=(0, 4, 5))
-def _encode(
-    module: nn.Module, variables: dict, average: jax.Array, images: jax.Array, side: int, rows: int
-) -> jax.Array:
-    return encoding.encode(module, variables, average, encoding.fit(images, side), rows)
-
-
-_draw = jax.jit(encoding.draw, static_argnames=("generator", "size"))
+    return encoding.read(pipeline.generator, pipeline.encoder, images)

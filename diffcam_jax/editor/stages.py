@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from diffcam_jax.data.pictures import to_8_bits
 from diffcam_jax.editor.results import EditResult, FaceEdit
 from diffcam_jax.faces.panel import grey, heat_overlay, labelled_row, stack_rows
-from diffcam_jax.faces.photo import Photo, write_photo
+from diffcam_jax.faces.photo import Photo, to_8_bits, write_photo
 
 # What the panel calls the masks: an edit acts where the one is bright, and keeps the photograph where the other is.
 CAM_MASK, DOMAIN = "mask of Diff-CAM", "out of domain"

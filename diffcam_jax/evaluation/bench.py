@@ -17,6 +17,7 @@ from diffcam_jax.evaluation.networks import World, open_world
 from diffcam_jax.evaluation.pictures import Item
 from diffcam_jax.evaluation.store import Key, Store
 from diffcam_jax.files import trees
+from diffcam_jax.pretrained import networks as pretrained
 from diffcam_jax.pretrained import parts as zoo
 
 
@@ -101,7 +102,7 @@ class Bench:
         parts += ["face_landmarker", "bisenet"] if self.config.judge == "faces" else []
         of_identity = {}
         if "identity" in self.pairs.names and self.config.arcface:
-            network = zoo.load(self.config.arcface).network("identity")
+            network = pretrained.load(self.config.arcface).network("identity")
             of_identity = {"arcface": trees.tree_hash(network.variables)[:12]}
         elif "identity" in self.pairs.names:
             parts.append("sface")

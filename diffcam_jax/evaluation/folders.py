@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from diffcam_jax.data.layouts import list_names
-from diffcam_jax.data.pictures import read_square, to_8_bits
+from diffcam_jax.data.pictures import read_square
 from diffcam_jax.errors import UserError
 from diffcam_jax.evaluation.bench import Bench, groups
 from diffcam_jax.evaluation.document import Section, picture_figure
@@ -20,7 +20,7 @@ from diffcam_jax.evaluation.store import Key
 from diffcam_jax.evaluation.summary import INTERVALS, pair_cells, pair_heads, set_cells, set_heads, set_notes
 from diffcam_jax.evaluation.tables import Table, number
 from diffcam_jax.faces.panel import labelled_row, stack_rows
-from diffcam_jax.faces.photo import read_photo
+from diffcam_jax.faces.photo import read_photo, to_8_bits
 
 NAME = "folders"
 AT_A_TIME, SHOWN = 8, 4

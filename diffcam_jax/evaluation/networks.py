@@ -19,15 +19,16 @@ from diffcam_jax.editing import pipeline
 from diffcam_jax.editing.decomposition import Modules, Settings, Variables, aligner_for
 from diffcam_jax.editing.diffcam import Classifier
 from diffcam_jax.editing.edit import Decomposer, EditParams, decomposing
-from diffcam_jax.editing.pipeline import Encoder, Masker, Pipeline, wplus_rows
+from diffcam_jax.editing.pipeline import Masker, Pipeline
 from diffcam_jax.errors import UserError
 from diffcam_jax.files import trees
 from diffcam_jax.files.model_folder import Network
+from diffcam_jax.inversion.encoding import Encoder
 from diffcam_jax.inversion.tuning import Deltas, tuned_variables
 from diffcam_jax.nn.classifier import DiffClassifier
-from diffcam_jax.nn.latents import sample_w
+from diffcam_jax.nn.latents import sample_w, wplus_rows
 from diffcam_jax.nn.mobile_encoder import MobileEncoder
-from diffcam_jax.pretrained import parts
+from diffcam_jax.pretrained import networks as pretrained
 
 TOY = "toy"
 ROLES = ("generator", "encoder", "classifier", "deghoster", "aligner", "directions")
@@ -160,7 +161,7 @@ def open_world(config) -> World:
 
 
 def _own_generator(config) -> bool:
-    return bool(config.generator) or bool(config.encoder and "generator" in parts.load(config.encoder).networks)
+    return bool(config.generator) or bool(config.encoder and "generator" in pretrained.load(config.encoder).networks)
 
 
 @functools.cache

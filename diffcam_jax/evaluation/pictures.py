@@ -20,12 +20,12 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from diffcam_jax.data.drawn import Prior, draw_code
-from diffcam_jax.data.pictures import read_square, resize_square, to_8_bits
+from diffcam_jax.data.pictures import read_square, resize_square
 from diffcam_jax.data.toy import ToyPictures
 from diffcam_jax.errors import UserError
 from diffcam_jax.faces.align import crop, ffhq_quad
 from diffcam_jax.faces.landmarks import FaceLandmarker, select_faces
-from diffcam_jax.faces.photo import read_photo
+from diffcam_jax.faces.photo import read_photo, to_8_bits
 from diffcam_jax.ops.image import from_unit
 from diffcam_jax.pretrained import store
 

@@ -1,1 +1,1 @@
-"""The face in an aligned picture: which of its parts an edit may change."""
+"""Photographs and the faces in them: reading, finding, aligning, parsing, scoring."""

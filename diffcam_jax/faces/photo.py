@@ -137,6 +137,11 @@ def write_photo(path: str | os.PathLike[str], photo: Photo | Pixels) -> None:
         ) from error
 
 
+def to_8_bits(pixels: UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
+    """Rounds 16-bit pixels."""
+    return pixels if pixels.dtype == np.uint8 else ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
 def list_photos(folder: str | os.PathLike[str]) -> list[Path]:
     """Lists the pictures directly inside a folder, sorted by name.
 

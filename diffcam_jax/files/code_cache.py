@@ -15,7 +15,7 @@ from jaxtyping import Float, UInt8
 
 from diffcam_jax.errors import UserError
 from diffcam_jax.files import trees
-from diffcam_jax.pretrained import store
+from diffcam_jax.files.cache_dir import cache_dir
 
 # To be raised when an inversion with the same settings finds other codes than before.
 REVISION = 2
@@ -35,7 +35,7 @@ class CodeCache:
         """Where the codes of an aligned picture are kept."""
         digest = hashlib.sha256(json.dumps([self._recipe, aligned.shape], sort_keys=True).encode())
         digest.update(np.ascontiguousarray(aligned).reshape(-1))
-        return store.cache_dir() / "codes" / f"{digest.hexdigest()}.safetensors"
+        return cache_dir() / "codes" / f"{digest.hexdigest()}.safetensors"
 
     def load(self, aligned: UInt8[np.ndarray, "s s 3"]) -> Float[np.ndarray, "rows k"] | None:
         """The W+ codes of this very picture; None when it was not inverted this way before."""

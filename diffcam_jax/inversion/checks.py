@@ -7,8 +7,8 @@ import flax.linen as nn
 import numpy as np
 from jaxtyping import Array, Float
 
-from diffcam_jax.editing import pipeline
 from diffcam_jax.errors import UserError
+from diffcam_jax.inversion import encoding
 from diffcam_jax.inversion.settings import (
     DEFAULTS,
     LONGEST_PATIENCE,
@@ -62,7 +62,7 @@ def check_settings(method: str, settings: AnySettings) -> None:
 
 
 def check_encoder(
-    method: str, encoder: pipeline.Encoder | None, generator: nn.Module, rows: int, agrees: bool, start: bool
+    method: str, encoder: encoding.Encoder | None, generator: nn.Module, rows: int, agrees: bool, start: bool
 ) -> None:
     """Whether the method has the encoder it needs, and one of this generator's shape.
 

@@ -6,19 +6,70 @@ output is an offset; `latent_avg`, the average latent of the generator it was tr
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
+from diffcam_jax.files.model_folder import ModelFolder, Network
 from diffcam_jax.nn.latents import to_wplus
+from diffcam_jax.nn.restyle import BackboneEncoder, ResNetBackboneEncoder
 from diffcam_jax.ops.image import resize
 
 ENCODER_SIZE = 256
+RESTYLE_STEPS = 5
 
 Generate = Callable[[Float[Array, "b n k"]], Float[Array, "b h w 3"]]
+
+
+class Encoder(NamedTuple):
+    """A trained encoder.
+
+    Attributes:
+      network: from pictures [b, 256, 256, 3] (6 channels for ReStyle) to offsets [b, n, 512] or [b, 512].
+      latent_avg: [512] or [n, 512], added to the offsets; zeros where the network gives whole codes.
+      steps: passes of ReStyle's loop; 0 for a single pass.
+      rows: of the W+ codes it gives.
+    """
+
+    network: Network
+    latent_avg: np.ndarray
+    steps: int
+    rows: int
+
+
+def encoder_of(folder: ModelFolder, rows: int) -> Encoder:
+    """The encoder in a folder of converted or trained networks.
+
+    Args:
+        folder: with a network in the role "encoder".
+        rows: of the generator's W+ codes, which an encoder into W is repeated for.
+
+    Raises:
+        UserError: the folder has no encoder.
+    """
+    network = folder.network("encoder")
+    if getattr(network.module, "frozen", 0):  # a matter of training: no gradient would pass through it
+        network = network._replace(module=network.module.clone(frozen=0))
+    module, arrays = network.module, folder.arrays
+    iterative = isinstance(module, BackboneEncoder | ResNetBackboneEncoder)
+    if (
+        hasattr(module, "n_styles") and "latent_avg" in arrays
+    ):  # known without tracing the network, which takes a second
+        return Encoder(network, arrays["latent_avg"], RESTYLE_STEPS if iterative else 0, module.n_styles)
+    side = input_size(module)
+    picture = jax.ShapeDtypeStruct((1, side, side, 6 if iterative else 3), jnp.float32)
+    codes = jax.eval_shape(module.apply, network.variables, picture)
+    latent_avg = arrays.get("latent_avg", np.zeros(codes.shape[-1], np.float32))
+    return Encoder(network, latent_avg, RESTYLE_STEPS if iterative else 0, rows if codes.ndim == 2 else codes.shape[1])
+
+
+def input_size(encoder: nn.Module) -> int:
+    """Side of the pictures that an encoder reads."""
+    return getattr(encoder, "resolution", None) or getattr(encoder, "size", ENCODER_SIZE)
 
 
 def shrink(images: Float[Array, "b h w 3"], size: int = ENCODER_SIZE) -> Float[Array, "b h2 w2 3"]:
@@ -116,3 +167,32 @@ def _correct(
     current: Float[Array, "b h w 3"],
 ) -> Float[Array, "b n k"]:
     return codes + encoder.apply(variables, jnp.concatenate([images, current], axis=-1))
+
+
+def read(generator: Network, encoder: Encoder, images: jax.Array) -> jax.Array:
+    """W+ codes [b, n, 512] of aligned pictures [b, s, s, 3] in [-1, 1]; has a gradient with respect to them.
+
+    Args:
+      generator: draws what ReStyle's passes compare with.
+      encoder: a trained one for that generator.
+      images: RGB, any side.
+    """
+    (module, variables), latent_avg, steps, rows = encoder
+    average, side = jnp.asarray(latent_avg), input_size(module)
+    if steps == 0:
+        return _encode(module, variables, average, images, side, rows)
+    images = fit(images, side)
+    generate = functools.partial(_draw, generator.module, generator.variables, size=side)
+    mean = generate(jnp.broadcast_to(average, (1, rows, average.shape[-1])))
+    codes, _ = restyle_loop(module, variables, generate, average, images, mean, steps)
+    return codes[-1]
+
+
+@functools.partial(jax.jit, static_argnums=(0, 4, 5))
+def _encode(
+    module: nn.Module, variables: dict, average: jax.Array, images: jax.Array, side: int, rows: int
+) -> jax.Array:
+    return encode(module, variables, average, fit(images, side), rows)
+
+
+_draw = jax.jit(draw, static_argnames=("generator", "size"))

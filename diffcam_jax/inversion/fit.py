@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 from jaxtyping import Array, Float
 
-from diffcam_jax.editing import pipeline
 from diffcam_jax.files.model_folder import Network
 from diffcam_jax.inversion import encoding
 from diffcam_jax.inversion.judges import Judge, Seen
@@ -52,7 +51,7 @@ class Weights(NamedTuple):
 
 
 class Reader(NamedTuple):
-    """The part of a `pipeline.Encoder` that is no array."""
+    """The part of a `encoding.Encoder` that is no array."""
 
     module: nn.Module
     steps: int
@@ -117,8 +116,8 @@ class Fit:
     def read(self, frozen: Frozen, images: Float[Array, "b v v 3"]) -> Float[Array, "b n k"]:
         """The encoder's codes of pictures, ReStyle's by all of its passes."""
         module, steps, rows = self.reader
-        encoder = pipeline.Encoder(Network(module, frozen.encoder), frozen.average, steps, rows)
-        return pipeline.read(Network(self.generator, frozen.generator), encoder, images)
+        encoder = encoding.Encoder(Network(module, frozen.encoder), frozen.average, steps, rows)
+        return encoding.read(Network(self.generator, frozen.generator), encoder, images)
 
     def unknown(self, codes: Float[Array, "b n k"], space: str) -> Unknown:
         """Where the search begins; in W at the mean of the rows."""

@@ -11,11 +11,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from diffcam_jax.directions.space import generator_hash
-from diffcam_jax.editing import pipeline
 from diffcam_jax.errors import UserError
 from diffcam_jax.files import trees
 from diffcam_jax.files.model_folder import Network
-from diffcam_jax.inversion import prior
+from diffcam_jax.inversion import encoding, prior
 from diffcam_jax.inversion.checks import (
     check_encoder,
     check_inputs,
@@ -32,7 +31,7 @@ from diffcam_jax.inversion.settings import DEFAULTS, TUNING, AnySettings
 from diffcam_jax.inversion.start import mean_code, random_codes
 from diffcam_jax.inversion.tuning import check_generator
 from diffcam_jax.losses import picture as losses
-from diffcam_jax.nn.latents import LatentStats, latent_stats
+from diffcam_jax.nn.latents import LatentStats, latent_stats, wplus_rows
 
 # Shapes are checked in words, see `checks`.
 Photographs = Float[Array | np.ndarray, "b h w c"]
@@ -59,7 +58,7 @@ class Inverter:
     def __init__(
         self,
         generator: Network,
-        encoder: pipeline.Encoder | None = None,
+        encoder: encoding.Encoder | None = None,
         method: str = "prior",
         settings: AnySettings | None = None,
         space: str = "w+",
@@ -69,7 +68,7 @@ class Inverter:
         self.settings = DEFAULTS[method] if settings is None else settings
         check_settings(method, self.settings)
         self.generator, self.encoder, self.method, self.space, self.seed = generator, encoder, method, space, seed
-        self.rows = pipeline.wplus_rows(generator.module)
+        self.rows = wplus_rows(generator.module)
         self.size = generator.module.resolution
         if method == TUNING:
             check_generator(generator)
@@ -92,7 +91,7 @@ class Inverter:
         }
 
     @property
-    def _begins(self) -> pipeline.Encoder | None:
+    def _begins(self) -> encoding.Encoder | None:
         """The encoder whose codes the search begins at."""
         return None if self.method == "image2stylegan" else self.encoder
 
@@ -136,7 +135,7 @@ class Inverter:
 
     def _first(self, images: Float[Array, "b s s 3"]) -> Float[Array, "b n k"]:
         if self._begins is not None:
-            return pipeline.read(self.generator, self._begins, images)
+            return encoding.read(self.generator, self._begins, images)
         return jnp.broadcast_to(self._mean, (len(images), *self._mean.shape))
 
     def __call__(
@@ -223,7 +222,7 @@ class Inverter:
     def _encoded(self, images: Float[Array, "b s s 3"], mask: Any, begun: float) -> Inversion:
         if mask is not None:
             raise UserError("the method encoder reads whole photographs; leave the mask out, or choose in_domain")
-        codes = in_space(pipeline.read(self.generator, self.encoder, images), self.space)
+        codes = in_space(encoding.read(self.generator, self.encoder, images), self.space)
         loss = np.asarray(_error(*self._problem(False), images, codes))
         codes, seconds = np.asarray(codes), time.perf_counter() - begun
         return Inversion(codes, loss, np.zeros((0, len(codes)), np.float32), 0, seconds, 0.0, ())
@@ -258,7 +257,7 @@ def _notes(result: Minimum, steps: int, seconds: float | None) -> list[str]:
 
 def invert(
     generator: Network,
-    encoder: pipeline.Encoder | None,
+    encoder: encoding.Encoder | None,
     images: Photographs,
     method: str = "prior",
     settings: AnySettings | None = None,

@@ -13,7 +13,7 @@ from diffcam_jax.losses import networks as perceptual
 from diffcam_jax.losses import picture as losses
 from diffcam_jax.nn.lpips import Lpips
 from diffcam_jax.nn.vgg import VGG16, VGG16_LPIPS_TAPS
-from diffcam_jax.pretrained import parts
+from diffcam_jax.pretrained import networks as pretrained
 
 Seen = tuple[Array, ...]
 
@@ -123,4 +123,4 @@ def appoint(method: str, settings: Any) -> tuple[Appointed, ...]:
 
 
 def _lpips() -> Appointed:
-    return Appointed(LpipsVgg(), dict(parts.load("lpips").network("lpips_vgg").variables["params"]))
+    return Appointed(LpipsVgg(), dict(pretrained.load("lpips").network("lpips_vgg").variables["params"]))

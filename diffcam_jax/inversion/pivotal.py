@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from diffcam_jax.editing import pipeline
 from diffcam_jax.files.model_folder import Network
 from diffcam_jax.inversion import encoding
 from diffcam_jax.inversion.result import Inversion
@@ -29,7 +28,7 @@ def in_space(codes: Float[Array, "b n k"], space: str) -> Float[Array, "b n k"]:
 
 def invert_by_tuning(
     generator: Network,
-    encoder: pipeline.Encoder | None,
+    encoder: encoding.Encoder | None,
     search: Callable[..., Inversion],
     images: Float[Array, "b s s 3"],
     settings: TuningSettings,
@@ -61,7 +60,7 @@ def invert_by_tuning(
     if start is not None:
         pivots = start
     elif encoder is not None:
-        pivots = pipeline.read(generator, encoder, images)
+        pivots = encoding.read(generator, encoder, images)
     else:
         half = None if seconds is None else seconds / 2
         found = search(images, seconds=half, progress=progress)

@@ -17,9 +17,9 @@ from jaxtyping import Float, UInt8
 
 from diffcam_jax.errors import UserError
 from diffcam_jax.files import trees
+from diffcam_jax.files.cache_dir import cache_dir
 from diffcam_jax.inversion.tuning import Deltas
 from diffcam_jax.ops.window import Window
-from diffcam_jax.pretrained import store
 
 # To be raised when a tuning with the same settings finds other numbers than before.
 REVISION = 1
@@ -55,7 +55,7 @@ class TunedCache:
         digest.update(np.ascontiguousarray(aligned).tobytes())
         digest.update(np.ascontiguousarray(codes).tobytes())
         self._name = digest.hexdigest()
-        self.folder = store.cache_dir() / "tuned"
+        self.folder = cache_dir() / "tuned"
 
     def load(self) -> list[Entry]:
         """Everything that was tuned of this photograph, the window used last first."""

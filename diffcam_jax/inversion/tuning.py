@@ -33,7 +33,7 @@ from diffcam_jax.inversion.settings import TuningSettings
 from diffcam_jax.losses import picture as losses
 from diffcam_jax.ops.image import resize
 from diffcam_jax.ops.window import Window, cut
-from diffcam_jax.pretrained import parts as zoo
+from diffcam_jax.pretrained import networks as pretrained
 
 Path = tuple[str, ...]
 Deltas = dict[Path, Float[np.ndarray, "..."]]
@@ -230,7 +230,7 @@ def pace(settings: TuningSettings, deviations: tuple[float, ...], index: int) ->
 
 @functools.cache
 def _lpips() -> dict[str, Any]:
-    return jax.device_put(zoo.load("lpips").network("lpips_alex").variables)
+    return jax.device_put(pretrained.load("lpips").network("lpips_alex").variables)
 
 
 def tune(

@@ -18,7 +18,7 @@ from diffcam_jax.losses import picture as losses
 from diffcam_jax.nn.irse import identity_crop
 from diffcam_jax.nn.vgg import VGG16, VGG19, caffe_preprocess
 from diffcam_jax.ops.image import IMAGENET_MEAN, IMAGENET_STD, resize
-from diffcam_jax.pretrained import parts
+from diffcam_jax.pretrained import networks as pretrained
 
 # What torchvision's normalisation divides by, on average, in 0..255: by so much Caffe's features are larger.
 CAFFE_SCALE = 255 * sum(IMAGENET_STD) / 3
@@ -83,7 +83,7 @@ def identity(source: str = "") -> tuple[Embedding, dict[str, Any]]:
     Raises:
         UserError: no such folder, or the embedded one is not to be had.
     """
-    module, variables = parts.load(source or "sface").network("identity")
+    module, variables = pretrained.load(source or "sface").network("identity")
     return Embedding(module, not source), variables
 
 
@@ -105,7 +105,7 @@ def in_domain(source: str = "") -> tuple[Features, dict[str, Any]]:
         Zhu et al., In-Domain GAN Inversion (2004.00049), section 3.2 and the released code.
     """
     if source:
-        return Features(IN_DOMAIN_TAPS, caffe=True), dict(parts.load(source).network("perceptual").variables)
+        return Features(IN_DOMAIN_TAPS, caffe=True), dict(pretrained.load(source).network("perceptual").variables)
     return Features(IN_DOMAIN_TAPS, scale=CAFFE_SCALE), _embedded()
 
 
@@ -160,7 +160,7 @@ def decomposition(source: str = "") -> tuple[Features, dict[str, Any]]:
         2212.09262, released configuration.
     """
     if source:
-        module, variables = parts.load(source).network("perceptual")
+        module, variables = pretrained.load(source).network("perceptual")
         nineteen = isinstance(module, VGG19)
         return Features(VGG19_TAPS if nineteen else VGG16_TAPS, network=type(module)), dict(variables)
     return Features(VGG16_TAPS), {"params": dict(_trunk())}
@@ -171,4 +171,4 @@ def _embedded() -> dict[str, Any]:
 
 
 def _trunk() -> dict[str, Any]:
-    return parts.load("lpips").network("lpips_vgg").variables["params"]["trunk"]
+    return pretrained.load("lpips").network("lpips_vgg").variables["params"]["trunk"]

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, UInt8
 
 from diffcam_jax.metrics.batches import Batched, Pictures
 from diffcam_jax.nn.inception import FEATURES, fid_resize
-from diffcam_jax.pretrained import parts
+from diffcam_jax.pretrained import networks as pretrained
 
 
 class InceptionFeatures:
@@ -28,7 +28,7 @@ class InceptionFeatures:
     """
 
     def __init__(self, devices: Sequence[jax.Device] | None = None, batch: int = 8) -> None:
-        module, variables = parts.load("inception").network("inception")
+        module, variables = pretrained.load("inception").network("inception")
         self._run = Batched(lambda v, x: module.apply(v, x)[0], variables, _resized, devices, batch)
 
     def __call__(self, pictures: Pictures) -> Float[np.ndarray, "n 2048"]:

@@ -20,7 +20,7 @@ from diffcam_jax.faces.landmarks import FaceLandmarker
 from diffcam_jax.faces.scorers import LEFT_EYE, MOUTH_LEFT, MOUTH_RIGHT, NOSE_TIP, RIGHT_EYE
 from diffcam_jax.metrics.batches import Batched, Pictures, aligned
 from diffcam_jax.nn.irse import identity_crop
-from diffcam_jax.pretrained import parts
+from diffcam_jax.pretrained import networks as pretrained
 
 ARCFACE_LEAST = 256
 # Where a 112-pixel SFace crop puts (left eye, right eye, nose tip, left and right mouth corner), in pixels.
@@ -46,7 +46,7 @@ class Identity:
         self, arcface: str | Path | None = None, devices: Sequence[jax.Device] | None = None, batch: int = 8
     ) -> None:
         self.name = "SFace" if arcface is None else "ArcFace"
-        module, variables = parts.load("sface" if arcface is None else arcface).network("identity")
+        module, variables = pretrained.load("sface" if arcface is None else arcface).network("identity")
         self._run = Batched(module.apply, variables, _pixels if arcface is None else _cropped, devices, batch)
 
     def __call__(self, a: Pictures, b: Pictures) -> Float[np.ndarray, " n"]:

@@ -15,7 +15,7 @@ from diffcam_jax.errors import UserError
 from diffcam_jax.files.model_folder import Network
 from diffcam_jax.metrics.batches import Batched, Pictures, to_square
 from diffcam_jax.nn.lpips import TRUNKS
-from diffcam_jax.pretrained import parts
+from diffcam_jax.pretrained import networks as pretrained
 
 STORED = ("alex", "vgg")
 SMALLEST = 32
@@ -70,8 +70,8 @@ def _network(net: str, folder: str | Path | None) -> Network:
             raise UserError(
                 f"no weights of LPIPS {net} are stored; convert them with python -m convert_weights lpips and give the folder"
             )
-        return parts.load("lpips").network(f"lpips_{net}")
-    network = parts.load(folder).network("lpips")
+        return pretrained.load("lpips").network(f"lpips_{net}")
+    network = pretrained.load(folder).network("lpips")
     if network.module.net != net:
         raise UserError(f"{folder} holds LPIPS {network.module.net}, not {net}; give the folder of {net}")
     return network

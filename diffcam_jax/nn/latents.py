@@ -1,5 +1,6 @@
 """Latent codes: w [b, 512], W+ [b, n, 512], and the distribution of w that edits and inversions are measured by."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -51,6 +52,23 @@ def moments(w: Float[Array, "n k"]) -> LatentStats:
 def sample_w(model: nn.Module, variables: Mapping[str, Any], key: jax.Array, n: int) -> Float[Array, "n *rows k"]:
     """Draws `n` codes w = mapping(z) with z normal; [n, rows, k] where every row has a mapping of its own."""
     return model.apply(variables, jax.random.normal(key, (n, model.latent_size)), method="mapping")
+
+
+def wplus_rows(generator: nn.Module) -> int:
+    """Rows of the W+ codes of a generator's family; a distilled one may ignore the last of them."""
+    return 2 * int(math.log2(generator.resolution)) - 2
+
+
+def style_rows(w: Float[Array, "b *rows k"], count: int) -> Float[Array, "b n k"]:
+    """W [b, k] repeated for `count` styles; W+ [b, n, k] as it is.
+
+    Raises:
+      ValueError: W+ codes of fewer rows.
+    """
+    rows = jnp.broadcast_to(w[:, None], (w.shape[0], count, w.shape[1])) if w.ndim == 2 else w
+    if rows.shape[1] < count:
+        raise ValueError(f"W+ codes need at least {count} rows, got {rows.shape[1]}")
+    return rows
 
 
 def truncate(

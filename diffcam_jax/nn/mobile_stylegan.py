@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from diffcam_jax.nn.style_rows import style_rows
+from diffcam_jax.nn.latents import style_rows
 from diffcam_jax.nn.stylegan2 import AfterUp
 from diffcam_jax.ops.haar import inverse_haar
 from diffcam_jax.ops.window import CELLS, Window, cut, narrowing

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from diffcam_jax.nn.style_rows import style_rows
+from diffcam_jax.nn.latents import style_rows
 from diffcam_jax.ops.fir import upsample
 from diffcam_jax.ops.image import resize
 from diffcam_jax.ops.up_conv import up_conv

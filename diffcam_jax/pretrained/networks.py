@@ -1,9 +1,11 @@
-"""The networks of the pretrained parts: `parts.load(NAME)` gives a part as a folder of converted weights would be given."""
+"""The networks of the pretrained parts: `load(NAME)` gives a part as a folder of converted weights would be given."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from diffcam_jax import formats
+from diffcam_jax.files import model_folder
 from diffcam_jax.files.model_folder import ModelFolder, Network
 from diffcam_jax.nn.bisenet import BiSeNet
 from diffcam_jax.nn.inception import InceptionV3
@@ -36,20 +38,23 @@ NETWORKS: dict[str, Callable[[Tree], dict[str, Network]]] = {
 }
 
 
-def load(name: str) -> ModelFolder:
-    """A pretrained part with its networks, fetched once.
+def load(source: str | Path) -> ModelFolder:
+    """Networks with their weights: a folder of converted weights, or a part of the store, fetched once.
 
     Args:
-      name: "mobile_stylegan_ffhq", "lpips", "inception", "bisenet", "mobilenet_v2" or "sface"; see `parts.PARTS`.
+        source: path of a folder that `python -m convert_weights` or a training run wrote, or the
+            name of a part, see `parts.PARTS`.
 
     Raises:
-      UserError: no such part, it is neither cached nor to be had, or it holds no network of ours.
+        UserError: neither; damaged; the part cannot be fetched.
     """
-    part = parts.find(name)
-    config = {"kind": name, "description": part.description, "licence": part.licence}
-    if name == "sface":
-        constants = formats.read_onnx(store.fetch(name).read_bytes()).constants
+    if source not in parts.PARTS:
+        return model_folder.load(source)
+    part = parts.PARTS[source]
+    config = {"kind": part.name, "description": part.description, "licence": part.licence}
+    if part.name == "sface":
+        constants = formats.read_onnx(store.fetch(part.name).read_bytes()).constants
         return ModelFolder({"identity": Network(SFace(), sface_from_onnx(constants))}, {}, config)
-    if name not in NETWORKS:
+    if part.name not in NETWORKS:
         return ModelFolder({}, {}, config)
-    return ModelFolder(NETWORKS[name](store.load_pretrained(name)[0]), {}, config)
+    return ModelFolder(NETWORKS[part.name](store.load_pretrained(part.name)[0]), {}, config)

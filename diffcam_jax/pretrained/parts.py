@@ -7,14 +7,13 @@ files are taken) or ships with this package. `store.fetch(name)` gives the path 
 import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffcam_jax.errors import UserError
 from diffcam_jax.pretrained import converters
 
 if TYPE_CHECKING:
-    from diffcam_jax.files.model_folder import ModelFolder
+    pass
 
 
 @dataclass(frozen=True)
@@ -273,18 +272,3 @@ def find(name: str) -> Part:
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(PARTS)}"
         raise UserError(f"no pretrained part is called {name!r}; {hint}")
     return PARTS[name]
-
-
-def load(source: str | Path) -> "ModelFolder":
-    """Networks with their weights: a folder that `python -m convert_weights` wrote, or a part of the store.
-
-    Args:
-      source: path of the folder, or "lpips", "inception", "bisenet", "sface", "mobile_stylegan_ffhq".
-
-    Raises:
-      UserError: neither, damaged, or not to be had.
-    """
-    from diffcam_jax.files import model_folder
-    from diffcam_jax.pretrained import networks
-
-    return networks.load(source) if source in PARTS else model_folder.load(source)

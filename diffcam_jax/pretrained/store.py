@@ -7,13 +7,13 @@ of processes may ask at once.
 
 import hashlib
 import json
-import os
 import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
 from diffcam_jax.errors import UserError
+from diffcam_jax.files.cache_dir import cache_dir
 from diffcam_jax.files.trees import Params, load, save, tree_hash, write_atomically
 from diffcam_jax.pretrained import parts
 from diffcam_jax.pretrained.archives import read_members, sha256
@@ -22,17 +22,6 @@ from diffcam_jax.pretrained.lock import file_lock
 _PACKAGED = Path(__file__).parent.parent / "data_files"
 # What was found intact in this process, by path, size and time of change: a part is hashed once, not at each use.
 _intact: set[tuple[Path, int, int, str]] = set()
-
-
-def cache_dir() -> Path:
-    """The per-user folder of pretrained parts and computed codes.
-
-    Returns: $DIFFCAM_HOME, else $XDG_CACHE_HOME/diffcam_jax, else ~/.cache/diffcam_jax. It need not exist yet.
-    """
-    if home := os.environ.get("DIFFCAM_HOME"):
-        return Path(home).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "diffcam_jax"
 
 
 def load_pretrained(name: str) -> tuple[Params, dict[str, Any]]:

@@ -42,7 +42,7 @@ from diffcam_jax.nn.stylegan2 import StyleGAN2Generator, config_widths
 from diffcam_jax.nn.stylegan2_discriminator import StyleGAN2Discriminator
 from diffcam_jax.nn.vgg import VGG16
 from diffcam_jax.ops.image import quantise, resize
-from diffcam_jax.pretrained import parts
+from diffcam_jax.pretrained import networks as pretrained
 from diffcam_jax.train import deghost_mobile
 from diffcam_jax.train.blends import Folder, OnTheFly, ghost_maker, networks_of
 from diffcam_jax.train.state import Batch, Metrics, Net, TrainState, average, gradients, update
@@ -252,7 +252,7 @@ class HeldOut:
         self._task, self._batch = task, batch
         self._size = min(config.batch_size, len(batch["image"]))
         self._key = jax.random.fold_in(jax.random.key(config.seed), 1)
-        self._lpips = parts.load("lpips").network("lpips_alex") if lpips else None
+        self._lpips = pretrained.load("lpips").network("lpips_alex") if lpips else None
 
         @jax.jit
         def look(variables: dict, nets: dict, lpips: dict | None, batch: Batch, key: PRNGKeyArray) -> dict[str, Array]:
@@ -336,7 +336,7 @@ def deghosting_network(model: ConfigDict) -> tuple[Deghoster, dict | None]:
     if not model.prior:
         widths = config_widths(outer, model.channel_multiplier, model.channel_max)
         return Deghoster(inner, widths, model.latent_size, model.mapping_layers, **form), None
-    module, variables = parts.load(model.prior).network("generator")
+    module, variables = pretrained.load(model.prior).network("generator")
     if not isinstance(module, StyleGAN2Generator):
         raise UserError(f"{model.prior} holds a {type(module).__name__}; the prior has to be a StyleGAN2")
     if module.resolution != outer:
@@ -354,7 +354,7 @@ def discriminating_network(config: ConfigDict, deghoster: Deghoster) -> Network:
     """
     if not config.model.discriminator:
         return Network(StyleGAN2Discriminator(deghoster.widths), {})
-    network = parts.load(config.model.discriminator).network("discriminator")
+    network = pretrained.load(config.model.discriminator).network("discriminator")
     if network.module.resolution != deghoster.out_size:
         raise UserError(
             f"the discriminator takes {network.module.resolution} pixels, the network gives {deghoster.out_size}; leave "
@@ -365,7 +365,7 @@ def discriminating_network(config: ConfigDict, deghoster: Deghoster) -> Network:
 
 def perceptual_network() -> Network:
     """VGG16 as torchvision trained it, up to the layer that is compared."""
-    trunk = parts.load("lpips").network("lpips_vgg").variables["params"]["trunk"]
+    trunk = pretrained.load("lpips").network("lpips_vgg").variables["params"]["trunk"]
     params = {name: layer for name, layer in trunk.items() if name <= PERCEPTUAL_TAP}
     return Network(VGG16((PERCEPTUAL_TAP,)), {"params": params})
 

@@ -34,7 +34,7 @@ from diffcam_jax.files.model_folder import Network
 from diffcam_jax.nn.mobile_deghosting import MobileDeghoster, Views
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
 from diffcam_jax.ops.image import quantise
-from diffcam_jax.pretrained import parts
+from diffcam_jax.pretrained import networks as pretrained
 from diffcam_jax.train import held_out
 from diffcam_jax.train.state import Batch, Metrics, Net, TrainState, average, gradients, update, young
 from diffcam_jax.train.trainer import Phase, Source, Trainer
@@ -86,7 +86,7 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
         )
     if rows < generator.module.num_styles:
         raise UserError(f"the pairs' codes have {rows} rows, the generator reads {generator.module.num_styles}")
-    lpips = parts.load("lpips").network("lpips_alex") if config.loss.lpips else None
+    lpips = pretrained.load("lpips").network("lpips_alex") if config.loss.lpips else None
     task = Task(config, deghoster, generator.module, lpips)
     optimiser = optax.adam(
         optax.cosine_decay_schedule(config.learning_rate, config.steps, LAST_RATE / config.learning_rate), *config.betas
@@ -226,7 +226,7 @@ def load_generator(source: str) -> Network:
     if source == "toy":
         world = toy_ghost_world()
         return Network(world.generator, world.params.generator)
-    network = parts.load(source or "mobile_stylegan_ffhq").network("generator")
+    network = pretrained.load(source or "mobile_stylegan_ffhq").network("generator")
     if not isinstance(network.module, MobileStyleGAN):
         raise UserError(
             f"{source} holds a {type(network.module).__name__}, the small deghosting network needs a MobileStyleGAN; "

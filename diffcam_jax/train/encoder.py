@@ -39,7 +39,7 @@ from diffcam_jax.files.model_folder import ModelFolder, Network
 from diffcam_jax.nn.e4e import Encoder4Editing
 from diffcam_jax.nn.latents import sample_w, to_wplus
 from diffcam_jax.ops.image import quantise
-from diffcam_jax.pretrained import parts
+from diffcam_jax.pretrained import networks as pretrained
 from diffcam_jax.train import encoder_adversaries, encoder_networks, held_out
 from diffcam_jax.train.encoder_losses import delta_norm, w_norm
 from diffcam_jax.train.encoder_passes import Inverter, Pass
@@ -88,7 +88,7 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
         picture = jnp.zeros((1, inverter.reads, inverter.reads, 6 if kind == "restyle" else 3))
         variables = encoder_networks.initial_encoder(encoder, keys[0], picture, mean, std)
         if config.model.get("start"):
-            variables = started(variables, parts.load(config.model.start), extra)
+            variables = started(variables, pretrained.load(config.model.start), extra)
         nets["encoder"] = Net.create(variables, optimiser)
         for name, (tree, _) in distances.items():
             if tree:

@@ -18,19 +18,18 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 from ml_collections import ConfigDict
 
-from diffcam_jax.editing.pipeline import wplus_rows
 from diffcam_jax.errors import UserError
 from diffcam_jax.files.model_folder import ModelFolder, Network
 from diffcam_jax.losses import networks as perceptual
 from diffcam_jax.losses import picture as losses
 from diffcam_jax.nn.e4e import Encoder4Editing
 from diffcam_jax.nn.indomain_encoder import InDomainEncoder, InDomainTrainingEncoder, encoder_widths
-from diffcam_jax.nn.latents import latent_stats, sample_w
+from diffcam_jax.nn.latents import latent_stats, sample_w, wplus_rows
 from diffcam_jax.nn.mobile_encoder import MobileEncoder
 from diffcam_jax.nn.psp import GradualStyleEncoder, IntoWPlus
 from diffcam_jax.nn.restyle import BackboneEncoder, ResNetBackboneEncoder
 from diffcam_jax.nn.stylegan2 import StyleGAN2Generator
-from diffcam_jax.pretrained import parts
+from diffcam_jax.pretrained import networks as pretrained
 
 # Fields of the configuration, or of its model, that belong to a kind.
 KINDS = {
@@ -70,7 +69,7 @@ def load_generator(source: str) -> ModelFolder:
         module = StyleGAN2Generator(TOY_WIDTHS, TOY_LATENT, mapping_layers=2)
         variables = jax.jit(module.init)(jax.random.key(0), jnp.zeros((1, TOY_LATENT)))
         return ModelFolder({"generator": Network(module, variables)}, {}, {"kind": "toy"})
-    folder = parts.load(source or "mobile_stylegan_ffhq")
+    folder = pretrained.load(source or "mobile_stylegan_ffhq")
     folder.network("generator")
     return folder
 
@@ -233,7 +232,7 @@ def make_distances(config: ConfigDict) -> dict[str, Distance]:
     """
     found = {"l2": Distance({}, lambda _, pred, target: losses.mse(pred, target))}
     if config.loss.get("lpips"):
-        module, variables = parts.load("lpips").network("lpips_alex")
+        module, variables = pretrained.load("lpips").network("lpips_alex")
         found["lpips"] = Distance(variables, module.apply)
     if config.loss.get("identity"):
         found["identity"] = _identity(config.identity)

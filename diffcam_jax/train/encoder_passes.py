@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt8
 from ml_collections import ConfigDict
 
-from diffcam_jax.editing.pipeline import wplus_rows
 from diffcam_jax.inversion import encoding
+from diffcam_jax.nn.latents import wplus_rows
 from diffcam_jax.train.encoder_losses import masked_rows, stage_of
 from diffcam_jax.train.state import TrainState
 

@@ -18,16 +18,15 @@ from ml_collections import ConfigDict
 from diffcam_jax.editing import pipeline
 from diffcam_jax.editing.compose import blend
 from diffcam_jax.editing.decomposition import Modules, Settings, Variables, aligner_for, draw, encode, fuse, settings_of
-from diffcam_jax.editing.pipeline import wplus_rows
 from diffcam_jax.errors import UserError
 from diffcam_jax.files.model_folder import ModelFolder, Network
 from diffcam_jax.inversion import encoding
 from diffcam_jax.nn.invertibility import SIDES
-from diffcam_jax.nn.latents import to_wplus
+from diffcam_jax.nn.latents import to_wplus, wplus_rows
 from diffcam_jax.nn.mobile_encoder import MobileEncoder
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
 from diffcam_jax.ops.image import resize
-from diffcam_jax.pretrained import parts
+from diffcam_jax.pretrained import networks as pretrained
 from diffcam_jax.train.state import Batch, TrainState
 
 TOY_LATENT = 8
@@ -82,10 +81,10 @@ def load_networks(config: ConfigDict) -> Networks:
     if config.generator == "toy":
         folders = _toy_folders()
     else:
-        encoder = parts.load(config.encoder) if config.encoder else pipeline.shipped(pipeline.ENCODER)
+        encoder = pretrained.load(config.encoder) if config.encoder else pipeline.shipped(pipeline.ENCODER)
         if encoder is None:
             raise UserError("this version comes with no encoder; give --config.encoder=FOLDER")
-        folders = parts.load(config.generator or "mobile_stylegan_ffhq"), encoder
+        folders = pretrained.load(config.generator or "mobile_stylegan_ffhq"), encoder
     drawing, reading = folders[0].network("generator"), folders[1].network("encoder")
     model = dict(config.model)
     sides = tuple(model.pop("sides", ())) or tuple(side for side in SIDES if side <= drawing.module.resolution)
