@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="edit.py", description="Change one thing in a photograph and nothing else.")
+    parser = argparse.ArgumentParser(
+        prog="edit.py", description="Change one thing in a photograph and nothing else."
+    )
     parser.add_argument("photos", nargs="*", type=Path, metavar="PHOTO|FOLDER")
     parser.add_argument(
         "--attribute",
@@ -37,12 +39,24 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         metavar="NAME=STRENGTH",
         help="1 is the attribute's usual move, measured on the result",
     )
-    parser.add_argument("--out", type=Path, default=Path("out"), help="output folder (default: out)")
-    parser.add_argument("--stages", action="store_true", help="also write every stage and one labelled panel")
-    parser.add_argument("--face", default="largest", metavar="N|all", help="which face (1 is the largest), or all")
-    parser.add_argument("--aligned", action="store_true", help="the pictures already are FFHQ crops")
-    parser.add_argument("--landmarks", type=Path, help="points of the face: a file of 5, 68 or 478 x y rows")
-    parser.add_argument("--mask", type=Path, help="grey picture of the photograph's size: where the edit may act")
+    parser.add_argument(
+        "--out", type=Path, default=Path("out"), help="output folder (default: out)"
+    )
+    parser.add_argument(
+        "--stages", action="store_true", help="also write every stage and one labelled panel"
+    )
+    parser.add_argument(
+        "--face", default="largest", metavar="N|all", help="which face (1 is the largest), or all"
+    )
+    parser.add_argument(
+        "--aligned", action="store_true", help="the pictures already are FFHQ crops"
+    )
+    parser.add_argument(
+        "--landmarks", type=Path, help="points of the face: a file of 5, 68 or 478 x y rows"
+    )
+    parser.add_argument(
+        "--mask", type=Path, help="grey picture of the photograph's size: where the edit may act"
+    )
     parser.add_argument("--mask-mode", choices=("intersection", "union"), default="intersection")
     parser.add_argument(
         "--method",
@@ -55,27 +69,49 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         choices=("product", "official", "paper"),
         help="mask rules (default: product, or official with a generator or classifier of your own)",
     )
-    parser.add_argument("--generator", type=Path, metavar="DIR", help="converted generator (see convert_weights)")
-    parser.add_argument("--encoder", type=Path, metavar="DIR", help="converted or trained encoder")
-    parser.add_argument("--classifier", type=Path, metavar="DIR", help="converted or trained Diff-CAM classifier")
-    parser.add_argument("--deghoster", type=Path, metavar="DIR", help="converted or trained deghosting network")
-    parser.add_argument("--aligner", type=Path, metavar="DIR", help="converted or trained alignment network")
     parser.add_argument(
-        "--directions", type=Path, help="directions in the place of the shipped ones: a file, or a folder of .npy"
+        "--generator", type=Path, metavar="DIR", help="converted generator (see convert_weights)"
     )
-    parser.add_argument("--no-deghost", action="store_true", help="keep the plain blend of photograph and edit")
+    parser.add_argument("--encoder", type=Path, metavar="DIR", help="converted or trained encoder")
+    parser.add_argument(
+        "--classifier", type=Path, metavar="DIR", help="converted or trained Diff-CAM classifier"
+    )
+    parser.add_argument(
+        "--deghoster", type=Path, metavar="DIR", help="converted or trained deghosting network"
+    )
+    parser.add_argument(
+        "--aligner", type=Path, metavar="DIR", help="converted or trained alignment network"
+    )
+    parser.add_argument(
+        "--directions",
+        type=Path,
+        help="directions in the place of the shipped ones: a file, or a folder of .npy",
+    )
+    parser.add_argument(
+        "--no-deghost", action="store_true", help="keep the plain blend of photograph and edit"
+    )
     parser.add_argument(
         "--tune",
         type=int,
         metavar="N",
         help="steps that fit the generator to the photograph (default: 20; folders: 7; 0: none)",
     )
-    parser.add_argument("--raw-strength", action="store_true", help="strengths of the code, the result is not measured")
-    parser.add_argument("--steps", type=int, help="steps of the inversion where there is no encoder")
-    parser.add_argument("--no-cache", action="store_true", help="neither read nor keep what was optimised")
+    parser.add_argument(
+        "--raw-strength",
+        action="store_true",
+        help="strengths of the code, the result is not measured",
+    )
+    parser.add_argument(
+        "--steps", type=int, help="steps of the inversion where there is no encoder"
+    )
+    parser.add_argument(
+        "--no-cache", action="store_true", help="neither read nor keep what was optimised"
+    )
     parser.add_argument("--force", action="store_true", help="edit again what is done already")
     parser.add_argument("--list", action="store_true", help="list the attributes with their ranges")
-    parser.add_argument("--demo", action="store_true", help="edit the portrait that comes with matplotlib")
+    parser.add_argument(
+        "--demo", action="store_true", help="edit the portrait that comes with matplotlib"
+    )
     return parser.parse_args(arguments)
 
 
@@ -93,7 +129,9 @@ def parse_strengths(pairs: list[str]) -> dict[str, float]:
         except ValueError:
             number = math.nan
         if not math.isfinite(number):
-            raise UserError(f"--attribute {pair}: {value or 'nothing'!r} is not a number; write for example {name}=1")
+            raise UserError(
+                f"--attribute {pair}: {value or 'nothing'!r} is not a number; write for example {name}=1"
+            )
         if name in strengths:
             raise UserError(f"--attribute {name} is given twice; add the strengths up")
         strengths[name] = number
@@ -131,7 +169,9 @@ def find_photos(paths: list[Path]) -> list[Path]:
     stems: dict[str, Path] = {}
     for photo in photos:
         if photo.stem in stems and photo != stems[photo.stem]:
-            raise UserError(f"{stems[photo.stem]} and {photo} would both be written to {photo.stem}.png; rename one")
+            raise UserError(
+                f"{stems[photo.stem]} and {photo} would both be written to {photo.stem}.png; rename one"
+            )
         stems[photo.stem] = photo
     return list(stems.values())
 
@@ -151,7 +191,9 @@ def edit_config(options: argparse.Namespace):
     if variant == "paper":
         # The shipped classifier was trained on features(T) - features(I'), so Eq. 1's sign is not for choice here.
         cam = dataclasses.replace(cam, sign=1)
-    base = PRODUCT_CONFIG if variant == "product" else EditConfig(mask=MaskConfig(resize=cam.resize))
+    base = (
+        PRODUCT_CONFIG if variant == "product" else EditConfig(mask=MaskConfig(resize=cam.resize))
+    )
     return dataclasses.replace(base, method=options.method, cam=cam, user_mask=options.mask_mode)
 
 
@@ -185,9 +227,13 @@ def check_method(options: argparse.Namespace) -> None:
     from diffcam_jax.editing import edit as editing
     from diffcam_jax.editing import pipeline
 
-    editing.check_method(options.method, pipeline.has_aligner(options.generator, options.encoder, options.aligner))
+    editing.check_method(
+        options.method, pipeline.has_aligner(options.generator, options.encoder, options.aligner)
+    )
     if options.aligner is not None and options.method not in editing.DECOMPOSING:
-        raise UserError(f"--aligner {options.aligner} is of no use to --method {options.method}; add --method both")
+        raise UserError(
+            f"--aligner {options.aligner} is of no use to --method {options.method}; add --method both"
+        )
 
 
 def is_done(out: Path, stem: str, settings: dict) -> bool:
@@ -247,9 +293,15 @@ def run(options: argparse.Namespace) -> int:
     todo = (
         photos
         if options.force
-        else [p for p in photos if not is_done(options.out, p.stem, {**settings, "photo": stamp(p)})]
+        else [
+            p for p in photos if not is_done(options.out, p.stem, {**settings, "photo": stamp(p)})
+        ]
     )
-    shown = options.out / photos[0].stem / "stages.png" if options.stages else options.out / f"{photos[0].stem}.png"
+    shown = (
+        options.out / photos[0].stem / "stages.png"
+        if options.stages
+        else options.out / f"{photos[0].stem}.png"
+    )
     if not todo:
         print(f"done before (--force edits again); look at {shown if single else options.out}")
         return 0
@@ -263,7 +315,13 @@ def run(options: argparse.Namespace) -> int:
     for path in tqdm(todo, desc="photographs", unit="photo", disable=single):
         try:
             report = edit_photo(
-                editor, path, strengths, landmarks, {**settings, "photo": stamp(path)}, options, progress=single
+                editor,
+                path,
+                strengths,
+                landmarks,
+                {**settings, "photo": stamp(path)},
+                options,
+                progress=single,
             )
         except UserError as error:
             if single:
@@ -278,7 +336,9 @@ def run(options: argparse.Namespace) -> int:
         print(f"look at {shown}; every further edit of this photograph takes seconds")
     else:
         write_json(options.out / "errors.json", failed)
-        print(f"{done} edited, {len(photos) - len(todo)} done before, {len(failed)} failed; look into {options.out}")
+        print(
+            f"{done} edited, {len(photos) - len(todo)} done before, {len(failed)} failed; look into {options.out}"
+        )
     return 1 if failed else 0
 
 
@@ -292,7 +352,13 @@ def make_editor(directions, config, folders: dict[str, Path]):
 
 
 def edit_photo(
-    editor: Callable[[], "Editor"], path: Path, strengths, landmarks, settings: dict, options, progress: bool
+    editor: Callable[[], "Editor"],
+    path: Path,
+    strengths,
+    landmarks,
+    settings: dict,
+    options,
+    progress: bool,
 ) -> dict:
     """Reads, edits and writes one photograph; returns its report."""
     import dataclasses
@@ -303,7 +369,9 @@ def edit_photo(
 
     start = time.perf_counter()
     photo = read_photo(path)
-    inversion_config = InversionConfig() if options.steps is None else InversionConfig().with_steps(options.steps)
+    inversion_config = (
+        InversionConfig() if options.steps is None else InversionConfig().with_steps(options.steps)
+    )
     result = editor().edit(
         photo.pixels,
         strengths,
@@ -365,7 +433,9 @@ def prepare_output(out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"{out}: cannot be written to ({error.strerror}); choose another --out") from error
+        raise UserError(
+            f"{out}: cannot be written to ({error.strerror}); choose another --out"
+        ) from error
     if not os.access(out, os.W_OK):
         raise UserError(f"{out}: cannot be written to (no permission); choose another --out")
 

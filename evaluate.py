@@ -22,9 +22,13 @@ from diffcam_jax.evaluation import settings
 from diffcam_jax.evaluation.runner import evaluate
 
 # No default here: it would be read, and fail on a mistyped field, before anything can be said about it in one line.
-_CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file; all.py, or folders.py for --folders.")
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "Configuration file; all.py, or folders.py for --folders."
+)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
-_FOLDERS = flags.DEFINE_string("folders", None, "Folder of pictures to compare others with; they follow it.")
+_FOLDERS = flags.DEFINE_string(
+    "folders", None, "Folder of pictures to compare others with; they follow it."
+)
 
 
 def main(argv: list[str]) -> None:
@@ -41,12 +45,20 @@ def main(argv: list[str]) -> None:
         settings.check(config)
         keep_compiled_programs()
         with claim(workdir):
-            record = {**command.plain(config), "folders": [str(pathlib.Path(folder).absolute()) for folder in compared]}
+            record = {
+                **command.plain(config),
+                "folders": [str(pathlib.Path(folder).absolute()) for folder in compared],
+            }
             check_config(workdir, record)
             write_config(workdir, record)
-            document = evaluate(config, workdir, compared, " ".join(["python evaluate.py", *sys.argv[1:]]))
+            document = evaluate(
+                config, workdir, compared, " ".join(["python evaluate.py", *sys.argv[1:]])
+            )
         if document.problems:
-            print(f"{len(document.problems)} pictures could not be measured; the report lists them", file=sys.stderr)
+            print(
+                f"{len(document.problems)} pictures could not be measured; the report lists them",
+                file=sys.stderr,
+            )
         print(f"open {workdir / 'report.html'}")
     except UserError as error:
         command.leave(error)
@@ -54,16 +66,24 @@ def main(argv: list[str]) -> None:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS):
             raise
         command.leave(
-            UserError(f"cannot write to {_WORKDIR.value} ({error.strerror}); make room and run the same again")
+            UserError(
+                f"cannot write to {_WORKDIR.value} ({error.strerror}); make room and run the same again"
+            )
         )
 
 
 def parse_flags(argv: list[str]) -> list[str]:
     """The arguments that are no flags, which may stand anywhere; folders have a configuration of their own."""
     flags.FLAGS.set_gnu_getopt(True)
-    given = {argument.lstrip("-").partition("=")[0] for argument in argv[1:] if argument.startswith("-")}
+    given = {
+        argument.lstrip("-").partition("=")[0] for argument in argv[1:] if argument.startswith("-")
+    }
     if "config" not in given:
-        argv = [argv[0], f"--config=configs/eval/{'folders' if 'folders' in given else 'all'}.py", *argv[1:]]
+        argv = [
+            argv[0],
+            f"--config=configs/eval/{'folders' if 'folders' in given else 'all'}.py",
+            *argv[1:],
+        ]
     return command.parse_flags(argv)
 
 

@@ -90,9 +90,13 @@ def choice_of(options: argparse.Namespace, photos: Sequence[Path]) -> "Choice":
 
     face = parse_face(options.face)
     if face == "all":
-        raise UserError("--face all: one face of each photograph is inverted; give a number from 1 (the largest) on")
+        raise UserError(
+            "--face all: one face of each photograph is inverted; give a number from 1 (the largest) on"
+        )
     if options.landmarks is not None and len(photos) != 1:
-        raise UserError(f"--landmarks are those of one photograph, and {len(photos)} were given; give them one by one")
+        raise UserError(
+            f"--landmarks are those of one photograph, and {len(photos)} were given; give them one by one"
+        )
     return Choice(options.aligned, face, read_landmarks(options))
 
 
@@ -110,7 +114,9 @@ def make_inverter(studio: "Studio", method: str, options: argparse.Namespace) ->
     settings = DEFAULTS[method]
     if options.inversion_steps is not None:
         if method == "encoder":
-            raise UserError("the method encoder takes no steps; leave their number out, or choose in_domain")
+            raise UserError(
+                "the method encoder takes no steps; leave their number out, or choose in_domain"
+            )
         settings = settings.with_steps(options.inversion_steps)
     return Inverter(studio.generator, studio.encoder, method, settings, options.space)
 
@@ -132,11 +138,17 @@ def open_sources(
 
     groups = tuple(listed(group) for group in groups)
     photos = [path for group in groups for path in group if not sources.holds_codes(path)]
-    method, limits, choice = method_of(options, bool(photos)), limits_of(options), choice_of(options, photos)
+    method, limits, choice = (
+        method_of(options, bool(photos)),
+        limits_of(options),
+        choice_of(options, photos),
+    )
     prepare_output(options.out)
     studio = open_studio(options)
     inverter = make_inverter(studio, method, options)
-    encode = functools.partial(sources.encode, inverter, limits=limits, cached=not options.no_cache, progress=True)
+    encode = functools.partial(
+        sources.encode, inverter, limits=limits, cached=not options.no_cache, progress=True
+    )
     return studio, [sources.gather(studio, group, choice) for group in groups], encode
 
 
@@ -154,7 +166,9 @@ def some_direction(options: argparse.Namespace) -> str:
     return "FILE" if options.generator or options.encoder else "smiling"
 
 
-def finish(options: argparse.Namespace, shown: Path, report: dict[str, Any], next_step: str) -> None:
+def finish(
+    options: argparse.Namespace, shown: Path, report: dict[str, Any], next_step: str
+) -> None:
     write_json(options.out / f"{options.command}.json", report)
     print(f"look at {shown}; next: python invert.py {next_step}{again(options)}")
 
@@ -200,26 +214,43 @@ def run_invert(options: argparse.Namespace) -> int:
             continue
         pictures = np.stack(list(chosen.values()))
         found = reconstruction.search(
-            inverter, pictures, limits=limits, full=len(batches) > 1, cached=not options.no_cache, progress=True
+            inverter,
+            pictures,
+            limits=limits,
+            full=len(batches) > 1,
+            cached=not options.no_cache,
+            progress=True,
         )
         records = inverted.write_batch(options.out, studio, inverter, chosen, found, lpips)
         for name, code in zip(chosen, found.codes):
             if name not in records:
-                fail(Path(name), UserError(f"{name}: no code was found, the loss was no number; try another --method"))
+                fail(
+                    Path(name),
+                    UserError(
+                        f"{name}: no code was found, the loss was no number; try another --method"
+                    ),
+                )
                 continue
             names.append(name)
             kept.append(code)
         report["photographs"] |= records
         report["seconds"]["search"] = round(report["seconds"]["search"] + found.seconds, 3)
-        report["seconds"]["compile"] = round(report["seconds"]["compile"] + found.compile_seconds, 3)
+        report["seconds"]["compile"] = round(
+            report["seconds"]["compile"] + found.compile_seconds, 3
+        )
         report["notes"] += found.notes
         for note in found.notes:
             tqdm.write(f"note: {note}", file=sys.stderr)
         if kept:
-            code_files.save(options.out / "codes.safetensors", np.stack(kept), studio.hash, method, names)
+            code_files.save(
+                options.out / "codes.safetensors", np.stack(kept), studio.hash, method, names
+            )
     if not kept:
         write_json(options.out / "invert.json", report)
-        print(f"none of {len(photos)} photographs could be inverted; see {options.out}/invert.json", file=sys.stderr)
+        print(
+            f"none of {len(photos)} photographs could be inverted; see {options.out}/invert.json",
+            file=sys.stderr,
+        )
         return 1
     strip = inverted.strip_path(options.out, names[0] if single else "")
     codes = options.out / "codes.safetensors"
@@ -240,7 +271,9 @@ def run_interpolate(options: argparse.Namespace) -> int:
     studio, (ends,), encode = open_sources(options, options.sources)
     wanted = 4 if options.grid else 2
     if len(ends) != wanted:
-        raise UserError(f"{len(ends)} faces were given: two are interpolated, four with --grid; give {wanted}")
+        raise UserError(
+            f"{len(ends)} faces were given: two are interpolated, four with --grid; give {wanted}"
+        )
     ends = encode(ends)
     corners = stack(ends)
     path = (
@@ -266,7 +299,12 @@ def run_interpolate(options: argparse.Namespace) -> int:
         "generator": studio.hash,
     }
     shown = options.out / "interpolate.png"
-    finish(options, shown, report, f"mix {options.sources[0]} --style {options.sources[-1]} --out {options.out}")
+    finish(
+        options,
+        shown,
+        report,
+        f"mix {options.sources[0]} --style {options.sources[-1]} --out {options.out}",
+    )
     return 0
 
 
@@ -274,13 +312,18 @@ def run_manipulate(options: argparse.Namespace) -> int:
     from diffcam_jax.applications import faces, manipulation, sheets
     from diffcam_jax.faces.panel import labelled_grid
 
-    amounts, layers = manipulation.strengths(*options.range, options.steps), manipulation.parse_layers(options.layers)
+    amounts, layers = (
+        manipulation.strengths(*options.range, options.steps),
+        manipulation.parse_layers(options.layers),
+    )
     directions = {}
     for source in options.direction:
         directions |= manipulation.read_boundaries(source, options.scale)
     studio, (given_faces,), encode = open_sources(options, options.sources)
     if len({face.name for face in given_faces}) < len(given_faces):
-        raise UserError("two of the faces have one name, and so would their sheets; give them to two commands")
+        raise UserError(
+            "two of the faces have one name, and so would their sheets; give them to two commands"
+        )
     size = studio.generator.module.latent_size
     steps = manipulation.boundary_steps(directions, studio.rows, size, studio.hash, layers)
     coded = encode(given_faces)
@@ -297,7 +340,10 @@ def run_manipulate(options: argparse.Namespace) -> int:
     report = {
         "sources": [one.name for one in coded],
         "strengths": [round(float(amount), 4) for amount in amounts],
-        "directions": {name: {"normalisation": d.normalisation, "sha256": d.sha256} for name, d in directions.items()},
+        "directions": {
+            name: {"normalisation": d.normalisation, "sha256": d.sha256}
+            for name, d in directions.items()
+        },
         "layers": layers,
         "generator": studio.hash,
     }
@@ -348,7 +394,9 @@ def run_diffuse(options: argparse.Namespace) -> int:
     studio = open_studio(options)
     inverter = make_inverter(studio, method, options)
     mask = diffusion.box_mask(box, studio.size) if mask is None else mask
-    given = [list(faces.read_faces(paths, studio.size, choice).values()) for paths in (targets, contexts)]
+    given = [
+        list(faces.read_faces(paths, studio.size, choice).values()) for paths in (targets, contexts)
+    ]
     found = diffusion.diffuse(inverter, *map(np.stack, given), mask, limits, progress=True)
     if not found.valid.all():
         raise UserError("; ".join(found.found.notes) + "; try another --method")
@@ -357,7 +405,10 @@ def run_diffuse(options: argparse.Namespace) -> int:
     rows = [(f"target: {path.stem}", picture) for path, picture in zip(targets, given[0])]
     columns = [(f"context: {path.stem}", picture) for path, picture in zip(contexts, given[1])]
     sheets.write_crossing(
-        options.out / "diffuse.png", rows, columns, pictures.reshape(*found.valid.shape, *pictures.shape[1:])
+        options.out / "diffuse.png",
+        rows,
+        columns,
+        pictures.reshape(*found.valid.shape, *pictures.shape[1:]),
     )
     sheets.write_crossing(options.out / "diffuse_stitched.png", rows, columns, found.stitched)
     names = [f"{t.stem}_in_{c.stem}" for t in targets for c in contexts]
@@ -367,7 +418,10 @@ def run_diffuse(options: argparse.Namespace) -> int:
         "box": None if options.mask else box,
         "mask": options.mask and str(options.mask),
         "results": names,
-        "seconds": {"start": found.start.seconds if found.start else 0.0, "search": found.found.seconds},
+        "seconds": {
+            "start": found.start.seconds if found.start else 0.0,
+            "search": found.found.seconds,
+        },
         "notes": [*(found.start.notes if found.start else ()), *found.found.notes],
         "generator": studio.hash,
     }

@@ -29,17 +29,25 @@ from diffcam_jax.train.devices import Devices, connect
 from diffcam_jax.train.loop import fit
 from diffcam_jax.train.report import Report
 
-_CONFIG = config_flags.DEFINE_config_file("config", "configs/diffcam_mobile.py", "Configuration file.")
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", "configs/diffcam_mobile.py", "Configuration file."
+)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
 _DRY_RUN = flags.DEFINE_boolean("dry-run", False, "Say what would be trained, and train nothing.")
-_RESUME = flags.DEFINE_boolean("resume", True, "Go on from the last checkpoint; --noresume deletes what is there.")
-_COORDINATOR = flags.DEFINE_string("coordinator", None, "host:port of process 0, for a run of several processes.")
+_RESUME = flags.DEFINE_boolean(
+    "resume", True, "Go on from the last checkpoint; --noresume deletes what is there."
+)
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator", None, "host:port of process 0, for a run of several processes."
+)
 _PROCESSES = flags.DEFINE_integer("num_processes", 1, "How many processes the run has.")
 _PROCESS = flags.DEFINE_integer("process_id", 0, "Number of this process.")
 TRAINERS = ("deghost", "diffcam", "encoder", "invertibility", "stylegan2")
 
 
-def train(config: ConfigDict, workdir: pathlib.Path, dry_run: bool = False, resume: bool = True) -> None:
+def train(
+    config: ConfigDict, workdir: pathlib.Path, dry_run: bool = False, resume: bool = True
+) -> None:
     """Trains, or continues to; see the flags."""
     began = time.perf_counter()
 
@@ -101,13 +109,17 @@ def train(config: ConfigDict, workdir: pathlib.Path, dry_run: bool = False, resu
 
         # -------------------------------------------------------------------------------------------- summary
         seconds = time.perf_counter() - began
-        print(summary.final(config.name, start, state, best, seconds, workdir, trainer.next_command))
+        print(
+            summary.final(config.name, start, state, best, seconds, workdir, trainer.next_command)
+        )
 
 
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         command.leave(UserError(f"unknown argument {argv[1]!r}; every option begins with --"))
-    logging.set_verbosity(logging.FATAL)  # what orbax has to say about a failure is said in one line here
+    logging.set_verbosity(
+        logging.FATAL
+    )  # what orbax has to say about a failure is said in one line here
     try:
         if not _WORKDIR.value:
             raise UserError("no folder for the run; add --workdir DIR")
@@ -121,7 +133,9 @@ def main(argv: list[str]) -> None:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS):
             raise
         command.leave(
-            UserError(f"cannot write to {_WORKDIR.value} ({error.strerror}); make room and run the same again")
+            UserError(
+                f"cannot write to {_WORKDIR.value} ({error.strerror}); make room and run the same again"
+            )
         )
     except UserError as error:
         command.leave(error)

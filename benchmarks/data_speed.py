@@ -37,7 +37,9 @@ ENCODINGS = {
 }
 
 
-def rate(work: Callable[[], int], clock: Callable[[], float] = time.process_time, seconds: float = 1.0) -> float:
+def rate(
+    work: Callable[[], int], clock: Callable[[], float] = time.process_time, seconds: float = 1.0
+) -> float:
     """Pictures a second of something that returns how many it did."""
     work()
     done, start = 0, clock()
@@ -54,18 +56,26 @@ def encoded(picture: np.ndarray, options: dict) -> bytes:
 
 def decoded(data: bytes) -> np.ndarray:
     """As TensorFlow Datasets decodes a picture of a shard."""
-    return cv2.cvtColor(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED), cv2.COLOR_BGR2RGB)
+    return cv2.cvtColor(
+        cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED), cv2.COLOR_BGR2RGB
+    )
 
 
 def write_cuts(folder: Path, size: int, count: int) -> None:
     """Random cuts of scikit-image's photographs as JPEG files."""
-    photographs = [getattr(skimage.data, name)() for name in ("astronaut", "chelsea", "coffee", "rocket")]
+    photographs = [
+        getattr(skimage.data, name)() for name in ("astronaut", "chelsea", "coffee", "rocket")
+    ]
     rng = np.random.default_rng(0)
     for i in range(count):
         photograph = photographs[i % len(photographs)]
         side = int(rng.integers(200, min(photograph.shape[:2]) + 1))
         top, left = (int(rng.integers(0, whole - side + 1)) for whole in photograph.shape[:2])
-        cut = cv2.resize(photograph[top : top + side, left : left + side], (size, size), interpolation=cv2.INTER_CUBIC)
+        cut = cv2.resize(
+            photograph[top : top + side, left : left + side],
+            (size, size),
+            interpolation=cv2.INTER_CUBIC,
+        )
         Image.fromarray(cut).save(folder / f"{i:05d}.jpg", quality=92)
 
 
@@ -84,10 +94,13 @@ def main() -> None:
             source.mkdir()
             write_cuts(source, options.size, options.count)
         pictures = [
-            read_square(source / name, options.size)[0] for name in list_names(source)[: min(32, options.count)]
+            read_square(source / name, options.size)[0]
+            for name in list_names(source)[: min(32, options.count)]
         ]
 
-        print(f"| {options.size} pixels, one core | KB | written a second | read a second |\n|---|---|---|---|")
+        print(
+            f"| {options.size} pixels, one core | KB | written a second | read a second |\n|---|---|---|---|"
+        )
         for name, how in ENCODINGS.items():
             files = [encoded(picture, how) for picture in pictures]
             write = rate(lambda how=how: len([encoded(picture, how) for picture in pictures]))
@@ -112,7 +125,13 @@ def main() -> None:
         for kind, where in kinds.items():
             rates = []
             for workers, clock in ((1, time.process_time), (0, time.perf_counter)):
-                data = {"source": kind, "size": options.size, "flip": True, "workers": workers, **where}
+                data = {
+                    "source": kind,
+                    "size": options.size,
+                    "flip": True,
+                    "workers": workers,
+                    **where,
+                }
                 batches = make_source(ConfigDict({"seed": 0, "eval_size": 0, "data": data}), BATCH)
                 steps = iter(range(10**9))
                 rates.append(rate(lambda b=batches, s=steps: len(b[next(s)]["image"]), clock, 2.0))

@@ -38,7 +38,9 @@ def main() -> None:
         jax.block_until_ready(run(Variables(*parts, jnp.asarray(encoder.latent_avg)), images))
         seconds.append(time.perf_counter() - start)
     first, *further = seconds
-    print(f"batch {options.batch} at {options.size}: {statistics.median(further):.3f} s, the first {first:.1f} s")
+    print(
+        f"batch {options.batch} at {options.size}: {statistics.median(further):.3f} s, the first {first:.1f} s"
+    )
     print(f"peak memory {peak_memory().host / 2**30:.2f} GiB")
 
 

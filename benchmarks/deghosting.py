@@ -44,7 +44,9 @@ KINDS = ("blend", "deghosted")
 def sharpness(picture: jax.Array, region: jax.Array) -> jax.Array:
     """Mean absolute Laplacian inside a region."""
     middle = picture[:, 1:-1, 1:-1]
-    around = picture[:, :-2, 1:-1] + picture[:, 2:, 1:-1] + picture[:, 1:-1, :-2] + picture[:, 1:-1, 2:]
+    around = (
+        picture[:, :-2, 1:-1] + picture[:, 2:, 1:-1] + picture[:, 1:-1, :-2] + picture[:, 1:-1, 2:]
+    )
     inside = region[:, 1:-1, 1:-1]
     return (jnp.abs(4 * middle - around).mean(-1) * inside).sum() / jnp.maximum(inside.sum(), 1e-6)
 
@@ -56,21 +58,31 @@ def small(picture: jax.Array) -> np.ndarray:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--deghoster", type=Path, help="folder; default: the one that comes with the generator")
-    parser.add_argument("--encoder", type=Path, help="folder; default: the one that comes with the generator")
-    parser.add_argument("--faces", default="drawn256", help="prepared dataset with codes (default: %(default)s)")
+    parser.add_argument(
+        "--deghoster", type=Path, help="folder; default: the one that comes with the generator"
+    )
+    parser.add_argument(
+        "--encoder", type=Path, help="folder; default: the one that comes with the generator"
+    )
+    parser.add_argument(
+        "--faces", default="drawn256", help="prepared dataset with codes (default: %(default)s)"
+    )
     parser.add_argument("--count", type=int, default=16, help="faces (default: %(default)s)")
     parser.add_argument("--out", type=Path, help="JSON file for the numbers")
     parser.add_argument("--strip", type=Path, help="picture of the first faces")
     options = parser.parse_args()
     keep_freed_memory()
     keep_compiled_programs()
-    networks = pipeline.on_device(pipeline.from_checkpoints(encoder=options.encoder, deghoster=options.deghoster))
+    networks = pipeline.on_device(
+        pipeline.from_checkpoints(encoder=options.encoder, deghoster=options.deghoster)
+    )
     if networks.encoder is None or networks.deghoster is None:
         parser.error("encoder and deghosting network are needed; give --encoder and --deghoster")
     world, size = jax.device_put(ghost_world(networks)), networks.generator.module.resolution
     params = world.params._replace(deghoster=networks.deghoster.variables)
-    edit = functools.partial(edit_batch, world.generator, world.classifier, params, config=PRODUCT_CONFIG)
+    edit = functools.partial(
+        edit_batch, world.generator, world.classifier, params, config=PRODUCT_CONFIG
+    )
     faces = open_prepared(store.cache_dir() / "data", options.faces).splits["test"]
 
     rows, found, cells = [], {name: [] for name in (*KINDS, "truth")}, []
@@ -82,13 +94,21 @@ def main() -> None:
         image, truth = (jnp.asarray(to_unit(x))[None] for x in photographed(*both, rng))
         codes = pipeline.encode(networks, image)
         result = edit(
-            image, codes, direction, jnp.ones((1, 1)), world.classes[which][None], deghoster=networks.deghoster.module
+            image,
+            codes,
+            direction,
+            jnp.ones((1, 1)),
+            world.classes[which][None],
+            deghoster=networks.deghoster.module,
         )
         region = result.paste_mask
         if not np.asarray(region).any():
             continue
         pictures = {"blend": result.fused, "deghosted": result.deghosted}
-        row: dict[str, float | str] = {"attribute": world.names[which], "area": float(region.mean())}
+        row: dict[str, float | str] = {
+            "attribute": world.names[which],
+            "area": float(region.mean()),
+        }
         for name, picture in pictures.items():
             row[f"psnr_{name}"] = float(psnr_inside(picture, truth, region)[0])
             row[f"sharpness_{name}"] = float(sharpness(picture, region) / sharpness(truth, region))
@@ -102,21 +122,26 @@ def main() -> None:
     for net in ("alex", "vgg"):
         lpips = Lpips(net, SIDE, batch=4)
         for name in KINDS:
-            for row, value in zip(rows, lpips(np.stack(found[name]), np.stack(found["truth"])), strict=True):
+            for row, value in zip(
+                rows, lpips(np.stack(found[name]), np.stack(found["truth"])), strict=True
+            ):
                 row[f"lpips_{net}_{name}"] = float(value)
     report(rows)
     if options.out:
         trees.write_atomically(options.out, json.dumps(rows, indent=1).encode() + b"\n")
     if options.strip:
         save_picture(
-            options.strip, grid(cells, ["photograph", "edited inversion", "blend", "deghosted", "truth"], SIDE)
+            options.strip,
+            grid(cells, ["photograph", "edited inversion", "blend", "deghosted", "truth"], SIDE),
         )
 
 
 def report(rows: list[dict]) -> None:
     """Prints the table: all faces, then every attribute."""
     measures = ("psnr", "lpips_alex", "lpips_vgg")
-    print("| faces | picture | PSNR inside | LPIPS-Alex | LPIPS-VGG | sharpness | better (PSNR, LPIPS-Alex) |")
+    print(
+        "| faces | picture | PSNR inside | LPIPS-Alex | LPIPS-VGG | sharpness | better (PSNR, LPIPS-Alex) |"
+    )
     print("|---|---|---|---|---|---|---|")
     for name in ("all", *dict.fromkeys(row["attribute"] for row in rows)):
         chosen = [row for row in rows if name in ("all", row["attribute"])]

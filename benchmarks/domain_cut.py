@@ -32,7 +32,9 @@ SIDE, SEED = 512, 1
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--aligner", help="folder of a training run; the shipped network by default")
+    parser.add_argument(
+        "--aligner", help="folder of a training run; the shipped network by default"
+    )
     parser.add_argument("--faces", type=int, default=48)
     options = parser.parse_args()
     folder = load(options.aligner) if options.aligner else pipeline.shipped(pipeline.ALIGNER)
@@ -50,18 +52,30 @@ def main() -> None:
         images = (jnp.asarray(to_unit(picture))[None] for picture in tqdm(pictures, disable=None))
         return np.concatenate([np.asarray(find(variables, image)) for image in images])
 
-    faces = drawn_batch(make_prior("", SIDE, 1.0, 0.0, 0)[0], HELD_OUT, 0, options.faces, 1)["image"]
+    faces = drawn_batch(make_prior("", SIDE, 1.0, 0.0, 0)[0], HELD_OUT, 0, options.faces, 1)[
+        "image"
+    ]
     always, never = (dataclasses.replace(changes, objects=chance) for chance in (1.0, 0.0))
     behind, clean = (
-        [changed.with_objects(face, np.random.default_rng((SEED, number))) for number, face in enumerate(faces)]
+        [
+            changed.with_objects(face, np.random.default_rng((SEED, number)))
+            for number, face in enumerate(faces)
+        ]
         for changed in (always, never)
     )
     truth = np.stack([mask for _, mask in behind]) >= 128
-    found, marked = masks([picture for picture, _ in behind]), masks([picture for picture, _ in clean])
-    print(f"{len(faces)} faces; objects have {truth.mean():.3f} of a picture\ncut    IoU    area   clean")
+    found, marked = (
+        masks([picture for picture, _ in behind]),
+        masks([picture for picture, _ in clean]),
+    )
+    print(
+        f"{len(faces)} faces; objects have {truth.mean():.3f} of a picture\ncut    IoU    area   clean"
+    )
     for cut in CUTS:
         agreement = np.nanmean(iou(found, truth, cut))
-        print(f"{cut:.2f}  {agreement:.3f}  {(found >= cut).mean():.3f}  {(marked >= cut).mean():.3f}")
+        print(
+            f"{cut:.2f}  {agreement:.3f}  {(found >= cut).mean():.3f}  {(marked >= cut).mean():.3f}"
+        )
 
 
 if __name__ == "__main__":

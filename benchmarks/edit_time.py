@@ -35,7 +35,15 @@ class Spent(NamedTuple):
 def run(arguments: list[str]) -> Spent:
     """Runs `edit.py`."""
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    command = [sys.executable, "edit.py", *arguments, "--attribute", "smiling=1", "--force", "--no-cache"]
+    command = [
+        sys.executable,
+        "edit.py",
+        *arguments,
+        "--attribute",
+        "smiling=1",
+        "--force",
+        "--no-cache",
+    ]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     clock, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
     return Spent(clock, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
@@ -58,13 +66,19 @@ def main() -> None:
         single = [run([str(one / "0.png"), *out]) for _ in range(options.repeats)]
         folders = [(run([str(one), *out]), run([str(many), *out])) for _ in range(options.repeats)]
     further = [
-        Spent(*((b - a) / (options.photos - 1) for a, b in zip(first, all_of_them))) for first, all_of_them in folders
+        Spent(*((b - a) / (options.photos - 1) for a, b in zip(first, all_of_them)))
+        for first, all_of_them in folders
     ]
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
     print(f"| medians of {options.repeats} | seconds | CPU seconds |\n|---|---|---|")
-    for name, found in (("one photograph, start-up included", single), ("each further one of a folder", further)):
+    for name, found in (
+        ("one photograph, start-up included", single),
+        ("each further one of a folder", further),
+    ):
         clock, cpu = (statistics.median(values) for values in zip(*found))
-        print(f"| {name} | {clock:.2f} (from {min(found)[0]:.2f} to {max(found)[0]:.2f}) | {cpu:.2f} |")
+        print(
+            f"| {name} | {clock:.2f} (from {min(found)[0]:.2f} to {max(found)[0]:.2f}) | {cpu:.2f} |"
+        )
     print(f"\npeak memory of a process: {peak:.2f} GiB")
 
 

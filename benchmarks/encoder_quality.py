@@ -69,10 +69,16 @@ def reconstruct(
     return np.stack(found), statistics.median(seconds)
 
 
-def measure(pictures: np.ndarray, found: np.ndarray, lpips: Lpips, identity: Identity) -> dict[str, float]:
+def measure(
+    pictures: np.ndarray, found: np.ndarray, lpips: Lpips, identity: Identity
+) -> dict[str, float]:
     """Means over the pictures; `lost` counts those in which no face was found, which the cosine leaves out."""
-    small, small_found = (np.stack([resize_square(p, DISTANCE_SIDE) for p in x]) for x in (pictures, found))
-    faces, faces_found = (np.stack([resize_square(p, IDENTITY_SIDE) for p in x]) for x in (pictures, found))
+    small, small_found = (
+        np.stack([resize_square(p, DISTANCE_SIDE) for p in x]) for x in (pictures, found)
+    )
+    faces, faces_found = (
+        np.stack([resize_square(p, IDENTITY_SIDE) for p in x]) for x in (pictures, found)
+    )
     cosine = identity(faces, faces_found)
     return {
         "lpips": float(lpips(small, small_found).mean()),
@@ -82,16 +88,24 @@ def measure(pictures: np.ndarray, found: np.ndarray, lpips: Lpips, identity: Ide
     }
 
 
-def ways(networks: pipeline.Pipeline, name: str, refine: int) -> dict[str, Callable[[Array], Array]]:
+def ways(
+    networks: pipeline.Pipeline, name: str, refine: int
+) -> dict[str, Callable[[Array], Array]]:
     """Label -> pictures to codes."""
     generator, encoder = networks.generator, networks.encoder
     if name == MEAN:
-        average = jnp.broadcast_to(encoder.latent_avg, (1, encoder.rows, encoder.latent_avg.shape[-1]))
+        average = jnp.broadcast_to(
+            encoder.latent_avg, (1, encoder.rows, encoder.latent_avg.shape[-1])
+        )
         return {name: lambda images: average}
     found = {name: functools.partial(pipeline.encode, networks)}
     if refine:
-        inverter = inversion.Inverter(generator, encoder, "in_domain", inversion.REFINEMENT.with_steps(refine))
-        found[f"{name}, {refine} steps"] = lambda images: jnp.asarray(inverter(images, progress=True).codes)
+        inverter = inversion.Inverter(
+            generator, encoder, "in_domain", inversion.REFINEMENT.with_steps(refine)
+        )
+        found[f"{name}, {refine} steps"] = lambda images: jnp.asarray(
+            inverter(images, progress=True).codes
+        )
     return found
 
 
@@ -99,18 +113,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("encoders", nargs="+", metavar="RUN", help="folder with an encoder")
     parser.add_argument(
-        "--refine", type=int, default=0, metavar="N", help="steps from the encoder's code, photographs only"
+        "--refine",
+        type=int,
+        default=0,
+        metavar="N",
+        help="steps from the encoder's code, photographs only",
     )
     parser.add_argument("--generator", default="", help="folder; default: the embedded generator")
-    parser.add_argument("--faces", type=int, default=32, help="generated faces to measure by; 0 leaves them out")
+    parser.add_argument(
+        "--faces", type=int, default=32, help="generated faces to measure by; 0 leaves them out"
+    )
     parser.add_argument("--photographs", type=int, help="the first so many; default: all 11")
-    parser.add_argument("--photos", type=Path, metavar="FOLDER", help="photographs in the place of the stored ones")
+    parser.add_argument(
+        "--photos", type=Path, metavar="FOLDER", help="photographs in the place of the stored ones"
+    )
     parser.add_argument("--out", type=Path, help="JSON file for the numbers")
     options = parser.parse_args()
     keep_compiled_programs()
     lpips, identity = Lpips("vgg", DISTANCE_SIDE), Identity()
     table: dict[str, dict[str, dict[str, float]]] = {}
-    print("| encoder | pictures | LPIPS-VGG | SFace cosine | MSE | seconds |\n|---|---|---|---|---|---|")
+    print(
+        "| encoder | pictures | LPIPS-VGG | SFace cosine | MSE | seconds |\n|---|---|---|---|---|---|"
+    )
     sets: dict[str, np.ndarray] = {}
     for name in [MEAN, *options.encoders]:
         opened = options.encoders[0] if name == MEAN else name
@@ -126,7 +150,11 @@ def main() -> None:
                 if way not in (MEAN, name) and kind == "generated":
                     continue
                 found, seconds = reconstruct(networks, pictures, encode)
-                row = {**measure(pictures, found, lpips, identity), "seconds": seconds, "pictures": len(pictures)}
+                row = {
+                    **measure(pictures, found, lpips, identity),
+                    "seconds": seconds,
+                    "pictures": len(pictures),
+                }
                 table.setdefault(way, {})[kind] = row
                 print(
                     f"| {way} | {len(pictures)} {kind} | {row['lpips']:.3f} | {row['identity']:.3f} | {row['mse']:.4f} "

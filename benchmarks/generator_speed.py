@@ -41,8 +41,12 @@ def transposed_haar(bands):
     """Inverse Haar transform as a grouped transposed convolution."""
     channels = bands.shape[-1] // 4
     x = jnp.stack(jnp.split(bands, 4, -1), -1).reshape(*bands.shape[:3], 4 * channels)
-    signs = 0.5 * np.array([[[1, 1], [1, 1]], [[1, 1], [-1, -1]], [[1, -1], [1, -1]], [[1, -1], [-1, 1]]], np.float32)
-    kernel = jnp.asarray(np.tile(signs[:, ::-1, ::-1].transpose(1, 2, 0)[..., None], (1, 1, 1, channels)))
+    signs = 0.5 * np.array(
+        [[[1, 1], [1, 1]], [[1, 1], [-1, -1]], [[1, -1], [1, -1]], [[1, -1], [-1, 1]]], np.float32
+    )
+    kernel = jnp.asarray(
+        np.tile(signs[:, ::-1, ::-1].transpose(1, 2, 0)[..., None], (1, 1, 1, channels))
+    )
     return jax.lax.conv_general_dilated(
         x,
         kernel,
@@ -68,7 +72,9 @@ def compiled(params: dict, naive: bool) -> tuple[Callable, Callable, float]:
             forms = {"depthwise3x3": grouped_depthwise, "inverse_haar": transposed_haar}
             stack.enter_context(mock.patch.multiple(mobile_stylegan, **forms))
         run = jax.jit(forward).lower(params, w).compile()
-        gradient = jax.jit(jax.grad(lambda w, p: jnp.mean(forward(p, w) ** 2))).lower(w, params).compile()
+        gradient = (
+            jax.jit(jax.grad(lambda w, p: jnp.mean(forward(p, w) ** 2))).lower(w, params).compile()
+        )
     return (lambda w: run(params, w)), (lambda w: gradient(w, params)), time.perf_counter() - start
 
 
@@ -89,7 +95,8 @@ def medians(programs: dict[str, Callable], repeats: int) -> dict[str, float]:
     """Median seconds of each program, run in turn so that a drifting machine hits all alike."""
     times: dict[str, list[float]] = {name: [] for name in programs}
     codes = [
-        jnp.asarray(np.random.default_rng(i).standard_normal((1, 512)) * 0.4, jnp.float32) for i in range(repeats + 1)
+        jnp.asarray(np.random.default_rng(i).standard_normal((1, 512)) * 0.4, jnp.float32)
+        for i in range(repeats + 1)
     ]
     for w in codes:
         for name, program in programs.items():
@@ -112,7 +119,9 @@ def main() -> None:
     programs = {"forward": forward, "naive forward": naive_forward}
     if options.wheel:
         programs["OpenVINO forward"] = openvino(options.wheel)
-        np.testing.assert_allclose(forward(w), programs["OpenVINO forward"](w).transpose(0, 2, 3, 1), atol=1e-3)
+        np.testing.assert_allclose(
+            forward(w), programs["OpenVINO forward"](w).transpose(0, 2, 3, 1), atol=1e-3
+        )
     programs |= {"gradient": gradient, "naive gradient": naive_gradient}
     print(f"compile: {seconds:.1f} s (naive {naive_seconds:.1f} s)")
     print("| program | median s | against ours |\n|---|---|---|")

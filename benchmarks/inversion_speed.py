@@ -34,7 +34,9 @@ def stand_in(generator: Network) -> encoding.Encoder:
     """The small pSp encoder with random weights."""
     module, rows = make_encoder(get_config("psp"), generator.module), wplus_rows(generator.module)
     variables = jax.jit(module.init)(jax.random.key(0), jnp.zeros((1, 256, 256, 3)))
-    return encoding.Encoder(Network(module, variables), np.zeros(generator.module.latent_size, np.float32), 0, rows)
+    return encoding.Encoder(
+        Network(module, variables), np.zeros(generator.module.latent_size, np.float32), 0, rows
+    )
 
 
 def main() -> None:
@@ -46,18 +48,31 @@ def main() -> None:
     options = parser.parse_args()
     module, variables = pretrained.load("mobile_stylegan_ffhq").network("generator")
     generator = Network(module, jax.device_put(variables))
-    encoder = pipeline.from_checkpoints(encoder=options.encoder).encoder if options.encoder else stand_in(generator)
+    encoder = (
+        pipeline.from_checkpoints(encoder=options.encoder).encoder
+        if options.encoder
+        else stand_in(generator)
+    )
     # Every step is made: a picture that settled would flatter the number.
     refines = options.method == "refinement"
     method, given = (
-        ("in_domain", inversion.REFINEMENT) if refines else (options.method, inversion.DEFAULTS[options.method])
+        ("in_domain", inversion.REFINEMENT)
+        if refines
+        else (options.method, inversion.DEFAULTS[options.method])
     )
     settings = dataclasses.replace(given.with_steps(options.steps), patience=0)
-    inverter, warm = (inversion.Inverter(generator, encoder, method, x) for x in (settings, settings.with_steps(1)))
+    inverter, warm = (
+        inversion.Inverter(generator, encoder, method, x)
+        for x in (settings, settings.with_steps(1))
+    )
     codes = to_wplus(sample_w(*generator, jax.random.key(1), max(options.batches)))
-    draw = jax.jit(lambda variables, code: module.apply(variables, code[None], size=256, method="synthesis"))
+    draw = jax.jit(
+        lambda variables, code: module.apply(variables, code[None], size=256, method="synthesis")
+    )
     images = np.concatenate([np.asarray(draw(generator.variables, code)) for code in codes])
-    print("| photographs | compile s | seconds | against one | core-seconds a step | loss, first and best |")
+    print(
+        "| photographs | compile s | seconds | against one | core-seconds a step | loss, first and best |"
+    )
     print("|---|---|---|---|---|---|")
     first = None
     for batch in options.batches:

@@ -34,9 +34,9 @@ Call = Callable[[], np.ndarray]
 def pictures(count: int, seed: int) -> np.ndarray:
     """Smooth random pictures, uint8 [count, SIDE, SIDE, 3]."""
     coarse = np.random.default_rng(seed).uniform(0, 255, (count, 16, 16, 3))
-    return np.asarray(jax.image.resize(jnp.asarray(coarse), (count, SIDE, SIDE, 3), "cubic").clip(0, 255)).astype(
-        np.uint8
-    )
+    return np.asarray(
+        jax.image.resize(jnp.asarray(coarse), (count, SIDE, SIDE, 3), "cubic").clip(0, 255)
+    ).astype(np.uint8)
 
 
 def tensors(images: np.ndarray) -> torch.Tensor:
@@ -45,7 +45,9 @@ def tensors(images: np.ndarray) -> torch.Tensor:
 
 
 def state_dict(layout, variables: dict) -> dict[str, torch.Tensor]:
-    return {name: torch.from_numpy(value.copy()) for name, value in layout.export(variables).items()}
+    return {
+        name: torch.from_numpy(value.copy()) for name, value in layout.export(variables).items()
+    }
 
 
 def lpips_calls(net: str, count: int) -> tuple[Call, Call]:
@@ -65,7 +67,9 @@ def lpips_calls(net: str, count: int) -> tuple[Call, Call]:
     def theirs() -> np.ndarray:
         with torch.no_grad():
             return (
-                torch.cat([network(x, y) for x, y in zip(*(t.split(BATCH) for t in ready), strict=True)])
+                torch.cat(
+                    [network(x, y) for x, y in zip(*(t.split(BATCH) for t in ready), strict=True)]
+                )
                 .flatten()
                 .numpy()
             )
@@ -77,7 +81,9 @@ def inception_calls(count: int) -> tuple[Call, Call]:
     """Ours and the package's, on the same pictures."""
     from pytorch_fid import inception
 
-    state = state_dict(inception_layout({}), pretrained.load("inception").network("inception").variables)
+    state = state_dict(
+        inception_layout({}), pretrained.load("inception").network("inception").variables
+    )
     # The package fetches its weights when it is built; the linear layer among them is not used.
     head = {"fc.weight": torch.zeros(1008, 2048), "fc.bias": torch.zeros(1008)}
     inception.load_state_dict_from_url = lambda *_, **__: state | head
@@ -120,7 +126,9 @@ def main() -> None:
         "LPIPS vgg, pairs of 256": lambda: lpips_calls("vgg", options.pictures),
         "Inception features, 256 -> 299": lambda: inception_calls(options.pictures),
     }
-    print("| what | JAX | package | ratio | target | first call, compiling |\n|---|---|---|---|---|---|")
+    print(
+        "| what | JAX | package | ratio | target | first call, compiling |\n|---|---|---|---|---|---|"
+    )
     for name, build in rows.items():
         first, ours, theirs = measure(*build(), options.runs)
         rates = (options.pictures / seconds for seconds in (ours, theirs))

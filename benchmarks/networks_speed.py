@@ -47,7 +47,9 @@ def random_variables(model: nn.Module, *inputs: jax.Array) -> dict:
     """Variables of a network with small random numbers, without compiling its initialisers."""
     rng = np.random.default_rng(0)
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), *inputs))
-    return jax.tree.map(lambda leaf: jnp.asarray(0.05 * rng.standard_normal(leaf.shape) + 0.05, jnp.float32), shapes)
+    return jax.tree.map(
+        lambda leaf: jnp.asarray(0.05 * rng.standard_normal(leaf.shape) + 0.05, jnp.float32), shapes
+    )
 
 
 def synthesis() -> Iterator[Case]:
@@ -60,7 +62,12 @@ def synthesis() -> Iterator[Case]:
     for batch in (1, 4):
         w = rng.standard_normal((batch, 18, 512)).astype(np.float32)
         ours, theirs = jnp.asarray(w), torch.from_numpy(w)
-        yield Case(f"synthesis 1024, batch {batch}", lambda w=ours: draw(variables, w), _eager(peer, theirs), 2)
+        yield Case(
+            f"synthesis 1024, batch {batch}",
+            lambda w=ours: draw(variables, w),
+            _eager(peer, theirs),
+            2,
+        )
 
     def torch_gradient() -> torch.Tensor:
         w = theirs[:1].clone().requires_grad_()
@@ -97,7 +104,9 @@ def deghosting() -> Iterator[Case]:
     nhwc, nchw = picture(128)
     model, peer = Deghoster(), TorchDeghoster(WIDTHS).eval()
     variables, restore = random_variables(model, nhwc), jax.jit(model.apply)
-    yield Case("deghosting 128 -> 1024, batch 1", lambda: restore(variables, nhwc), _eager(peer, nchw), 1)
+    yield Case(
+        "deghosting 128 -> 1024, batch 1", lambda: restore(variables, nhwc), _eager(peer, nchw), 1
+    )
 
 
 def picture(side: int) -> tuple[jax.Array, torch.Tensor]:
@@ -122,7 +131,10 @@ def measure(case: Case, runs: int) -> tuple[float, float, float]:
     case.torch()
     seconds: dict[str, list[float]] = {"ours": [], "torch": []}
     for _ in range(runs):
-        for name, function in (("ours", lambda: jax.block_until_ready(case.ours())), ("torch", case.torch)):
+        for name, function in (
+            ("ours", lambda: jax.block_until_ready(case.ours())),
+            ("torch", case.torch),
+        ):
             start = time.perf_counter()
             function()
             seconds[name].append(time.perf_counter() - start)
@@ -135,9 +147,13 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     options = parser.parse_args()
     torch.set_num_threads(len(os.sched_getaffinity(0)))
-    print("| network | JAX | torch | ratio | target | first call, compiling |\n|---|---|---|---|---|---|")
+    print(
+        "| network | JAX | torch | ratio | target | first call, compiling |\n|---|---|---|---|---|---|"
+    )
     # A row's networks are freed before the next one's are built.
-    for case in itertools.chain.from_iterable(rows() for rows in (synthesis, encoder, classifier, deghosting)):
+    for case in itertools.chain.from_iterable(
+        rows() for rows in (synthesis, encoder, classifier, deghosting)
+    ):
         if options.only in case.name:
             compiling, ours, theirs = measure(case, options.runs)
             row = f"{ours:.3f} s | {theirs:.3f} s | {theirs / ours:.2f}x | {case.target:g}x | {compiling:.1f} s"

@@ -31,7 +31,8 @@ def write_checkpoints(folder: Path) -> None:
     decoder = Fixture(DATA / "stylegan2_generator_1024").state()
     rng = np.random.default_rng(0)
     content = {
-        "state_dict": {f"encoder.{k}": v for k, v in encoder.items()} | {f"decoder.{k}": v for k, v in decoder.items()},
+        "state_dict": {f"encoder.{k}": v for k, v in encoder.items()}
+        | {f"decoder.{k}": v for k, v in decoder.items()},
         "latent_avg": rng.normal(0, 0.2, (18, 512)).astype(np.float32),
         "opts": {"encoder_type": "GradualStyleEncoder", "output_size": 1024},
     }
@@ -57,14 +58,29 @@ def run(title: str, *arguments: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--work", type=Path, required=True, help="folder for 4 GB of checkpoints and the result")
+    parser.add_argument(
+        "--work", type=Path, required=True, help="folder for 4 GB of checkpoints and the result"
+    )
     options = parser.parse_args()
     work = options.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
     if not (work / "directions").exists():
         write_checkpoints(work)
-    roles = {"encoder": "psp_ffhq_encode", "classifier": "diff_cam_weight", "deghoster": "deghosting"}
-    edit = ["edit.py", "--demo", "--attribute", "Smiling=1", "--out", str(work / "out"), "--stages", "--force"]
+    roles = {
+        "encoder": "psp_ffhq_encode",
+        "classifier": "diff_cam_weight",
+        "deghoster": "deghosting",
+    }
+    edit = [
+        "edit.py",
+        "--demo",
+        "--attribute",
+        "Smiling=1",
+        "--out",
+        str(work / "out"),
+        "--stages",
+        "--force",
+    ]
     # The edit comes before the conversions when they are there, since the peak is that of all children.
     for file in roles.values():
         if not (work / file).exists():
@@ -82,7 +98,9 @@ def main() -> None:
         edit += [f"--{role}", str(work / file)]
     run("edit, first", *edit, "--directions", str(work / "directions"))
     run("edit, again", *edit, "--directions", str(work / "directions"))
-    print(f"look at {work / 'out/grace_hopper/stages.png'}; run again for the peak of the edit alone")
+    print(
+        f"look at {work / 'out/grace_hopper/stages.png'}; run again for the peak of the edit alone"
+    )
 
 
 if __name__ == "__main__":

@@ -25,11 +25,15 @@ from diffcam_jax.metrics.perceptual import Lpips
 from diffcam_jax.ops.image import to_unit
 
 
-def moved(networks: pipeline.Pipeline, codes: np.ndarray, drawn: np.ndarray) -> dict[str, np.ndarray]:
+def moved(
+    networks: pipeline.Pipeline, codes: np.ndarray, drawn: np.ndarray
+) -> dict[str, np.ndarray]:
     """What each edit changes the scores [n] of reconstructions [n, s, s, 3] by."""
     before, found = scorers.score(drawn, list(ATTRIBUTES.values())), {}
     for attribute, score in ATTRIBUTES.items():
-        edited = draw_pictures(networks.generator, codes + networks.directions[attribute].array, progress=False)
+        edited = draw_pictures(
+            networks.generator, codes + networks.directions[attribute].array, progress=False
+        )
         found[attribute] = scorers.score(edited, [score])[score] - before[score]
     return found
 
@@ -38,7 +42,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--photographs", type=int, nargs="+", default=[2, 8], metavar="N")
     parser.add_argument("--steps", type=int, default=100)
-    parser.add_argument("--offsets", type=float, nargs="+", default=[inversion.REFINEMENT.offsets, 1.0])
+    parser.add_argument(
+        "--offsets", type=float, nargs="+", default=[inversion.REFINEMENT.offsets, 1.0]
+    )
     options = parser.parse_args()
     keep_compiled_programs()
     networks = pipeline.on_device(pipeline.from_checkpoints())
@@ -51,15 +57,24 @@ def main() -> None:
         if share is None:
             codes = np.asarray(pipeline.encode(networks, images))
         else:
-            settings = dataclasses.replace(inversion.REFINEMENT.with_steps(options.steps), offsets=share)
-            inverter = inversion.Inverter(networks.generator, networks.encoder, "in_domain", settings)
+            settings = dataclasses.replace(
+                inversion.REFINEMENT.with_steps(options.steps), offsets=share
+            )
+            inverter = inversion.Inverter(
+                networks.generator, networks.encoder, "in_domain", settings
+            )
             codes = inverter(images, progress=True).codes
         drawn = draw_pictures(networks.generator, codes, progress=False)
         row = measure(pictures, drawn, lpips, identity)
         apart = np.sqrt(((codes - codes.mean(1, keepdims=True)) ** 2).mean())
-        scores = " | ".join(f"{np.nanmean(change):.2f}" for change in moved(networks, codes, drawn).values())
+        scores = " | ".join(
+            f"{np.nanmean(change):.2f}" for change in moved(networks, codes, drawn).values()
+        )
         name = "encoder" if share is None else f"offsets={share:g}"
-        print(f"| {name} | {row['lpips']:.3f} | {row['identity']:.2f} | {apart:.3f} | {scores} |", flush=True)
+        print(
+            f"| {name} | {row['lpips']:.3f} | {row['identity']:.2f} | {apart:.3f} | {scores} |",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

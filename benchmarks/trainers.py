@@ -29,7 +29,9 @@ from diffcam_jax.train.loop import keyed
 def read_config(name: str, overrides: list[str]) -> ConfigDict:
     """configs/NAME.py[:MODE] with FIELD=VALUE (JSON, or text) wherever the configuration has the field."""
     file, _, mode = name.partition(":")
-    config = importlib.import_module(".".join(Path(file).with_suffix("").parts)).get_config(*[mode] * bool(mode))
+    config = importlib.import_module(".".join(Path(file).with_suffix("").parts)).get_config(
+        *[mode] * bool(mode)
+    )
     for override in overrides:
         field, _, text = override.partition("=")
         *parents, leaf = field.split(".")
@@ -82,26 +84,39 @@ def measure(config: ConfigDict, steps: int) -> tuple[dict[str, dict[str, Any]], 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("configs", nargs="+", metavar="CONFIG", help="configs/NAME.py or configs/NAME.py:MODE")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="FIELD=VALUE", help="override in all that have it"
+        "configs", nargs="+", metavar="CONFIG", help="configs/NAME.py or configs/NAME.py:MODE"
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="override in all that have it",
     )
     parser.add_argument("--steps", type=int, default=10)
     options = parser.parse_args()
     keep_freed_memory()
     keep_compiled_programs()
     print(f"{jax.devices()[0].device_kind}, medians of {options.steps} steps\n")
-    print("| configuration | batch, pixels | phase | every | seconds | share | memory |\n|---|---|---|---|---|---|---|")
+    print(
+        "| configuration | batch, pixels | phase | every | seconds | share | memory |\n|---|---|---|---|---|---|---|"
+    )
     for name in options.configs:
         config = read_config(name, options.set)
         table, compiling = measure(config, options.steps)
-        whole = sum(row["seconds"] / row["every"] for phase, row in table.items() if phase != "data")
+        whole = sum(
+            row["seconds"] / row["every"] for phase, row in table.items() if phase != "data"
+        )
         for phase, row in table.items():
             share = "" if phase == "data" else f"{row['seconds'] / row['every'] / whole:.0%}"
             memory = "" if row["bytes"] is None else f"{row['bytes'] / 1e6:,.0f} MB"
             facts = f"{config.batch_size}, {config.data.size} | {phase} | {row['every']} | {row['seconds']:.4f}"
             print(f"| {name} | {facts} | {share} | {memory} |", flush=True)
-        print(f"| {name} | | a step, mean | | {whole:.4f} | compiled in {compiling:.0f} s | |", flush=True)
+        print(
+            f"| {name} | | a step, mean | | {whole:.4f} | compiled in {compiling:.0f} s | |",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

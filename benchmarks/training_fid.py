@@ -33,7 +33,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("run", type=Path, help="folder of a run of configs/stylegan2*.py")
     parser.add_argument("--pictures", type=int, default=3000, help="of each kind, at most")
-    parser.add_argument("--every", type=int, default=1, help="only checkpoints at multiples of so many steps")
+    parser.add_argument(
+        "--every", type=int, default=1, help="only checkpoints at multiples of so many steps"
+    )
     options = parser.parse_args()
     keep_freed_memory()
     keep_compiled_programs()

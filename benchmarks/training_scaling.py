@@ -33,7 +33,9 @@ def measure(count: int, steps: int) -> float:
     from diffcam_jax.train.trainer import Phase
 
     devices, names = Devices(count), ("a", "b", "c", "d")
-    model = DiffClassifier(depth=18, width=16, num_classes=len(names), split=1, strides=(1, 2, 1, 1), shrink=2)
+    model = DiffClassifier(
+        depth=18, width=16, num_classes=len(names), split=1, strides=(1, 2, 1, 1), shrink=2
+    )
     optimiser = make_optimiser(1e-3, 1000, 10, 0.05)
     step = make_step(model, optimiser, names, augmentation=AugmentConfig(), axis=devices.axis)
     program = devices.compile(keyed(Phase(NAME, step), 0))
@@ -42,7 +44,11 @@ def measure(count: int, steps: int) -> float:
     state = devices.replicate(TrainState.create({NAME: Net.create(variables, optimiser)}, 0))
     rng = np.random.default_rng(0)
     pictures = [rng.integers(0, 256, (BATCH, SIZE, SIZE, 3), np.uint8) for _ in range(2)]
-    batch = {"inverted": pictures[0], "edited": pictures[1], "label": rng.integers(0, 4, BATCH).astype(np.int32)}
+    batch = {
+        "inverted": pictures[0],
+        "edited": pictures[1],
+        "label": rng.integers(0, 4, BATCH).astype(np.int32),
+    }
     times = []
     for _ in range(steps + 3):
         began = time.perf_counter()
@@ -60,13 +66,27 @@ def main() -> None:
     if options.count:
         print(measure(options.count, options.steps))
         return
-    print(f"Diff-CAM trainer, batch {BATCH} of {SIZE} x {SIZE}, {os.cpu_count()} cores shared by all devices\n")
+    print(
+        f"Diff-CAM trainer, batch {BATCH} of {SIZE} x {SIZE}, {os.cpu_count()} cores shared by all devices\n"
+    )
     print("| forced devices | ms a step | against one |\n|---|---|---|")
     one = None
     for count in (1, 2, 4, 8):
-        flags = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": f"--xla_force_host_platform_device_count={count}"}
-        command = [sys.executable, "-m", "benchmarks.training_scaling", f"--count={count}", f"--steps={options.steps}"]
-        done = subprocess.run(command, cwd=ROOT, env=flags, check=True, capture_output=True, text=True)
+        flags = {
+            **os.environ,
+            "JAX_PLATFORMS": "cpu",
+            "XLA_FLAGS": f"--xla_force_host_platform_device_count={count}",
+        }
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.training_scaling",
+            f"--count={count}",
+            f"--steps={options.steps}",
+        ]
+        done = subprocess.run(
+            command, cwd=ROOT, env=flags, check=True, capture_output=True, text=True
+        )
         took = float(done.stdout.split()[-1])
         one = one or took
         print(f"| {count} | {took:.0f} | {took / one:.2f} |", flush=True)

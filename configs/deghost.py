@@ -37,14 +37,18 @@ def get_config(mode: str = "") -> ConfigDict:
 
     config.data = ConfigDict()
     config.data.source = "generator"  # or "folder", "prepared", "toy"
-    config.data.folder = ""  # of "generator": a folder of converted weights; empty is the embedded one
+    config.data.folder = (
+        ""  # of "generator": a folder of converted weights; empty is the embedded one
+    )
     config.data.name = ""
     config.data.psi = 0.8
     config.data.mixing = 0.3
     config.data.size = 256
     config.data.flip = False  # a mirrored picture is not what its code draws
 
-    config.networks = ConfigDict()  # that make blends: converted folders; empty is the embedded part, or no encoder
+    config.networks = (
+        ConfigDict()
+    )  # that make blends: converted folders; empty is the embedded part, or no encoder
     config.networks.generator = ""  # or "toy"; that of the data, where they are drawn
     config.networks.encoder = ""
     config.networks.classifier = ""
@@ -69,9 +73,7 @@ def get_config(mode: str = "") -> ConfigDict:
     config.model.growth = 16
     config.model.image_width = 32
     config.model.remat = False  # jax.checkpoint around the residual blocks: less memory, one forward pass of them more
-    config.model.prior = (
-        ""  # folder with a StyleGAN2 of out_size pixels; widths, latent_size and mapping_layers are then its own
-    )
+    config.model.prior = ""  # folder with a StyleGAN2 of out_size pixels; widths, latent_size and mapping_layers are then its own
     config.model.train_prior = True
     config.model.discriminator = ""  # folder; empty is a new one
 
@@ -98,11 +100,25 @@ def get_config(mode: str = "") -> ConfigDict:
         config.steps = 200_000
         config.data.source, config.data.size = "folder", 1024
         config.ghost.strength, config.ghost.disturb = (1.0, 1.0), False
-        config.model.out_size, config.model.channel_multiplier, config.model.channel_max = 1024, 2, 512
-        config.model.blocks, config.model.rrdb_width, config.model.growth, config.model.image_width = 23, 64, 32, 64
+        config.model.out_size, config.model.channel_multiplier, config.model.channel_max = (
+            1024,
+            2,
+            512,
+        )
+        (
+            config.model.blocks,
+            config.model.rrdb_width,
+            config.model.growth,
+            config.model.image_width,
+        ) = 23, 64, 32, 64
         config.model.train_prior = False
         config.r1_gamma, config.ema = 0.0, 0.0
-        config.eval_every, config.sample_every, config.checkpoint_every, config.eval_size = 5000, 5000, 1000, 16
+        config.eval_every, config.sample_every, config.checkpoint_every, config.eval_size = (
+            5000,
+            5000,
+            1000,
+            16,
+        )
     if mode == "debug":
         config.name = "deghost_debug"
         config.steps, config.batch_size = 4, 2
@@ -112,7 +128,12 @@ def get_config(mode: str = "") -> ConfigDict:
         config.model.in_size, config.model.out_size = 16, 32
         config.model.channel_multiplier, config.model.channel_max = 0.5, 8
         config.model.latent_size, config.model.mapping_layers = 8, 1
-        config.model.blocks, config.model.rrdb_width, config.model.growth, config.model.image_width = 1, 8, 4, 8
+        (
+            config.model.blocks,
+            config.model.rrdb_width,
+            config.model.growth,
+            config.model.image_width,
+        ) = 1, 8, 4, 8
         config.model.train_prior = False
         config.perceptual_weight = 0.0
         config.r1_every, config.eval_size = 2, 4

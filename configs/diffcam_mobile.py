@@ -87,7 +87,12 @@ def get_config(mode: str = "") -> ConfigDict:
 
     if mode == "debug":
         config.steps, config.batch_size, config.warmup = 4, 4, 1
-        config.log_every, config.eval_every, config.sample_every, config.checkpoint_every = 1, 2, 2, 2
+        config.log_every, config.eval_every, config.sample_every, config.checkpoint_every = (
+            1,
+            2,
+            2,
+            2,
+        )
         config.data.source, config.data.generator = "online", "toy"
         config.eval_size, config.data.size, config.augment.shift = 2, 64, 4
         config.model.width, config.model.layers, config.pretrained, config.data.faces = 8, 2, "", 3

@@ -33,7 +33,9 @@ def get_config(mode: str = "psp") -> ConfigDict:
     name, _, debug = {"": "psp", "debug": "psp_debug"}.get(mode, mode).partition("_")
     kind = "indomain" if name == "embedded" else name
     if name not in MODES or debug not in ("", "debug"):
-        raise ValueError(f"mode {mode!r}: allowed are {', '.join(MODES)}, each with _debug, and debug")
+        raise ValueError(
+            f"mode {mode!r}: allowed are {', '.join(MODES)}, each with _debug, and debug"
+        )
     config = ConfigDict()
     config.name = f"encoder_{name}"
     config.trainer = "encoder"
@@ -79,8 +81,12 @@ def get_config(mode: str = "psp") -> ConfigDict:
     return config
 
 
-def _optimiser(name: str, rate: float, b1: float, b2: float, eps: float, decay: float = 1.0) -> ConfigDict:
-    return ConfigDict({"name": name, "learning_rate": rate, "b1": b1, "b2": b2, "eps": eps, "decay": decay})
+def _optimiser(
+    name: str, rate: float, b1: float, b2: float, eps: float, decay: float = 1.0
+) -> ConfigDict:
+    return ConfigDict(
+        {"name": name, "learning_rate": rate, "b1": b1, "b2": b2, "eps": eps, "decay": decay}
+    )
 
 
 def _psp(config: ConfigDict) -> None:
@@ -94,7 +100,9 @@ def _e4e(config: ConfigDict) -> None:
     config.model.channels = 128
     config.model.widths = (32, 64, 128, 128)  # a pyramid's body ends with its channels
     config.stages = ConfigDict({"start": 20_000, "every": 2000})
-    config.discriminator = ConfigDict({"width": 512, "depth": 4, "pool": 50, "r1": 10.0, "r1_every": 16})
+    config.discriminator = ConfigDict(
+        {"width": 512, "depth": 4, "pool": 50, "r1": 10.0, "r1_every": 16}
+    )
     config.discriminator.optimiser = _optimiser("adam", 2e-5, 0.9, 0.999, 1e-8)
 
 
@@ -113,7 +121,10 @@ def _indomain(config: ConfigDict) -> None:
     # The arrangement of the released network, whose last normalisation has a factor; the one in the training code gives codes of
     # unit variance, as the official generator's are.
     config.model.released = True
-    config.model.base, config.model.largest = 32, 512  # official: 64 and 1024, 512 where released is False
+    config.model.base, config.model.largest = (
+        32,
+        512,
+    )  # official: 64 and 1024, 512 where released is False
     config.optimiser = _optimiser("adam", 1e-4, 0.9, 0.99, 1e-8, 0.8)
     config.loss = ConfigDict({"l2": 1.0, "vgg": 5e-5, "adversarial": 0.08})
     # Channels at the coarse end, and what `config_widths` multiplies by at the fine one; the generator's own where it fits.
@@ -146,7 +157,9 @@ def _shrink(config: ConfigDict) -> None:
         if name in config.loss:
             config.loss[name] = 0.0
     if "counts" in config.model:
-        config.model.update({"counts": (1, 1, 1, 1), "widths": (8, 8, 8, 8), "squeeze": 4, "channels": 8})
+        config.model.update(
+            {"counts": (1, 1, 1, 1), "widths": (8, 8, 8, 8), "squeeze": 4, "channels": 8}
+        )
     else:
         config.model.base, config.model.largest = 8, 16
     if "heads" in config.model:

@@ -21,7 +21,15 @@ With a GPU: draw 100,000, --config.model.size=256 --config.model.frozen=0 --conf
 from ml_collections import ConfigDict
 
 MODES = ("pairs", "finetune", "debug")
-ROWS = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+ROWS = (
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
 
 
 def get_config(mode: str = "pairs") -> ConfigDict:
@@ -77,12 +85,16 @@ def get_config(mode: str = "pairs") -> ConfigDict:
     config.model.stem = 32
     config.model.rows = ROWS
     config.model.frozen = 3  # the widest maps stay as they are, for speed
-    config.model.stored_norm = False  # True keeps the statistics of batch normalisation: few pictures make bad ones
+    config.model.stored_norm = (
+        False  # True keeps the statistics of batch normalisation: few pictures make bad ones
+    )
     # The rate falls to 0.3 of itself in every quarter of the run.
     config.optimiser = ConfigDict(
         {"name": "adam", "learning_rate": 1e-3, "b1": 0.9, "b2": 0.99, "eps": 1e-8, "decay": 0.3}
     )
-    config.loss = ConfigDict({"whitened": 1.0, "delta": 1e-4, "prior": 0.0, "l2": 0.0, "lpips": 0.0, "identity": 0.0})
+    config.loss = ConfigDict(
+        {"whitened": 1.0, "delta": 1e-4, "prior": 0.0, "l2": 0.0, "lpips": 0.0, "identity": 0.0}
+    )
 
     config.log_every = 50
     config.eval_every = 1000
@@ -99,10 +111,24 @@ def get_config(mode: str = "pairs") -> ConfigDict:
         config.optimiser.learning_rate = 3e-4
         config.eval_every = config.sample_every = 200
         config.checkpoint_every = 50
-        config.loss.update({"whitened": 0.3, "delta": 1e-4, "prior": 0.01, "l2": 1.0, "lpips": 0.8, "identity": 0.3})
+        config.loss.update(
+            {
+                "whitened": 0.3,
+                "delta": 1e-4,
+                "prior": 0.01,
+                "l2": 1.0,
+                "lpips": 0.8,
+                "identity": 0.3,
+            }
+        )
     if mode == "debug":
         config.steps, config.batch_size, config.eval_size = 4, 4, 4
-        config.log_every, config.eval_every, config.sample_every, config.checkpoint_every = 1, 2, 2, 2
+        config.log_every, config.eval_every, config.sample_every, config.checkpoint_every = (
+            1,
+            2,
+            2,
+            2,
+        )
         config.generator, config.data.source = "toy", "toy"
         config.data.size = config.model.size = 32
         config.model.start = ""

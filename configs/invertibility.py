@@ -24,17 +24,31 @@ def get_config(mode: str = "") -> ConfigDict:
 
     config.data = ConfigDict({"source": "folder", "folder": "", "size": 1024, "flip": True})
     config.model = ConfigDict(
-        {"multiplier": 1.0, "cycles": 3 if mode else 2, "scale": 0.08, "align_corners": False, "normalised": True}
+        {
+            "multiplier": 1.0,
+            "cycles": 3 if mode else 2,
+            "scale": 0.08,
+            "align_corners": False,
+            "normalised": True,
+        }
     )
     config.stages = ((0, 32, 1024), (2000, 64, 1024), (6000, 128, 1024), (10_000, 256, 1024))
     config.correlated, config.nearest, config.edits = 0, 1.0, 0.0
 
-    config.loss = ConfigDict({"pixel": 1.0, "identity": 0.1, "perceptual": 1.0, "style": 50.0, "adversarial": 0.5})
+    config.loss = ConfigDict(
+        {"pixel": 1.0, "identity": 0.1, "perceptual": 1.0, "style": 50.0, "adversarial": 0.5}
+    )
     config.loss.update({"area": 5.0, "binary": 5 * (0.06 if mode else 0.04), "truth": 0.0})
     config.areas = (0.4 if mode else 0.3, 0.3, 0.2, 0.2, 0.2)
-    config.optimiser = ConfigDict({"learning_rate": 2e-5, "b1": 0.0, "b2": 0.99, "decay": 0.75, "every": 15_000})
+    config.optimiser = ConfigDict(
+        {"learning_rate": 2e-5, "b1": 0.0, "b2": 0.99, "decay": 0.75, "every": 15_000}
+    )
     config.discriminator = ConfigDict(
-        {"multiplier": 2.0, "width": 512, "optimiser": config.optimiser.copy_and_resolve_references()}
+        {
+            "multiplier": 2.0,
+            "width": 512,
+            "optimiser": config.optimiser.copy_and_resolve_references(),
+        }
     )
     config.ema = 0.5 ** (32 / 10_000)
 

@@ -60,20 +60,26 @@ def get_config(mode: str = "") -> ConfigDict:
 
     # From which step on, up to which level, and at which size pictures are drawn and judged: small ones are many times cheaper.
     config.stages = ((0, 64, 64), (2300, 128, 128), (2460, 256, 256))
-    config.correlated = (
-        32  # faces that the features' common parts are found on before the first step; 0 begins at random
-    )
+    config.correlated = 32  # faces that the features' common parts are found on before the first step; 0 begins at random
     config.nearest = 0.3  # codes lie so far or farther from the known one to the encoder's
     config.edits = 0.5  # share of codes that are edited
     config.strengths = (-1.5, 1.5)
 
-    config.loss = ConfigDict({"pixel": 0.0, "identity": 0.0, "perceptual": 0.0, "style": 0.0, "adversarial": 0.0})
+    config.loss = ConfigDict(
+        {"pixel": 0.0, "identity": 0.0, "perceptual": 0.0, "style": 0.0, "adversarial": 0.0}
+    )
     config.loss.update({"area": 0.0, "binary": 0.2, "truth": 1.0})
     config.areas = (0.3, 0.3, 0.2, 0.2, 0.2)
     config.adv_grad = "on"
-    config.optimiser = ConfigDict({"learning_rate": 1e-3, "b1": 0.9, "b2": 0.99, "decay": 0.7, "every": 600})
+    config.optimiser = ConfigDict(
+        {"learning_rate": 1e-3, "b1": 0.9, "b2": 0.99, "decay": 0.7, "every": 600}
+    )
     config.discriminator = ConfigDict(
-        {"multiplier": 0.25, "width": 128, "optimiser": config.optimiser.copy_and_resolve_references()}
+        {
+            "multiplier": 0.25,
+            "width": 128,
+            "optimiser": config.optimiser.copy_and_resolve_references(),
+        }
     )
     config.ema = 0.98  # decay of the average that is exported
 

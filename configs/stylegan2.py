@@ -73,7 +73,12 @@ def get_config(mode: str = "1024") -> ConfigDict:
 
     if mode == "debug":
         config.steps, config.batch_size, config.eval_size, config.eval_fid = 4, 4, 6, False
-        config.log_every, config.eval_every, config.sample_every, config.checkpoint_every = 1, 2, 2, 2
+        config.log_every, config.eval_every, config.sample_every, config.checkpoint_every = (
+            1,
+            2,
+            2,
+            2,
+        )
         config.data.source, config.data.size = "toy", 8
         config.model.channel_max, config.model.mapping_layers, config.model.latent_size = 8, 2, 16
         config.r1_every, config.path_every, config.accumulate = 2, 2, 2

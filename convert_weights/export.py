@@ -24,7 +24,9 @@ def official_entries(folder: Path) -> dict[str, np.ndarray]:
     tree, metadata = trees.load(folder / "model.safetensors")
     official, kind = metadata.get("official") or {}, KINDS.get(model.config.get("kind", ""))
     if not official or kind is None:
-        raise UserError(f"{folder} was not converted from a state dict, so there is no layout to go back to")
+        raise UserError(
+            f"{folder} was not converted from a state dict, so there is no layout to go back to"
+        )
     kept = trees.flatten(tree.get("unused", {}))
     arrays: dict[str, np.ndarray] = {}
     for part in kind.parts:
@@ -39,7 +41,9 @@ def official_entries(folder: Path) -> dict[str, np.ndarray]:
             arrays[name] = kept[name] if name in kept else state[key].astype(_dtype(dtype))
     if "latent_avg" in official and official["latent_avg"]["name"] not in arrays:
         note = official["latent_avg"]
-        arrays[note["name"]] = model.arrays["latent_avg"].reshape(note["shape"]).astype(_dtype(note["dtype"]))
+        arrays[note["name"]] = (
+            model.arrays["latent_avg"].reshape(note["shape"]).astype(_dtype(note["dtype"]))
+        )
     return arrays
 
 
@@ -65,7 +69,9 @@ def export(folder: Path, path: Path) -> int:
         else:
             trees.save(path, trees.unflatten(arrays), {"kind": "official"})
     except OSError as error:
-        raise UserError(f"cannot write {path} ({error.strerror or error}); choose another --dst") from error
+        raise UserError(
+            f"cannot write {path} ({error.strerror or error}); choose another --dst"
+        ) from error
     return len(arrays)
 
 

@@ -36,8 +36,12 @@ class Fixture:
                 with np.load(path / "data.npz", allow_pickle=False) as stored:
                     self._stored = dict(stored)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{path} is not a parity fixture ({error}); give a folder with a manifest.json") from error
-        self.outputs = {name[4:]: array for name, array in self._stored.items() if name.startswith("out/")}
+            raise UserError(
+                f"{path} is not a parity fixture ({error}); give a folder with a manifest.json"
+            ) from error
+        self.outputs = {
+            name[4:]: array for name, array in self._stored.items() if name.startswith("out/")
+        }
 
     @property
     def has_data(self) -> bool:
@@ -47,18 +51,28 @@ class Fixture:
     def shapes(self, prefix: str = "") -> dict[str, tuple[int, ...]]:
         """Shapes of the official state dict's entries under a prefix, which is taken off."""
         entries = self.manifest["state_dict"].items()
-        return {key[len(prefix) :]: tuple(entry["shape"]) for key, entry in entries if key.startswith(prefix)}
+        return {
+            key[len(prefix) :]: tuple(entry["shape"])
+            for key, entry in entries
+            if key.startswith(prefix)
+        }
 
     def state(self, prefix: str = "") -> dict[str, np.ndarray]:
         """The official state dict under a prefix, which is taken off."""
         entries = self.manifest["state_dict"].items()
-        return {key[len(prefix) :]: self._make(key, entry) for key, entry in entries if key.startswith(prefix)}
+        return {
+            key[len(prefix) :]: self._make(key, entry)
+            for key, entry in entries
+            if key.startswith(prefix)
+        }
 
     @functools.cached_property
     def inputs(self) -> Mapping[str, np.ndarray]:
         """The inputs, in the official layout."""
         return {
-            name: self._stored[f"in/{name}"] if f"in/{name}" in self._stored else self._make(name, entry, "input:")
+            name: self._stored[f"in/{name}"]
+            if f"in/{name}" in self._stored
+            else self._make(name, entry, "input:")
             for name, entry in self.manifest["inputs"].items()
         }
 
@@ -67,7 +81,11 @@ class Fixture:
         return self.manifest["outputs"][output].get("desc", "")
 
     def _make(self, key: str, entry: Mapping[str, Any], table: str = "") -> np.ndarray:
-        rule, shape, dtype = entry.get("rule", "normal"), tuple(entry["shape"]), entry.get("dtype", "float32")
+        rule, shape, dtype = (
+            entry.get("rule", "normal"),
+            tuple(entry["shape"]),
+            entry.get("dtype", "float32"),
+        )
         if rule == "const":
             value = entry["value"] if "value" in entry else self._stored[f"const/{key}"]
             return np.broadcast_to(np.asarray(value, dtype), shape).copy()

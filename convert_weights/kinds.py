@@ -58,7 +58,9 @@ def _layout(module: str, function: str) -> LayoutFunction:
     """A layout that needs the shapes only; imported when it is used."""
 
     def layout(shapes: Shapes, notes: Mapping[str, Any]) -> Layout:
-        return getattr(importlib.import_module(f"convert_weights.layouts.{module}"), function)(shapes)
+        return getattr(importlib.import_module(f"convert_weights.layouts.{module}"), function)(
+            shapes
+        )
 
     return layout
 
@@ -74,7 +76,12 @@ def _ada_generator(shapes: Shapes, notes: Mapping[str, Any]) -> Layout:
     layout = generator_ada(shapes)
     # Training in half precision clamps activations; the number is an argument of the network, not an entry of its state.
     clamp = next(
-        (value for name, value in notes.items() if name.endswith("G_ema/init/synthesis_kwargs/conv_clamp")), None
+        (
+            value
+            for name, value in notes.items()
+            if name.endswith("G_ema/init/synthesis_kwargs/conv_clamp")
+        ),
+        None,
     )
     return replace(layout, module=layout.module.clone(conv_clamp=float(clamp))) if clamp else layout
 
@@ -85,7 +92,11 @@ def _psp_encoder(shapes: Shapes, notes: Mapping[str, Any]) -> Layout:
     if encoder_type(notes).startswith("Encoder4Editing"):
         raise UserError("its options say Encoder4Editing; convert it with the kind e4e")
     found = encoders.recognise(shapes)
-    layouts = {"gradual": encoders.gradual, "into_w": encoders.into_w, "into_wplus": encoders.into_wplus}
+    layouts = {
+        "gradual": encoders.gradual,
+        "into_w": encoders.into_w,
+        "into_wplus": encoders.into_wplus,
+    }
     if found not in layouts:
         raise UserError("its encoder is none of pSp's; try the kind restyle or auto")
     return layouts[found](shapes)
@@ -117,14 +128,22 @@ def _decomposing_encoder(shapes: Shapes, notes: Mapping[str, Any]) -> Layout:
 def _torchvision_vgg(shapes: Shapes, notes: Mapping[str, Any]) -> Layout:
     from convert_weights.layouts import vgg
 
-    return (vgg.torchvision_vgg19 if "features.34.weight" in shapes else vgg.torchvision_vgg16)(shapes)
+    return (vgg.torchvision_vgg19 if "features.34.weight" in shapes else vgg.torchvision_vgg16)(
+        shapes
+    )
 
 
 _EMA = ("g_ema/", "G_ema/", "params_ema/", "generator_ema.")
 _NVIDIA = "descends from NVIDIA's StyleGAN2: non-commercial research"
-_ROSINALITY_G = Part("generator", "conv1.conv.modulation.weight", _layout("stylegan2", "generator_rosinality"), _EMA)
+_ROSINALITY_G = Part(
+    "generator", "conv1.conv.modulation.weight", _layout("stylegan2", "generator_rosinality"), _EMA
+)
 _ROSINALITY_D = Part(
-    "discriminator", "final_linear.0.weight", _layout("stylegan2", "discriminator_rosinality"), ("d/",), optional=True
+    "discriminator",
+    "final_linear.0.weight",
+    _layout("stylegan2", "discriminator_rosinality"),
+    ("d/",),
+    optional=True,
 )
 _TRAINING = {
     r"(.*/)?(g_optim|d_optim|optimizer|optimizer_state_dict|d_optimizer|scheduler)/.*": "state of an optimiser",
@@ -137,7 +156,11 @@ _TRAINING = {
 def _inverter(description: str, licence: str, encoder: Part) -> Kind:
     """A pSp-like checkpoint: an encoder, the generator it was trained with, the mean code."""
     generator = Part(
-        "generator", _ROSINALITY_G.probe, _ROSINALITY_G.layout, ("state_dict/decoder.", "decoder."), optional=True
+        "generator",
+        _ROSINALITY_G.probe,
+        _ROSINALITY_G.layout,
+        ("state_dict/decoder.", "decoder."),
+        optional=True,
     )
     return Kind(description, licence, (encoder, generator), ("latent_avg",), _TRAINING)
 

@@ -39,7 +39,9 @@ def dense_of_map(channels: int, height: int, width: int) -> Transform:
     """A dense kernel on a flattened feature map: torch flattens [c, h, w], we flatten [h, w, c]."""
     return Transform(
         lambda a: a.reshape(-1, channels, height, width).transpose(2, 3, 1, 0).reshape(-1, len(a)),
-        lambda a: a.reshape(height, width, channels, -1).transpose(3, 2, 0, 1).reshape(a.shape[1], -1),
+        lambda a: (
+            a.reshape(height, width, channels, -1).transpose(3, 2, 0, 1).reshape(a.shape[1], -1)
+        ),
     )
 
 
@@ -82,7 +84,10 @@ class Layout:
     def sources(self) -> dict[Path, tuple[Source, tuple[int, ...]]]:
         """Every leaf's source and our shape, by its path; found once, since tracing a large network takes seconds."""
         leaves = jax.tree_util.tree_leaves_with_path(jax.eval_shape(self.init))
-        return {path: (self.source(path), leaf.shape) for path, leaf in ((_names(p), x) for p, x in leaves)}
+        return {
+            path: (self.source(path), leaf.shape)
+            for path, leaf in ((_names(p), x) for p, x in leaves)
+        }
 
     def faults(self, shapes: Shapes) -> list[str]:
         """Everything that keeps a checkpoint of these shapes from fitting; empty when it fits exactly."""
@@ -93,11 +98,15 @@ class Layout:
         for path, (source, shape) in self.sources.items():
             if source.key not in shapes:
                 near = difflib.get_close_matches(source.key, extra, 1, 0.6)
-                found.append(f"{source.key} is missing" + (f" (nearest: {near[0]})" if near else ""))
+                found.append(
+                    f"{source.key} is missing" + (f" (nearest: {near[0]})" if near else "")
+                )
                 continue
             expected = source.transform.inverse(np.broadcast_to(np.float32(0), shape)).shape
             if tuple(shapes[source.key]) != expected:
-                found.append(f"{source.key} is {tuple(shapes[source.key])} instead of {expected}, for {'/'.join(path)}")
+                found.append(
+                    f"{source.key} is {tuple(shapes[source.key])} instead of {expected}, for {'/'.join(path)}"
+                )
         for key in extra:
             near = difflib.get_close_matches(key, missing, 1, 0.6)
             found.append(f"{key} is left over" + (f" (nearest: {near[0]})" if near else ""))
@@ -129,10 +138,14 @@ class Layout:
         for pattern, value in self.constants.items():
             for key in [key for key in state if re.fullmatch(pattern, key)]:
                 array = np.asarray(state[key], np.float32)
-                if array.shape[-value.ndim :] != value.shape or not np.allclose(array, value, atol=1e-6):
+                if array.shape[-value.ndim :] != value.shape or not np.allclose(
+                    array, value, atol=1e-6
+                ):
                     faults.append(f"{key} is not the filter that this network has built in")
         if faults:
-            raise UserError(f"the checkpoint does not fit {type(self.module).__name__}: {'; '.join(faults)}")
+            raise UserError(
+                f"the checkpoint does not fit {type(self.module).__name__}: {'; '.join(faults)}"
+            )
         tree: dict[str, Any] = {}
         for path, (source, _) in self.sources.items():
             node = tree
@@ -158,7 +171,9 @@ def _names(path: tuple) -> Path:
 
 
 BATCH_NORM = {"scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
-BATCH_COUNTERS = {r"(.+\.)?num_batches_tracked": "counts training steps; the statistics' momentum is fixed here"}
+BATCH_COUNTERS = {
+    r"(.+\.)?num_batches_tracked": "counts training steps; the statistics' momentum is fixed here"
+}
 
 
 def torch_leaf(prefix: str, leaf: str, ndim: int) -> Source:

@@ -36,11 +36,17 @@ class Packaged:
 _PICTURE = jnp.zeros((1, 64, 64, 3))
 PACKAGED: dict[str, Packaged] = {
     "mobile_stylegan": Packaged(
-        "mobile_stylegan_ffhq", converters.MOBILE_STYLEGAN_FILES, converters.mobile_stylegan, (jnp.zeros((1, 512)),)
+        "mobile_stylegan_ffhq",
+        converters.MOBILE_STYLEGAN_FILES,
+        converters.mobile_stylegan,
+        (jnp.zeros((1, 512)),),
     ),
     "bisenet": Packaged("bisenet", converters.BISENET_FILES, converters.bisenet, (_PICTURE,)),
     "inception": Packaged(
-        "inception", converters.INCEPTION_FILES, converters.inception, (jnp.zeros((1, 299, 299, 3)),)
+        "inception",
+        converters.INCEPTION_FILES,
+        converters.inception,
+        (jnp.zeros((1, 299, 299, 3)),),
     ),
     "lpips": Packaged("lpips", converters.LPIPS_FILES, converters.lpips, (_PICTURE, _PICTURE)),
 }
@@ -57,13 +63,18 @@ def convert_files(name: str, files: Files) -> dict[str, Network]:
         networks = stored.NETWORKS[packaged.part](packaged.convert(files))
         return {role: _checked(network, *packaged.inputs) for role, network in networks.items()}
     except (KeyError, ValueError, TypeError, AttributeError, StopIteration, RuntimeError) as error:
-        raise UserError(f"the files are not those of {name} ({error}); get the original ones") from error
+        raise UserError(
+            f"the files are not those of {name} ({error}); get the original ones"
+        ) from error
 
 
 def _checked(network: Network, *inputs: Any) -> Network:
     """A network whose every leaf is there and has its shape; all faults are named at once."""
     expected = jax.eval_shape(network.module.init, jax.random.key(0), *inputs)
-    want = {"/".join(k.key for k in path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(expected)}
+    want = {
+        "/".join(k.key for k in path): leaf.shape
+        for path, leaf in jax.tree_util.tree_leaves_with_path(expected)
+    }
     have = {path: array.shape for path, array in trees.flatten(network.variables).items()}
     faults = [f"{path} is missing" for path in sorted(want.keys() - have.keys())]
     faults += [f"{path} is left over" for path in sorted(have.keys() - want.keys())]
@@ -73,5 +84,7 @@ def _checked(network: Network, *inputs: Any) -> Network:
         if have[path] != want[path]
     ]
     if faults:
-        raise UserError(f"the checkpoint does not fit the network: {'; '.join(faults)}; get the original files")
+        raise UserError(
+            f"the checkpoint does not fit the network: {'; '.join(faults)}; get the original files"
+        )
     return network

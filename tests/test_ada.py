@@ -26,7 +26,9 @@ def test_resampling_is_scipys_with_mirrored_borders():
     y, x = np.mgrid[:7, :9]
     places = np.asarray(rows) @ np.stack([x.ravel() - 4, y.ravel() - 3, np.ones(63)]) + [[4], [3]]
     expected = [
-        map_coordinates(np.asarray(image[0, ..., c], np.float64), places[::-1], order=1, mode="mirror").reshape(7, 9)
+        map_coordinates(
+            np.asarray(image[0, ..., c], np.float64), places[::-1], order=1, mode="mirror"
+        ).reshape(7, 9)
         for c in range(3)
     ]
     np.testing.assert_allclose(resample(image, matrix(rows))[0], np.stack(expected, -1), atol=1e-5)
@@ -62,7 +64,9 @@ def test_each_picture_has_draws_of_its_own_and_the_key_decides():
 
 def test_affine_draws_follow_the_paper():
     count = 20000
-    matrices = np.asarray(jax.jit(lambda k: draw_affine(k, count, (64, 64), 1.0))(jax.random.key(0)), np.float64)
+    matrices = np.asarray(
+        jax.jit(lambda k: draw_affine(k, count, (64, 64), 1.0))(jax.random.key(0)), np.float64
+    )
     linear = matrices[:, :2, :2]
     area = np.abs(np.linalg.det(linear))
     # The isotropic zoom alone changes the area: its base-2 logarithm is twice a normal number of deviation 0.2.
@@ -70,7 +74,9 @@ def test_affine_draws_follow_the_paper():
     assert np.log2(area).std() == pytest.approx(0.4, abs=0.01)
     assert np.mean(np.linalg.det(linear) < 0) == pytest.approx(0.5, abs=0.02)
     stretch = np.linalg.svd(linear, compute_uv=False)
-    assert np.log2(stretch[:, 0] / stretch[:, 1]).mean() == pytest.approx(2 * 0.2 * math.sqrt(2 / math.pi), abs=0.01)
+    assert np.log2(stretch[:, 0] / stretch[:, 1]).mean() == pytest.approx(
+        2 * 0.2 * math.sqrt(2 / math.pi), abs=0.01
+    )
     angle = np.arctan2(linear[:, 1, 0], linear[:, 0, 0])
     assert np.abs(np.exp(1j * angle).mean()) < 0.03
     # Shifts in the old picture's pixels: whole ones uniform in +-8, parts normal with deviation 8, the latter seen through the zoom.
@@ -79,12 +85,16 @@ def test_affine_draws_follow_the_paper():
 
 
 def test_affine_changes_are_as_likely_as_asked():
-    matrices = np.asarray(jax.jit(lambda k: draw_affine(k, 20000, (64, 64), 0.3))(jax.random.key(1)))
+    matrices = np.asarray(
+        jax.jit(lambda k: draw_affine(k, 20000, (64, 64), 0.3))(jax.random.key(1))
+    )
     linear = matrices[:, :2, :2]
     assert np.mean(np.linalg.det(linear) < 0) == pytest.approx(0.15, abs=0.01)
     # Untouched: no flip, no turn (a quarter of the turns is none), no zoom, no stretch, no rotation before or after.
     untouched = (np.abs(linear - np.eye(2)) < 1e-6).all((1, 2))
-    assert untouched.mean() == pytest.approx((1 - 0.15) * (1 - 0.3 * 3 / 4) * 0.7 * 0.7 * 0.7, abs=0.012)
+    assert untouched.mean() == pytest.approx(
+        (1 - 0.15) * (1 - 0.3 * 3 / 4) * 0.7 * 0.7 * 0.7, abs=0.012
+    )
     still = (np.abs(matrices[:, :2, 2]) < 1e-6).all(1)
     assert still.mean() == pytest.approx(0.7 * 0.7, abs=0.015)
 

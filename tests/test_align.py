@@ -41,12 +41,19 @@ def wave_photo(height: int, width: int, dtype=np.uint16) -> np.ndarray:
 def places(quad: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Where the centres of the crop's pixels lie in the photograph, by bilinear weights of the corners."""
     v, u = (np.mgrid[0:size, 0:size] + 0.5)[..., None] / size
-    xy = (1 - u) * (1 - v) * quad[0] + (1 - u) * v * quad[1] + u * v * quad[2] + u * (1 - v) * quad[3]
+    xy = (
+        (1 - u) * (1 - v) * quad[0]
+        + (1 - u) * v * quad[1]
+        + u * v * quad[2]
+        + u * (1 - v) * quad[3]
+    )
     return xy[..., 0], xy[..., 1]
 
 
 def noise_photo(height: int, width: int, dtype=np.uint8, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, np.iinfo(dtype).max, (height, width, 3), dtype, endpoint=True)
+    return np.random.default_rng(seed).integers(
+        0, np.iinfo(dtype).max, (height, width, 3), dtype, endpoint=True
+    )
 
 
 def test_quad_of_five_points_by_hand():
@@ -66,7 +73,11 @@ def test_quad_reads_the_eyes_and_mouth_of_68_and_478():
     around = np.array([[-8.0, 1], [-3, -4], [3, -4], [8, 1], [3, 2], [-3, 4]])
     around -= around.mean(axis=0)
     far_away = np.full((68, 2), 1e6)
-    far_away[36:42], far_away[42:48], far_away[[48, 54]] = five[0] + around, five[1] + around, five[3:]
+    far_away[36:42], far_away[42:48], far_away[[48, 54]] = (
+        five[0] + around,
+        five[1] + around,
+        five[3:],
+    )
     np.testing.assert_allclose(ffhq_quad(far_away), ffhq_quad(five))
     far_away = np.full((478, 2), 1e6)
     far_away[[33, 160, 158, 133, 153, 144]] = five[0] + around
@@ -101,7 +112,9 @@ def test_quads_that_ffhq_published():
     assert len(records) == 11
     for record in records.values():
         wild = record["in_the_wild"]
-        np.testing.assert_allclose(ffhq_quad(np.array(wild["face_landmarks"])), wild["face_quad"], atol=0.01)
+        np.testing.assert_allclose(
+            ffhq_quad(np.array(wild["face_landmarks"])), wild["face_quad"], atol=0.01
+        )
 
 
 @pytest.mark.weights
@@ -111,21 +124,34 @@ def test_mediapipe_finds_the_frame_of_ffhq_photographs():
     errors = []
     with FaceLandmarker() as landmarker:
         for index in range(11):
-            (face,) = landmarker.detect(read_photo(store.fetch("ffhq_photos") / f"{index:05d}.png").pixels)
-            errors.append(np.linalg.norm(ffhq_quad(face.points) - frame_quad(1024, 1024), axis=1).mean())
+            (face,) = landmarker.detect(
+                read_photo(store.fetch("ffhq_photos") / f"{index:05d}.png").pixels
+            )
+            errors.append(
+                np.linalg.norm(ffhq_quad(face.points) - frame_quad(1024, 1024), axis=1).mean()
+            )
     # Measured: 6 to 26 pixels of 1024, and 90 on 00005 where a hand with a microphone hides the mouth.
     assert np.median(errors) < 20 and sorted(errors)[-2] < 30
 
 
 @pytest.mark.parametrize(
     ("side", "degrees", "size"),
-    [(120, 17, 256), (256, -30, 256), (300, 0, 256), (290.7, 8, 128), (300, 45, 32), (310, 100, 16)],
+    [
+        (120, 17, 256),
+        (256, -30, 256),
+        (300, 0, 256),
+        (290.7, 8, 128),
+        (300, 45, 32),
+        (310, 100, 16),
+    ],
 )
 def test_crop_of_a_known_picture(side, degrees, size):
     quad = square((265.3, 251.8), side, degrees)
     cut = crop(wave_photo(500, 530), quad, size)
     assert cut.shape == (size, size, 3) and cut.dtype == np.float32
-    np.testing.assert_allclose(cut, wave(*places(quad, size)), atol=0.002 if side / size < 4 else 0.012)
+    np.testing.assert_allclose(
+        cut, wave(*places(quad, size)), atol=0.002 if side / size < 4 else 0.012
+    )
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -135,7 +161,9 @@ def test_crop_of_the_frame_is_the_picture(dtype):
         crop(photo, frame_quad(128, 128), 128), photo.astype(np.float32) / np.iinfo(dtype).max
     )
     corner = np.array([[16.0, 8], [16, 72], [80, 72], [80, 8]])
-    np.testing.assert_array_equal(crop(photo, corner, 64), photo[8:72, 16:80].astype(np.float32) / np.iinfo(dtype).max)
+    np.testing.assert_array_equal(
+        crop(photo, corner, 64), photo[8:72, 16:80].astype(np.float32) / np.iinfo(dtype).max
+    )
 
 
 @pytest.mark.parametrize("reduction", [2, 3, 6.4])
@@ -168,7 +196,9 @@ def test_crop_beyond_the_border():
     cut = crop(photo, quad, 240)
     assert np.isfinite(cut).all()
     np.testing.assert_array_equal(cut[:, 100:], photo[30:270, 70:210].astype(np.float32) / 255)
-    np.testing.assert_allclose(cut[:, :3].mean(axis=(0, 1)), np.median(photo, axis=(0, 1)) / 255, atol=0.02)
+    np.testing.assert_allclose(
+        cut[:, :3].mean(axis=(0, 1)), np.median(photo, axis=(0, 1)) / 255, atol=0.02
+    )
     roughness = cut.std(axis=0).mean(axis=-1)
     assert roughness[:20].max() < roughness[100:].min() * 0.7
 
@@ -181,7 +211,12 @@ def test_crop_far_beyond_the_border(side):
 
 @pytest.mark.parametrize(
     "quad",
-    [square((-50, 100), 200, 0), square((100, 400), 300, 10), square((100, 100), 10, 0), square((100, 100), 1e5, 0)],
+    [
+        square((-50, 100), 200, 0),
+        square((100, 400), 300, 10),
+        square((100, 100), 10, 0),
+        square((100, 100), 1e5, 0),
+    ],
 )
 def test_crop_of_nothing(quad):
     with pytest.raises(UserError, match="does not fit the 200x300 photograph"):
@@ -208,7 +243,12 @@ def test_outside_the_mask_every_bit_is_the_originals(quad, dtype, seed):
     before = photo.copy()
     result = paste(photo, rng.random((64, 64, 3), np.float32), mask, quad)
     where = photo_mask(mask, quad, 120, 160)
-    assert result.dtype == dtype and where.shape == (120, 160) and where.min() >= 0 and where.max() <= 1
+    assert (
+        result.dtype == dtype
+        and where.shape == (120, 160)
+        and where.min() >= 0
+        and where.max() <= 1
+    )
     np.testing.assert_array_equal(result[where == 0], photo[where == 0])
     np.testing.assert_array_equal(photo, before)  # the input is left alone
     if (where > 0.3).any():
@@ -219,7 +259,9 @@ def test_outside_the_mask_every_bit_is_the_originals(quad, dtype, seed):
 @given(quads(), st.sampled_from([np.uint8, np.uint16]))
 def test_a_crop_that_was_not_edited_changes_no_bit(quad, dtype):
     photo = noise_photo(120, 160, dtype)
-    np.testing.assert_array_equal(paste(photo, crop(photo, quad, 64), np.ones((64, 64), np.float32), quad), photo)
+    np.testing.assert_array_equal(
+        paste(photo, crop(photo, quad, 64), np.ones((64, 64), np.float32), quad), photo
+    )
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -244,7 +286,9 @@ def test_an_edit_arrives_in_its_place(side):
     photo = wave_photo(900, 960)
     quad = square((470, 455), side, 12)
     x, y = places(quad, 256)
-    bump = lambda x, y: 0.1 * np.exp(-((x - 480) ** 2 + (y - 440) ** 2) / (2 * (side / 10) ** 2))[..., None]  # noqa: E731
+    bump = lambda x, y: (
+        0.1 * np.exp(-((x - 480) ** 2 + (y - 440) ** 2) / (2 * (side / 10) ** 2))[..., None]
+    )  # noqa: E731
     edited = (wave(x, y) + bump(x, y)).astype(np.float32)
     result = paste(photo, edited, np.ones((256, 256), np.float32), quad)
     rows, columns = np.mgrid[0:900, 0:960] + 0.5
@@ -265,7 +309,9 @@ def test_strips_leave_no_trace(monkeypatch):
 
 def test_detail_finer_than_the_crop_stays_under_a_light_edit_and_goes_under_a_strong_one():
     y, x = np.mgrid[0:512, 0:512]
-    grain = np.repeat((128 + 20 * (-1.0) ** (x + y))[..., None], 3, axis=-1).astype(np.uint8)  # the crop sees flat grey
+    grain = np.repeat((128 + 20 * (-1.0) ** (x + y))[..., None], 3, axis=-1).astype(
+        np.uint8
+    )  # the crop sees flat grey
     quad = frame_quad(512, 512)
     cut = crop(grain, quad, 128)
     ones = np.ones((128, 128), np.float32)
@@ -290,7 +336,9 @@ def test_mask_of_a_crop_inside_the_photograph_fades_to_its_edges():
 def test_mask_does_not_fade_where_the_photograph_ends():
     ones = np.ones((64, 64), np.float32)
     np.testing.assert_array_equal(photo_mask(ones, frame_quad(256, 256), 256, 256), 1)
-    left_out = photo_mask(ones, square((40, 100), 100, 0), 200, 200)  # its left edge is 10 pixels outside
+    left_out = photo_mask(
+        ones, square((40, 100), 100, 0), 200, 200
+    )  # its left edge is 10 pixels outside
     np.testing.assert_array_equal(left_out[60:140, :80], 1)
     assert left_out[100, 89] < 0.1 and left_out[51, 40] < 0.3 and np.all(left_out[:, 91:] == 0)
 

@@ -30,10 +30,16 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 def test_pages_are_faulted_in_once():
     root = Path(__file__).parent.parent
     faults = [
-        int(subprocess.run([sys.executable, "-c", CODE, mode], capture_output=True, check=True, cwd=root).stdout)
+        int(
+            subprocess.run(
+                [sys.executable, "-c", CODE, mode], capture_output=True, check=True, cwd=root
+            ).stdout
+        )
         for mode in ("keep", "usual")
     ]
-    assert faults[0] < 50 < 200 < faults[1]  # ten times 64 MB are 163,840 small pages, or 320 huge ones
+    assert (
+        faults[0] < 50 < 200 < faults[1]
+    )  # ten times 64 MB are 163,840 small pages, or 320 huge ones
 
 
 COLLECTING = """
@@ -49,7 +55,11 @@ print(sum(stat["collections"] for stat in gc.get_stats()))
 def test_garbage_is_looked_for_rarely():
     root = Path(__file__).parent.parent
     rarely, usually = (
-        int(subprocess.run([sys.executable, "-c", COLLECTING, mode], capture_output=True, check=True, cwd=root).stdout)
+        int(
+            subprocess.run(
+                [sys.executable, "-c", COLLECTING, mode], capture_output=True, check=True, cwd=root
+            ).stdout
+        )
         for mode in ("rarely", "usual")
     )
     assert 1 < rarely < usually / 3

@@ -7,7 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from diffcam_jax.applications import animation, diffusion, interpolation, manipulation, mixing, reconstruction
+from diffcam_jax.applications import (
+    animation,
+    diffusion,
+    interpolation,
+    manipulation,
+    mixing,
+    reconstruction,
+)
 from diffcam_jax.applications.reconstruction import Limits, search
 from diffcam_jax.directions import Direction, save_directions
 from diffcam_jax.errors import UserError
@@ -24,7 +31,8 @@ from tests.random_variables import random_variables
 K, ROWS, SIDE = 8, 6, 16
 PLAIN = Settings(steps=5, rate=0.05, perceptual=0.0, patience=0, size=SIDE)
 GENERATOR = Network(
-    StyleGAN1Generator((8, 8, 8), K, 2), random_variables(StyleGAN1Generator((8, 8, 8), K, 2), jnp.zeros((1, K)))
+    StyleGAN1Generator((8, 8, 8), K, 2),
+    random_variables(StyleGAN1Generator((8, 8, 8), K, 2), jnp.zeros((1, K))),
 )
 ENCODER_MODULE = InDomainEncoder(encoder_widths(SIDE, 8, 8), ROWS, K)
 ENCODER = Encoder(
@@ -58,7 +66,9 @@ def test_interpolation_ends_at_the_codes_and_takes_equal_steps(steps, seed):
     path = interpolation.between(a, b, steps)
     np.testing.assert_array_equal(path[[0, -1]], [a, b])
     np.testing.assert_allclose(
-        np.diff(path, axis=0), np.broadcast_to((b - a) / (steps + 1), (steps + 1, ROWS, K)), atol=1e-5
+        np.diff(path, axis=0),
+        np.broadcast_to((b - a) / (steps + 1), (steps + 1, ROWS, K)),
+        atol=1e-5,
     )
 
 
@@ -131,12 +141,23 @@ def test_layers_confine_a_boundary():
 @pytest.mark.parametrize(
     ("given", "layers", "message"),
     [
-        (direction(array=np.ones((ROWS, K + 1), np.float32)), None, "6 rows of 9 numbers, the generator reads 6 of 8"),
-        (direction(array=np.ones((ROWS + 2, K), np.float32), layers=(0, 8)), None, "8 rows of 8 numbers"),
+        (
+            direction(array=np.ones((ROWS, K + 1), np.float32)),
+            None,
+            "6 rows of 9 numbers, the generator reads 6 of 8",
+        ),
+        (
+            direction(array=np.ones((ROWS + 2, K), np.float32), layers=(0, 8)),
+            None,
+            "8 rows of 8 numbers",
+        ),
         (direction(generator="another"), None, "another generator"),
         (direction(), (4, 9), "layers 4 to 9"),
         (
-            direction(array=np.eye(ROWS, K, dtype=np.float32)[:, :1] * np.ones(K, np.float32), layers=(0, 1)),
+            direction(
+                array=np.eye(ROWS, K, dtype=np.float32)[:, :1] * np.ones(K, np.float32),
+                layers=(0, 1),
+            ),
             (3, 4),
             "nothing",
         ),
@@ -154,7 +175,9 @@ def test_boundaries_are_read_from_names_and_files(tmp_path):
     found = manipulation.read_boundaries(str(tmp_path / "pose.npy"))["pose"]
     np.testing.assert_array_equal(found.array, array)
     np.testing.assert_allclose(
-        manipulation.read_boundaries(str(tmp_path / "pose.npy"), 20.0)["pose"].array, 20 * array, rtol=1e-6
+        manipulation.read_boundaries(str(tmp_path / "pose.npy"), 20.0)["pose"].array,
+        20 * array,
+        rtol=1e-6,
     )
     save_directions(tmp_path / "two.safetensors", {"a": direction("a"), "b": direction("b")})
     assert list(manipulation.read_boundaries(str(tmp_path / "two.safetensors"))) == ["a", "b"]
@@ -165,7 +188,9 @@ def test_boundaries_are_read_from_names_and_files(tmp_path):
         manipulation.read_boundaries(str(tmp_path / "none.npy"))
 
 
-@pytest.mark.parametrize("given", [(3.0, -3.0, 7), (-3.0, 3.0, 1), (-np.inf, 3.0, 7), (0.0, np.nan, 7)])
+@pytest.mark.parametrize(
+    "given", [(3.0, -3.0, 7), (-3.0, 3.0, 1), (-np.inf, 3.0, 7), (0.0, np.nan, 7)]
+)
 def test_impossible_strengths_are_refused(given):
     with pytest.raises(UserError, match="give a range"):
         manipulation.strengths(*given)
@@ -203,7 +228,9 @@ def test_the_default_box_is_the_releases():
     np.testing.assert_array_equal(half, mask[::2, ::2])
 
 
-@pytest.mark.parametrize("box", [(-1, 0, 10, 10), (0, 200, 10, 57), (250, 0, 7, 10), (0, 0, 0, 10), (0, 0, 10, -4)])
+@pytest.mark.parametrize(
+    "box", [(-1, 0, 10, 10), (0, 200, 10, 57), (250, 0, 7, 10), (0, 0, 0, 10), (0, 0, 10, -4)]
+)
 def test_boxes_outside_the_picture_are_refused(box):
     with pytest.raises(UserError, match="does not lie inside the picture"):
         diffusion.box_mask(box, 64)
@@ -236,7 +263,9 @@ def test_diffusion_begins_at_the_encoders_code_and_looks_inside_the_mask_alone(i
 
 def test_diffusion_without_an_encoder_begins_at_the_code_of_the_stitched_picture():
     plain = Inverter(GENERATOR, None, "mse", PLAIN)
-    found = diffusion.diffuse(plain, pictures(1), pictures(1, seed=1), diffusion.box_mask(diffusion.BOX, SIDE))
+    found = diffusion.diffuse(
+        plain, pictures(1), pictures(1, seed=1), diffusion.box_mask(diffusion.BOX, SIDE)
+    )
     whole = search(plain, found.stitched[0])
     assert found.start is not None
     np.testing.assert_array_equal(found.start.codes, whole.codes)
@@ -244,7 +273,9 @@ def test_diffusion_without_an_encoder_begins_at_the_code_of_the_stitched_picture
 
 
 def test_a_mask_of_another_size_is_refused(inverter):
-    with pytest.raises(UserError, match="the mask has 12 x 16 pixels, the aligned faces have 16 x 16"):
+    with pytest.raises(
+        UserError, match="the mask has 12 x 16 pixels, the aligned faces have 16 x 16"
+    ):
         diffusion.diffuse(inverter, pictures(1), pictures(1), np.ones((16, 12), np.float32))
     with pytest.raises(UserError, match="the mask is empty"):
         diffusion.diffuse(inverter, pictures(1), pictures(1), np.zeros((SIDE, SIDE), np.float32))
@@ -256,19 +287,26 @@ def test_a_mask_of_another_size_is_refused(inverter):
 def test_batches_are_filled_up_and_give_what_one_by_one_gives(inverter):
     given = pictures(3)
     together = search(inverter, given, limits=Limits(batch=2))
-    alone = [search(inverter, one[None], limits=Limits(batch=2), full=True).codes[0] for one in given]
+    alone = [
+        search(inverter, one[None], limits=Limits(batch=2), full=True).codes[0] for one in given
+    ]
     assert together.codes.shape == (3, ROWS, K) and together.valid.all() and together.notes == ()
     np.testing.assert_allclose(together.codes, np.stack(alone), atol=1e-5)
 
 
 def test_notes_of_a_search_say_which_batch(inverter):
     late = search(inverter, pictures(3), limits=Limits(seconds=1e-9, batch=2))
-    assert [note.partition(":")[0] for note in late.notes] == ["batch from picture 1", "batch from picture 3"]
+    assert [note.partition(":")[0] for note in late.notes] == [
+        "batch from picture 1",
+        "batch from picture 3",
+    ]
 
 
 def test_distances_are_zero_for_the_same_pictures():
     black = np.zeros((2, SIDE, SIDE, 3), np.uint8)
-    near = reconstruction.distances(black, np.stack([black[0], black[1] + 255]), lambda a, b: np.array([0.0, 0.5]))
+    near = reconstruction.distances(
+        black, np.stack([black[0], black[1] + 255]), lambda a, b: np.array([0.0, 0.5])
+    )
     assert near == [{"mse": 0.0, "lpips": 0.0}, {"mse": 4.0, "lpips": 0.5}]
     assert from_unit(to_unit(black)).max() == 0
 
@@ -294,7 +332,13 @@ def test_codes_of_prior_are_those_that_editing_keeps(tmp_path, monkeypatch):
 def test_a_grid_keeps_its_places_and_cuts_long_labels():
     red, blue = (np.full((8, 8, 3), colour, np.uint8) for colour in ((255, 0, 0), (0, 0, 255)))
     sheet = np.asarray(
-        labelled_grid([[("", None), ("a name that is far too long for its place", red)], [("a", blue), ("a", red)]], 40)
+        labelled_grid(
+            [
+                [("", None), ("a name that is far too long for its place", red)],
+                [("a", blue), ("a", red)],
+            ],
+            40,
+        )
     )
     height = 40 + HEADER + GAP
     assert sheet.shape == (2 * height, 2 * 40 + 3 * GAP, 3)

@@ -21,7 +21,9 @@ class Checkpoint:
         cin, pad = x.shape[0], k // 2
         kernel = (self.rng.normal(size=(cout, cin, k, k)) * (cin * k * k) ** -0.5).astype("f4")
         self.state[f"{key}.weight"] = kernel
-        windows = np.lib.stride_tricks.sliding_window_view(np.pad(x, ((0, 0), (pad, pad), (pad, pad))), (k, k), (1, 2))
+        windows = np.lib.stride_tricks.sliding_window_view(
+            np.pad(x, ((0, 0), (pad, pad), (pad, pad))), (k, k), (1, 2)
+        )
         return np.einsum("chwij,dcij->dhw", windows[:, ::stride, ::stride], kernel, optimize=True)
 
     def norm(self, x, key):
@@ -42,22 +44,34 @@ class Checkpoint:
         x = ((image - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]).transpose(2, 0, 1)
         x = relu(self.norm(self.conv(x, "cp.resnet.conv1", 64, 7, 2), "cp.resnet.bn1"))
         padded = np.pad(x, ((0, 0), (1, 1), (1, 1)), constant_values=-np.inf)
-        x = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), (1, 2))[:, ::2, ::2].max((-1, -2))
+        x = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), (1, 2))[:, ::2, ::2].max(
+            (-1, -2)
+        )
         stages = []
         for stage, c in enumerate((64, 128, 256, 512), 1):
             for index in range(2):
-                key, stride = f"cp.resnet.layer{stage}.{index}", 2 if stage > 1 and index == 0 else 1
+                key, stride = (
+                    f"cp.resnet.layer{stage}.{index}",
+                    2 if stage > 1 and index == 0 else 1,
+                )
                 y = relu(self.norm(self.conv(x, f"{key}.conv1", c, 3, stride), f"{key}.bn1"))
                 y = self.norm(self.conv(y, f"{key}.conv2", c, 3), f"{key}.bn2")
                 if stride == 2:
-                    x = self.norm(self.conv(x, f"{key}.downsample.0", c, 1, 2), f"{key}.downsample.1")
+                    x = self.norm(
+                        self.conv(x, f"{key}.downsample.0", c, 1, 2), f"{key}.downsample.1"
+                    )
                 x = relu(x + y)
             stages.append(x)
         _, s8, s16, s32 = stages
 
         def arm(x, key):
             x = self.block(x, f"{key}.conv", 128, 3)
-            return x / (1 + np.exp(-self.norm(self.conv(mean(x), f"{key}.conv_atten", 128, 1), f"{key}.bn_atten")))
+            return x / (
+                1
+                + np.exp(
+                    -self.norm(self.conv(mean(x), f"{key}.conv_atten", 128, 1), f"{key}.bn_atten")
+                )
+            )
 
         def up(x):
             return x.repeat(2, 1).repeat(2, 2)
@@ -76,7 +90,10 @@ def checkpoint():
     image = np.random.default_rng(1).uniform(size=(64, 96, 3))
     source = Checkpoint()
     logits = source.forward(image)
-    unused = {"cp.resnet.bn1.num_batches_tracked": np.zeros((), "i8"), "conv_out16.conv_out.weight": np.zeros(1)}
+    unused = {
+        "cp.resnet.bn1.num_batches_tracked": np.zeros((), "i8"),
+        "conv_out16.conv_out.weight": np.zeros(1),
+    }
     return image, logits, source.state | unused
 
 

@@ -10,7 +10,9 @@ from diffcam_jax.nn.mobilenet_v2 import MobileNetV2
 from tests.random_variables import random_variables
 
 MODEL = DiffClassifier(depth=18, width=4, num_classes=5, split=1, strides=(1, 2, 2, 1))
-LOCAL = LocalClassifier(num_classes=5, width=8, layers=2, stem=4, rows=((1, 4, 1, 1), (2, 4, 2, 2), (2, 8, 3, 2)))
+LOCAL = LocalClassifier(
+    num_classes=5, width=8, layers=2, stem=4, rows=((1, 4, 1, 1), (2, 4, 2, 2), (2, 8, 3, 2))
+)
 
 
 @pytest.fixture(scope="module")
@@ -87,8 +89,12 @@ def test_the_trunk_is_the_beginning_of_mobilenet():
     body, trunk = MobileNetV2(4, rows), LocalTrunk(4, LOCAL.rows)
     whole = random_variables(body, images)
     names = jax.eval_shape(trunk.init, jax.random.key(0), images)["params"]
-    part = {kind: {name: tree[name] for name in names if name in tree} for kind, tree in whole.items()}
-    moved = jnp.asarray(np.pad(np.asarray(images), ((0, 0), (0, 3), (0, 3), (0, 0)), mode="edge")[:, 3:, 3:])
+    part = {
+        kind: {name: tree[name] for name in names if name in tree} for kind, tree in whole.items()
+    }
+    moved = jnp.asarray(
+        np.pad(np.asarray(images), ((0, 0), (0, 3), (0, 3), (0, 0)), mode="edge")[:, 3:, 3:]
+    )
     found = jax.jit(trunk.apply)(part, images)
     assert found.shape == (1, 8, 8, 4 * 4 + 8)
     np.testing.assert_allclose(found[..., 16:], jax.jit(body.apply)(whole, moved)[0], atol=1e-4)
@@ -103,7 +109,9 @@ def test_a_change_is_seen_at_its_place_and_nowhere_else(local, top, left):
     seen = np.abs(np.asarray(h)[0]).sum(-1)
     assert seen[(top + 4) // 8, (left + 4) // 8] > 0
     centre = 8 * np.arange(24) + 3.5
-    distance = [np.maximum(np.maximum(first - centre, centre - (first + 7)), 0) for first in (top, left)]
+    distance = [
+        np.maximum(np.maximum(first - centre, centre - (first + 7)), 0) for first in (top, left)
+    ]
     far = (distance[0][:, None] > 30) | (distance[1][None] > 30)
     assert far.any() and (seen[far] == 0).all()
 
@@ -111,8 +119,14 @@ def test_a_change_is_seen_at_its_place_and_nowhere_else(local, top, left):
 def test_the_map_has_no_drift(local):
     """With even kernels the difference of features is symmetric about its centre, which must be the patch's to a quarter of a cell."""
     _, variables, _ = local
-    flat = {"kernel": lambda x: jnp.full(x.shape, 1 / x[..., 0].size), "scale": jnp.ones_like, "var": jnp.ones_like}
-    even = jax.tree_util.tree_map_with_path(lambda path, x: flat.get(path[-1].key, jnp.zeros_like)(x), variables)
+    flat = {
+        "kernel": lambda x: jnp.full(x.shape, 1 / x[..., 0].size),
+        "scale": jnp.ones_like,
+        "var": jnp.ones_like,
+    }
+    even = jax.tree_util.tree_map_with_path(
+        lambda path, x: flat.get(path[-1].key, jnp.zeros_like)(x), variables
+    )
     before = jnp.zeros((1, 192, 192, 3))
     after = before.at[:, 88:104, 56:72].set(1.0)
     features = jax.jit(lambda x: LOCAL.apply(even, x, method="features"))

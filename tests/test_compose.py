@@ -27,13 +27,19 @@ def test_blend_is_eq_5_and_exact_at_zero_and_one():
     original, edited = RNG.standard_normal((2, 1, 4, 5, 3)).astype(np.float32)
     mask = RNG.random((1, 4, 5)).astype(np.float32)
     mask[0, 0], mask[0, 1] = 0, 1
-    fused = np.asarray(jax.jit(blend)(jnp.asarray(original), jnp.asarray(edited), jnp.asarray(mask)))
-    expected = edited.astype(np.float64) * mask[..., None] + original * (1 - mask[..., None].astype(np.float64))
+    fused = np.asarray(
+        jax.jit(blend)(jnp.asarray(original), jnp.asarray(edited), jnp.asarray(mask))
+    )
+    expected = edited.astype(np.float64) * mask[..., None] + original * (
+        1 - mask[..., None].astype(np.float64)
+    )
     np.testing.assert_allclose(fused, expected, atol=1e-6)
     np.testing.assert_array_equal(fused[0, 0], original[0, 0])
     np.testing.assert_array_equal(fused[0, 1], edited[0, 1])
     broken = jnp.full_like(edited, jnp.nan)
-    np.testing.assert_array_equal(blend(jnp.asarray(original), broken, jnp.zeros((1, 4, 5))), original)
+    np.testing.assert_array_equal(
+        blend(jnp.asarray(original), broken, jnp.zeros((1, 4, 5))), original
+    )
 
 
 def test_training_mask_folds_at_half():
@@ -45,8 +51,12 @@ def test_combine_and_user_mask():
     masks = jnp.asarray(RNG.random((3, 2, 4, 4)), jnp.float32)
     np.testing.assert_array_equal(combine(masks), np.max(masks, axis=0))
     user = (masks[1] > 0.5).astype(jnp.float32)
-    np.testing.assert_array_equal(with_user_mask(masks[0], user, "union"), np.where(user == 1, 1, masks[0]))
-    np.testing.assert_array_equal(with_user_mask(masks[0], user, "intersection"), np.where(user == 1, masks[0], 0))
+    np.testing.assert_array_equal(
+        with_user_mask(masks[0], user, "union"), np.where(user == 1, 1, masks[0])
+    )
+    np.testing.assert_array_equal(
+        with_user_mask(masks[0], user, "intersection"), np.where(user == 1, masks[0], 0)
+    )
     with pytest.raises(ValueError, match="xor"):
         with_user_mask(masks[0], user, "xor")
 
@@ -54,7 +64,9 @@ def test_combine_and_user_mask():
 @pytest.mark.parametrize("radius", [0, 1, 2, 3, 7, 13])
 def test_dilation_matches_scipy(radius):
     size = 2 * radius + 1
-    np.testing.assert_array_equal(dilate(MASK, radius), ndimage.maximum_filter(MASK, (1, size, size), mode="nearest"))
+    np.testing.assert_array_equal(
+        dilate(MASK, radius), ndimage.maximum_filter(MASK, (1, size, size), mode="nearest")
+    )
 
 
 @pytest.mark.parametrize("radius", [0, 1, 2, 5, 8, 15])

@@ -38,7 +38,8 @@ def entries(fixture: str, prefix: str = "", divide: int = 1) -> dict[str, np.nda
             continue
         is_map = re.search(r"noise_\d|noise_const|apply_noise\.noise", key)
         shape = tuple(
-            max(1, size // divide) if not is_map and (size > 7 or "fc" in key) else size for size in entry["shape"]
+            max(1, size // divide) if not is_map and (size > 7 or "fc" in key) else size
+            for size in entry["shape"]
         )
         if name == "final_conv.0.weight":
             shape = (shape[0], entry["shape"][0] // divide + 1, 3, 3)
@@ -90,7 +91,10 @@ def test_there_and_back_bit_for_bit(kind, tmp_path, capsys):
     config = json.loads((folder / "config.json").read_text())
     assert config["kind"] == kind and model.networks and config["licence"]
     assert config["source"] == {"official.pt": hashlib.sha256(source.read_bytes()).hexdigest()}
-    assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves([n.variables for n in model.networks.values()]))
+    assert all(
+        leaf.dtype == np.float32
+        for leaf in jax.tree.leaves([n.variables for n in model.networks.values()])
+    )
 
     assert main(["export", "--src", str(folder), "--dst", str(back)]) == 0
     official, again = read_state(source).arrays, read_state(back).arrays
@@ -113,7 +117,9 @@ def test_the_opened_generator_draws(tmp_path):
     again = np.asarray(jax.jit(lambda v, z: module.apply(v, z, method="mapping"))(variables, z))
     spread = again.std(0).max()
     assert spread > 0.1
-    np.testing.assert_allclose(model.arrays["latent_avg"], again.mean(0), atol=6 * spread / 4000**0.5)
+    np.testing.assert_allclose(
+        model.arrays["latent_avg"], again.mean(0), atol=6 * spread / 4000**0.5
+    )
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".npz", ".pth"])
@@ -141,7 +147,10 @@ def test_half_precision_is_widened_and_comes_back(tmp_path, capsys):
     assert "half precision" in capsys.readouterr().out
     assert main(["export", "--src", str(tmp_path / "g"), "--dst", str(tmp_path / "back.npz")]) == 0
     again = read_state(tmp_path / "back.npz").arrays
-    assert all(again[key].dtype == np.float16 and (again[key] == value).all() for key, value in halves.items())
+    assert all(
+        again[key].dtype == np.float16 and (again[key] == value).all()
+        for key, value in halves.items()
+    )
 
 
 def test_all_misfits_are_named_at_once_and_nothing_is_written(tmp_path, capsys):
@@ -167,10 +176,19 @@ def test_another_blur_filter_is_refused(tmp_path, capsys):
 
 
 def test_psp_and_e4e_are_told_apart_by_their_options(tmp_path, capsys):
-    state = {f"encoder.{k}": v for k, v in entries("e4e", divide=4).items() if not re.match(r"styles\.([89]|1\d)", k)}
+    state = {
+        f"encoder.{k}": v
+        for k, v in entries("e4e", divide=4).items()
+        if not re.match(r"styles\.([89]|1\d)", k)
+    }
     for name, options in {"unknown": {}, "e4e": {"encoder_type": "Encoder4Editing"}}.items():
-        write_torch(tmp_path / f"{name}.pt", {"state_dict": state, "opts": options, "latent_avg": np.zeros((8, 128))})
-    assert main(["auto", "--src", str(tmp_path / "unknown.pt"), "--dst", str(tmp_path / "out")]) == 2
+        write_torch(
+            tmp_path / f"{name}.pt",
+            {"state_dict": state, "opts": options, "latent_avg": np.zeros((8, 128))},
+        )
+    assert (
+        main(["auto", "--src", str(tmp_path / "unknown.pt"), "--dst", str(tmp_path / "out")]) == 2
+    )
     assert "name the kind instead of auto" in capsys.readouterr().err
     assert main(["psp", "--src", str(tmp_path / "e4e.pt"), "--dst", str(tmp_path / "out")]) == 2
     assert "convert it with the kind e4e" in capsys.readouterr().err
@@ -201,7 +219,9 @@ def test_directions(tmp_path, capsys):
     assert list(model.config["direction_sha256"]) == ["Old", "Smiling"]
     # alpha 20 on the array of unit Frobenius norm, as the official code adds it
     assert np.linalg.norm(model.arrays["Old"]) == pytest.approx(20, rel=1e-5)
-    assert main(["directions", "--src", str(tmp_path / "out"), "--dst", str(tmp_path / "none")]) == 2
+    assert (
+        main(["directions", "--src", str(tmp_path / "out"), "--dst", str(tmp_path / "none")]) == 2
+    )
     assert "holds no direction files" in capsys.readouterr().err
 
 
@@ -252,17 +272,25 @@ def test_the_wrong_kind_and_an_unknown_one(tmp_path, capsys):
     write_torch(tmp_path / "x.pt", {"weight": np.ones(3, np.float32)})
     assert main(["auto", "--src", str(tmp_path / "x.pt"), "--dst", str(tmp_path / "out")]) == 2
     assert "none of the known kinds" in capsys.readouterr().err
-    assert main(["auto", "--src", str(tmp_path / "nothing.pt"), "--dst", str(tmp_path / "out")]) == 2
+    assert (
+        main(["auto", "--src", str(tmp_path / "nothing.pt"), "--dst", str(tmp_path / "out")]) == 2
+    )
     assert "there is no" in capsys.readouterr().err
 
 
 def test_a_folder_that_cannot_be_written(tmp_path, capsys):
     write_torch(tmp_path / "g.pt", generator())
     (tmp_path / "file").write_text("")
-    assert main(["auto", "--src", str(tmp_path / "g.pt"), "--dst", str(tmp_path / "file" / "out")]) == 2
+    assert (
+        main(["auto", "--src", str(tmp_path / "g.pt"), "--dst", str(tmp_path / "file" / "out")])
+        == 2
+    )
     assert re.search(r"cannot write to .* choose another --dst", capsys.readouterr().err)
     assert main(["auto", "--src", str(tmp_path / "g.pt"), "--dst", str(tmp_path / "g")]) == 0
-    assert main(["export", "--src", str(tmp_path / "g"), "--dst", str(tmp_path / "file" / "g.pt")]) == 2
+    assert (
+        main(["export", "--src", str(tmp_path / "g"), "--dst", str(tmp_path / "file" / "g.pt")])
+        == 2
+    )
     assert main(["export", "--src", str(tmp_path / "g"), "--dst", str(tmp_path / "g.txt")]) == 2
     assert main(["export", "--src", str(tmp_path), "--dst", str(tmp_path / "g.pt")]) == 2
     assert capsys.readouterr().err.count("error: ") == 3

@@ -13,7 +13,9 @@ YES = jnp.ones(8, bool)
 run = jax.jit(augment, static_argnums=4)
 
 
-@pytest.mark.parametrize("knob", [{}, {"flip": 0.5}, {"shift": 3}, {"colour": 0.3}, {"blur": 0.5}, {"occlude": 0.9}])
+@pytest.mark.parametrize(
+    "knob", [{}, {"flip": 0.5}, {"shift": 3}, {"colour": 0.3}, {"blur": 0.5}, {"occlude": 0.9}]
+)
 def test_equal_pictures_stay_equal(knob):
     a, b = run(jax.random.key(1), PICTURES, PICTURES, YES, AugmentConfig(**{**OFF, **knob}))
     np.testing.assert_array_equal(a, b)
@@ -35,7 +37,12 @@ def test_shift_moves_the_content_at_most_so_far():
     padded = np.pad(PICTURES, ((0, 0), (2, 2), (2, 2), (0, 0)), mode="edge")
     offsets = set()
     for picture, source in zip(np.asarray(a), padded):
-        found = [(i, j) for i in range(5) for j in range(5) if (source[i : i + 16, j : j + 20] == picture).all()]
+        found = [
+            (i, j)
+            for i in range(5)
+            for j in range(5)
+            if (source[i : i + 16, j : j + 20] == picture).all()
+        ]
         assert len(found) == 1
         offsets.add(found[0])
     assert len(offsets) > 3
@@ -44,5 +51,7 @@ def test_shift_moves_the_content_at_most_so_far():
 def test_draws_follow_the_key():
     config = AugmentConfig(shift=3)
     first = run(jax.random.key(1), PICTURES, -PICTURES, YES, config)
-    np.testing.assert_array_equal(first[1], run(jax.random.key(1), PICTURES, -PICTURES, YES, config)[1])
+    np.testing.assert_array_equal(
+        first[1], run(jax.random.key(1), PICTURES, -PICTURES, YES, config)[1]
+    )
     assert (first[0] != run(jax.random.key(2), PICTURES, -PICTURES, YES, config)[0]).any()

@@ -7,7 +7,14 @@ import pytest
 
 from diffcam_jax.data import ghosts
 from diffcam_jax.data.augment import AugmentConfig
-from diffcam_jax.data.ghosts import GhostConfig, disturb, draw_edits, make_ghosts, toy_ghost_world, write
+from diffcam_jax.data.ghosts import (
+    GhostConfig,
+    disturb,
+    draw_edits,
+    make_ghosts,
+    toy_ghost_world,
+    write,
+)
 from diffcam_jax.data.toy import ToyPictures
 from diffcam_jax.editing import diffcam
 from diffcam_jax.errors import UserError
@@ -44,13 +51,22 @@ def test_equation_7(world):
     @jax.jit
     def parts(params, directions):
         shifted = w + strengths[:, None, None] * directions
-        before, after = (world.generator.apply(params.generator, x, method="synthesis", size=32) for x in (w, shifted))
-        return after, diffcam.diff_cam(world.classifier, params.classifier, before, after, edits).mask
+        before, after = (
+            world.generator.apply(params.generator, x, method="synthesis", size=32)
+            for x in (w, shifted)
+        )
+        return after, diffcam.diff_cam(
+            world.classifier, params.classifier, before, after, edits
+        ).mask
 
     after, mask = map(np.asarray, parts(world.params, world.directions[edits]))
     edited, folded = np.clip(after, -1, 1), np.where(mask > 0.5, 1 - mask, mask)
     np.testing.assert_allclose(made.mask, folded, atol=1e-3)
-    assert made.mask.max() <= 0.5 and (mask > 0.9).any() and not np.allclose(edited[0], edited[1], atol=0.1)
+    assert (
+        made.mask.max() <= 0.5
+        and (mask > 0.9).any()
+        and not np.allclose(edited[0], edited[1], atol=0.1)
+    )
     m = np.asarray(made.mask)[..., None]
     np.testing.assert_allclose(made.fused, edited * m + np.asarray(images) * (1 - m), atol=1e-4)
     untouched = np.asarray(made.mask) == 0  # beside the mask, and at its core
@@ -84,14 +100,21 @@ NAMES = ["0", "broken", "1", "2", "3"]
 
 
 def content(folder):
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*.*") if not p.name.startswith(".")}
+    return {
+        str(p.relative_to(folder)): p.read_bytes()
+        for p in folder.rglob("*.*")
+        if not p.name.startswith(".")
+    }
 
 
 def test_a_folder_is_resumed_to_the_same_bytes(world, tmp_path, monkeypatch):
     skipped = write(world, NAMES, read_toy, tmp_path / "whole", 5, CONFIG)
     assert skipped == {"broken": "broken: the file is empty"}
     whole = content(tmp_path / "whole")
-    assert set(whole) == {"index.json", *(f"{k}/{i}.png" for k in ("image", "target") for i in range(4))}
+    assert set(whole) == {
+        "index.json",
+        *(f"{k}/{i}.png" for k in ("image", "target") for i in range(4)),
+    }
 
     written, written_before = photo.write_photo, []
 
@@ -126,7 +149,12 @@ def folders(tmp_path_factory):
     }
     for role, (module, inputs) in networks.items():
         variables = jax.tree.map(np.asarray, random_variables(module, *inputs))
-        model_folder.save(root / role, {role: Network(module, variables)}, {}, {"kind": role, "classes": ["Smiling"]})
+        model_folder.save(
+            root / role,
+            {role: Network(module, variables)},
+            {},
+            {"kind": role, "classes": ["Smiling"]},
+        )
     (root / "directions").mkdir()
     np.save(root / "directions/Smiling.npy", np.random.default_rng(0).standard_normal((1, 512)))
     return root
@@ -137,20 +165,36 @@ def test_the_command(folders, tmp_path, capsys):
     (tmp_path / "src").mkdir()
     rng = np.random.default_rng(0)
     originals = {
-        name: rng.integers(0, 256, shape, np.uint8) for name, shape in (("a", (64, 64, 3)), ("b", (64, 80, 3)))
+        name: rng.integers(0, 256, shape, np.uint8)
+        for name, shape in (("a", (64, 64, 3)), ("b", (64, 80, 3)))
     }
     for name, pixels in originals.items():
         photo.write_photo(tmp_path / f"src/{name}.png", pixels)
-    arguments = [f"--src={tmp_path / 'src'}", f"--out={tmp_path / 'out'}", f"--encoder={folders / 'encoder'}", *flags]
+    arguments = [
+        f"--src={tmp_path / 'src'}",
+        f"--out={tmp_path / 'out'}",
+        f"--encoder={folders / 'encoder'}",
+        *flags,
+    ]
     assert ghosts.main(arguments) == 0
     captured = capsys.readouterr()
-    assert "1 pairs of 64 pixels" in captured.out and "skipped b: 80x64 pixels are not square" in captured.err
-    np.testing.assert_array_equal(photo.read_photo(tmp_path / "out/target/a.png").pixels, originals["a"])
+    assert (
+        "1 pairs of 64 pixels" in captured.out
+        and "skipped b: 80x64 pixels are not square" in captured.err
+    )
+    np.testing.assert_array_equal(
+        photo.read_photo(tmp_path / "out/target/a.png").pixels, originals["a"]
+    )
     assert (photo.read_photo(tmp_path / "out/image/a.png").pixels != originals["a"]).any()
 
     assert ghosts.main([f"--out={tmp_path / 'drawn'}", "--samples=2", "--seed=3", *flags]) == 0
     files = sorted(str(p.relative_to(tmp_path / "drawn")) for p in tmp_path.glob("drawn/*/*"))
-    assert files == ["image/000000.png", "image/000001.png", "target/000000.png", "target/000001.png"]
+    assert files == [
+        "image/000000.png",
+        "image/000001.png",
+        "target/000000.png",
+        "target/000001.png",
+    ]
 
     for wrong, message in (
         ([], "say where pictures come from"),

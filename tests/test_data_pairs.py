@@ -38,7 +38,9 @@ RECIPE = Recipe(seed=5, size=32)
 def test_strengths_and_codes_follow_the_recipe(world):
     strengths = np.stack([draw_strengths(world, RECIPE, jnp.asarray(i)) for i in range(20)])
     assert 0.6 <= strengths.min() < 0.75 and 1.25 < strengths.max() <= 1.4
-    signed = np.stack([draw_strengths(world, Recipe(both_signs=True), jnp.asarray(i)) for i in range(10)])
+    signed = np.stack(
+        [draw_strengths(world, Recipe(both_signs=True), jnp.asarray(i)) for i in range(10)]
+    )
     assert (signed < 0).any() and (signed > 0).any() and (np.abs(signed) >= 0.6).all()
     codes = np.stack([draw_code(world, RECIPE, jnp.asarray(i)) for i in range(40)])
     mixed = np.array([len(np.unique(c, axis=0)) == 2 for c in codes])
@@ -49,14 +51,19 @@ def test_strengths_and_codes_follow_the_recipe(world):
 def test_online_batch_is_the_edit_of_its_own_face(world):
     source = OnlinePairs(world, RECIPE, batch_size=4, held_out=2)
     batch = source[3]
-    assert batch["inverted"].shape == batch["edited"].shape == (4, 32, 32, 3) and batch["inverted"].dtype == np.uint8
+    assert (
+        batch["inverted"].shape == batch["edited"].shape == (4, 32, 32, 3)
+        and batch["inverted"].dtype == np.uint8
+    )
     np.testing.assert_array_equal(batch["edited"], source[3]["edited"])
     assert (batch["inverted"] != source[4]["inverted"]).any()
     index = 2 + 3 * 4 + 1  # the second face of step 3 counts on from the held-out ones
     code = draw_code(world, RECIPE, jnp.asarray(index))
     label = batch["label"][1]
     code = code + draw_strengths(world, RECIPE, jnp.asarray(index))[label] * world.directions[label]
-    picture = world.model.apply({"params": world.params}, code[None], method="synthesis", size=32)[0]
+    picture = world.model.apply({"params": world.params}, code[None], method="synthesis", size=32)[
+        0
+    ]
     expected = np.clip(np.asarray(picture) * 127.5 + 127.5, 0, 255)
     np.testing.assert_allclose(batch["edited"][1], expected, atol=0.51)
 
@@ -68,7 +75,9 @@ def test_folder_is_written_once_and_read_back(world, tmp_path):
     before = (tmp_path / "00000.npy").stat().st_mtime_ns
     (tmp_path / "00001.npy").unlink()
     write(world, RECIPE, tmp_path, count=2 * SHARD)
-    assert (tmp_path / "00000.npy").stat().st_mtime_ns == before and (tmp_path / "00001.npy").exists()
+    assert (tmp_path / "00000.npy").stat().st_mtime_ns == before and (
+        tmp_path / "00001.npy"
+    ).exists()
 
     source = CachedPairs(tmp_path, batch_size=64, held_out=SHARD, seed=1)
     assert source.names == ("beard", "old", "smiling") and source.count == 2 * SHARD
@@ -101,12 +110,18 @@ def test_codes_are_found_again_as_often_as_the_recipe_says(world, tmp_path):
         seen.append(np.asarray(images))
         return jnp.full((1, 18, 8), 0.3)
 
-    samples, plain = ([make_sample(world, recipe, i, *given) for i in range(16)] for given in ([encode], []))
+    samples, plain = (
+        [make_sample(world, recipe, i, *given) for i in range(16)] for given in ([encode], [])
+    )
     found = [i for i in range(16) if (samples[i] != plain[i]).any()]
     assert len(found) == len(seen) and 4 <= len(found) <= 12
-    again = world.model.apply({"params": world.params}, jnp.full((1, 18, 8), 0.3), method="synthesis", size=32)[0]
+    again = world.model.apply(
+        {"params": world.params}, jnp.full((1, 18, 8), 0.3), method="synthesis", size=32
+    )[0]
     for i, given in zip(found, seen, strict=True):
-        np.testing.assert_allclose(samples[i][0], np.clip(np.asarray(again) * 127.5 + 127.5, 0, 255), atol=0.51)
+        np.testing.assert_allclose(
+            samples[i][0], np.clip(np.asarray(again) * 127.5 + 127.5, 0, 255), atol=0.51
+        )
         assert given.shape == (1, 32, 32, 3) and -1 <= given.min() < given.max() <= 1
     # What the encoder is given is the sample's face, and mostly changed as photographs are.
     faces = [to_unit(plain[i][0]) for i in found]
@@ -119,7 +134,8 @@ def test_codes_are_found_again_as_often_as_the_recipe_says(world, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("flags", "told"), [(["--encoded", "2"], "give 0 to 1"), (["--encoder", "runs/e"], "add --encoded")]
+    ("flags", "told"),
+    [(["--encoded", "2"], "give 0 to 1"), (["--encoder", "runs/e"], "add --encoded")],
 )
 def test_flags_that_make_no_sense_are_told(flags, told, tmp_path, capsys):
     assert main(["--out", str(tmp_path / "pairs"), *flags]) == 2

@@ -11,8 +11,12 @@ from diffcam_jax.data.photographic import Photographic
 OFF = dict.fromkeys(("align", "light", "objects", "blur", "noise", "compress"), 0.0)
 SIDE = 48
 # Smooth, with an edge, as pictures are.
-PICTURE = scipy.ndimage.gaussian_filter(np.random.default_rng(0).uniform(0, 255, (SIDE, SIDE, 3)), (2, 2, 0))
-PICTURE = np.clip((PICTURE - 127) * 4 + 127 + 40 * (np.arange(SIDE) > 20)[:, None, None], 0, 255).astype(np.uint8)
+PICTURE = scipy.ndimage.gaussian_filter(
+    np.random.default_rng(0).uniform(0, 255, (SIDE, SIDE, 3)), (2, 2, 0)
+)
+PICTURE = np.clip(
+    (PICTURE - 127) * 4 + 127 + 40 * (np.arange(SIDE) > 20)[:, None, None], 0, 255
+).astype(np.uint8)
 
 
 def changed(seed=0, **knobs):
@@ -47,7 +51,9 @@ def test_light_keeps_the_order_of_levels_and_is_bounded():
         found = changed(seed, light=1.0).astype(int)
         for channel in range(3):
             levels = {}
-            for before, after in zip(PICTURE[..., channel].flat, found[..., channel].flat, strict=True):
+            for before, after in zip(
+                PICTURE[..., channel].flat, found[..., channel].flat, strict=True
+            ):
                 assert levels.setdefault(before, after) == after
             assert (np.diff([levels[level] for level in sorted(levels)]) >= 0).all()
         # Gains of at most 1.1 * 1.05 about the middle, and a tenth of brightness.
@@ -74,7 +80,10 @@ def test_alignment_moves_a_little():
     for seed in range(10):
         found = Photographic(**{**OFF, "align": 1.0})(spot, np.random.default_rng(seed))
         centre = scipy.ndimage.center_of_mass(found[..., 0].astype(float))
-        assert np.hypot(centre[0] - 41, centre[1] - 21) < 64 * (0.02 * 1.42 + 0.2 * (0.04 + np.radians(3))) + 1
+        assert (
+            np.hypot(centre[0] - 41, centre[1] - 21)
+            < 64 * (0.02 * 1.42 + 0.2 * (0.04 + np.radians(3))) + 1
+        )
 
 
 def test_a_source_gives_both_pictures_and_is_a_function_of_the_step():
@@ -88,9 +97,9 @@ def test_a_source_gives_both_pictures_and_is_a_function_of_the_step():
     plain = sources.Source(one_records(config), {}, {}, 4, seed=config.seed)
     for step in (5, 0):
         batch = one[step]
-        assert {name: array.shape for name, array in batch.items() if name != "label"} == dict.fromkeys(
-            ("image", "target"), (4, 32, 32, 3)
-        )
+        assert {
+            name: array.shape for name, array in batch.items() if name != "label"
+        } == dict.fromkeys(("image", "target"), (4, 32, 32, 3))
         np.testing.assert_array_equal(batch["target"], plain[step]["image"])
         assert (batch["image"] != batch["target"]).any()
         for name, array in many[step].items():
@@ -112,17 +121,25 @@ def test_surfaces_of_objects():
     plain = np.full((96, 96, 3), 128, np.float32)
     for _ in range(8):
         found = occluders.grained(plain, rng)
-        assert found.std() > 3 and abs(found.mean() - 128) < 3 and np.ptp(found, axis=2).max() < 1e-3
-        rough = np.sqrt(np.mean((found[..., 0] - scipy.ndimage.uniform_filter(found[..., 0], 15)) ** 2))
+        assert (
+            found.std() > 3 and abs(found.mean() - 128) < 3 and np.ptp(found, axis=2).max() < 1e-3
+        )
+        rough = np.sqrt(
+            np.mean((found[..., 0] - scipy.ndimage.uniform_filter(found[..., 0], 15)) ** 2)
+        )
         assert rough > 0.7 * found.std()
     face = np.full((96, 96, 3), (200, 150, 120), np.uint8)
-    tones = np.array([occluders.skin(face, np.random.default_rng(seed)).mean((0, 1)) for seed in range(8)])
+    tones = np.array(
+        [occluders.skin(face, np.random.default_rng(seed)).mean((0, 1)) for seed in range(8)]
+    )
     assert (np.abs(tones / (200, 150, 120) - 1) < 0.25).all() and np.ptp(tones) > 5
     with_objects = {**OFF, "objects": 1.0}
     same = Photographic(**with_objects, skin=0.0, fine=0.0)(PICTURE, np.random.default_rng(3))
     np.testing.assert_array_equal(same, changed(3, objects=1.0))
     assert any(
-        (Photographic(**with_objects, **{knob: 1.0})(PICTURE, np.random.default_rng(3)) != same).any()
+        (
+            Photographic(**with_objects, **{knob: 1.0})(PICTURE, np.random.default_rng(3)) != same
+        ).any()
         for knob in ("skin", "fine", "compound")
     )
 

@@ -80,8 +80,12 @@ def test_pictures_come_back_exactly(folder, tmp_path):
         for example in examples:
             picture, _ = read_square(folder / example["name"].decode(), 64)
             np.testing.assert_array_equal(example["image"], picture)
-    assert sorted(names["train"] + names["test"]) == sorted([*(f"{i % 3}/{i:02d}.png" for i in range(30)), "large.jpg"])
-    assert {split: len(listed) for split, listed in names.items()} == recipe["counts"] and 1 <= len(names["test"]) <= 14
+    assert sorted(names["train"] + names["test"]) == sorted(
+        [*(f"{i % 3}/{i:02d}.png" for i in range(30)), "large.jpg"]
+    )
+    assert {split: len(listed) for split, listed in names.items()} == recipe["counts"] and 1 <= len(
+        names["test"]
+    ) <= 14
     assert sorted(path.name for path in tmp_path.iterdir()) == ["pictures", "unfinished"]
     assert [path.name for path in (tmp_path / "unfinished").iterdir()] == ["mine.lock"]
     assert "tensorflow" not in sys.modules
@@ -137,14 +141,26 @@ def test_an_interrupted_preparation_goes_on_to_the_same_dataset(folder, tmp_path
     monkeypatch.setattr(shards, "_publish", publish)
     prepare(folder, "mine", 64, tmp_path / "cut", test_share=0.2, workers=3)
     assert contents(tmp_path / "cut") == whole
-    assert kept and len(reads) < 34 + 2 * 5  # all files once, and again only those of the shards that were cut off
+    assert (
+        kept and len(reads) < 34 + 2 * 5
+    )  # all files once, and again only those of the shards that were cut off
     assert list((tmp_path / "cut/pictures/mine").iterdir()) == [place]
 
 
 def test_killed_and_run_again(tmp_path):
     for i in range(40):
         write(tmp_path / f"src/{i}.png", 400, 400)
-    arguments = ["prepare", "--src", str(tmp_path / "src"), "--name", "mine", "--size", "64", "--workers", "1"]
+    arguments = [
+        "prepare",
+        "--src",
+        str(tmp_path / "src"),
+        "--name",
+        "mine",
+        "--size",
+        "64",
+        "--workers",
+        "1",
+    ]
     code = (
         "import sys; from diffcam_jax.data import __main__ as m, shards as p; p._SHARD_COUNTS = (1, 4); "
         "sys.exit(m.main(sys.argv[1:]))"
@@ -156,7 +172,9 @@ def test_killed_and_run_again(tmp_path):
         assert run.poll() is None
     run.send_signal(signal.SIGKILL)
     assert run.wait() == -signal.SIGKILL and not (tmp_path / "cut/pictures").exists()
-    done = subprocess.run([*line, str(tmp_path / "cut")], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [*line, str(tmp_path / "cut")], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert done.stdout.startswith("mine: ") and "prepared" in done.stdout and done.stderr == ""
     subprocess.run([*line, str(tmp_path / "whole")], cwd=ROOT, capture_output=True, check=True)
     assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
@@ -187,16 +205,27 @@ def test_ffhq_is_recognised(tmp_path):
     assert folder.name == "images1024x1024"
     assert layouts.pictures_folder(tmp_path, aligned=False).name == "in-the-wild-images"
     records, _ = layouts.list_records(folder)
-    assert [record.name for record in records][:3] == ["00000/00000.png", "00000/00999.png", "01000/01000.png"]
+    assert [record.name for record in records][:3] == [
+        "00000/00000.png",
+        "00000/00999.png",
+        "01000/01000.png",
+    ]
     assert [record.split for record in records] == ["train"] * 4 + ["test"] * 2
-    assert layouts.splits(["00000/65000.png", "64000/64000.png"], 0.0) == ["train", "train"]  # not FFHQ's folders
+    assert layouts.splits(["00000/65000.png", "64000/64000.png"], 0.0) == [
+        "train",
+        "train",
+    ]  # not FFHQ's folders
 
 
 def test_celeba_hq_brings_its_attributes(tmp_path):
     for number in range(3):
         write(tmp_path / f"CelebA-HQ-img/{number}.jpg")
     write(tmp_path / "CelebAMask-HQ-mask-anno/0/00000_hair.png")
-    lines = ["3", "Bald Smiling", *(f"{i}.jpg  {1 if i == 1 else -1}  {1 if i else -1}" for i in range(3))]
+    lines = [
+        "3",
+        "Bald Smiling",
+        *(f"{i}.jpg  {1 if i == 1 else -1}  {1 if i else -1}" for i in range(3)),
+    ]
     (tmp_path / "CelebAMask-HQ-attribute-anno.txt").write_text("\n".join(lines) + "\n")
     recipe = prepare(tmp_path, "celeba", 16, tmp_path / "out", test_share=0.0)
     assert recipe["label_names"] == ["Bald", "Smiling"] and recipe["several_labels"]
@@ -241,12 +270,18 @@ def test_pairs_go_by_name(tmp_path):
         write(tmp_path / f"b/{i}.bmp", seed=2)
     (tmp_path / "b/3.bmp").unlink()
     (tmp_path / "b/4.bmp").write_text("hello")
-    recipe = prepare(tmp_path / "a", "pairs", 64, tmp_path / "out", pairs=tmp_path / "b", test_share=0.0)
+    recipe = prepare(
+        tmp_path / "a", "pairs", 64, tmp_path / "out", pairs=tmp_path / "b", test_share=0.0
+    )
     assert recipe["counts"] == {"train": 3} and recipe["left_out"] == 2
     for example in open_prepared(tmp_path / "out", "pairs").splits["train"]:
         stem = example["name"].decode().removesuffix(".png")
-        np.testing.assert_array_equal(example["image"], np.asarray(Image.open(tmp_path / f"a/{stem}.png")))
-        np.testing.assert_array_equal(example["target"], np.asarray(Image.open(tmp_path / f"b/{stem}.bmp")))
+        np.testing.assert_array_equal(
+            example["image"], np.asarray(Image.open(tmp_path / f"a/{stem}.png"))
+        )
+        np.testing.assert_array_equal(
+            example["target"], np.asarray(Image.open(tmp_path / f"b/{stem}.bmp"))
+        )
     write(tmp_path / "c/x.png")
     with pytest.raises(UserError, match="not one picture"):
         prepare(tmp_path / "a", "none", 64, tmp_path / "out", pairs=tmp_path / "c")
@@ -257,7 +292,10 @@ def test_pairs_go_by_name(tmp_path):
     [
         ({"--src": "{tmp}/none"}, "no such folder"),
         ({"--src": "{tmp}/empty"}, "no pictures in it"),
-        ({"--src": "{tmp}/bad"}, "not one picture can be used; the first, a.png: the file is empty"),
+        (
+            {"--src": "{tmp}/bad"},
+            "not one picture can be used; the first, a.png: the file is empty",
+        ),
         ({"--size": "0"}, "--size 0"),
         ({"--name": "a/b"}, "letters, digits"),
         ({"--test-share": "1"}, "from 0 to below 1"),
@@ -270,7 +308,13 @@ def test_bad_input_is_one_clear_line(options, message, folder, tmp_path, capsys)
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad/a.png").touch()
     (tmp_path / "file").touch()
-    values = {"--src": str(folder), "--name": "mine", "--size": "16", "--out": str(tmp_path / "out"), **options}
+    values = {
+        "--src": str(folder),
+        "--name": "mine",
+        "--size": "16",
+        "--out": str(tmp_path / "out"),
+        **options,
+    }
     arguments = [word.format(tmp=tmp_path) for pair in values.items() for word in pair if word]
     assert command.main(["prepare", *arguments]) == 2
     said = capsys.readouterr().err
@@ -279,10 +323,23 @@ def test_bad_input_is_one_clear_line(options, message, folder, tmp_path, capsys)
 
 
 def test_what_was_left_out_or_enlarged_is_told(folder, tmp_path, capsys):
-    arguments = ["prepare", "--src", str(folder), "--name", "mine", "--size", "80", "--out", str(tmp_path)]
+    arguments = [
+        "prepare",
+        "--src",
+        str(folder),
+        "--name",
+        "mine",
+        "--size",
+        "80",
+        "--out",
+        str(tmp_path),
+    ]
     assert command.main(arguments) == 0
     captured = capsys.readouterr()
-    assert "3 of 34 pictures left out" in captured.err and "10 of 31 pictures are smaller than 80" in captured.err
+    assert (
+        "3 of 34 pictures left out" in captured.err
+        and "10 of 31 pictures are smaller than 80" in captured.err
+    )
     assert captured.out.startswith("mine: ") and "config.data.source=prepared" in captured.out
 
 
@@ -291,7 +348,17 @@ def test_ctrl_c_says_how_to_go_on(folder, tmp_path, capsys, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(preparing, "read_square", interrupted)
-    arguments = ["prepare", "--src", str(folder), "--name", "mine", "--size", "16", "--out", str(tmp_path)]
+    arguments = [
+        "prepare",
+        "--src",
+        str(folder),
+        "--name",
+        "mine",
+        "--size",
+        "16",
+        "--out",
+        str(tmp_path),
+    ]
     assert command.main(arguments) == 130
     assert capsys.readouterr().err == "prepare: stopped; the same command goes on from here\n"
 
@@ -304,12 +371,30 @@ def test_a_full_disk_leaves_what_was_finished(tmp_path):
         "p._SHARD_COUNTS = (1, 2); signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
         "resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, resource.RLIM_INFINITY)); sys.exit(m.main(sys.argv[1:]))"
     )
-    arguments = ["--src", str(tmp_path / "src"), "--name", "mine", "--out", str(tmp_path / "out"), "--size"]
+    arguments = [
+        "--src",
+        str(tmp_path / "src"),
+        "--name",
+        "mine",
+        "--out",
+        str(tmp_path / "out"),
+        "--size",
+    ]
     run = subprocess.run(
-        [sys.executable, "-c", code, "prepare", *arguments, "200"], cwd=ROOT, capture_output=True, text=True
+        [sys.executable, "-c", code, "prepare", *arguments, "200"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
     )
-    assert run.returncode == 2 and "free some space" in run.stderr and len(run.stderr.splitlines()) == 1
-    assert not list((tmp_path / "out").rglob("train-*.json")) and not (tmp_path / "out/pictures").exists()
+    assert (
+        run.returncode == 2
+        and "free some space" in run.stderr
+        and len(run.stderr.splitlines()) == 1
+    )
+    assert (
+        not list((tmp_path / "out").rglob("train-*.json"))
+        and not (tmp_path / "out/pictures").exists()
+    )
 
 
 @pytest.mark.weights
@@ -320,7 +405,9 @@ def test_faces_are_cut_out_as_in_ffhq(tmp_path):
     write(tmp_path / "src/noise.png", 128, 128)
     prepare(tmp_path / "src", "faces", 64, tmp_path / "out", align=True, test_share=0.0)
     dataset = open_prepared(tmp_path / "out", "faces")
-    assert json.loads((dataset.folder / "errors.json").read_text()) == {"noise.png": "no face found"}
+    assert json.loads((dataset.folder / "errors.json").read_text()) == {
+        "noise.png": "no face found"
+    }
     pixels = read_photo(astronaut).pixels
     with FaceLandmarker() as landmarker:
         quad = ffhq_quad(landmarker.detect(pixels)[0].points)

@@ -50,7 +50,9 @@ def folder(tmp_path_factory):
 def prepared(folder, tmp_path_factory):
     out = tmp_path_factory.mktemp("out")
     labels = out / "labels.csv"
-    labels.write_text("".join(f"{i:02d}.png,{'even' if i % 2 == 0 else 'odd'}\n" for i in range(24)))
+    labels.write_text(
+        "".join(f"{i:02d}.png,{'even' if i % 2 == 0 else 'odd'}\n" for i in range(24))
+    )
     prepare(folder, "mine", 64, out, labels=labels, pairs=folder, test_share=0.2)
     return out
 
@@ -63,16 +65,24 @@ def test_toy_pictures_are_a_function_of_seed_and_number():
     source[2]
     assert_same(source[7], batch)
     assert_same(make_source(configuration(source="toy", size=33, flip=True), 6)[7], batch)
-    assert (make_source(configuration(seed=2, source="toy", size=33), 6)[7]["image"] != batch["image"]).any()
+    assert (
+        make_source(configuration(seed=2, source="toy", size=33), 6)[7]["image"] != batch["image"]
+    ).any()
     few = make_source(configuration(source="toy", size=8, count=8), 8)
-    assert len(np.unique(few[0]["image"], axis=0)) == 8  # a pass over all of them, in an order of its own
+    assert (
+        len(np.unique(few[0]["image"], axis=0)) == 8
+    )  # a pass over all of them, in an order of its own
     assert (few[0]["image"] != few[1]["image"]).any()
     assert_same({"x": np.sort(few[0]["image"], axis=0)}, {"x": np.sort(few[1]["image"], axis=0)})
 
 
 @pytest.mark.parametrize("kind", ["toy", "folder", "prepared"])
 def test_slices_of_processes_and_threads_give_the_same_batch(kind, folder, prepared):
-    where = {"toy": {}, "folder": {"folder": str(folder)}, "prepared": {"folder": str(prepared), "name": "mine"}}[kind]
+    where = {
+        "toy": {},
+        "folder": {"folder": str(folder)},
+        "prepared": {"folder": str(prepared), "name": "mine"},
+    }[kind]
     config = configuration(source=kind, size=32, flip=True, workers=1, **where)
     whole = make_source(config, 8)
     config.data.workers = 4
@@ -80,7 +90,9 @@ def test_slices_of_processes_and_threads_give_the_same_batch(kind, folder, prepa
     for step in (0, 5):
         batch = whole[step]
         assert batch["image"].shape == (8, 32, 32, 3)
-        assert_same({key: np.concatenate([part[step][key] for part in parts]) for key in batch}, batch)
+        assert_same(
+            {key: np.concatenate([part[step][key] for part in parts]) for key in batch}, batch
+        )
     assert_same(parts[1].held_out, whole.held_out)
     assert parts[1].description == whole.description and len(whole.description["sha256"]) == 64
 
@@ -110,15 +122,22 @@ def test_every_pass_has_every_record_and_flips_take_the_target_along():
     flipped = images[:, 0, 0, 0] >= 100
     np.testing.assert_array_equal(images[:, 0, 0, 0] % 100, labels)
     assert 70 < flipped.sum() < 130  # 100 expected, standard deviation 7
-    assert len(Counter(zip(labels.tolist(), flipped.tolist()))) == 20  # a record is not always mirrored
+    assert (
+        len(Counter(zip(labels.tolist(), flipped.tolist()))) == 20
+    )  # a record is not always mirrored
     plain = Source(Numbered(), {}, {}, 4, seed=3)
     np.testing.assert_array_equal(plain[9]["label"], batches[9]["label"])
     assert (plain[9]["image"][:, 0, 0, 0] < 100).all()
 
 
 def test_folder_reads_and_averages_its_pictures(folder, capsys):
-    source = make_source(configuration(eval_size=100, source="folder", folder=str(folder), size=40, test_share=0.3), 24)
-    pictures = np.stack([np.asarray(Image.open(path), np.float64) for path in sorted(folder.rglob("*.png"))])
+    source = make_source(
+        configuration(eval_size=100, source="folder", folder=str(folder), size=40, test_share=0.3),
+        24,
+    )
+    pictures = np.stack(
+        [np.asarray(Image.open(path), np.float64) for path in sorted(folder.rglob("*.png"))]
+    )
     expected = pictures.reshape(24, 40, 2, 40, 2, 3).mean((2, 4))
     assert source.description["count"] == 24
     for picture in (*source[0]["image"], *source.held_out["image"]):
@@ -131,13 +150,17 @@ def test_folder_reads_and_averages_its_pictures(folder, capsys):
 
 
 def test_prepared_pictures_come_with_label_and_target(prepared, folder):
-    source = make_source(configuration(source="prepared", name="mine", folder=str(prepared), size=0), 6)
+    source = make_source(
+        configuration(source="prepared", name="mine", folder=str(prepared), size=0), 6
+    )
     batch = source[1]
     assert batch["image"].shape == (6, 64, 64, 3) and batch["label"].dtype == np.int32
     np.testing.assert_array_equal(batch["target"], batch["image"])
     assert set(np.concatenate([source[step]["label"] for step in range(4)])) == {0, 1}
     assert source.description["name"] == "mine" and source.description["count"] == 24
-    half = make_source(configuration(source="prepared", folder=str(prepared / "pictures/mine/1.0.0"), size=32), 6)
+    half = make_source(
+        configuration(source="prepared", folder=str(prepared / "pictures/mine/1.0.0"), size=32), 6
+    )
     mean = batch["image"].reshape(6, 32, 2, 32, 2, 3).mean((2, 4))
     assert np.abs(half[1]["image"] - mean).max() <= 0.75
     assert "tensorflow" not in sys.modules
@@ -153,13 +176,24 @@ def test_generator_gives_pictures_of_their_codes():
     source = Drawn(prior, 8, 3)
     batch = source[2]
     assert batch["code"].shape == (8, 4, 8) and batch["code"].dtype == np.float32
-    picture = jax.jit(functools.partial(prior.model.apply, method="synthesis"))(prior.variables, batch["code"])
-    assert np.abs(np.clip(np.asarray(picture) * 127.5 + 127.5, 0, 255) - batch["image"]).max() <= 0.51
+    picture = jax.jit(functools.partial(prior.model.apply, method="synthesis"))(
+        prior.variables, batch["code"]
+    )
+    assert (
+        np.abs(np.clip(np.asarray(picture) * 127.5 + 127.5, 0, 255) - batch["image"]).max() <= 0.51
+    )
     mixed = [len(np.unique(code, axis=0)) for step in range(5) for code in source[step]["code"]]
     assert set(mixed) == {1, 2} and 8 <= mixed.count(2) <= 32  # 20 expected, standard deviation 3
     parts = [Drawn(prior, 4, 3, process, 2) for process in (0, 1)]
-    np.testing.assert_allclose(np.concatenate([part[2]["code"] for part in parts]), batch["code"], atol=1e-5)
-    assert np.abs(np.concatenate([part[2]["image"] for part in parts]).astype(int) - batch["image"]).max() <= 1
+    np.testing.assert_allclose(
+        np.concatenate([part[2]["code"] for part in parts]), batch["code"], atol=1e-5
+    )
+    assert (
+        np.abs(
+            np.concatenate([part[2]["image"] for part in parts]).astype(int) - batch["image"]
+        ).max()
+        <= 1
+    )
     np.testing.assert_allclose(parts[1].held_out["code"], source.held_out["code"], atol=1e-5)
     seen = {code.tobytes() for step in range(5) for code in source[step]["code"]}
     assert len(seen) == 40 and not seen & {code.tobytes() for code in source.held_out["code"]}
@@ -186,7 +220,12 @@ def test_generator_of_a_converted_folder(tmp_path):
         ({"size": 6}, "draws powers of two"),
     ):
         with pytest.raises(UserError, match=message):
-            make_source(configuration(**{"source": "generator", "folder": str(tmp_path), "size": 8, **wrong}), 3)
+            make_source(
+                configuration(
+                    **{"source": "generator", "folder": str(tmp_path), "size": 8, **wrong}
+                ),
+                3,
+            )
 
 
 def test_mirrored_pictures_come_without_codes():
@@ -242,7 +281,9 @@ def test_bad_data_is_one_clear_line(tmp_path, folder, prepared):
 
 def test_a_dataset_without_test_pictures_says_so(tmp_path, folder, capsys):
     prepare(folder, "all", 16, tmp_path, test_share=0.0)
-    source = make_source(configuration(eval_size=100, source="prepared", name="all", folder=str(tmp_path)), 2)
+    source = make_source(
+        configuration(eval_size=100, source="prepared", name="all", folder=str(tmp_path)), 2
+    )
     assert len(source.held_out["image"]) == 24 and "no test pictures" in capsys.readouterr().err
     (tmp_path / "pictures/all/1.0.0/dataset_info.json").write_text("{}")
     with pytest.raises(UserError, match="damaged"):

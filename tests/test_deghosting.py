@@ -15,7 +15,14 @@ from diffcam_jax.nn.deghosting import Deghoster, pixel_shuffle
 from diffcam_jax.nn.rrdb import DenseBlock, ResidualDenseBlocks, RRDBNet
 from tests.random_variables import random_variables
 
-TINY = {"latent_size": 6, "mapping_layers": 2, "blocks": 2, "rrdb_width": 8, "growth": 4, "image_width": 5}
+TINY = {
+    "latent_size": 6,
+    "mapping_layers": 2,
+    "blocks": 2,
+    "rrdb_width": 8,
+    "growth": 4,
+    "image_width": 5,
+}
 
 
 def tiny(in_size=16, widths=(8, 8, 6, 4, 2)):
@@ -50,7 +57,9 @@ def test_pixel_shuffle_puts_blocks_of_channels_side_by_side():
 def test_residual_weights():
     """With zero kernels a dense block adds a fifth of its last bias, and the three together a fifth of what they give."""
     x = jax.random.normal(jax.random.key(0), (1, 4, 4, 8))
-    zeros = jax.tree.map(jnp.zeros_like, jax.eval_shape(ResidualDenseBlocks(4).init, jax.random.key(0), x))
+    zeros = jax.tree.map(
+        jnp.zeros_like, jax.eval_shape(ResidualDenseBlocks(4).init, jax.random.key(0), x)
+    )
     for name in ("rdb1", "rdb2", "rdb3"):
         zeros["params"][name]["conv5"]["bias"] = jnp.full(8, 5.0)
     np.testing.assert_allclose(ResidualDenseBlocks(4).apply(zeros, x), 1.2 * x + 0.6, rtol=1e-6)
@@ -87,7 +96,9 @@ def test_gradients_reach_every_trained_parameter_and_no_other():
         for path, leaf in jax.tree_util.tree_leaves_with_path(gradients)
         if not np.any(leaf)
     }
-    assert {name.rstrip("_0123456789") for name in unused} == {f"generator/{x}" for x in ("dense", "to_rgb", "to_rgbs")}
+    assert {name.rstrip("_0123456789") for name in unused} == {
+        f"generator/{x}" for x in ("dense", "to_rgb", "to_rgbs")
+    }
 
 
 @pytest.mark.parametrize("shape", [(1, 32, 32, 3), (1, 16, 8, 3)])
@@ -100,7 +111,9 @@ def test_pictures_of_another_size_are_refused(shape):
 
 @pytest.mark.parametrize("in_size", [64, 24, 2])
 def test_sizes_that_make_no_network_are_refused(in_size):
-    with pytest.raises(ValueError, match=f"in_size {in_size}: a power of two from 4 on, below the output's 64"):
+    with pytest.raises(
+        ValueError, match=f"in_size {in_size}: a power of two from 4 on, below the output's 64"
+    ):
         jax.eval_shape(tiny(in_size).init, jax.random.key(0), jnp.zeros((1, in_size, in_size, 3)))
 
 
@@ -109,7 +122,10 @@ def official_shapes(in_size, widths, latent=6, mapping=2, blocks=2, rrdb=8, grow
     shapes = {}
 
     def conv(name, inputs, outputs, side=3):
-        shapes[f"FCN.{name}.weight"], shapes[f"FCN.{name}.bias"] = (outputs, inputs, side, side), (outputs,)
+        shapes[f"FCN.{name}.weight"], shapes[f"FCN.{name}.bias"] = (
+            (outputs, inputs, side, side),
+            (outputs,),
+        )
 
     def styled(name, inputs, outputs, side):
         shapes[f"generator.{name}.conv.weight_orig"] = (1, outputs, inputs, side, side)
@@ -118,16 +134,27 @@ def official_shapes(in_size, widths, latent=6, mapping=2, blocks=2, rrdb=8, grow
 
     levels = in_size.bit_length() - 2
     small, large = widths[:levels], widths[levels:]
-    for name, inputs, outputs in (("first", 3, rrdb), ("body", rrdb, rrdb), ("up", rrdb, small[-1])):
+    for name, inputs, outputs in (
+        ("first", 3, rrdb),
+        ("body", rrdb, rrdb),
+        ("up", rrdb, small[-1]),
+    ):
         conv(f"encoder.0.conv_{name}", inputs, outputs)
     for block, dense, i in itertools.product(range(blocks), (1, 2, 3), range(5)):
-        conv(f"encoder.0.body.{block}.rdb{dense}.conv{i + 1}", rrdb + i * growth, rrdb if i == 4 else growth)
+        conv(
+            f"encoder.0.body.{block}.rdb{dense}.conv{i + 1}",
+            rrdb + i * growth,
+            rrdb if i == 4 else growth,
+        )
     for i, (inputs, outputs) in enumerate(itertools.pairwise(reversed(small)), 1):
         conv(f"encoder.{i}.0", inputs, outputs)
         conv(f"encoder.{i}.2", outputs, outputs)
     conv(f"encoder.{levels}.0", small[0], small[0])
     rows = 2 * len(widths) * latent
-    shapes |= {f"FCN.encoder.{levels}.3.weight": (rows, 16 * small[0]), f"FCN.encoder.{levels}.3.bias": (rows,)}
+    shapes |= {
+        f"FCN.encoder.{levels}.3.weight": (rows, 16 * small[0]),
+        f"FCN.encoder.{levels}.3.bias": (rows,),
+    }
     for i, width in enumerate(small):
         conv(f"fusion_out.{i}", 2 * width, width)
         conv(f"fusion_skip.{i}", width + 3, 3)
@@ -145,19 +172,31 @@ def official_shapes(in_size, widths, latent=6, mapping=2, blocks=2, rrdb=8, grow
     layers = [("conv1", widths[0], widths[0])]
     for i, (inputs, outputs) in enumerate(itertools.pairwise(widths)):
         layers += [(f"convs.{2 * i}", inputs, outputs), (f"convs.{2 * i + 1}", outputs, outputs)]
-        shapes[f"generator.convs.{2 * i}.conv.blur.kernel"] = shapes[f"generator.to_rgbs.{i}.upsample.kernel"] = (4, 4)
+        shapes[f"generator.convs.{2 * i}.conv.blur.kernel"] = shapes[
+            f"generator.to_rgbs.{i}.upsample.kernel"
+        ] = (4, 4)
         styled(f"to_rgbs.{i}", outputs, 3, 1)
         shapes[f"generator.to_rgbs.{i}.bias"] = (1, 3, 1, 1)
     styled("to_rgb1", widths[0], 3, 1)
     shapes["generator.to_rgb1.bias"] = (1, 3, 1, 1)
     for i, (name, inputs, outputs) in enumerate(layers):
         styled(name, inputs, outputs, 3)
-        shapes |= {f"generator.{name}.noise_injector.weight": (1,), f"generator.{name}.activate.bias": (outputs,)}
-        shapes[f"generator.injected_noise_{i}"] = (1, 1, 2 ** (2 + (i + 1) // 2), 2 ** (2 + (i + 1) // 2))
+        shapes |= {
+            f"generator.{name}.noise_injector.weight": (1,),
+            f"generator.{name}.activate.bias": (outputs,),
+        }
+        shapes[f"generator.injected_noise_{i}"] = (
+            1,
+            1,
+            2 ** (2 + (i + 1) // 2),
+            2 ** (2 + (i + 1) // 2),
+        )
     return shapes
 
 
-@pytest.mark.parametrize(("in_size", "widths"), [(16, (8, 8, 6, 4, 2)), (8, (7, 5, 4)), (32, (8, 8, 8, 8, 6, 4, 2))])
+@pytest.mark.parametrize(
+    ("in_size", "widths"), [(16, (8, 8, 6, 4, 2)), (8, (7, 5, 4)), (32, (8, 8, 8, 8, 6, 4, 2))]
+)
 def test_layout_follows_from_the_shapes(in_size, widths):
     shapes = official_shapes(in_size, widths)
     layout = deghosting(shapes)
@@ -208,4 +247,8 @@ def test_computing_blocks_twice_keeps_less_and_changes_nothing(capsys):
         kept[remat] = sum(map(int, maps))
     # A block keeps its input of 8 channels; without, three times five concatenations of 8 to 40 and what the slopes need.
     assert kept[True] < kept[False] / 10
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6), gradients[True], gradients[False])
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6),
+        gradients[True],
+        gradients[False],
+    )

@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 
 from diffcam_jax.editing import diffcam
-from diffcam_jax.editing.diffcam import OFFICIAL, PAPER, CamConfig, cam, diff_cam, grad_cam, normalise, variant
+from diffcam_jax.editing.diffcam import (
+    OFFICIAL,
+    PAPER,
+    CamConfig,
+    cam,
+    diff_cam,
+    grad_cam,
+    normalise,
+    variant,
+)
 from diffcam_jax.errors import UserError
 from diffcam_jax.files import trees
 from diffcam_jax.nn.classifier import DiffClassifier, LocalClassifier
@@ -66,12 +75,16 @@ def test_mask_is_the_closed_form(setup):
 
 def test_gradient_of_a_score_is_its_row_of_the_linear_layer(setup):
     variables, _, _ = setup
-    h = jax.random.normal(jax.random.key(1), (2, 4, 4, 32))  # any activations: the score is linear in them
+    h = jax.random.normal(
+        jax.random.key(1), (2, 4, 4, 32)
+    )  # any activations: the score is linear in them
     classes = jnp.array([4, 0])
     every = jax.jit(lambda v, h: diffcam.channel_weights(MODEL, v, h))(variables, h)
     chosen = jax.jit(lambda v, h, c: diffcam.channel_weights(MODEL, v, h, c))(variables, h, classes)
     kernel = np.asarray(variables["params"]["fc"]["kernel"])
-    np.testing.assert_allclose(every, np.broadcast_to(kernel.T / 16, (2, 5, 32)), rtol=1e-5, atol=1e-9)
+    np.testing.assert_allclose(
+        every, np.broadcast_to(kernel.T / 16, (2, 5, 32)), rtol=1e-5, atol=1e-9
+    )
     np.testing.assert_array_equal(every[jnp.arange(2), classes], chosen)
 
 
@@ -117,7 +130,9 @@ def test_identical_pictures_and_flat_maps_give_no_nan(setup):
         np.testing.assert_array_equal(normalise(-1 - zero, how), 0)
         assert np.isfinite(jax.grad(lambda x, how=how: normalise(x, how).sum())(zero)).all()
     np.testing.assert_array_equal(normalise(zero + 0.1, "minmax"), 0)
-    constant = diffcam.map_to_mask(jnp.full((1, 7, 7), 0.1), (50, 50))  # rounding of the resize must not be stretched
+    constant = diffcam.map_to_mask(
+        jnp.full((1, 7, 7), 0.1), (50, 50)
+    )  # rounding of the resize must not be stretched
     np.testing.assert_array_equal(constant, 0)
 
 
@@ -132,7 +147,9 @@ def test_gradients_through_the_mask_are_finite(setup):
 
     @jax.jit
     def grad(edited):
-        return jax.grad(lambda x: diff_cam(MODEL, variables, a, x, jnp.array([0, 1, 2])).mask.sum())(edited)
+        return jax.grad(
+            lambda x: diff_cam(MODEL, variables, a, x, jnp.array([0, 1, 2])).mask.sum()
+        )(edited)
 
     assert np.isfinite(grad(b)).all() and np.isfinite(grad(a)).all()
 
@@ -144,11 +161,15 @@ def test_baselines_look_at_the_edited_picture_alone(setup):
         result = run(method, setup, classes)
         assert result.mask.shape == (3, 64, 64) and result.logits.shape == (3, 5)
         np.testing.assert_array_equal(result.mask, run(method, (variables, 0 * a, b), classes).mask)
-        np.testing.assert_allclose(run(method, setup).mask[jnp.arange(3), classes], result.mask, atol=1e-5)
+        np.testing.assert_allclose(
+            run(method, setup).mask[jnp.arange(3), classes], result.mask, atol=1e-5
+        )
     # CAM has no ReLU: its zero is at the least likely place, not wherever the evidence is negative.
     features = jax.jit(lambda v, x: MODEL.apply(v, x, method="features"))(variables, b)
     h = jax.jit(lambda v, x: MODEL.apply(v, x, method="head")[1])(variables, features)
-    maps = np.einsum("bhwc,cb->bhw", np.asarray(h), np.asarray(variables["params"]["fc"]["kernel"])[:, :3])
+    maps = np.einsum(
+        "bhwc,cb->bhw", np.asarray(h), np.asarray(variables["params"]["fc"]["kernel"])[:, :3]
+    )
     resized = diffcam.map_to_mask(jnp.asarray(maps, jnp.float32), (64, 64))
     np.testing.assert_allclose(run(cam, setup, classes).mask, resized, atol=1e-4)
 
@@ -160,9 +181,15 @@ def test_classifier_file(model, tmp_path):
     path = tmp_path / "c.safetensors"
     diffcam.save_classifier(path, model, variables, {"classes": list("abcde"), "accuracy": 0.5})
     loaded = diffcam.load_classifier(path)
-    assert loaded.model == model and loaded.names == tuple("abcde") and loaded.metadata["accuracy"] == 0.5
+    assert (
+        loaded.model == model
+        and loaded.names == tuple("abcde")
+        and loaded.metadata["accuracy"] == 0.5
+    )
     assert jax.tree.structure(loaded.variables) == jax.tree.structure(variables)
-    for ours, theirs in zip(jax.tree.leaves(loaded.variables), jax.tree.leaves(variables), strict=True):
+    for ours, theirs in zip(
+        jax.tree.leaves(loaded.variables), jax.tree.leaves(variables), strict=True
+    ):
         assert ours.dtype == jnp.float32
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-6)
     trees.save(tmp_path / "other.safetensors", {"a": np.zeros(1)}, {"kind": "directions"})

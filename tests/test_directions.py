@@ -26,7 +26,9 @@ from tests.random_variables import random_variables
 
 def make(name: str = "smiling", layers: tuple[int, int] = (3, 5)) -> Direction:
     array = np.zeros((18, 512), np.float32)
-    array[slice(*layers)] = np.random.default_rng(len(name)).standard_normal((layers[1] - layers[0], 512))
+    array[slice(*layers)] = np.random.default_rng(len(name)).standard_normal(
+        (layers[1] - layers[0], 512)
+    )
     return Direction(name, array, (-2.0, 1.5), layers, "abc", "unit", "by hand", "none")
 
 
@@ -38,7 +40,11 @@ def test_file_round_trip(tmp_path):
     for name in made:
         np.testing.assert_array_equal(read[name].array, made[name].array)
         assert read[name].sha256 == made[name].sha256
-        assert (read[name].range, read[name].layers, read[name].method) == ((-2.0, 1.5), (3, 5), "by hand")
+        assert (read[name].range, read[name].layers, read[name].method) == (
+            (-2.0, 1.5),
+            (3, 5),
+            "by hand",
+        )
     assert direction_matrix(read, ["old", "smiling"]).shape == (2, 18, 512)
 
 
@@ -53,10 +59,13 @@ def test_a_file_keeps_rows_and_size(tmp_path):
     for name in made:
         np.testing.assert_array_equal(read[name].array, made[name].array)
     np.testing.assert_array_equal(read["six"].array[4:], [vector, vector])
-    np.testing.assert_array_equal(direction_matrix(read, ["w", "six"], 4)[0], np.tile(vector, (4, 1)))
+    np.testing.assert_array_equal(
+        direction_matrix(read, ["w", "six"], 4)[0], np.tile(vector, (4, 1))
+    )
     # Codes of more rows than the generator reads take zeros there.
     np.testing.assert_array_equal(
-        direction_matrix(read, ["six"], 8)[0, 4:], np.stack([vector, vector, 0 * vector, 0 * vector])
+        direction_matrix(read, ["six"], 8)[0, 4:],
+        np.stack([vector, vector, 0 * vector, 0 * vector]),
     )
 
 
@@ -79,10 +88,14 @@ def test_what_fits_a_generator():
     np.testing.assert_array_equal(cut.array, direction.array[:8])
     assert cut.layers == (3, 5)
     single = Direction("w", np.full((1, 512), 2, np.float32), (-1.0, 1.0), (0, 1), "", "", "", "")
-    assert single.fitted(14, 512).array.shape == (14, 512) and single.fitted(14, 512).layers == (0, 14)
+    assert single.fitted(14, 512).array.shape == (14, 512) and single.fitted(14, 512).layers == (
+        0,
+        14,
+    )
     for rows, size in ((4, 512), (3, 512), (20, 512), (18, 256)):
         with pytest.raises(
-            UserError, match=rf"direction smiling has 18 rows of 512 numbers, the generator reads {rows} of"
+            UserError,
+            match=rf"direction smiling has 18 rows of 512 numbers, the generator reads {rows} of",
         ):
             direction.fitted(rows, size)
     with pytest.raises(UserError, match="1 rows of 512"):
@@ -112,7 +125,11 @@ def kernels_of(model, layers):
 def test_sefa_is_the_top_singular_vector():
     model = MobileStyleGAN(widths=(8, 8, 8), latent_size=16, mapping_layers=1)
     kernels, _ = kernels_of(model, (1, 3))
-    assert [k.shape for k in kernels] == [(16, 8), (16, 2), (16, 8)]  # up, conv1 (after the Haar transform), conv2
+    assert [k.shape for k in kernels] == [
+        (16, 8),
+        (16, 2),
+        (16, 8),
+    ]  # up, conv1 (after the Haar transform), conv2
     assert len(kernels_of(model, (0, 6))[0]) == 1 + 2 * 3 + 1
     found = sefa_directions(kernels, 3)
     a = np.concatenate(kernels, 1)
@@ -124,11 +141,15 @@ def test_sefa_is_the_top_singular_vector():
 
 def test_kernels_are_those_the_rows_drive():
     """A row's kernels are the ones whose change alters the picture with that row alone."""
-    kernels, params = kernels_of(StyleGAN2Generator((8, 8, 8), latent_size=16, mapping_layers=1), (1, 4))
+    kernels, params = kernels_of(
+        StyleGAN2Generator((8, 8, 8), latent_size=16, mapping_layers=1), (1, 4)
+    )
     expected = [params[name]["modulation"]["kernel"] for name in ("convs_0", "convs_1", "convs_2")]
     for kernel, known in zip(kernels, expected, strict=True):
         np.testing.assert_array_equal(kernel, known)
-    kernels, params = kernels_of(StyleGAN1Generator((8, 8, 8), latent_size=16, mapping_layers=1), (2, 4))
+    kernels, params = kernels_of(
+        StyleGAN1Generator((8, 8, 8), latent_size=16, mapping_layers=1), (2, 4)
+    )
     for kernel, name in zip(kernels, ("layer_2", "layer_3"), strict=True):
         np.testing.assert_array_equal(kernel, params[name]["style"]["kernel"])
 
@@ -143,11 +164,15 @@ def test_sefa_refuses_what_it_cannot_read():
 
 def test_from_vector_scales_and_places():
     direction = from_vector(np.full(512, 2.0, np.float32), "x", 18, (2, 4), 3.0, "", "m")
-    np.testing.assert_allclose(np.linalg.norm(direction.array, axis=1), [0, 0, 3, 3] + [0] * 14, atol=1e-5)
+    np.testing.assert_allclose(
+        np.linalg.norm(direction.array, axis=1), [0, 0, 3, 3] + [0] * 14, atol=1e-5
+    )
     rows = np.array([[3.0, 0.0], [0.0, 1.0], [1.0, 1.0]], np.float32)
     direction = from_vector(rows, "x", 3, (0, 2), 2.0, "", "m")
     assert np.sqrt((direction.array[:2] ** 2).sum(1).mean()) == pytest.approx(2)
-    np.testing.assert_allclose(direction.array, rows * np.array([[1], [1], [0]]) * direction.array[1, 1], rtol=1e-6)
+    np.testing.assert_allclose(
+        direction.array, rows * np.array([[1], [1], [0]]) * direction.array[1, 1], rtol=1e-6
+    )
 
 
 def test_imports_of_every_layout(tmp_path):
@@ -156,15 +181,17 @@ def test_imports_of_every_layout(tmp_path):
     np.save(tmp_path / "full.npy", full)
     imported = import_direction(tmp_path / "full.npy", "full")
     assert np.linalg.norm(imported.array) == pytest.approx(20, rel=1e-5)
-    np.testing.assert_allclose(imported.array, 20 * full / np.linalg.norm(full), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        imported.array, 20 * full / np.linalg.norm(full), rtol=1e-5, atol=1e-6
+    )
 
     np.save(tmp_path / "one.npy", full[:1])
     one = import_direction(tmp_path / "one.npy", "one", scale=3.0)
     np.testing.assert_allclose(one.array, 3 * full[:1], rtol=1e-5)
     # By norm, a single row counts as the 18 that it is added to.
-    assert np.linalg.norm(import_direction(tmp_path / "one.npy", "one").fitted(18, 512).array) == pytest.approx(
-        20, rel=1e-5
-    )
+    assert np.linalg.norm(
+        import_direction(tmp_path / "one.npy", "one").fitted(18, 512).array
+    ) == pytest.approx(20, rel=1e-5)
 
     boundary = {"boundary": full[None, :14], "meta_data": {"manipulate_layers": [2, 3, 4]}}
     np.save(tmp_path / "idinvert.npy", boundary, allow_pickle=True)
@@ -182,7 +209,9 @@ class Malicious:
         return os.mkdir, ("owned",)
 
 
-@pytest.mark.parametrize("kind", ["pickle", "npy", "text", "shape", "two", "nan", "layers", "words", "missing"])
+@pytest.mark.parametrize(
+    "kind", ["pickle", "npy", "text", "shape", "two", "nan", "layers", "words", "missing"]
+)
 def test_hostile_and_wrong_files(tmp_path, monkeypatch, kind):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "bad.npy"
@@ -199,7 +228,9 @@ def test_hostile_and_wrong_files(tmp_path, monkeypatch, kind):
     elif kind in ("layers", "words"):
         layers = [12, 14] if kind == "layers" else "all"
         np.save(
-            path, {"boundary": np.ones((1, 14, 512)), "meta_data": {"manipulate_layers": layers}}, allow_pickle=True
+            path,
+            {"boundary": np.ones((1, 14, 512)), "meta_data": {"manipulate_layers": layers}},
+            allow_pickle=True,
         )
     elif kind == "nan":
         np.save(path, np.full((18, 512), np.nan))
@@ -225,9 +256,15 @@ def test_sefa_and_validate_commands(tmp_path, capsys):
     assert main(["sefa", "--count", "1", "--layers", "2", "6", "--out", str(out)]) == 0
     direction = load_directions(out)["sefa_0"]
     assert direction.layers == (2, 6) and direction.generator
-    np.testing.assert_allclose(np.linalg.norm(direction.array, axis=1), [0, 0, 3, 3, 3, 3] + [0] * 12, atol=1e-4)
-    (tmp_path / "directions.md").write_text("# Mine\n\n## What the directions change\n\nan older table\n")
-    assert main(["validate", "--directions", str(out), "--samples", "2", "--out", str(tmp_path)]) == 0
+    np.testing.assert_allclose(
+        np.linalg.norm(direction.array, axis=1), [0, 0, 3, 3, 3, 3] + [0] * 12, atol=1e-4
+    )
+    (tmp_path / "directions.md").write_text(
+        "# Mine\n\n## What the directions change\n\nan older table\n"
+    )
+    assert (
+        main(["validate", "--directions", str(out), "--samples", "2", "--out", str(tmp_path)]) == 0
+    )
     table = (tmp_path / "directions.md").read_text()
     assert table.startswith("# Mine") and "older" not in table
     assert "| sefa_0 |" in table and "2 fresh samples" in table

@@ -35,7 +35,9 @@ MODULES = {
 def network(name: str) -> Network:
     module = MODULES[name]
     variables = random_variables(module, jnp.zeros((1, SIZE)), seed=3)
-    if name != "embedded's kind":  # mapping networks with a learning rate of 0.01 hold weights of a size of 100
+    if (
+        name != "embedded's kind"
+    ):  # mapping networks with a learning rate of 0.01 hold weights of a size of 100
         for layer in (v for k, v in variables["params"].items() if k.startswith("dense")):
             layer["kernel"] = 100 * layer["kernel"]
     return Network(module, variables)
@@ -95,7 +97,10 @@ def test_scores_that_tell_nothing_apart(scores, options, message):
 @given(st.integers(0, 6), st.integers(0, 2**16), st.booleans())
 def test_condition_is_orthogonal_to_all_conditions(count, seed, twice):
     rng = np.random.default_rng(seed)
-    normal, others = rng.standard_normal(32).astype(np.float32), list(rng.standard_normal((count, 32)))
+    normal, others = (
+        rng.standard_normal(32).astype(np.float32),
+        list(rng.standard_normal((count, 32))),
+    )
     kept = condition(normal, others + others if twice else others)
     assert np.linalg.norm(kept) == pytest.approx(1, abs=1e-5)
     for other in others:
@@ -129,7 +134,9 @@ def test_curves_of_a_boundary():
     assert curves.positives == noisy.mean() < curves.average_precision
     # A boundary per row on W+ codes, and a fitted one with its offset, which moves thresholds only.
     rows = np.repeat(codes[:, None], 3, 1)
-    np.testing.assert_allclose(attribute_curves(rows, noisy, np.tile(normal, (3, 1))).precision, curves.precision)
+    np.testing.assert_allclose(
+        attribute_curves(rows, noisy, np.tile(normal, (3, 1))).precision, curves.precision
+    )
     fitted = fit_boundary(codes, codes @ normal)
     expected = precision_recall_curve(noisy, codes @ fitted.normal)
     np.testing.assert_allclose(attribute_curves(codes, noisy, fitted).recall, expected[1])
@@ -145,7 +152,9 @@ def test_curves_of_a_boundary():
 @pytest.mark.parametrize("rows", [1, 3])
 def test_whitening_and_back(rows):
     rng = np.random.default_rng(0)
-    codes = np.stack([rng.standard_normal((500, 8)) @ rng.standard_normal((8, 8)) + 3 for _ in range(rows)], 1)
+    codes = np.stack(
+        [rng.standard_normal((500, 8)) @ rng.standard_normal((8, 8)) + 3 for _ in range(rows)], 1
+    )
     values, vectors = zip(*(np.linalg.eigh(np.cov(codes[:, r].T)) for r in range(rows)))
     own = space.CodeSpace(codes.mean(0), np.stack(vectors), np.stack(values))
     u = own.into(codes)
@@ -200,9 +209,13 @@ def test_calibration_stops_where_the_shift_is_reached():
     attribute = recipe.ATTRIBUTES["smiling"]
     found = calibrate(attribute, step, codes, spread=2.0, score=lambda rows: rows[:, 3, 0])
     assert found == pytest.approx(2.0 * attribute.shift)
-    saturated = calibrate(attribute, step, codes, spread=1.0, score=lambda rows: np.minimum(rows[:, 3, 0], 0.5))
+    saturated = calibrate(
+        attribute, step, codes, spread=1.0, score=lambda rows: np.minimum(rows[:, 3, 0], 0.5)
+    )
     assert saturated <= attribute.most
-    lost = calibrate(attribute, step, codes, 2.0, lambda rows: np.where(rows[:, 3, 0] > 2, np.nan, rows[:, 3, 0]))
+    lost = calibrate(
+        attribute, step, codes, 2.0, lambda rows: np.where(rows[:, 3, 0] > 2, np.nan, rows[:, 3, 0])
+    )
     assert lost == 1.5  # the furthest at which a picture still had a score
     with pytest.raises(UserError, match="none of the 4 samples"):
         calibrate(attribute, step, codes, 1.0, lambda rows: np.full(len(rows), np.nan))
@@ -215,7 +228,9 @@ def test_clean_range_ends_where_a_face_is_lost():
     codes[2, 0, 1] = 1.0  # has no face to lose
 
     def score(rows):
-        return np.where((rows[:, 0, 0] > 2.2) | (rows[:, 0, 0] < -1.2) | (rows[:, 0, 1] > 0), np.nan, 1.0)
+        return np.where(
+            (rows[:, 0, 0] > 2.2) | (rows[:, 0, 0] < -1.2) | (rows[:, 0, 1] > 0), np.nan, 1.0
+        )
 
     assert clean_range(array, codes, score) == (-1.0, 2.0)
     assert clean_range(array, codes[2:], score) == (-1.0, 1.0)
@@ -224,7 +239,9 @@ def test_clean_range_ends_where_a_face_is_lost():
 # ---------------------------------------------------------------- the whole way, with functions as scorers
 
 
-@pytest.mark.parametrize(("name", "whitened"), [*((name, True) for name in MODULES), ("a w per layer", False)])
+@pytest.mark.parametrize(
+    ("name", "whitened"), [*((name, True) for name in MODULES), ("a w per layer", False)]
+)
 def test_a_function_of_pictures_becomes_a_direction(name, whitened, tmp_path, capsys):
     generator, seen = network(name), []
 
@@ -237,7 +254,9 @@ def test_a_function_of_pictures_becomes_a_direction(name, whitened, tmp_path, ca
     rows = wplus_rows(generator.module)
     attributes = {"red": Attribute("red", (1, rows), ("bright",), shift=1.0)}
     fitting = Fitting(whitened)
-    made, boundaries = recipe.fit_scored(generator, attributes, tmp_path, scorer, 300, 1, 8, 0.8, fitting)
+    made, boundaries = recipe.fit_scored(
+        generator, attributes, tmp_path, scorer, 300, 1, 8, 0.8, fitting
+    )
     direction = made["red"]
     assert direction.array.shape == (rows, SIZE) and direction.layers == (1, rows)
     assert direction.generator == space.generator_hash(generator)
@@ -245,10 +264,13 @@ def test_a_function_of_pictures_becomes_a_direction(name, whitened, tmp_path, ca
     assert boundaries["red"].accuracy > 0.8
     assert "held-out extremes" in capsys.readouterr().out
     # Fresh samples become redder.
-    codes = space.truncated(space.draw(generator, jax.random.key(9), 40), space.code_space(generator).mean, 0.8)
+    codes = space.truncated(
+        space.draw(generator, jax.random.key(9), 40), space.code_space(generator).mean, 0.8
+    )
     base = np.broadcast_to(codes, (40, rows, SIZE))
     before, after = (
-        redness(scoring.draw_pictures(generator, c, progress=False)) for c in (base, base + direction.array)
+        redness(scoring.draw_pictures(generator, c, progress=False))
+        for c in (base, base + direction.array)
     )
     assert np.mean(after > before) > 0.8
     # Its record says how far the score usually goes.
@@ -285,11 +307,15 @@ def test_scoring_goes_on_where_it_stopped(tmp_path):
     second = scoring.scored_codes(generator, codes, both, ["a", "b"], tmp_path)
     assert calls == ["a", "b", "b", "b"]
     np.testing.assert_array_equal(first["a"], second["b"])
-    np.testing.assert_array_equal(first["a"], redness(scoring.draw_pictures(generator, codes, progress=False)))
+    np.testing.assert_array_equal(
+        first["a"], redness(scoring.draw_pictures(generator, codes, progress=False))
+    )
     scoring.scored_codes(generator, codes + 1, both, ["a"], tmp_path)
     assert calls[4:] == ["a"] * 3
     with pytest.raises(UserError, match="return one number for each"):
-        scoring.scored_codes(generator, codes, scoring.own({"c": lambda pictures: np.zeros(2)}), ["c"], tmp_path)
+        scoring.scored_codes(
+            generator, codes, scoring.own({"c": lambda pictures: np.zeros(2)}), ["c"], tmp_path
+        )
     with pytest.raises(UserError, match="no scorer is called 'redd'"):
         scoring.own({"red": redness}).check(["redd"])
 
@@ -299,9 +325,13 @@ def test_codes_and_layers_of_another_generator_are_refused():
     scores = {"x": np.arange(100.0)}
     for shape in ((100, 6, 8), (100, 8, SIZE), (100, 1, SIZE)):
         with pytest.raises(UserError, match="the generator reads 6 of 16"):
-            make.make_directions(generator, {"x": Attribute("x", (0, 6))}, np.zeros(shape, np.float32), scores)
+            make.make_directions(
+                generator, {"x": Attribute("x", (0, 6))}, np.zeros(shape, np.float32), scores
+            )
     with pytest.raises(UserError, match="choose from 0 to 6"):
-        make.make_directions(generator, {"x": Attribute("x", (0, 7))}, np.zeros((100, 6, SIZE), np.float32), scores)
+        make.make_directions(
+            generator, {"x": Attribute("x", (0, 7))}, np.zeros((100, 6, SIZE), np.float32), scores
+        )
 
 
 def test_the_shipped_recipe_reads_what_its_attributes_name():
@@ -326,7 +356,10 @@ def test_components_by_hand():
     np.testing.assert_allclose(found.coordinates(edited, 0)[:, 1:3], 1.5, atol=1e-4)
     np.testing.assert_array_equal(edited[:, [0, 3, 4]], np.repeat(codes[:4], 3, 1))
     np.testing.assert_allclose(found.edit(edited, 0, 1.5, (1, 3)), edited, atol=1e-4)
-    for options, message in (((0, 1.0, (2, 6)), "choose from 0 to 5"), ((2, 1.0, (0, 5)), "choose from 0 to 1")):
+    for options, message in (
+        ((0, 1.0, (2, 6)), "choose from 0 to 5"),
+        ((2, 1.0, (0, 5)), "choose from 0 to 1"),
+    ):
         with pytest.raises(UserError, match=message):
             found.edit(edited, *options)
     with pytest.raises(UserError, match="have 1 to 3"):

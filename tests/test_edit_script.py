@@ -20,7 +20,9 @@ SMILE = ["--attribute", "smiling=1"]
 
 def picture(path: Path, size: tuple[int, int] = (200, 160)) -> Path:
     """A picture without a face."""
-    gradient = np.linspace(0, 255, size[0] * size[1] * 3).reshape(size[1], size[0], 3).astype(np.uint8)
+    gradient = (
+        np.linspace(0, 255, size[0] * size[1] * 3).reshape(size[1], size[0], 3).astype(np.uint8)
+    )
     Image.fromarray(gradient).save(path)
     return path
 
@@ -29,11 +31,16 @@ def bomb(path: Path) -> Path:
     """A PNG whose header claims 20,000 x 20,000 pixels."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
 
     header = struct.pack(">IIBBBBB", 20000, 20000, 8, 2, 0, 0, 0)
     path.write_bytes(
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b"\0"))
+        + chunk(b"IEND", b"")
     )
     return path
 
@@ -71,7 +78,10 @@ def fails(capsys, arguments: list[str], *words: str) -> None:
         (lambda p: truncated(p / "half.jpg"), ["half.jpg", "cut short"]),
         (lambda p: text(p / "nothing.png", b""), ["nothing.png", "empty"]),
         (lambda p: picture(p / "dot.png", (1, 1)), ["dot.png", "1x1"]),
-        (lambda p: bomb(p / "bomb.png"), ["bomb.png", "the header claims far too many", "400000000 pixels"]),
+        (
+            lambda p: bomb(p / "bomb.png"),
+            ["bomb.png", "the header claims far too many", "400000000 pixels"],
+        ),
     ],
     ids=["missing", "empty folder", "not a picture", "truncated", "0 bytes", "1x1", "bomb"],
 )
@@ -95,7 +105,9 @@ def test_unusable_photographs(tmp_path, capsys, make, words):
 )
 def test_unusable_attributes(tmp_path, capsys, attributes, words):
     flags = [part for a in attributes for part in ("--attribute", a)]
-    fails(capsys, [str(picture(tmp_path / "a.png")), *flags, "--out", str(tmp_path / "out")], *words)
+    fails(
+        capsys, [str(picture(tmp_path / "a.png")), *flags, "--out", str(tmp_path / "out")], *words
+    )
 
 
 def test_no_photograph_and_clashing_names(tmp_path, capsys):
@@ -116,42 +128,77 @@ def test_no_photograph_and_clashing_names(tmp_path, capsys):
     ],
 )
 def test_unusable_numbers(tmp_path, capsys, flags, word):
-    fails(capsys, [str(picture(tmp_path / "a.png")), *SMILE, *flags, "--out", str(tmp_path / "out")], word)
+    fails(
+        capsys,
+        [str(picture(tmp_path / "a.png")), *SMILE, *flags, "--out", str(tmp_path / "out")],
+        word,
+    )
 
 
 def test_output_that_is_a_file(tmp_path, capsys):
     blocked = text(tmp_path / "file")
-    fails(capsys, [str(picture(tmp_path / "a.png")), *SMILE, "--out", str(blocked / "out")], "choose another --out")
+    fails(
+        capsys,
+        [str(picture(tmp_path / "a.png")), *SMILE, "--out", str(blocked / "out")],
+        "choose another --out",
+    )
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_output_without_permission(tmp_path, capsys):
     closed = folder(tmp_path / "closed")
     closed.chmod(0o500)
-    fails(capsys, [str(picture(tmp_path / "a.png")), *SMILE, "--out", str(closed)], "choose another --out")
+    fails(
+        capsys,
+        [str(picture(tmp_path / "a.png")), *SMILE, "--out", str(closed)],
+        "choose another --out",
+    )
 
 
 def test_list(capsys):
     assert edit.main(["--list"]) == 0
     listed = capsys.readouterr().out
-    for name in ("smiling", "mouth_open", "eyes_closed", "old", "gender", "eyeglasses", "beard", "bushy_eyebrows"):
+    for name in (
+        "smiling",
+        "mouth_open",
+        "eyes_closed",
+        "old",
+        "gender",
+        "eyeglasses",
+        "beard",
+        "bushy_eyebrows",
+    ):
         assert name in listed
 
 
 def test_errors_of_the_script_have_no_traceback(tmp_path):
     result = subprocess.run(
-        [sys.executable, "edit.py", str(tmp_path / "none.png"), *SMILE, "--out", str(tmp_path / "out")],
+        [
+            sys.executable,
+            "edit.py",
+            str(tmp_path / "none.png"),
+            *SMILE,
+            "--out",
+            str(tmp_path / "out"),
+        ],
         cwd=ROOT,
         capture_output=True,
         text=True,
     )
-    assert result.returncode == 2 and "Traceback" not in result.stderr and result.stderr.count("\n") == 1
+    assert (
+        result.returncode == 2
+        and "Traceback" not in result.stderr
+        and result.stderr.count("\n") == 1
+    )
 
 
 @pytest.mark.weights
 def test_no_face(tmp_path, capsys):
     fails(
-        capsys, [str(picture(tmp_path / "plain.png")), *SMILE, "--out", str(tmp_path / "out")], "no face", "--landmarks"
+        capsys,
+        [str(picture(tmp_path / "plain.png")), *SMILE, "--out", str(tmp_path / "out")],
+        "no face",
+        "--landmarks",
     )
     assert not (tmp_path / "out" / "plain.png").exists()
 
@@ -167,7 +214,10 @@ def test_a_folder_with_a_bad_file(tmp_path, capsys):
     assert "a_bad.jpg" in captured.err and "1 edited" in captured.out and "1 failed" in captured.out
     assert list(json.loads((out / "errors.json").read_text())) == ["a_bad.jpg"]
 
-    before, after = np.asarray(Image.open(photos / "b_hopper.png")), np.asarray(Image.open(out / "b_hopper.png"))
+    before, after = (
+        np.asarray(Image.open(photos / "b_hopper.png")),
+        np.asarray(Image.open(out / "b_hopper.png")),
+    )
     assert before.shape == after.shape and before.dtype == after.dtype
     report = json.loads((out / "b_hopper.json").read_text())
     same = (before == after).all(-1)

@@ -14,7 +14,9 @@ from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
 from diffcam_jax.ops.image import resize
 from tests.random_variables import random_variables
 
-GENERATOR = MobileStyleGAN(widths=(16, 16, 16, 16, 8), latent_size=8, mapping_layers=1)  # 128 pixels
+GENERATOR = MobileStyleGAN(
+    widths=(16, 16, 16, 16, 8), latent_size=8, mapping_layers=1
+)  # 128 pixels
 CLASSIFIER = DiffClassifier(depth=18, width=4, num_classes=3, split=1)
 CONFIG = EditConfig(classifier_size=64)
 ROWS = 18
@@ -33,14 +35,30 @@ def world():
     return EditParams(generator, classifier), images, codes, directions
 
 
-def run(world, strengths, classes=(0, 2), config=CONFIG, user_mask=None, rows=slice(None), deghoster=None):
+def run(
+    world,
+    strengths,
+    classes=(0, 2),
+    config=CONFIG,
+    user_mask=None,
+    rows=slice(None),
+    deghoster=None,
+):
     params, images, codes, directions = world
     strengths = jnp.asarray(strengths, jnp.float32)
     chosen = directions[: strengths.shape[1]]
     classes = jnp.asarray(classes[: strengths.shape[1]], jnp.int32)
     pictures = params, images[rows], codes[rows]
     return edit_batch(
-        GENERATOR, CLASSIFIER, *pictures, chosen, strengths, classes, config, user_mask, deghoster=deghoster
+        GENERATOR,
+        CLASSIFIER,
+        *pictures,
+        chosen,
+        strengths,
+        classes,
+        config,
+        user_mask,
+        deghoster=deghoster,
     )
 
 
@@ -59,7 +77,8 @@ def test_shapes_and_ranges(world):
 
 def test_outside_the_mask_is_the_original_bit_for_bit(world):
     config = EditConfig(
-        classifier_size=64, mask=MaskConfig(low=0.5, high=0.8, dilation=1, feather=2, resize="bilinear")
+        classifier_size=64,
+        mask=MaskConfig(low=0.5, high=0.8, dilation=1, feather=2, resize="bilinear"),
     )
     edit = run(world, [[1.0], [1.0]], config=config)
     outside = np.asarray(edit.mask) == 0
@@ -93,7 +112,9 @@ def test_final_mask_is_the_maximum_over_the_neighbouring_pairs(world):
     t = [codes, codes + directions[0], codes + directions[0] + directions[1]]
     small = [resize(draw(params, c), (64, 64), "area") for c in t]
     masks = [
-        diff_cam(CLASSIFIER, params.classifier, small[i], small[i + 1], jnp.full(2, c, jnp.int32)).mask
+        diff_cam(
+            CLASSIFIER, params.classifier, small[i], small[i + 1], jnp.full(2, c, jnp.int32)
+        ).mask
         for i, c in enumerate((0, 2))
     ]
     expected = np.repeat(np.repeat(np.maximum(*masks), 2, 1), 2, 2)  # nearest, the official default
@@ -103,7 +124,9 @@ def test_final_mask_is_the_maximum_over_the_neighbouring_pairs(world):
 def test_a_negative_strength_swaps_the_pair(world):
     params, _, codes, directions = world
     edit = run(world, [[-1.0], [-1.0]])
-    before, after = (resize(draw(params, c), (64, 64), "area") for c in (codes, codes - directions[0]))
+    before, after = (
+        resize(draw(params, c), (64, 64), "area") for c in (codes, codes - directions[0])
+    )
     expected = diff_cam(CLASSIFIER, params.classifier, after, before, jnp.zeros(2, jnp.int32))
     np.testing.assert_allclose(edit.logits[:, 0], expected.logits, atol=1e-3)
 
@@ -116,21 +139,37 @@ def test_the_small_deghosting_network_sees_the_whole_edit(world):
     blank = Views(*pictures, jnp.zeros((1, 64, 64)), codes[:1])
     variables = random_variables(network, blank, GENERATOR, params.generator)
     config = EditConfig(classifier_size=64, mask=MaskConfig(low=0.5, high=0.8))
-    edit = run((params._replace(deghoster=variables), *world[1:]), [[1.0], [1.0]], config=config, deghoster=network)
+    edit = run(
+        (params._replace(deghoster=variables), *world[1:]),
+        [[1.0], [1.0]],
+        config=config,
+        deghoster=network,
+    )
     views = Views(edit.fused, images, edit.inverted, edit.edited, edit.mask, edit.codes)
-    expected = jax.jit(lambda v, x, prior: network.apply(v, x, GENERATOR, prior))(variables, views, params.generator)
+    expected = jax.jit(lambda v, x, prior: network.apply(v, x, GENERATOR, prior))(
+        variables, views, params.generator
+    )
     np.testing.assert_allclose(edit.deghosted, expected.clip(-1, 1), atol=1e-4)
     np.testing.assert_array_equal(edit.source, edit.deghosted)
     assert np.abs(edit.deghosted - edit.fused).mean() > 0.05
     region, mask = np.asarray(edit.paste_mask), np.asarray(edit.mask)
-    assert (region[mask > 0.5] > 0.9).all() and (region > 0).mean() > (mask > 0).mean() and (region == 0).any()
+    assert (
+        (region[mask > 0.5] > 0.9).all()
+        and (region > 0).mean() > (mask > 0).mean()
+        and (region == 0).any()
+    )
 
 
 def test_user_mask_confines_or_extends(world):
     half = jnp.zeros((2, 128, 128)).at[:, :, :64].set(1.0)
     inside = run(world, [[1.0], [1.0]], user_mask=half)
     assert not np.asarray(inside.mask)[:, :, 64:].any()
-    union = run(world, [[1.0], [1.0]], config=EditConfig(classifier_size=64, user_mask="union"), user_mask=half)
+    union = run(
+        world,
+        [[1.0], [1.0]],
+        config=EditConfig(classifier_size=64, user_mask="union"),
+        user_mask=half,
+    )
     assert (np.asarray(union.mask)[:, :, :64] == 1).all()
 
 

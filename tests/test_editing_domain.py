@@ -33,7 +33,9 @@ from tests.small_decomposition import (
 CLASSIFIER = DiffClassifier(depth=18, width=4, num_classes=3, split=1, strides=(1, 2, 2, 1))
 # Low thresholds: the masks that are fixed at 1 fade towards the border, where the network blurs them.
 DOMAIN = MaskConfig(low=0.1, high=0.25, dilation=1, feather=2)
-CONFIG = EditConfig(classifier_size=SIDE, mask=MaskConfig(low=0.2, high=0.8), domain=DOMAIN, user_mask="union")
+CONFIG = EditConfig(
+    classifier_size=SIDE, mask=MaskConfig(low=0.2, high=0.8), domain=DOMAIN, user_mask="union"
+)
 MODULES, ANY = networks(MOBILE, MOBILE_ENCODER, **NARROW)
 DECOMPOSER = Decomposer(MODULES.encoder, MODULES.aligner, SMALL)
 IMAGES = pictures(2, SIDE)
@@ -56,7 +58,10 @@ def fainter(variables, by):
 
 
 VARIABLES = fainter(ANY, 4.0)
-edited = fast(edit_batch.__wrapped__, static_argnames=("generator", "classifier", "config", "deghoster", "decomposer"))
+edited = fast(
+    edit_batch.__wrapped__,
+    static_argnames=("generator", "classifier", "config", "deghoster", "decomposer"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +100,9 @@ def test_where_everything_is_out_of_domain_the_photograph_stays_bit_for_bit(run)
 
 
 def test_where_nothing_is_out_of_domain_the_edit_is_that_of_diff_cam_bit_for_bit(run):
-    both, alone = (run(method, fixed(VARIABLES, (0.3, -0.2), -60.0)) for method in ("both", "diffcam"))
+    both, alone = (
+        run(method, fixed(VARIABLES, (0.3, -0.2), -60.0)) for method in ("both", "diffcam")
+    )
     assert not np.asarray(both.domain).any() and alone.domain is None and alone.cam_mask is None
     np.testing.assert_array_equal(both.cam_mask, alone.mask)
     for name in set(both._fields) - {"domain", "cam_mask"}:
@@ -142,7 +149,9 @@ def test_the_users_mask_adds_what_is_out_of_domain(run):
 def test_invertibility_is_the_published_blend(run):
     """m x + (1 - m) G of the edited code, the picture clamped, and nothing of Diff-CAM's; here confined to the left."""
     edit = run("invertibility", by_hand=LEFT, user_mask="intersection")
-    delta = STRENGTHS[:, 0, None, None] * DIRECTIONS[0] + STRENGTHS[:, 1, None, None] * DIRECTIONS[1]
+    delta = (
+        STRENGTHS[:, 0, None, None] * DIRECTIONS[0] + STRENGTHS[:, 1, None, None] * DIRECTIONS[1]
+    )
     found = decomposed(MODULES, VARIABLES, IMAGES, delta, CODES, settings=SMALL)
     m, drawn = np.asarray(found.mask), np.asarray(found.generated).clip(-1, 1)
     assert 0.05 < m.mean() < 0.95 and np.ptp(m) > 0.1
@@ -150,7 +159,9 @@ def test_invertibility_is_the_published_blend(run):
     np.testing.assert_allclose(edit.domain, m, atol=1e-4)
     np.testing.assert_allclose(edit.mask, acts, atol=1e-4)
     np.testing.assert_allclose(edit.source, drawn, atol=1e-3)
-    np.testing.assert_allclose(edit.fused, acts[..., None] * drawn + (1 - acts[..., None]) * IMAGES, atol=1e-3)
+    np.testing.assert_allclose(
+        edit.fused, acts[..., None] * drawn + (1 - acts[..., None]) * IMAGES, atol=1e-3
+    )
     np.testing.assert_allclose(edit.codes, CODES + delta, atol=1e-5)
     plain = fast(lambda v, w: MOBILE.apply(v, w, method="synthesis"))(VARIABLES.generator, CODES)
     np.testing.assert_allclose(edit.inverted, np.clip(plain, -1, 1), atol=1e-4)
@@ -164,6 +175,9 @@ def test_the_mask_alone_is_that_of_the_whole_on_the_grid_of_the_finest_level(who
     coarse, fine = (np.asarray(field[..., 2], np.float64) for field in whole.fields)
     position = np.clip((np.arange(SIDE // 2) + 0.5) / 2 - 0.5, 0, SIDE // 4 - 1)
     larger = np.stack(
-        [ndimage.map_coordinates(m, np.meshgrid(position, position, indexing="ij"), order=1) for m in coarse]
+        [
+            ndimage.map_coordinates(m, np.meshgrid(position, position, indexing="ij"), order=1)
+            for m in coarse
+        ]
     )
     np.testing.assert_allclose(ours, larger * (1 + fine - larger), atol=1e-5)

@@ -28,7 +28,9 @@ from tests.random_variables import random_variables
 
 GENERATOR = MobileStyleGAN(widths=(16, 16, 16, 16, 8), mapping_layers=1)  # 128 pixels
 NAMES = ("old", "smiling")
-CONFIG = EditConfig(classifier_size=64, mask=MaskConfig(low=0.4, high=0.8, dilation=1, feather=2, resize="bilinear"))
+CONFIG = EditConfig(
+    classifier_size=64, mask=MaskConfig(low=0.4, high=0.8, dilation=1, feather=2, resize="bilinear")
+)
 
 
 def direction(name: str, generator: str = "") -> Direction:
@@ -46,7 +48,9 @@ def editor():
     # Positive weights over positive activations: every map has something to show.
     variables["params"]["fc"]["kernel"] = jnp.abs(variables["params"]["fc"]["kernel"])
     classifier = Classifier(model, variables, NAMES, {})
-    return Editor(Pipeline(generator, classifier, {name: direction(name) for name in NAMES}), CONFIG)
+    return Editor(
+        Pipeline(generator, classifier, {name: direction(name) for name in NAMES}), CONFIG
+    )
 
 
 def photograph(dtype=np.uint8, size=(200, 240)) -> np.ndarray:
@@ -85,7 +89,9 @@ def test_a_photograph_keeps_everything_outside_the_mask(editor, cached, dtype):
     np.testing.assert_array_equal(result.latents, codes)
     assert result.report["untouched_exact"] is True
     assert result.report["untouched_share"] == pytest.approx(1 - touched.mean(), abs=1e-5)
-    assert result.report["weights"]["directions"] == {"smiling": editor.directions["smiling"].sha256}
+    assert result.report["weights"]["directions"] == {
+        "smiling": editor.directions["smiling"].sha256
+    }
     for picture in (result.aligned, result.inverted, result.edited, result.fused):
         assert picture.shape == (128, 128, 3) and picture.dtype == np.uint8
 
@@ -139,15 +145,21 @@ def test_a_refinement_begins_at_the_encoders_code_and_is_kept(encoded, tmp_path,
     pixels = photograph(size=(128, 128))
     plain, refined = encoded.invert(pixels), encoded.invert(pixels, refine=8)
     recipes = [
-        Inverter(encoded.networks.generator, encoded.networks.encoder, "in_domain", preset.with_steps(n)).recipe
+        Inverter(
+            encoded.networks.generator, encoded.networks.encoder, "in_domain", preset.with_steps(n)
+        ).recipe
         for n in (8, 9)
     ]
     kept, other = (CodeCache(recipe).load(pixels) for recipe in recipes)
     np.testing.assert_array_equal(kept, refined)
-    assert other is None and list((tmp_path / "codes").iterdir()) == [CodeCache(recipes[0]).path(pixels)]
+    assert other is None and list((tmp_path / "codes").iterdir()) == [
+        CodeCache(recipes[0]).path(pixels)
+    ]
 
     target = pixels.reshape(64, 2, 64, 2, 3).mean((1, 3)) / 127.5 - 1
-    draw = fast(lambda variables, codes: GENERATOR.apply(variables, codes, method="synthesis", size=64))
+    draw = fast(
+        lambda variables, codes: GENERATOR.apply(variables, codes, method="synthesis", size=64)
+    )
     drawn = draw(encoded.params.generator, jnp.stack([plain, refined]))
     before, after = ((np.asarray(drawn) - target) ** 2).mean((1, 2, 3))
     assert after < before
@@ -181,7 +193,9 @@ def test_foreign_parts_are_refused(editor):
     classifier = Classifier(editor.classifier, editor.params.classifier, NAMES, {})
     with pytest.raises(UserError, match="made for another generator"):
         Editor(Pipeline(editor.networks.generator, classifier, foreign))
-    unknown = Editor(Pipeline(editor.networks.generator, classifier, {"beard": direction("beard")}), CONFIG)
+    unknown = Editor(
+        Pipeline(editor.networks.generator, classifier, {"beard": direction("beard")}), CONFIG
+    )
     with pytest.raises(UserError, match="the classifier does not know beard"):
         unknown.edit(photograph(size=(128, 128)), {"beard": 1.0}, aligned=True)
     with pytest.raises(UserError, match="there is ffhq"):

@@ -35,7 +35,9 @@ BODY = ((1, 8, 1, 1), (2, 8, 1, 2), (2, 8, 1, 2), (2, 8, 1, 2), (2, 8, 1, 2))
 ENCODER = MobileEncoder(ROWS, 32, 512, 8, 8, 8, 2, 4, 8, BODY)
 SETTINGS = settings_of(ENCODER, SIDES)
 CLASSIFIER = DiffClassifier(18, 4, 2, 1, (1, 2, 2, 1))
-CONFIG = EditConfig(classifier_size=SIZE, mask=MaskConfig(low=0.2, high=0.8), domain=MaskConfig(low=0.1, high=0.2))
+CONFIG = EditConfig(
+    classifier_size=SIZE, mask=MaskConfig(low=0.2, high=0.8), domain=MaskConfig(low=0.1, high=0.2)
+)
 PICTURE = jnp.zeros((1, SIZE, SIZE, 3))
 
 
@@ -50,7 +52,9 @@ def folders(tmp_path_factory):
     arrays = {"latent_avg": np.random.default_rng(3).normal(0, 0.3, 512).astype(np.float32)}
 
     def save(name, role, module, variables, **config):
-        model_folder.save(root / name, {role: Network(module, variables)}, arrays, {"kind": name, **config})
+        model_folder.save(
+            root / name, {role: Network(module, variables)}, arrays, {"kind": name, **config}
+        )
         return Network(module, variables)
 
     def seeded(name, role, module, *inputs, **config):
@@ -66,10 +70,16 @@ def folders(tmp_path_factory):
     save("classifier", "classifier", CLASSIFIER, judging, classes=["Smiling", "Old"])
 
     aligner = aligner_for(GENERATOR, ENCODER, SETTINGS, sides=SIDES, cycles=1, **NARROW)
-    hashes = {"generator_sha256": generator_hash(generator), "encoder_sha256": trees.tree_hash(encoder.variables)}
+    hashes = {
+        "generator_sha256": generator_hash(generator),
+        "encoder_sha256": trees.tree_hash(encoder.variables),
+    }
 
     def aligning(name, module=aligner, mask=None, **config):
-        maps = [[jnp.zeros((1, s, s, c)) for s, c in zip(module.sides, of)] for of in (module.features, module.inputs)]
+        maps = [
+            [jnp.zeros((1, s, s, c)) for s, c in zip(module.sides, of)]
+            for of in (module.features, module.inputs)
+        ]
         variables = Variables({}, {}, random(module, *maps), jnp.zeros(512))
         variables = variables if mask is None else fixed(variables, (0.3, -0.2), mask)
         save(name, "aligner", module, jax.tree.map(np.asarray, variables.aligner), **config)
@@ -80,12 +90,17 @@ def folders(tmp_path_factory):
     aligning("other_inputs", aligner.clone(inputs=(8, 4)))
     (root / "directions").mkdir()
     for name in ("Smiling", "Beard"):
-        np.save(root / "directions" / f"{name}.npy", np.random.default_rng(len(name)).standard_normal((ROWS, 512)))
+        np.save(
+            root / "directions" / f"{name}.npy",
+            np.random.default_rng(len(name)).standard_normal((ROWS, 512)),
+        )
     return root
 
 
 def opened(folders, **others):
-    names = {role: role for role in ("generator", "encoder", "classifier", "directions", "aligner")} | others
+    names = {
+        role: role for role in ("generator", "encoder", "classifier", "directions", "aligner")
+    } | others
     return {role: folders / name for role, name in names.items() if name}
 
 
@@ -100,11 +115,16 @@ def photograph():
 
 def test_what_is_out_of_domain_stays_the_photographs(folders, editor):
     pixels = photograph()
-    everything = Editor.from_checkpoints(CONFIG, method="both", **opened(folders, aligner="everything"))
+    everything = Editor.from_checkpoints(
+        CONFIG, method="both", **opened(folders, aligner="everything")
+    )
     result = everything.edit(pixels, {"Smiling": 1.0}, aligned=True)
     np.testing.assert_array_equal(result.image, pixels)
     assert (result.domain == 1).all() and result.report["untouched_share"] == 1.0
-    assert result.report["method"] == "both" and result.report["faces"][0]["out_of_domain_share"] == 1.0
+    assert (
+        result.report["method"] == "both"
+        and result.report["faces"][0]["out_of_domain_share"] == 1.0
+    )
 
     found = editor.edit(pixels, {"Smiling": 1.0}, aligned=True)
     alone = editor.edit(pixels, {"Smiling": 1.0}, aligned=True, config=CONFIG)
@@ -115,7 +135,10 @@ def test_what_is_out_of_domain_stays_the_photographs(folders, editor):
     np.testing.assert_array_equal(found.image[face.domain == 1], pixels[face.domain == 1])
     share = found.report["faces"][0]["out_of_domain_share"]
     assert share == pytest.approx(face.domain.mean(), abs=1e-6) and 0 < share < 1
-    assert alone.report["faces"][0]["out_of_domain_share"] is None and alone.report["method"] == "diffcam"
+    assert (
+        alone.report["faces"][0]["out_of_domain_share"] is None
+        and alone.report["method"] == "diffcam"
+    )
     stored = model_folder.load(folders / "aligner").network("aligner")
     assert found.report["weights"]["aligner"] == trees.tree_hash(stored.variables)
 
@@ -126,7 +149,9 @@ def test_invertibility_is_the_blend_of_the_decomposition_and_asks_no_classifier(
     face = editor.edit(pixels, {"Beard": 1.0}, aligned=True, config=config).faces[0]
     modules = Modules(GENERATOR, ENCODER, networks.aligner.network.module)
     parts = (networks.generator, networks.encoder.network, networks.aligner.network)
-    variables = Variables(*(part.variables for part in parts), jnp.asarray(networks.encoder.latent_avg))
+    variables = Variables(
+        *(part.variables for part in parts), jnp.asarray(networks.encoder.latent_avg)
+    )
     images = jnp.asarray(pixels[None] / np.float32(127.5) - 1)
     delta = jnp.asarray(networks.directions["Beard"].array)[None]
     assert networks.aligner.settings == SETTINGS
@@ -145,8 +170,14 @@ def test_invertibility_is_the_blend_of_the_decomposition_and_asks_no_classifier(
     [
         ({"generator": "other_generator"}, "trained with another generator"),
         ({"encoder": "other_encoder"}, "trained with another encoder"),
-        ({"aligner": "other_features"}, r"generators of \(8, 4\) channels at \(16, 32\) pixels, this one has \(8, 8\)"),
-        ({"aligner": "other_inputs"}, r"reads maps of \(8, 4\) channels, MobileEncoder has \(8, 8\)"),
+        (
+            {"aligner": "other_features"},
+            r"generators of \(8, 4\) channels at \(16, 32\) pixels, this one has \(8, 8\)",
+        ),
+        (
+            {"aligner": "other_inputs"},
+            r"reads maps of \(8, 4\) channels, MobileEncoder has \(8, 8\)",
+        ),
         ({"aligner": "encoder"}, "has no aligner"),
         ({"encoder": ""}, "give the encoder that it was trained with"),
         ({"aligner": ""}, "method both needs an alignment network"),
@@ -161,7 +192,10 @@ def test_what_does_not_belong_together_is_refused_in_one_line(folders, others, m
 
 def test_methods_are_checked_by_the_editor_itself(folders, editor):
     networks = editor.networks
-    assert Editor(networks).config.method == "diffcam" and Editor(networks, method="cam").config.method == "cam"
+    assert (
+        Editor(networks).config.method == "diffcam"
+        and Editor(networks, method="cam").config.method == "cam"
+    )
     with pytest.raises(UserError, match="no method is called 'diff'; there are diffcam, grad_cam"):
         Editor(networks, method="diff")
     without = networks._replace(aligner=None)
@@ -182,7 +216,10 @@ def test_what_ships_goes_with_the_networks_that_ship_alone(folders, tmp_path, mo
     monkeypatch.setattr(pipeline, "MobileStyleGAN", lambda: GENERATOR)
     others = {role: folders / role for role in ("classifier", "directions")}
     shutil.copytree(folders / "aligner", tmp_path / pipeline.ALIGNER)
-    assert not pipeline.has_aligner(None, None, None) and pipeline.from_checkpoints(**others).aligner is None
+    assert (
+        not pipeline.has_aligner(None, None, None)
+        and pipeline.from_checkpoints(**others).aligner is None
+    )
     shutil.copytree(folders / "encoder", tmp_path / pipeline.ENCODER)
     assert pipeline.has_aligner(None, None, None)
     assert pipeline.from_checkpoints(**others).aligner.network.module.sides == SIDES
@@ -190,7 +227,9 @@ def test_what_ships_goes_with_the_networks_that_ship_alone(folders, tmp_path, mo
         own = {role: folders / role}
         assert pipeline.from_checkpoints(**own, **others).aligner is None
         assert not pipeline.has_aligner(own.get("generator"), own.get("encoder"), None)
-    given = pipeline.from_checkpoints(encoder=folders / "encoder", aligner=folders / "everything", **others)
+    given = pipeline.from_checkpoints(
+        encoder=folders / "encoder", aligner=folders / "everything", **others
+    )
     assert given.aligner.generator == "" and pipeline.has_aligner("own", "own", "own")
 
 
@@ -204,12 +243,22 @@ def test_the_script_shows_both_masks(folders, editor, tmp_path):
     common = {"aligned", "inverted", "edited", "mask", "fused", "result", "stages", "out_of_domain"}
     for method, names in (("both", common | {"cam_mask"}), ("invertibility", common)):
         out = tmp_path / method
-        assert edit.main([*arguments, "--attribute=Smiling=1", f"--method={method}", f"--out={out}"]) == 0
+        assert (
+            edit.main([*arguments, "--attribute=Smiling=1", f"--method={method}", f"--out={out}"])
+            == 0
+        )
         assert {path.stem for path in (out / "a").iterdir()} == names
         report = json.loads((out / "a.json").read_text())
-        assert report["method"] == method and report["weights"]["aligner"] == trees.tree_hash(editor.params.aligner)
-        grey = {name: np.asarray(Image.open(out / "a" / f"{name}.png"))[..., 0] / 255 for name in names - {"stages"}}
-        assert report["faces"][0]["out_of_domain_share"] == pytest.approx(grey["out_of_domain"].mean(), abs=0.003)
+        assert report["method"] == method and report["weights"]["aligner"] == trees.tree_hash(
+            editor.params.aligner
+        )
+        grey = {
+            name: np.asarray(Image.open(out / "a" / f"{name}.png"))[..., 0] / 255
+            for name in names - {"stages"}
+        }
+        assert report["faces"][0]["out_of_domain_share"] == pytest.approx(
+            grey["out_of_domain"].mean(), abs=0.003
+        )
         acts = np.minimum(grey.get("cam_mask", 1.0), 1 - grey["out_of_domain"])
         np.testing.assert_allclose(grey["mask"], acts, atol=0.005)
 
@@ -219,9 +268,23 @@ def test_the_panel_lays_each_mask_over_the_face(editor, tmp_path):
     Image.fromarray(photograph()).save(photo)
     stages.write_stages(tmp_path / "a", read_photo(photo), result)
     panel = np.asarray(Image.open(tmp_path / "a" / "stages.png"))
-    labels = ["photograph", "aligned", "inverted", "edited", "cam", "domain", "mask", "fused", "result"]
+    labels = [
+        "photograph",
+        "aligned",
+        "inverted",
+        "edited",
+        "cam",
+        "domain",
+        "mask",
+        "fused",
+        "result",
+    ]
     assert panel.shape[1] == len(labels) * (TILE + GAP) + GAP
-    for label, mask in (("cam", result.faces[0].cam_mask), ("domain", result.domain), ("mask", result.mask)):
+    for label, mask in (
+        ("cam", result.faces[0].cam_mask),
+        ("domain", result.domain),
+        ("mask", result.mask),
+    ):
         left = GAP + labels.index(label) * (TILE + GAP)
         picture = result.aligned.astype(float)
         dim, tint = 0.45 * picture, 0.55 * picture + 0.45 * np.array([255.0, 140.0, 0.0])
@@ -236,8 +299,14 @@ def test_the_script_tells_at_once_what_is_missing(folders, tmp_path, capsys):
     common = [str(tmp_path / "a.png"), "--attribute=smiling=1", f"--out={tmp_path / 'out'}"]
     for added, words in (
         (["--method=both", "--encoder=nowhere"], "method both needs an alignment network"),
-        (["--method=invertibility", "--generator=nowhere", "--encoder=nowhere"], "give --aligner DIR"),
-        ([f"--aligner={folders / 'aligner'}"], "is of no use to --method diffcam; add --method both"),
+        (
+            ["--method=invertibility", "--generator=nowhere", "--encoder=nowhere"],
+            "give --aligner DIR",
+        ),
+        (
+            [f"--aligner={folders / 'aligner'}"],
+            "is of no use to --method diffcam; add --method both",
+        ),
         (["--method=both", "--aligner=nowhere"], "nowhere is not a folder"),
     ):
         assert edit.main([*common, *added]) == 2

@@ -20,13 +20,20 @@ def norm(prefix, width):
 
 
 def body(channels, gated=True):
-    keys = {"input_layer.0.weight": (8, channels, 3, 3), **norm("input_layer.1", 8), "input_layer.2.weight": (8,)}
+    keys = {
+        "input_layer.0.weight": (8, channels, 3, 3),
+        **norm("input_layer.1", 8),
+        "input_layer.2.weight": (8,),
+    }
     for i, (before, width) in enumerate([(8, 8), (8, 16), (16, 16), (16, 24), (24, 32)]):
         res = f"body.{i}.res_layer"
         keys |= norm(f"{res}.0", before) | norm(f"{res}.4", width) | {f"{res}.2.weight": (width,)}
         keys |= {f"{res}.1.weight": (width, before, 3, 3), f"{res}.3.weight": (width, width, 3, 3)}
         if gated:
-            keys |= {f"{res}.5.fc1.weight": (width // 4, width, 1, 1), f"{res}.5.fc2.weight": (width, width // 4, 1, 1)}
+            keys |= {
+                f"{res}.5.fc1.weight": (width // 4, width, 1, 1),
+                f"{res}.5.fc2.weight": (width, width // 4, 1, 1),
+            }
         if before != width:
             keys[f"body.{i}.shortcut_layer.0.weight"] = (width, before, 1, 1)
             keys |= norm(f"body.{i}.shortcut_layer.1", width)
@@ -36,7 +43,10 @@ def body(channels, gated=True):
 def resnet_body(channels):
     keys = {"conv1.weight": (8, channels, 7, 7), **norm("bn1", 8), "relu.weight": (8,)}
     for i, (before, width) in enumerate([(8, 8), (8, 16), (16, 16), (16, 24), (24, 32)]):
-        keys |= {f"body.{i}.conv1.weight": (width, before, 3, 3), f"body.{i}.conv2.weight": (width, width, 3, 3)}
+        keys |= {
+            f"body.{i}.conv1.weight": (width, before, 3, 3),
+            f"body.{i}.conv2.weight": (width, width, 3, 3),
+        }
         keys |= norm(f"body.{i}.bn1", width) | norm(f"body.{i}.bn2", width)
         if before != width:
             keys[f"body.{i}.downsample.0.weight"] = (width, before, 1, 1)
@@ -52,7 +62,10 @@ def heads(*convs):
     keys = {}
     for i, count in enumerate(convs):
         for j in range(count):
-            keys |= {f"styles.{i}.convs.{2 * j}.weight": (32, 32, 3, 3), f"styles.{i}.convs.{2 * j}.bias": (32,)}
+            keys |= {
+                f"styles.{i}.convs.{2 * j}.weight": (32, 32, 3, 3),
+                f"styles.{i}.convs.{2 * j}.bias": (32,),
+            }
         keys |= dense(f"styles.{i}.linear", 32, 32)
     return keys
 
@@ -61,12 +74,24 @@ LATERAL = {
     "latlayer1.weight": (32, 24, 1, 1), "latlayer1.bias": (32,), "latlayer2.weight": (32, 16, 1, 1), "latlayer2.bias": (32,)
 }  # fmt: skip
 PYRAMID = body(3) | LATERAL | heads(2, 2, 2, 3, 3, 3, 3, 4, 4, 4)
-INTO_WPLUS = body(3) | norm("output_layer_2.0", 32) | dense("output_layer_2.3", 16, 32 * 9) | dense("linear", 48, 16)
-ARCFACE = body(3, False) | norm("output_layer.0", 32) | dense("output_layer.3", 20, 32 * 4) | norm("output_layer.4", 20)
+INTO_WPLUS = (
+    body(3)
+    | norm("output_layer_2.0", 32)
+    | dense("output_layer_2.3", 16, 32 * 9)
+    | dense("linear", 48, 16)
+)
+ARCFACE = (
+    body(3, False)
+    | norm("output_layer.0", 32)
+    | dense("output_layer.3", 20, 32 * 4)
+    | norm("output_layer.4", 20)
+)
 IRSE, RESNET = body(6) | heads(3, 3, 3), resnet_body(6) | heads(2, 2)
 # Heads whose codes are shorter than their maps are wide, as a training of one's own may have them.
 NARROW = IRSE | {
-    f"styles.{i}.linear.{leaf}": (16, 32)[: 2 - (leaf == "bias")] for i in range(3) for leaf in ("weight", "bias")
+    f"styles.{i}.linear.{leaf}": (16, 32)[: 2 - (leaf == "bias")]
+    for i in range(3)
+    for leaf in ("weight", "bias")
 }
 CASES = {
     "gradual": (PYRAMID, encoders.gradual, GradualStyleEncoder(10, 64, 32, **BODY)),
@@ -87,7 +112,9 @@ def test_sizes_are_inferred_and_the_round_trip_is_exact(name):
     shapes, layout_of, module = CASES[name]
     layout = layout_of(shapes)
     assert layout.module == module
-    assert encoders.recognise(shapes) == {"e4e": "gradual", "narrow_heads": "restyle_irse"}.get(name, name)
+    assert encoders.recognise(shapes) == {"e4e": "gradual", "narrow_heads": "restyle_irse"}.get(
+        name, name
+    )
     rng = np.random.default_rng(0)
     state = {key: rng.standard_normal(shape).astype(np.float32) for key, shape in shapes.items()}
     exported = layout.export(layout.convert(state))
@@ -102,7 +129,9 @@ def test_arrays_land_where_they_belong():
     state["body.1.shortcut_layer.1.running_var"][3] = 2
     # Channel 7 of row 2, column 1 of the pooled map.
     state["output_layer_2.3.weight"][4, 7 * 9 + 2 * 3 + 1] = 3
-    variables = encoders.into_wplus({key: array.shape for key, array in state.items()}).convert(state)
+    variables = encoders.into_wplus({key: array.shape for key, array in state.items()}).convert(
+        state
+    )
     unit = variables["params"]["body"]["unit_1"]
     assert unit["fc1"]["kernel"][5, 2] == 1
     assert variables["batch_stats"]["body"]["unit_1"]["shortcut_bn"]["var"][3] == 2
@@ -122,7 +151,8 @@ def test_missing_keys_are_named():
     shapes["styles.8.linear.bias"] = (3,)
     faults = " ".join(encoders.gradual(shapes).faults(shapes))
     assert (
-        "body.2.res_layer.1.weight is missing" in faults and "styles.8.linear.bias is (3,) instead of (32,)" in faults
+        "body.2.res_layer.1.weight is missing" in faults
+        and "styles.8.linear.bias is (3,) instead of (32,)" in faults
     )
     assert len(encoders.gradual(shapes).faults(shapes)) == 2
 
@@ -133,7 +163,11 @@ def test_missing_keys_are_named():
         (encoders.gradual, "body", "no units of an encoder's body"),
         (encoders.restyle_irse, "styles", "no encoder heads"),
         (encoders.into_w, "linear", "linear.weight is missing"),
-        (encoders.recognise, ("styles", "latlayer", "linear", "output"), "no encoder has these keys"),
+        (
+            encoders.recognise,
+            ("styles", "latlayer", "linear", "output"),
+            "no encoder has these keys",
+        ),
     ],
 )
 def test_what_cannot_be_inferred_is_explained(function, lacking, message):

@@ -7,7 +7,14 @@ import pytest
 
 from diffcam_jax.nn.e4e import Encoder4Editing
 from diffcam_jax.nn.irse import IRSE
-from diffcam_jax.nn.psp import GradualStyleEncoder, Halving, IntoW, IntoWPlus, Map2Style, upsample_add
+from diffcam_jax.nn.psp import (
+    GradualStyleEncoder,
+    Halving,
+    IntoW,
+    IntoWPlus,
+    Map2Style,
+    upsample_add,
+)
 from diffcam_jax.nn.restyle import BackboneEncoder, ResNetBackboneEncoder
 from tests.random_variables import random_variables
 
@@ -40,7 +47,9 @@ def test_upsample_add_aligns_corners(shape, size):
             bottom = coarse[:, r2, q] * (1 - dx) + coarse[:, r2, q + 1] * dx
             expected[:, i, j] = top * (1 - dy) + bottom * dy
     coarse, lateral, expected = (np.float32(a) for a in (coarse, lateral, expected + lateral))
-    np.testing.assert_allclose(upsample_add(jnp.asarray(coarse), jnp.asarray(lateral)), expected, atol=1e-5)
+    np.testing.assert_allclose(
+        upsample_add(jnp.asarray(coarse), jnp.asarray(lateral)), expected, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("size", [(2, 2), (3, 5), (8, 6)])
@@ -66,8 +75,12 @@ def test_a_head_ends_in_a_dense_layer_scaled_by_its_width():
     zero = jax.tree_util.tree_map(jnp.zeros_like, variables["params"]["convs_1"])
     zero["bias"] = jnp.array([1.0, 2.0, -3.0, 4.0])
     p = {**variables["params"], "convs_1": zero}
-    expected = np.array([1, 2, -0.03, 4]) @ np.asarray(p["linear"]["kernel"]) / 2 + np.asarray(p["linear"]["bias"])
-    np.testing.assert_allclose(jax.jit(head.apply)({"params": p}, x), [expected, expected], atol=1e-5)
+    expected = np.array([1, 2, -0.03, 4]) @ np.asarray(p["linear"]["kernel"]) / 2 + np.asarray(
+        p["linear"]["bias"]
+    )
+    np.testing.assert_allclose(
+        jax.jit(head.apply)({"params": p}, x), [expected, expected], atol=1e-5
+    )
     with pytest.raises(ValueError, match="2 halvings"):
         head.init(jax.random.key(0), jnp.zeros((1, 8, 8, 4)))
 
@@ -78,7 +91,9 @@ def test_rows_read_their_level_of_the_pyramid(tiny):
     p = variables["params"]
     body = {k: v["body"] for k, v in variables.items()}
     _, _, c1, c2, c3 = jax.jit(IRSE(**SMALL).apply)(body, images)
-    lateral1, lateral2 = (x @ p[n]["kernel"][0, 0] + p[n]["bias"] for x, n in ((c2, "latlayer1"), (c1, "latlayer2")))
+    lateral1, lateral2 = (
+        x @ p[n]["kernel"][0, 0] + p[n]["bias"] for x, n in ((c2, "latlayer1"), (c1, "latlayer2"))
+    )
     p2 = upsample_add(c3, lateral1)
     p1 = upsample_add(p2, lateral2)
     assert codes.shape == (2, 9, 12) and c3.shape[1:3] == (4, 4) and p1.shape[1:3] == (16, 16)
@@ -91,9 +106,13 @@ def test_rows_read_their_level_of_the_pyramid(tiny):
 def test_e4e_adds_deltas_to_the_first_row_up_to_its_stage(tiny):
     variables, images = tiny
     heads = np.asarray(jax.jit(TINY.apply)(variables, images))
-    encoder = Encoder4Editing(**{f: getattr(TINY, f) for f in ("n_styles", "size", "width")}, **SMALL)
+    encoder = Encoder4Editing(
+        **{f: getattr(TINY, f) for f in ("n_styles", "size", "width")}, **SMALL
+    )
     for stage in (0, 4, None):
-        codes = jax.jit(lambda v, x, stage=stage: encoder.apply(v, x, stage=stage))(variables, images)
+        codes = jax.jit(lambda v, x, stage=stage: encoder.apply(v, x, stage=stage))(
+            variables, images
+        )
         expected = np.repeat(heads[:, :1], 9, axis=1)
         last = 8 if stage is None else stage
         expected[:, 1 : last + 1] += heads[:, 1 : last + 1]
@@ -108,7 +127,9 @@ def test_into_w_is_a_dense_layer_on_the_mean():
     variables = random_variables(encoder, images)
     last = jax.jit(IRSE(**SMALL).apply)({k: v["body"] for k, v in variables.items()}, images)[-1]
     p = variables["params"]["linear"]
-    expected = np.asarray(last).mean((1, 2)) @ np.asarray(p["kernel"]) / np.sqrt(12) + np.asarray(p["bias"])
+    expected = np.asarray(last).mean((1, 2)) @ np.asarray(p["kernel"]) / np.sqrt(12) + np.asarray(
+        p["bias"]
+    )
     np.testing.assert_allclose(jax.jit(encoder.apply)(variables, images), expected, atol=1e-5)
 
 
@@ -117,13 +138,25 @@ def test_into_wplus_pools_and_flattens():
     images = pictures(2, 64, 64, 3)
     variables = random_variables(encoder, images)
     last = jax.jit(IRSE(**SMALL).apply)({k: v["body"] for k, v in variables.items()}, images)[-1]
-    p, s = jax.tree_util.tree_map(np.asarray, (variables["params"], variables["batch_stats"]["output_bn"]))
-    x = (np.asarray(last) - s["mean"]) / np.sqrt(s["var"] + 1e-5) * p["output_bn"]["scale"] + p["output_bn"]["bias"]
+    p, s = jax.tree_util.tree_map(
+        np.asarray, (variables["params"], variables["batch_stats"]["output_bn"])
+    )
+    x = (np.asarray(last) - s["mean"]) / np.sqrt(s["var"] + 1e-5) * p["output_bn"]["scale"] + p[
+        "output_bn"
+    ]["bias"]
     # Adaptive cells of 4 -> 3: [0, 2), [1, 3), [2, 4)
-    x = np.stack([np.stack([x[:, i : i + 2, j : j + 2].mean((1, 2)) for j in range(3)], 1) for i in range(3)], 1)
+    x = np.stack(
+        [
+            np.stack([x[:, i : i + 2, j : j + 2].mean((1, 2)) for j in range(3)], 1)
+            for i in range(3)
+        ],
+        1,
+    )
     x = x.reshape(2, -1) @ p["output_dense"]["kernel"] + p["output_dense"]["bias"]
     expected = (x @ p["linear"]["kernel"] / np.sqrt(5) + p["linear"]["bias"]).reshape(2, 3, 5)
-    np.testing.assert_allclose(jax.jit(encoder.apply)(variables, images), expected, rtol=3e-6, atol=1e-4)
+    np.testing.assert_allclose(
+        jax.jit(encoder.apply)(variables, images), expected, rtol=3e-6, atol=1e-4
+    )
 
 
 RESTYLE = [
@@ -151,6 +184,6 @@ def test_official_codes_and_parameters(generator, rows):
     assert codes.shape == (1, rows, 512)
     if generator == 1024:
         # Published size of the official encoder.
-        assert sum(leaf.size for leaf in jax.tree_util.tree_leaves(variables["params"])) == pytest.approx(
-            267.137e6, rel=1e-4
-        )
+        assert sum(
+            leaf.size for leaf in jax.tree_util.tree_leaves(variables["params"])
+        ) == pytest.approx(267.137e6, rel=1e-4)

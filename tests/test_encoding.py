@@ -92,7 +92,9 @@ def test_restyle_approaches_the_picture_geometrically(average, batched):
     wanted = np.asarray(images).mean((1, 2))
     for step, (code, picture) in enumerate(zip(codes, pictures), start=1):
         moved = (wanted - first_row) * (1 - 0.5**step)
-        np.testing.assert_allclose(code, moved[:, None] + np.broadcast_to(average, (2, 3)), atol=1e-5)
+        np.testing.assert_allclose(
+            code, moved[:, None] + np.broadcast_to(average, (2, 3)), atol=1e-5
+        )
         np.testing.assert_allclose(picture, fill(code), atol=0)
 
 
@@ -104,7 +106,13 @@ def test_restyle_looks_at_the_reduced_reconstruction():
 
     images = jnp.broadcast_to(uniform(1, 1, 1, 3), (1, 256, 256, 3))
     codes, pictures = restyle_loop(
-        Half(), {"params": {"rate": jnp.float32(1.0)}}, large, jnp.zeros(3), images, jnp.zeros((512, 512, 3)), steps=2
+        Half(),
+        {"params": {"rate": jnp.float32(1.0)}},
+        large,
+        jnp.zeros(3),
+        images,
+        jnp.zeros((512, 512, 3)),
+        steps=2,
     )
     np.testing.assert_allclose(codes[0][:, 0], images[:, 0, 0], atol=1e-5)
     np.testing.assert_allclose(codes[1], codes[0], atol=1e-5)

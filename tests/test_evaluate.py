@@ -37,11 +37,15 @@ def fill(folder: Path, count: int = 5, side: int = 64, noise: int = 0, suffix: s
 
 
 def compare(tmp_path, *others, out="out", **changes):
-    return runner.evaluate(config("folders", **changes), tmp_path / out, [str(o) for o in others], "command")
+    return runner.evaluate(
+        config("folders", **changes), tmp_path / out, [str(o) for o in others], "command"
+    )
 
 
 def test_folders_are_scored_by_name_and_as_sets(tmp_path):
-    a, near, far = (fill(tmp_path / name, noise=noise) for name, noise in (("a", 0), ("near", 3), ("far", 40)))
+    a, near, far = (
+        fill(tmp_path / name, noise=noise) for name, noise in (("a", 0), ("near", 3), ("far", 40))
+    )
     document = compare(tmp_path, a, near, far)
     assert document.problems == {}
     (table,) = document.sections[0].tables
@@ -53,13 +57,22 @@ def test_folders_are_scored_by_name_and_as_sets(tmp_path):
 
     assert value("near", "PSNR dB") > value("far", "PSNR dB") + 10
     assert value("near", "SSIM") > value("far", "SSIM")
-    pairs = [[np.asarray(Image.open(f / f"{i}.png"), np.float64) / 127.5 for f in (a, far)] for i in range(5)]
-    assert value("far", "MSE") == pytest.approx(np.mean([((x - y) ** 2).mean() for x, y in pairs]), abs=1e-4)
+    pairs = [
+        [np.asarray(Image.open(f / f"{i}.png"), np.float64) / 127.5 for f in (a, far)]
+        for i in range(5)
+    ]
+    assert value("far", "MSE") == pytest.approx(
+        np.mean([((x - y) ** 2).mean() for x, y in pairs]), abs=1e-4
+    )
     assert "kernel distance of thumbnails x1000 (headline)" in table.columns and any(
         note.startswith("Warning: 5 pictures") for note in table.notes
     )
-    assert (tmp_path / "out" / "report.html").is_file() and (tmp_path / "out" / "report.md").is_file()
-    lines = [json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
+    assert (tmp_path / "out" / "report.html").is_file() and (
+        tmp_path / "out" / "report.md"
+    ).is_file()
+    lines = [
+        json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()
+    ]
     assert len(lines) == 10 and {line["subject"] for line in lines} == {str(near), str(far)}
 
 
@@ -81,7 +94,9 @@ def test_what_was_measured_is_not_measured_again(tmp_path, monkeypatch):
     path.write_text("\n".join(lines[:3]) + "\n" + lines[3][:20])
     measured = []
     read = folders.read
-    monkeypatch.setattr(folders, "read", lambda p, size: measured.append(Path(p).stem) or read(p, size))
+    monkeypatch.setattr(
+        folders, "read", lambda p, size: measured.append(Path(p).stem) or read(p, size)
+    )
     again = compare(tmp_path, a, b)
     assert again.sections[0].tables == first.sections[0].tables
     assert sorted(path.read_text().splitlines()) == sorted(lines)
@@ -93,8 +108,14 @@ def test_what_was_measured_is_not_measured_again(tmp_path, monkeypatch):
     [
         (lambda b: shutil.rmtree(b), ["no such folder"]),
         (lambda b: [p.unlink() for p in b.iterdir()], ["no pictures"]),
-        (lambda b: (b / "0.png").unlink(), ["5 pictures and", "4: ", "lacks 1 pictures", "the first is 0"]),
-        (lambda b: (b / "0.png").rename(b / "x.png"), ["lacks 1 pictures (the first is 0) and", "(the first is x)"]),
+        (
+            lambda b: (b / "0.png").unlink(),
+            ["5 pictures and", "4: ", "lacks 1 pictures", "the first is 0"],
+        ),
+        (
+            lambda b: (b / "0.png").rename(b / "x.png"),
+            ["lacks 1 pictures (the first is 0) and", "(the first is x)"],
+        ),
         (lambda b: fill(b, side=80), ["mixed sizes", "64x64", "80x80", "--config.size"]),
         (lambda b: fill(b, count=1, suffix="jpg"), ["0.jpg", "0.png", "one name"]),
         (lambda b: [p.write_bytes(b"") for p in b.iterdir()], ["at least 2 are needed"]),
@@ -118,7 +139,9 @@ def test_other_sizes_are_brought_to_one(tmp_path):
 
 def call(*arguments):
     """evaluate.py as a command."""
-    return subprocess.run([sys.executable, "evaluate.py", *arguments], capture_output=True, text=True, cwd=ROOT)
+    return subprocess.run(
+        [sys.executable, "evaluate.py", *arguments], capture_output=True, text=True, cwd=ROOT
+    )
 
 
 def test_the_command_from_start_to_report_and_with_other_settings(tmp_path):
@@ -154,7 +177,9 @@ def test_the_command_from_start_to_report_and_with_other_settings(tmp_path):
 )
 def test_wrong_commands_end_with_one_line(arguments, words):
     done = call(*arguments)
-    assert done.returncode == 2 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
+    assert (
+        done.returncode == 2 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+    ), done.stderr
     for word in words:
         assert word in done.stderr
     assert not (ROOT / "x").exists()
@@ -203,5 +228,8 @@ def test_wrong_settings_of_a_protocol(tmp_path, part, words):
 
 
 def test_small_things():
-    assert parse_source("generated:500") == ("generated", 500) and parse_source("folder") == ("folder", 0)
+    assert parse_source("generated:500") == ("generated", 500) and parse_source("folder") == (
+        "folder",
+        0,
+    )
     assert list(groups(iter(range(5)), 2)) == [[0, 1], [2, 3], [4]]

@@ -20,7 +20,10 @@ BEHIND = [f"{face}_{kind}" for face in FACES for kind in HELD_OUT]
 
 def config(**changes):
     made = configuration.get_config("debug")
-    made.invertibility.systems = ("diffcam", "both")  # every system is a program of its own to compile
+    made.invertibility.systems = (
+        "diffcam",
+        "both",
+    )  # every system is a program of its own to compile
     made.update(changes)
     settings.check(made)
     return made
@@ -59,7 +62,9 @@ def test_masks_are_compared_with_the_truth(finished, store):
     assert len(found) == 2 * (len(HELD_OUT) + 2)
     for (kind, label), row in found.items():
         subject = {"network": "mask", "difference": "difference"}[label]
-        names = {"any of these": BEHIND, "no object": FACES}.get(kind, [f"{face}_{kind}" for face in FACES])
+        names = {"any of these": BEHIND, "no object": FACES}.get(
+            kind, [f"{face}_{kind}" for face in FACES]
+        )
         masks = [picture(store, subject, name)[..., 0] > 127 for name in names]
         assert row["pictures"] == str(len(names))
         assert shown(row["area"]) == pytest.approx(np.mean(masks), abs=6e-4)
@@ -82,9 +87,15 @@ def test_the_three_pictures_of_a_decomposition(finished, store):
         assert shown(found["faces behind objects", label]["MSE"]) == pytest.approx(mse, abs=1e-4)
     for name in BEHIND:
         mask = picture(store, "mask", name) / 255
-        photograph, aligned, kept = (picture(store, subject, name) for subject in ("object", "aligned", "kept"))
-        drawn = (aligned > 0) & (aligned < 255)  # what lies beyond is clamped in the file, and was blended before
-        assert drawn.any() and np.abs(kept - mask * photograph - (1 - mask) * aligned)[drawn].max() < 2
+        photograph, aligned, kept = (
+            picture(store, subject, name) for subject in ("object", "aligned", "kept")
+        )
+        drawn = (aligned > 0) & (
+            aligned < 255
+        )  # what lies beyond is clamped in the file, and was blended before
+        assert (
+            drawn.any() and np.abs(kept - mask * photograph - (1 - mask) * aligned)[drawn].max() < 2
+        )
 
 
 def test_edits_are_measured_against_the_photograph(finished, store):
@@ -92,7 +103,9 @@ def test_edits_are_measured_against_the_photograph(finished, store):
     assert [row["system"] for row in found] == ["diffcam", "both"] * 2
     edited = [f"generated_0000_{kind}" for kind in ("hand", "cap")]
     for row in found[2:]:
-        pairs = [(picture(store, "object", n), picture(store, f"{row['system']} a", n)) for n in edited]
+        pairs = [
+            (picture(store, "object", n), picture(store, f"{row['system']} a", n)) for n in edited
+        ]
         equal = [(a == b).all(-1) for a, b in pairs]
         truths = [picture(store, "truth", name)[..., 0] > 127 for name in edited]
         assert shown(row["untouched pixels"]) == pytest.approx(np.mean(equal), abs=6e-4)
@@ -116,7 +129,11 @@ def test_a_second_run_repeats_nothing(finished, monkeypatch):
     def never(*arguments):
         raise AssertionError("measured again")
 
-    for place, name in ((decompositions, "held_out"), (decompositions, "_decompose"), (edits, "edit_batch")):
+    for place, name in (
+        (decompositions, "held_out"),
+        (decompositions, "_decompose"),
+        (edits, "edit_batch"),
+    ):
         monkeypatch.setattr(place, name, never)
     again = runner.evaluate(config(), folder, [], "command")
     assert again.sections == first.sections and (folder / "metrics.jsonl").read_bytes() == measured
@@ -126,8 +143,14 @@ def test_pictures_that_must_not_be_shown_are_in_no_sheet(finished, store):
     bench = Bench(config(), store)
 
     def sheets(shown):
-        one = Coded(Item("generated_0000_hand", lambda: np.zeros((64, 64, 3), np.uint8), shown=shown), np.zeros(1), 0.0)
-        return [figure.name for figure in invertibility._sheets(bench, {"photographs": [one]}, [one])]
+        one = Coded(
+            Item("generated_0000_hand", lambda: np.zeros((64, 64, 3), np.uint8), shown=shown),
+            np.zeros(1),
+            0.0,
+        )
+        return [
+            figure.name for figure in invertibility._sheets(bench, {"photographs": [one]}, [one])
+        ]
 
     assert sheets(True) == ["invertibility_pictures", "invertibility_masks"] and sheets(False) == []
 
@@ -136,14 +159,20 @@ def test_objects_depend_on_names_alone(finished, store, tmp_path):
     name = "generated_0000_cap"
     with opened(tmp_path) as other:
         bench = Bench(config(), other)
-        (face,) = [item for item in bench.items(bench.config.invertibility) if item.name == "generated_0000"]
+        (face,) = [
+            item
+            for item in bench.items(bench.config.invertibility)
+            if item.name == "generated_0000"
+        ]
         (item,) = decompositions.paste(bench, [face])["cap"]
         truth = decompositions.truth_of(bench, name, 64)[0]
         np.testing.assert_array_equal(item.read(), picture(store, "object", name))
         np.testing.assert_array_equal(truth, picture(store, "truth", name)[..., 0] > 127)
         np.testing.assert_array_equal(item.code(), face.code())
         changed = (item.read() != face.read()).any(-1)
-    assert changed[truth].mean() > 0.9 and not changed[~binary_dilation(truth, np.ones((3, 3)))].any()
+    assert (
+        changed[truth].mean() > 0.9 and not changed[~binary_dilation(truth, np.ones((3, 3)))].any()
+    )
 
 
 def test_the_largest_difference_is_where_something_was_pasted():
@@ -165,7 +194,12 @@ def test_the_generators_own_picture_is_that_of_the_code(finished, store):
     expected = bench.world.draw(codes + bench.world.directions["a"].array, 64)
     whole = np.stack([one.picture for one in found["whole"]])
     assert np.abs(whole.astype(int) - expected).max() <= 1
-    assert np.abs(np.stack([one.picture for one in found["invertibility"]]).astype(int) - expected).max() > 1
+    assert (
+        np.abs(
+            np.stack([one.picture for one in found["invertibility"]]).astype(int) - expected
+        ).max()
+        > 1
+    )
 
 
 @pytest.mark.parametrize("name", ["invertibility", "editing"])

@@ -70,7 +70,9 @@ def test_the_papers_order_is_read_off_what_was_measured():
 def test_too_few_pictures_for_a_split(tmp_path):
     made = config("editing")
     made.editing.sources = ("generated:6",)
-    with pytest.raises(UserError, match=r"6 pictures have a score of a; a share of 0\.33 of them is 1, at least 4"):
+    with pytest.raises(
+        UserError, match=r"6 pictures have a score of a; a share of 0\.33 of them is 1, at least 4"
+    ):
         runner.evaluate(made, tmp_path / "out", [], "command")
 
 
@@ -81,7 +83,9 @@ def test_folders_of_a_generator_and_an_encoder_open_and_are_measured(tmp_path):
     random = Network(encoder, random_variables(encoder, jnp.zeros((1, 64, 64, 3))))
     model_folder.save(tmp_path / "generator", {"generator": toy}, {}, {"kind": "toy"})
     model_folder.save(tmp_path / "encoder", {"encoder": random}, {}, {"kind": "toy"})
-    made = config("reconstruction", generator=str(tmp_path / "generator"), encoder=str(tmp_path / "encoder"))
+    made = config(
+        "reconstruction", generator=str(tmp_path / "generator"), encoder=str(tmp_path / "encoder")
+    )
     made.reconstruction.methods = ("encoder", "mse")
     document = runner.evaluate(made, tmp_path / "out", [], "command")
     table = document.sections[0].tables[0]
@@ -136,7 +140,9 @@ def test_protocols_that_move_codes_refuse_tuned_generators(tmp_path, name, field
 def test_a_damaged_picture_of_a_folder_is_listed_and_the_rest_measured(tmp_path):
     (tmp_path / "faces").mkdir()
     for i in range(3):
-        Image.fromarray(np.full((64, 64, 3), 80 * i, np.uint8)).save(tmp_path / "faces" / f"{i}.png")
+        Image.fromarray(np.full((64, 64, 3), 80 * i, np.uint8)).save(
+            tmp_path / "faces" / f"{i}.png"
+        )
     (tmp_path / "faces" / "1.png").write_bytes(b"no picture")
     made = config("reconstruction", folder=str(tmp_path / "faces"))
     made.reconstruction.sources = ("folder",)
@@ -148,7 +154,9 @@ def test_generated_pictures_are_those_of_their_codes(tmp_path):
     made = config("masks")
     with opened(tmp_path) as store:
         bench = Bench(made, store)
-        few, more = (items("generated", 64, n, made, lambda: bench.world.prior(made)) for n in (2, 3))
+        few, more = (
+            items("generated", 64, n, made, lambda: bench.world.prior(made)) for n in (2, 3)
+        )
         for a, b in zip(few, more):
             np.testing.assert_array_equal(a.read(), b.read())
         np.testing.assert_array_equal(more[2].read(), bench.world.draw(more[2].code()[None], 64)[0])
@@ -166,7 +174,9 @@ def test_photographs_with_licences_of_their_own_are_measured_but_never_shown(tmp
     document = runner.evaluate(made, tmp_path, [], "command")
     table = document.sections[0].tables[0]
     assert table.rows[0][1] == "2"
-    assert all(figure.suffix == "png" for figure in document.sections[0].figures)  # plots only, no sheet of pictures
+    assert all(
+        figure.suffix == "png" for figure in document.sections[0].figures
+    )  # plots only, no sheet of pictures
     found = items("photographs", 64, 0, made, _nothing_drawn)
     assert len(found) == 11 and not any(item.shown for item in found)
     assert all(item.shown for item in items("public_domain", 64, 0, made, _nothing_drawn))

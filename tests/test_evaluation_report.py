@@ -13,7 +13,15 @@ from PIL import Image
 
 from diffcam_jax.errors import UserError
 from diffcam_jax.evaluation import published
-from diffcam_jax.evaluation.document import Document, Figure, Section, bar_plot, curve_plot, picture_figure, spread_plot
+from diffcam_jax.evaluation.document import (
+    Document,
+    Figure,
+    Section,
+    bar_plot,
+    curve_plot,
+    picture_figure,
+    spread_plot,
+)
 from diffcam_jax.evaluation.store import Key, Store, opened
 from diffcam_jax.evaluation.tables import Table, number
 
@@ -39,7 +47,12 @@ class Reader(html.parser.HTMLParser):
 def document(**changes):
     table = Table(NASTY, ["name", "value"], [[NASTY, "1"]], [NASTY], {"field": NASTY})
     figure = picture_figure("pictures", NASTY, Image.new("RGB", (8, 8)))
-    content = {"title": NASTY, "command": NASTY, "facts": {"fact": NASTY}, "problems": {NASTY: NASTY}}
+    content = {
+        "title": NASTY,
+        "command": NASTY,
+        "facts": {"fact": NASTY},
+        "problems": {NASTY: NASTY},
+    }
     return Document(sections=[Section(NASTY, [NASTY], [table], [figure])], **{**content, **changes})
 
 
@@ -47,9 +60,14 @@ def test_the_page_holds_everything_and_runs_nothing(tmp_path):
     document().write(tmp_path)
     page = Reader((tmp_path / "report.html").read_text())
     assert "script" not in page.tags and "table" in page.tags
-    assert sum(NASTY in word for word in page.words) >= 8  # title, heading, text, cell, note, caption, problem, fact
+    assert (
+        sum(NASTY in word for word in page.words) >= 8
+    )  # title, heading, text, cell, note, caption, problem, fact
     (link,) = page.links
-    assert base64.b64decode(link.removeprefix("data:image/jpeg;base64,")) == (tmp_path / "pictures.jpg").read_bytes()
+    assert (
+        base64.b64decode(link.removeprefix("data:image/jpeg;base64,"))
+        == (tmp_path / "pictures.jpg").read_bytes()
+    )
 
 
 def test_markdown_keeps_foreign_text_within_its_cell(tmp_path):
@@ -92,10 +110,18 @@ def test_published_tables_are_marked_and_tell_their_protocol():
     tables = [*published.reconstruction(), *published.editing(), *published.in_domain()]
     assert len(tables) == 6
     for table in tables:
-        assert table.published and "published" in table.markdown() and "published" in table.html() and table.notes
+        assert (
+            table.published
+            and "published" in table.markdown()
+            and "published" in table.html()
+            and table.notes
+        )
     values = {row[0]: row[1:] for row in published.editing()[0].rows}
     assert values["Diff-CAM"] == ["13.76", ".094"]
-    assert {row[0] for row in published.in_domain()[0].rows} >= {"in-domain inversion", "Image2StyleGAN"}
+    assert {row[0] for row in published.in_domain()[0].rows} >= {
+        "in-domain inversion",
+        "Image2StyleGAN",
+    }
 
 
 def test_the_store_gives_back_what_was_put(tmp_path):
@@ -107,7 +133,10 @@ def test_the_store_gives_back_what_was_put(tmp_path):
         found = store.get(key)
         assert found["mse"] == 0.5 and np.isnan(found["identity"]) and np.isinf(found["psnr"])
         assert store.measured("p", "s") == {"picture": found} and store.measured("p", "t") == {}
-    assert all(json.loads(line)["protocol"] == "p" for line in (tmp_path / "metrics.jsonl").read_text().splitlines())
+    assert all(
+        json.loads(line)["protocol"] == "p"
+        for line in (tmp_path / "metrics.jsonl").read_text().splitlines()
+    )
 
 
 def test_a_line_cut_short_by_a_kill_is_measured_again(tmp_path):
@@ -120,7 +149,10 @@ def test_a_line_cut_short_by_a_kill_is_measured_again(tmp_path):
         assert store.get(Key("p", "s", "b")) is None
         store.put(Key("p", "s", "b"), {"x": 3.0})
     with opened(tmp_path) as store:
-        assert (store.get(Key("p", "s", "a")), store.get(Key("p", "s", "b"))) == ({"x": 1.0}, {"x": 3.0})
+        assert (store.get(Key("p", "s", "a")), store.get(Key("p", "s", "b"))) == (
+            {"x": 1.0},
+            {"x": 3.0},
+        )
 
 
 @settings(max_examples=60, deadline=None)
@@ -130,7 +162,10 @@ def test_no_name_leads_out_of_the_folder_and_no_two_share_a_file(tmp_path_factor
     store = Store(folder)
     store.close()
     path = store.picture_path(Key(*parts))
-    assert path.resolve().is_relative_to((folder / "pictures").resolve()) and len(path.relative_to(folder).parts) == 4
+    assert (
+        path.resolve().is_relative_to((folder / "pictures").resolve())
+        and len(path.relative_to(folder).parts) == 4
+    )
     other = store.picture_path(Key(*(part + "." for part in parts)))
     assert path != other
 

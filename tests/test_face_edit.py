@@ -24,9 +24,17 @@ def editor():
     statics = {"draft": ("generator", "classifier", "size", "config", "method")}
     statics["edit_window"] = ("classifier", "config", "cam_config", "method", "user_mode")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(window_edit, "draft", fast(window_edit.draft, static_argnames=statics["draft"]))
-        patch.setattr(face_edit, "edit_window", fast(face_edit.edit_window, static_argnames=statics["edit_window"]))
-        patch.setattr(optimise, "_jitted_step", fast(optimise.step, static_argnums=0, donate_argnums=1))
+        patch.setattr(
+            window_edit, "draft", fast(window_edit.draft, static_argnames=statics["draft"])
+        )
+        patch.setattr(
+            face_edit,
+            "edit_window",
+            fast(face_edit.edit_window, static_argnames=statics["edit_window"]),
+        )
+        patch.setattr(
+            optimise, "_jitted_step", fast(optimise.step, static_argnums=0, donate_argnums=1)
+        )
         yield Editor.from_pretrained("ffhq")
 
 
@@ -66,7 +74,10 @@ def check_exact(result, pixels):
     changed = (result.image != pixels).any(-1)
     # The crop of a mask is smooth over some pixels.
     assert not changed[:, KEPT + 4 :].any() and changed[:, KEPT - 4 : KEPT].any()
-    assert result.report["untouched_exact"] and 0 < changed.mean() < 1 - result.report["untouched_share"] + 1e-6
+    assert (
+        result.report["untouched_exact"]
+        and 0 < changed.mean() < 1 - result.report["untouched_share"] + 1e-6
+    )
     assert face.mask.min() == 0 and face.mask.max() <= 1
     hat = region(face, "hat", "cloth", "background")
     assert hat.mean() > 0.2 and not face.mask[hat].any()
@@ -100,23 +111,35 @@ def test_two_attributes_leave_the_hat_and_say_what_was_done(editor, hopper, by_h
     for name, strength in told["strengths"].items():
         direction = editor.directions[name]
         assert strength["asked"] == STRENGTHS[name] and 0 < strength["factor"] <= direction.range[1]
-        assert 1 <= len(strength["tries"]) <= 5 and strength["factor"] in [f for f, _ in strength["tries"]]
-        assert strength["after"] - strength["before"] == pytest.approx(strength["reached"] * direction.move, abs=1e-3)
+        assert 1 <= len(strength["tries"]) <= 5 and strength["factor"] in [
+            f for f, _ in strength["tries"]
+        ]
+        assert strength["after"] - strength["before"] == pytest.approx(
+            strength["reached"] * direction.move, abs=1e-3
+        )
     assert told["strengths"]["smiling"]["reached"] > 0.3
-    codes = sum(told["strengths"][name]["factor"] * editor.directions[name].array for name in STRENGTHS)
+    codes = sum(
+        told["strengths"][name]["factor"] * editor.directions[name].array for name in STRENGTHS
+    )
     np.testing.assert_allclose(face.edited_latents - face.latents, codes, atol=1e-3)
     assert set(told["kept"]) >= {"parsing", "hands", "missed"} and isinstance(told["notes"], list)
     assert 0.3 < told["kept"]["parsing"] < 1 and told["kept"]["hands"] == 0
 
 
 def test_an_edit_as_it_is_measures_nothing(editor, hopper, by_hand):
-    result = editor.edit(hopper, STRENGTHS, tune=0, raw_strength=True, cache=False, user_mask=by_hand)
+    result = editor.edit(
+        hopper, STRENGTHS, tune=0, raw_strength=True, cache=False, user_mask=by_hand
+    )
     check_exact(result, hopper)
     told = strict(result.report)["faces"][0]
     assert told["tuning"] is None and result.report["tune"] == 0
     for name, strength in told["strengths"].items():
         assert strength["factor"] == strength["asked"] == STRENGTHS[name]
-        assert strength["decided_by"] == "code" and strength["tries"] == [] and strength["reached"] is None
+        assert (
+            strength["decided_by"] == "code"
+            and strength["tries"] == []
+            and strength["reached"] is None
+        )
     codes = result.faces[0].edited_latents - result.faces[0].latents
     expected = sum(STRENGTHS[name] * editor.directions[name].array for name in STRENGTHS)
     np.testing.assert_allclose(codes, expected, atol=1e-5)

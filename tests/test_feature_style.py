@@ -22,20 +22,38 @@ def norm(prefix, width):
 
 def official(styles=3, width=7, content=5, counts=(1, 2, 1, 1), widths=(2, 4, 6, 8)):
     """Keys and shapes of 143_enc.pth for given sizes."""
-    keys = {"conv.0.weight": (widths[0], 3, 3, 3), **norm("conv.1", widths[0]), "conv.2.weight": (widths[0],)}
+    keys = {
+        "conv.0.weight": (widths[0], 3, 3, 3),
+        **norm("conv.1", widths[0]),
+        "conv.2.weight": (widths[0],),
+    }
     before = widths[0]
     for group, (count, after) in enumerate(zip(counts, widths), 1):
         for i in range(count):
             unit = f"block_{group}.{i}"
-            keys |= norm(f"{unit}.bn1", before) | norm(f"{unit}.bn2", after) | norm(f"{unit}.bn3", after)
-            keys |= {f"{unit}.conv1.weight": (after, before, 3, 3), f"{unit}.conv2.weight": (after, after, 3, 3)}
+            keys |= (
+                norm(f"{unit}.bn1", before)
+                | norm(f"{unit}.bn2", after)
+                | norm(f"{unit}.bn3", after)
+            )
+            keys |= {
+                f"{unit}.conv1.weight": (after, before, 3, 3),
+                f"{unit}.conv2.weight": (after, after, 3, 3),
+            }
             keys[f"{unit}.prelu.weight"] = (after,)
             if i == 0:
                 keys[f"{unit}.downsample.0.weight"] = (after, before, 1, 1)
                 keys |= norm(f"{unit}.downsample.1", after)
             before = after
-    keys |= norm("content_layer.0", widths[2]) | norm("content_layer.2", content) | norm("content_layer.5", content)
-    keys |= {"content_layer.1.weight": (content, widths[2], 3, 3), "content_layer.3.weight": (content,)}
+    keys |= (
+        norm("content_layer.0", widths[2])
+        | norm("content_layer.2", content)
+        | norm("content_layer.5", content)
+    )
+    keys |= {
+        "content_layer.1.weight": (content, widths[2], 3, 3),
+        "content_layer.3.weight": (content,),
+    }
     keys["content_layer.4.weight"] = (content, content, 3, 3)
     for i in range(styles):
         keys |= {f"styles.{i}.weight": (width, 9 * sum(widths)), f"styles.{i}.bias": (width,)}
@@ -66,18 +84,37 @@ def test_a_unit_by_definition(stride):
         return batch_norm(y, p[name], stats[name])
 
     y = normal(conv(normal(x, "bn1"), p["conv1"]["kernel"]), "bn2")
-    y = conv(np.where(y > 0, y, p["prelu"]["negative_slope"] * y), p["conv2"]["kernel"])[:, ::stride, ::stride]
-    short = x if stride == 1 else normal(x[:, ::2, ::2] @ p["shortcut_conv"]["kernel"][0, 0], "shortcut_bn")
-    np.testing.assert_allclose(jax.jit(Unit(4, stride).apply)(variables, x), normal(y, "bn3") + short, atol=1e-4)
+    y = conv(np.where(y > 0, y, p["prelu"]["negative_slope"] * y), p["conv2"]["kernel"])[
+        :, ::stride, ::stride
+    ]
+    short = (
+        x
+        if stride == 1
+        else normal(x[:, ::2, ::2] @ p["shortcut_conv"]["kernel"][0, 0], "shortcut_bn")
+    )
+    np.testing.assert_allclose(
+        jax.jit(Unit(4, stride).apply)(variables, x), normal(y, "bn3") + short, atol=1e-4
+    )
 
 
 def test_every_row_reads_cell_means_of_all_groups():
     images = jnp.asarray(np.random.default_rng(1).uniform(-1, 1, (2, 48, 48, 3)), jnp.float32)
     variables = random_variables(TINY, images)
-    run = fast(lambda v, x: (TINY.apply(v, x), TINY.apply(v, x, method=lambda encoder, x: encoder.body(x))))
+    run = fast(
+        lambda v, x: (TINY.apply(v, x), TINY.apply(v, x, method=lambda encoder, x: encoder.body(x)))
+    )
     codes, maps = run(variables, images)
-    assert [m.shape[1:] for m in maps] == [(48, 48, 2), (24, 24, 2), (12, 12, 4), (6, 6, 6), (3, 3, 8)]
-    cells = [np.asarray(m).reshape(2, 3, m.shape[1] // 3, 3, m.shape[1] // 3, -1).mean((2, 4)) for m in maps[1:]]
+    assert [m.shape[1:] for m in maps] == [
+        (48, 48, 2),
+        (24, 24, 2),
+        (12, 12, 4),
+        (6, 6, 6),
+        (3, 3, 8),
+    ]
+    cells = [
+        np.asarray(m).reshape(2, 3, m.shape[1] // 3, 3, m.shape[1] // 3, -1).mean((2, 4))
+        for m in maps[1:]
+    ]
     flat = np.concatenate(cells, -1).reshape(2, -1)
     for row in range(3):
         dense = variables["params"][f"styles_{row}"]
@@ -110,9 +147,12 @@ def test_the_official_keys_and_the_way_back():
 def test_a_file_that_is_not_whole():
     shapes = {key: shape for key, shape in official().items() if not key.startswith("block_3")}
     with pytest.raises(
-        UserError, match="not a FeatureStyle encoder, entry 'block_3' is missing; give the file 143_enc"
+        UserError,
+        match="not a FeatureStyle encoder, entry 'block_3' is missing; give the file 143_enc",
     ):
         feature_style.encoder(shapes)
     shapes = official()
     del shapes["block_2.1.bn3.weight"]
-    assert "block_2.1.bn3.weight is missing" in " ".join(feature_style.encoder(shapes).faults(shapes))
+    assert "block_2.1.bn3.weight is missing" in " ".join(
+        feature_style.encoder(shapes).faults(shapes)
+    )

@@ -33,8 +33,15 @@ def const(name: str, element_type: str, shape: str, offset: int, size: int) -> s
 def test_ir_gives_the_constants_in_file_order():
     weight, axis, half = np.arange(6, dtype="<f4"), np.array(7, "<i8"), np.array([1.5], "<f2")
     blob = weight.tobytes() + axis.tobytes() + half.tobytes()
-    other = '<layer id="0" name="in" type="Parameter"><data shape="1, 512" element_type="f32"/></layer>'
-    layers = const("axis", "i64", "", 24, 8) + other + const("w", "f32", "2, 3", 0, 24) + const("h", "f16", "1", 32, 2)
+    other = (
+        '<layer id="0" name="in" type="Parameter"><data shape="1, 512" element_type="f32"/></layer>'
+    )
+    layers = (
+        const("axis", "i64", "", 24, 8)
+        + other
+        + const("w", "f32", "2, 3", 0, 24)
+        + const("h", "f16", "1", 32, 2)
+    )
     constants = read_openvino_ir(ir(layers), blob)
     assert [name for name, _ in constants] == ["axis", "w", "h"]
     assert [(array.shape, array.dtype.name) for _, array in constants] == [
@@ -88,7 +95,11 @@ ARRAYS = {
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 def test_numpy_pickle_of_any_protocol(protocol):
-    tree = {"net": ARRAYS, "list": [1, 2.5, "text", None, (True, b"raw")], "shared": [ARRAYS["f4"], ARRAYS["f4"]]}
+    tree = {
+        "net": ARRAYS,
+        "list": [1, 2.5, "text", None, (True, b"raw")],
+        "shared": [ARRAYS["f4"], ARRAYS["f4"]],
+    }
     read = read_numpy_pickle(pickle.dumps(tree, protocol))
     assert read["list"] == tree["list"]
     assert read["shared"][0] is read["shared"][1]
@@ -120,7 +131,13 @@ def test_pickle_that_calls_functions_is_refused(tmp_path, function, protocol):
 
 
 def test_pickle_of_other_objects_is_refused():
-    for thing in (types.SimpleNamespace(a=1), np.array([{}, 1], object), {1, 2}, {(1, 2): 3}, range(3)):
+    for thing in (
+        types.SimpleNamespace(a=1),
+        np.array([{}, 1], object),
+        {1, 2},
+        {(1, 2): 3},
+        range(3),
+    ):
         with pytest.raises(UserError, match="pickle of arrays"):
             read_numpy_pickle(pickle.dumps({"a": thing}))
 
@@ -186,7 +203,9 @@ class Stored:
 
 
 def tensor(torch, storage, offset, shape, strides):
-    return Harm(torch._utils._rebuild_tensor_v2, storage, offset, shape, strides, False, OrderedDict())
+    return Harm(
+        torch._utils._rebuild_tensor_v2, storage, offset, shape, strides, False, OrderedDict()
+    )
 
 
 def dump(tree, legacy: bool) -> bytes:
@@ -213,10 +232,16 @@ def zip_checkpoint(tree, storages, compression=zipfile.ZIP_STORED, byteorder=b"l
 
 
 def legacy_checkpoint(tree, storages) -> bytes:
-    info = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}}
+    info = {
+        "protocol_version": 1001,
+        "little_endian": True,
+        "type_sizes": {"short": 2, "int": 4, "long": 4},
+    }
     parts = [pickle.dumps(value, 2) for value in (0x1950A86A20F9469CFC6C, 1001, info)]
     parts += [dump(tree, legacy=True), pickle.dumps([storage.key for storage in storages], 2)]
-    parts += [struct.pack("<q", storage.array.size) + storage.array.tobytes() for storage in storages]
+    parts += [
+        struct.pack("<q", storage.array.size) + storage.array.tobytes() for storage in storages
+    ]
     return b"".join(parts)
 
 

@@ -7,7 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffcam_jax.losses.adversarial import logistic_loss, nonsaturating_loss, path_length_penalty, r1_penalty
+from diffcam_jax.losses.adversarial import (
+    logistic_loss,
+    nonsaturating_loss,
+    path_length_penalty,
+    r1_penalty,
+)
 
 
 def field(*shape: int, seed: int = 0) -> jax.Array:
@@ -18,7 +23,9 @@ def test_losses_are_cross_entropies():
     real, fake = field(4, 1), field(4, 1, seed=1)
     sigmoid = lambda x: 1 / (1 + np.exp(-np.asarray(x, np.float64)))  # noqa: E731
     np.testing.assert_allclose(nonsaturating_loss(fake), -np.log(sigmoid(fake)), rtol=1e-5)
-    np.testing.assert_allclose(logistic_loss(real, fake), -np.log(sigmoid(real)) - np.log(1 - sigmoid(fake)), rtol=1e-5)
+    np.testing.assert_allclose(
+        logistic_loss(real, fake), -np.log(sigmoid(real)) - np.log(1 - sigmoid(fake)), rtol=1e-5
+    )
     assert float(nonsaturating_loss(jnp.array(-1e4))) == 1e4
 
 
@@ -53,7 +60,9 @@ def test_path_length_gradient_goes_through_the_lengths_only():
     codes, noise = field(1, 2, 3), field(1, 2, 2, 3, seed=1)
 
     def penalty(scale):
-        synthesis = lambda codes: scale * jnp.broadcast_to(codes.sum(1)[:, None, None], (1, 2, 2, 3))  # noqa: E731
+        synthesis = lambda codes: (
+            scale * jnp.broadcast_to(codes.sum(1)[:, None, None], (1, 2, 2, 3))
+        )  # noqa: E731
         return path_length_penalty(synthesis, codes, noise, 0.0)
 
     length = float(penalty(1.0).lengths[0])

@@ -17,7 +17,9 @@ def test_inverse_is_the_matrix_at_every_place():
     per_channel = bands.reshape(2, 3, 5, 4, 7)
     expected = np.einsum("pk,bhwkc->bhwpc", MATRIX, per_channel)
     for index, (row, column) in enumerate([(0, 0), (0, 1), (1, 0), (1, 1)]):
-        np.testing.assert_allclose(picture[:, row::2, column::2], expected[:, :, :, index], atol=1e-6)
+        np.testing.assert_allclose(
+            picture[:, row::2, column::2], expected[:, :, :, index], atol=1e-6
+        )
 
 
 @pytest.mark.parametrize(("h", "w", "c", "seed"), [(1, 1, 1, 0), (2, 3, 1, 1), (4, 1, 3, 2)])

@@ -25,16 +25,22 @@ def windows(x, stride, pad):
 
 def test_pools_leave_the_padding_out():
     x = np.random.default_rng(0).standard_normal((2, 6, 9, 3)).astype(np.float32) - 3
-    np.testing.assert_allclose(average_pool3(jnp.asarray(x)), np.nanmean(windows(x, 1, 1), (-2, -1)), atol=1e-6)
+    np.testing.assert_allclose(
+        average_pool3(jnp.asarray(x)), np.nanmean(windows(x, 1, 1), (-2, -1)), atol=1e-6
+    )
     np.testing.assert_array_equal(max_pool3(jnp.asarray(x)), np.max(windows(x, 2, 0), (-2, -1)))
-    np.testing.assert_array_equal(max_pool3(jnp.asarray(x), 1, 1), np.nanmax(windows(x, 1, 1), (-2, -1)))
+    np.testing.assert_array_equal(
+        max_pool3(jnp.asarray(x), 1, 1), np.nanmax(windows(x, 1, 1), (-2, -1))
+    )
 
 
 @pytest.mark.parametrize("size", [96, 512])
 def test_the_resize_is_bilinear(size):
     rows = np.arange(size, dtype=np.float32)
     picture = np.broadcast_to(rows[:, None, None] + 1000 * rows[:, None], (1, size, size, 3))
-    centres = np.clip((np.arange(299) + 0.5) * size / 299 - 0.5, 0, size - 1)  # linear in between, constant beyond
+    centres = np.clip(
+        (np.arange(299) + 0.5) * size / 299 - 0.5, 0, size - 1
+    )  # linear in between, constant beyond
     expected = centres[:, None] + 1000 * centres
     resized = fid_resize(jnp.asarray(picture))
     assert resized.shape == (1, 299, 299, 3)
@@ -51,7 +57,9 @@ def test_the_resize_takes_two_neighbours_however_large_the_picture():
 
 def test_size_taps_and_head():
     def run(model):
-        return jax.eval_shape(lambda: model.init_with_output(jax.random.key(0), jnp.zeros((2, 299, 299, 3))))
+        return jax.eval_shape(
+            lambda: model.init_with_output(jax.random.key(0), jnp.zeros((2, 299, 299, 3)))
+        )
 
     (features, taps), variables = run(InceptionV3())
     assert features.shape == (2, 2048)
@@ -61,7 +69,9 @@ def test_size_taps_and_head():
         "block2": (2, 17, 17, 768),
     }
     # 21.80 M as the archive of the published weights counts them: it has no scales.
-    scales = sum(x.size for p, x in jax.tree_util.tree_leaves_with_path(variables) if p[-1].key == "scale")
+    scales = sum(
+        x.size for p, x in jax.tree_util.tree_leaves_with_path(variables) if p[-1].key == "scale"
+    )
     assert sum(x.size for x in jax.tree.leaves(variables)) - scales == 21_802_784
     (_, taps), variables = run(InceptionV3(num_classes=1008))
     assert taps["logits"].shape == (2, 1008)
@@ -131,9 +141,14 @@ def test_other_archives_are_not_taken_for_it():
 @pytest.mark.weights
 def test_the_published_weights_give_what_their_own_program_gives():
     variables, metadata = store.load_pretrained("inception")
-    assert trees.tree_hash(variables) == "9ec565469c9b6a5d59ae3281c0358b02a8f8fec60abb946aed94764e38216392"
+    assert (
+        trees.tree_hash(variables)
+        == "9ec565469c9b6a5d59ae3281c0358b02a8f8fec60abb946aed94764e38216392"
+    )
     assert metadata["archive_sha256"] == parts.PARTS["inception"].archive.sha256
-    assert jax.tree.map(jnp.shape, variables) == jax.tree.map(jnp.shape, variable_shapes(InceptionV3()))
+    assert jax.tree.map(jnp.shape, variables) == jax.tree.map(
+        jnp.shape, variable_shapes(InceptionV3())
+    )
     row, column, channel = np.ogrid[:299, :299, :3]
     picture = np.sin(0.05 * row + 0.03 * column * (channel + 1)).astype(np.float32)
     with jax.default_matmul_precision("highest"):

@@ -15,11 +15,17 @@ from tests.random_variables import random_variables
 
 RNG = np.random.default_rng(0)
 WIDTHS = (4, 6, 6)  # a block that changes the channels and one that does not
-MODELS = {"released": InDomainEncoder(WIDTHS, 3, 5), "training": InDomainTrainingEncoder(WIDTHS, 3, 5)}
+MODELS = {
+    "released": InDomainEncoder(WIDTHS, 3, 5),
+    "training": InDomainTrainingEncoder(WIDTHS, 3, 5),
+}
 
 
 def expected(kind, variables, x):
-    params, stats = (jax.tree.map(lambda a: np.asarray(a, np.float64), variables[c]) for c in ("params", "batch_stats"))
+    params, stats = (
+        jax.tree.map(lambda a: np.asarray(a, np.float64), variables[c])
+        for c in ("params", "batch_stats")
+    )
     released = kind == "released"
 
     def unit(x, path, activate=True):
@@ -38,7 +44,11 @@ def expected(kind, variables, x):
         main = unit(unit(x, [f"block_{i}", "main1"]), [f"block_{i}", "main2"])
         x = main + (unit(x, [f"block_{i}", "shortcut"], activate=released) if i == 1 else x)
     head, x = params["block_3"], x.reshape(len(x), -1)
-    x = x @ head["kernel"] / np.sqrt(96) if released else x @ head["dense"]["kernel"] + head["dense"]["bias"]
+    x = (
+        x @ head["kernel"] / np.sqrt(96)
+        if released
+        else x @ head["dense"]["kernel"] + head["dense"]["bias"]
+    )
     return batch_norm(x, head["bn"], stats["block_3"]["bn"]).reshape(len(x), 3, 5)
 
 
@@ -48,7 +58,9 @@ def test_codes_by_definition(kind):
     images = jnp.asarray(RNG.uniform(-1, 1, (2, 16, 16, 3)), jnp.float32)
     variables = random_variables(model, images)
     np.testing.assert_allclose(
-        jax.jit(model.apply)(variables, images), expected(kind, variables, np.asarray(images)), atol=2e-5
+        jax.jit(model.apply)(variables, images),
+        expected(kind, variables, np.asarray(images)),
+        atol=2e-5,
     )
 
 
@@ -57,11 +69,15 @@ def test_training_moves_the_statistics(kind):
     model = MODELS[kind]
     images = jnp.asarray(RNG.uniform(-1, 1, (4, 16, 16, 3)), jnp.float32)
     variables = random_variables(model, images)
-    codes, new = jax.jit(lambda v, x: model.apply(v, x, train=True, mutable=["batch_stats"]))(variables, images)
+    codes, new = jax.jit(lambda v, x: model.apply(v, x, train=True, mutable=["batch_stats"]))(
+        variables, images
+    )
     # Codes are normalised over the batch, so that only the last layer's own factor and shift are left of their moments.
     last = variables["params"]["block_3"]["bn"]
     np.testing.assert_allclose(codes.reshape(4, -1).mean(0), last["bias"], atol=1e-5)
-    np.testing.assert_allclose(codes.reshape(4, -1).std(0), jnp.abs(last.get("scale", jnp.ones(15))), rtol=0.01)
+    np.testing.assert_allclose(
+        codes.reshape(4, -1).std(0), jnp.abs(last.get("scale", jnp.ones(15))), rtol=0.01
+    )
     old = variables["batch_stats"]["block_0"]["bn"]["mean"]
     stem = variables["params"]["block_0"]["conv"]
     drawn = conv(np.asarray(images), np.asarray(stem["kernel"])) + np.asarray(stem.get("bias", 0))
@@ -71,11 +87,23 @@ def test_training_moves_the_statistics(kind):
 
 
 def test_the_training_encoder_at_256():
-    shapes = jax.eval_shape(InDomainTrainingEncoder().init, jax.random.key(0), jnp.zeros((1, 256, 256, 3)))["params"]
-    assert shapes["block_0"]["conv"]["kernel"].shape == (5, 5, 3, 64) and "bias" in shapes["block_0"]["conv"]
-    assert shapes["block_6"]["main2"]["conv"]["kernel"].shape == (3, 3, 512, 512) and "block_8" not in shapes
+    shapes = jax.eval_shape(
+        InDomainTrainingEncoder().init, jax.random.key(0), jnp.zeros((1, 256, 256, 3))
+    )["params"]
+    assert (
+        shapes["block_0"]["conv"]["kernel"].shape == (5, 5, 3, 64)
+        and "bias" in shapes["block_0"]["conv"]
+    )
+    assert (
+        shapes["block_6"]["main2"]["conv"]["kernel"].shape == (3, 3, 512, 512)
+        and "block_8" not in shapes
+    )
     assert shapes["block_7"]["dense"]["kernel"].shape == (16 * 512, 14 * 512)
-    assert all("scale" not in leaf.key for path, _ in jax.tree_util.tree_leaves_with_path(shapes) for leaf in path)
+    assert all(
+        "scale" not in leaf.key
+        for path, _ in jax.tree_util.tree_leaves_with_path(shapes)
+        for leaf in path
+    )
 
 
 def test_widths_and_sides():
@@ -102,7 +130,9 @@ def official_shapes(widths, rows):
             norms[f"block{i}.bn{number}"] = target
     shapes[f"block{len(widths)}.fc.weight"] = (rows * 512, 16 * widths[-1])
     for name, channels in norms.items():
-        shapes |= {f"{name}.bn.{x}": (channels,) for x in ("weight", "bias", "running_mean", "running_var")}
+        shapes |= {
+            f"{name}.bn.{x}": (channels,) for x in ("weight", "bias", "running_mean", "running_var")
+        }
         shapes[f"{name}.bn.num_batches_tracked"] = ()
     return shapes
 
@@ -113,9 +143,13 @@ def test_official_keys_there_and_back(widths, rows):
     layout = idinvert.encoder(shapes)
     assert layout.module == InDomainEncoder(widths, rows)
     assert layout.faults(shapes) == []
-    state = {key: np.asarray(RNG.standard_normal(shape), np.float32) for key, shape in shapes.items()}
+    state = {
+        key: np.asarray(RNG.standard_normal(shape), np.float32) for key, shape in shapes.items()
+    }
     exported = layout.export(layout.convert(state))
-    assert set(shapes) - set(exported) == {key for key in shapes if key.endswith("num_batches_tracked")}
+    assert set(shapes) - set(exported) == {
+        key for key in shapes if key.endswith("num_batches_tracked")
+    }
     for key, array in exported.items():
         np.testing.assert_array_equal(array, state[key])
 

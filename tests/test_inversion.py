@@ -17,7 +17,12 @@ MODEL = MobileStyleGAN(widths=(16, 16, 8, 8), latent_size=8, mapping_layers=2)
 ROWS = 10
 CONFIG = InversionConfig(steps=80, w_steps=40, prior=1e-4, size=64)
 # Two heads: LPIPS then ends at its second tap, and the rest of VGG16 is not needed.
-CONVOLUTIONS = {"conv1_1": (3, 64), "conv1_2": (64, 64), "conv2_1": (64, 128), "conv2_2": (128, 128)}
+CONVOLUTIONS = {
+    "conv1_1": (3, 64),
+    "conv1_2": (64, 64),
+    "conv2_1": (64, 128),
+    "conv2_2": (128, 128),
+}
 
 
 def invert(nets, images, config, start=None, space="w+"):
@@ -53,7 +58,9 @@ def nets():
         for name, (a, b) in CONVOLUTIONS.items()
     }
     heads = {f"lin{i}": jnp.full(c, 1 / c) for i, c in enumerate((64, 128))}
-    stats = jax.jit(latent_stats, static_argnums=(0, 3))(MODEL, {"params": params}, jax.random.key(1), 256)
+    stats = jax.jit(latent_stats, static_argnums=(0, 3))(
+        MODEL, {"params": params}, jax.random.key(1), 256
+    )
     return prior.Networks({"params": params}, {"trunk": trunk, "heads": heads}, stats)
 
 
@@ -118,7 +125,9 @@ def test_loss_is_the_sum_of_its_terms(nets, known):
     spread = nets.stats.eigenvalues + 1e-3
     white_w = ((w - nets.stats.mean) @ nets.stats.eigenvectors) ** 2 / spread
     white_d = (offsets @ nets.stats.eigenvectors) ** 2 / spread
-    np.testing.assert_allclose(values, 1e-4 * (white_w.mean(1) + 2 * white_d.mean((1, 2))), rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(
+        values, 1e-4 * (white_w.mean(1) + 2 * white_d.mean((1, 2))), rtol=1e-3, atol=1e-6
+    )
 
 
 def test_a_start_code_is_where_the_search_begins(nets, known, found):
@@ -131,7 +140,9 @@ def test_a_start_code_is_where_the_search_begins(nets, known, found):
 def test_a_broken_picture_stands_still_and_spoils_nobody(nets, known, found):
     result, codes = invert(nets, known[1].at[0].set(jnp.nan), CONFIG)
     assert np.isinf(result.loss[0])
-    np.testing.assert_allclose(codes[0], np.broadcast_to(nets.stats.mean, (ROWS, 8)), rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(
+        codes[0], np.broadcast_to(nets.stats.mean, (ROWS, 8)), rtol=1e-5, atol=1e-7
+    )
     np.testing.assert_allclose(result.loss[1], found[0].loss[1], rtol=0.2)
 
 

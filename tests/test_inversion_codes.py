@@ -9,7 +9,13 @@ from diffcam_jax.files import trees
 from diffcam_jax.files.code_cache import CodeCache
 
 HASH = "a" * 64
-RECIPE = {"generator": HASH, "method": "prior", "space": "w+", "settings": {"steps": 80}, "start": "mean"}
+RECIPE = {
+    "generator": HASH,
+    "method": "prior",
+    "space": "w+",
+    "settings": {"steps": 80},
+    "start": "mean",
+}
 CODES = np.random.default_rng(0).normal(size=(2, 18, 8)).astype(np.float32)
 
 
@@ -21,7 +27,9 @@ def test_codes_come_back_with_their_names_and_method(tmp_path):
     assert (found.names, found.method) == (("ann.png", "bö.png"), "in_domain")
     first = path.read_bytes()
     code_files.save(path, CODES, HASH, "in_domain", ["ann.png", "bö.png"])
-    assert path.read_bytes() == first and [p.name for p in path.parent.iterdir()] == ["codes.safetensors"]
+    assert path.read_bytes() == first and [p.name for p in path.parent.iterdir()] == [
+        "codes.safetensors"
+    ]
 
 
 def test_codes_of_another_generator_are_refused(tmp_path):
@@ -87,7 +95,12 @@ def test_codes_come_back_for_this_picture_and_recipe_only(cache):
     changed = aligned.copy()
     changed[3, 3, 0] ^= 1
     assert cache.load(changed) is None
-    for changed in ({"generator": "b" * 64}, {"settings": {"steps": 7}}, {"start": "c" * 64}, {"method": "mse"}):
+    for changed in (
+        {"generator": "b" * 64},
+        {"settings": {"steps": 7}},
+        {"start": "c" * 64},
+        {"method": "mse"},
+    ):
         assert CodeCache(RECIPE | changed).load(aligned) is None
 
 

@@ -42,13 +42,18 @@ GENERATORS = {
 }
 STYLEGAN1 = GENERATORS["stylegan1"]
 IN_DOMAIN = Encoder(
-    network(InDomainEncoder(encoder_widths(16, 8, 8), ROWS, K), jnp.zeros((1, 16, 16, 3))), ZEROS, 0, ROWS
+    network(InDomainEncoder(encoder_widths(16, 8, 8), ROWS, K), jnp.zeros((1, 16, 16, 3))),
+    ZEROS,
+    0,
+    ROWS,
 )
 
 
 def drawn(generator, codes):
     return np.asarray(
-        jax.jit(lambda v, c: generator.module.apply(v, c, method="synthesis"))(generator.variables, codes)
+        jax.jit(lambda v, c: generator.module.apply(v, c, method="synthesis"))(
+            generator.variables, codes
+        )
     )
 
 
@@ -70,7 +75,11 @@ def test_in_domain_begins_at_the_encoder_and_ends_below_it(images, found):
     expected = ((redrawn - images) ** 2).mean((1, 2, 3)) + 2 * ((start - again) ** 2).mean((1, 2))
     np.testing.assert_allclose(found.history[0], expected, rtol=1e-4)
     assert np.all(found.loss < 0.9 * expected)
-    assert found.codes.shape == (2, ROWS, K) and found.steps == len(found.history) == 30 and found.notes == ()
+    assert (
+        found.codes.shape == (2, ROWS, K)
+        and found.steps == len(found.history) == 30
+        and found.notes == ()
+    )
     assert found.compile_seconds > 0 and found.seconds > 0
 
 
@@ -98,23 +107,33 @@ def test_every_family_of_generators_is_inverted_from_the_mean(family):
 
 
 def test_restyle_agrees_through_all_of_its_passes(images):
-    module = BackboneEncoder(ROWS, False, 16, K, counts=(1, 1, 1, 1), widths=(8, 8, 8, 8), squeeze=4)
+    module = BackboneEncoder(
+        ROWS, False, 16, K, counts=(1, 1, 1, 1), widths=(8, 8, 8, 8), squeeze=4
+    )
     encoder = Encoder(network(module, jnp.zeros((1, 16, 16, 6))), ZEROS, 2, ROWS)
     settings = dataclasses.replace(PLAIN, steps=3)
     result = inversion.invert(STYLEGAN1, encoder, images[:1], "in_domain", settings)
     start = read(STYLEGAN1, encoder, jnp.asarray(images[:1]))
     again = read(STYLEGAN1, encoder, jnp.asarray(drawn(STYLEGAN1, start)))
     mse = ((drawn(STYLEGAN1, start) - images[:1]) ** 2).mean()
-    np.testing.assert_allclose(result.history[0, 0], mse + 2 * ((start - again) ** 2).mean(), rtol=1e-3)
+    np.testing.assert_allclose(
+        result.history[0, 0], mse + 2 * ((start - again) ** 2).mean(), rtol=1e-3
+    )
 
 
 def test_the_encoder_alone(images):
     result = inversion.invert(STYLEGAN1, IN_DOMAIN, images, "encoder")
-    np.testing.assert_allclose(result.codes, read(STYLEGAN1, IN_DOMAIN, jnp.asarray(images)), rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(result.loss, ((drawn(STYLEGAN1, result.codes) - images) ** 2).mean((1, 2, 3)), rtol=1e-4)
+    np.testing.assert_allclose(
+        result.codes, read(STYLEGAN1, IN_DOMAIN, jnp.asarray(images)), rtol=1e-5, atol=1e-6
+    )
+    np.testing.assert_allclose(
+        result.loss, ((drawn(STYLEGAN1, result.codes) - images) ** 2).mean((1, 2, 3)), rtol=1e-4
+    )
     assert result.steps == 0 and result.history.shape == (0, 2)
     shared = inversion.invert(STYLEGAN1, IN_DOMAIN, images, "encoder", space="w").codes
-    np.testing.assert_allclose(shared, np.broadcast_to(result.codes.mean(1, keepdims=True), shared.shape), rtol=1e-4)
+    np.testing.assert_allclose(
+        shared, np.broadcast_to(result.codes.mean(1, keepdims=True), shared.shape), rtol=1e-4
+    )
 
 
 def test_a_cosine_brings_the_rate_to_rest():
@@ -128,7 +147,9 @@ def test_rows_move_apart_at_a_rate_of_their_own(images):
     """With Adam the first step of every number is its rate: the mean of the rows moves by one, each row's offset by the other."""
     settings = dataclasses.replace(PLAIN, steps=1, rate=0.1, offsets=0.25, patience=0)
     problem = fit.Fit(STYLEGAN1.module, 16, ROWS, apart=True)
-    assert problem.pace(settings, "w+", 0).rates == (0.1, 0.025) and problem.pace(settings, "w", 0).rates == (0.1,)
+    assert problem.pace(settings, "w+", 0).rates == (0.1, 0.025) and problem.pace(
+        settings, "w", 0
+    ).rates == (0.1,)
     codes = np.random.default_rng(0).standard_normal((2, ROWS, K)).astype(np.float32)
     w, offsets = problem.unknown(jnp.asarray(codes), "w+")
     np.testing.assert_allclose(offsets.mean(1), 0, atol=1e-6)
@@ -137,17 +158,23 @@ def test_rows_move_apart_at_a_rate_of_their_own(images):
     spread = {}
     for share in (0.01, 1.0):
         chosen = dataclasses.replace(settings, steps=30, offsets=share)
-        found = inversion.invert(STYLEGAN1, None, images, "mse", chosen, start=np.zeros((2, ROWS, K), np.float32))
+        found = inversion.invert(
+            STYLEGAN1, None, images, "mse", chosen, start=np.zeros((2, ROWS, K), np.float32)
+        )
         spread[share] = found.codes.std(1).mean()
         assert np.all(found.loss < found.history[0])
     assert spread[0.01] < 0.2 * spread[1.0]
 
 
 def test_a_refinement_ends_nearer_than_the_encoder(images):
-    preset = dataclasses.replace(inversion.REFINEMENT, lpips=0.0, identity=0.0, pixel=1.0, domain=0.01, size=16)
+    preset = dataclasses.replace(
+        inversion.REFINEMENT, lpips=0.0, identity=0.0, pixel=1.0, domain=0.01, size=16
+    )
     result = inversion.invert(STYLEGAN1, IN_DOMAIN, images, "in_domain", preset.with_steps(40))
     start = read(STYLEGAN1, IN_DOMAIN, jnp.asarray(images))
-    before, after = (((drawn(STYLEGAN1, c) - images) ** 2).mean((1, 2, 3)) for c in (start, result.codes))
+    before, after = (
+        ((drawn(STYLEGAN1, c) - images) ** 2).mean((1, 2, 3)) for c in (start, result.codes)
+    )
     assert result.steps == 40 and np.all(after < 0.8 * before)
 
 
@@ -164,7 +191,9 @@ def test_only_what_the_mask_shows_counts(images):
                      .astype(np.float32)) for x in (images, changed))  # fmt: skip
     np.testing.assert_array_equal(first.codes, second.codes)
     # Without the encoder's agreement: the loss is the squared error inside, over all pixels.
-    inside = ((drawn(STYLEGAN1, np.zeros((2, ROWS, K), np.float32)) - images) ** 2 * mask[..., None]).mean((1, 2, 3))
+    inside = (
+        (drawn(STYLEGAN1, np.zeros((2, ROWS, K), np.float32)) - images) ** 2 * mask[..., None]
+    ).mean((1, 2, 3))
     np.testing.assert_allclose(first.history[0], inside, rtol=1e-4)
 
 
@@ -184,8 +213,12 @@ def test_a_photograph_that_is_no_number_and_time_that_ran_out_are_said(images):
     broken = images.copy()
     broken[1] = np.nan
     result = inversion.invert(STYLEGAN1, None, broken, "mse", PLAIN)
-    assert np.isfinite(result.loss[0]) and np.isnan(result.loss[1]) and np.isfinite(result.codes).all()
-    assert result.notes == ("picture 2: loss or gradient was no number 4 times; given up, there is no code for it",)
+    assert (
+        np.isfinite(result.loss[0]) and np.isnan(result.loss[1]) and np.isfinite(result.codes).all()
+    )
+    assert result.notes == (
+        "picture 2: loss or gradient was no number 4 times; given up, there is no code for it",
+    )
     hurried = inversion.invert(STYLEGAN1, None, images, "mse", PLAIN, seconds=1e-6, restarts=3)
     assert hurried.steps == 2 and "stopped after 1e-06 s, at step 2 of 30" in hurried.notes
     assert hurried.notes[-1] == "1e-06 s had passed: 3 of 3 restarts were not made"
@@ -208,9 +241,18 @@ SIXTEEN = np.zeros((2, 16, 16, 3), np.float32)
         ({"settings": dataclasses.replace(PLAIN, size=100)}, "power of two"),
         ({"method": "in_domain", "encoder": None}, "needs an encoder"),
         ({"method": "encoder", "encoder": None}, "needs an encoder"),
-        ({"encoder": IN_DOMAIN._replace(rows=8)}, "gives 8 rows of W\\+, the generator of 16 pixels reads 6"),
-        ({"encoder": IN_DOMAIN._replace(latent_avg=np.zeros(9, np.float32))}, "are 9 long, the generator's 8"),
-        ({"mask": np.ones((2, 8, 8), np.float32)}, "mask is 2 x 8 x 8, the photographs are 2 x 16 x 16"),
+        (
+            {"encoder": IN_DOMAIN._replace(rows=8)},
+            "gives 8 rows of W\\+, the generator of 16 pixels reads 6",
+        ),
+        (
+            {"encoder": IN_DOMAIN._replace(latent_avg=np.zeros(9, np.float32))},
+            "are 9 long, the generator's 8",
+        ),
+        (
+            {"mask": np.ones((2, 8, 8), np.float32)},
+            "mask is 2 x 8 x 8, the photographs are 2 x 16 x 16",
+        ),
         ({"mask": np.zeros((2, 16, 16), np.float32)}, "mask is empty"),
         ({"mask": np.full((2, 16, 16), 2, np.float32)}, "outside \\[0, 1\\]"),
         ({"method": "encoder", "mask": np.ones((2, 16, 16), np.float32)}, "leave the mask out"),
@@ -231,7 +273,13 @@ def test_what_cannot_be_is_refused_in_one_line(arguments, message):
 
 def test_defaults_are_those_of_the_papers():
     default = DEFAULTS["in_domain"]
-    assert (default.steps, default.rate, default.pixel, default.perceptual, default.domain) == (100, 0.01, 1, 5e-5, 2)
+    assert (default.steps, default.rate, default.pixel, default.perceptual, default.domain) == (
+        100,
+        0.01,
+        1,
+        5e-5,
+        2,
+    )
     assert (DEFAULTS["image2stylegan"].steps, DEFAULTS["image2stylegan"].rate) == (5000, 0.01)
     assert perceptual.IMAGE2STYLEGAN_TAPS == ("conv1_1", "conv1_2", "conv3_2", "conv4_2")
     assert set(inversion.METHODS) == set(DEFAULTS)
@@ -245,7 +293,10 @@ def test_with_the_real_vgg16_the_loss_is_that_of_the_papers(images, method):
     result = inversion.invert(STYLEGAN1, None, images, method, settings, start=start)
     features, variables = getattr(perceptual, method)()
     one, two = (features(variables, jnp.asarray(x)) for x in (drawn(STYLEGAN1, start), images))
-    terms = [np.mean((np.asarray(a) - np.asarray(b)) ** 2, (1, 2, 3)) for a, b in zip(one, two, strict=True)]
+    terms = [
+        np.mean((np.asarray(a) - np.asarray(b)) ** 2, (1, 2, 3))
+        for a, b in zip(one, two, strict=True)
+    ]
     mse = ((drawn(STYLEGAN1, start) - images) ** 2).mean((1, 2, 3))
     assert len(terms) == {"in_domain": 1, "image2stylegan": 4}[method]
     np.testing.assert_allclose(result.history[0], mse + settings.perceptual * sum(terms), rtol=1e-3)
@@ -263,8 +314,12 @@ def test_the_loss_of_a_refinement_is_the_sum_of_its_terms(images):
     first = jnp.asarray(drawn(STYLEGAN1, start))
     lpips = pretrained.load("lpips").network("lpips_vgg")
     expected = 0.7 * ((first - images) ** 2).mean((1, 2, 3))
-    expected += 1.3 * fast(lpips.module.apply)(jax.device_put(lpips.variables), first, jnp.asarray(images))
+    expected += 1.3 * fast(lpips.module.apply)(
+        jax.device_put(lpips.variables), first, jnp.asarray(images)
+    )
     expected += 0.6 * ((start - read(STYLEGAN1, IN_DOMAIN, first)) ** 2).mean((1, 2))
-    variables, distance = make_distances(ConfigDict({"identity": "", "loss": {"identity": 1.0}}))["identity"]
+    variables, distance = make_distances(ConfigDict({"identity": "", "loss": {"identity": 1.0}}))[
+        "identity"
+    ]
     expected += 0.4 * fast(distance)(jax.device_put(variables), first, jnp.asarray(images))
     np.testing.assert_allclose(result.history[0], expected, rtol=2e-3)

@@ -36,12 +36,31 @@ class Bowl:
 TARGET = np.array([[1.0, -2.0, 0.5], [0.1, 0.1, 0.1]], np.float32)
 
 
-def run(target=TARGET, steps=60, rate=0.05, patience=0, tolerance=0.003, limit=1e9, start=0.0, problem=None, **kwargs):
+def run(
+    target=TARGET,
+    steps=60,
+    rate=0.05,
+    patience=0,
+    tolerance=0.003,
+    limit=1e9,
+    start=0.0,
+    problem=None,
+    **kwargs,
+):
     def pace(index):
         return Pace((rate,), patience, tolerance, index + 1 > patience)
 
     begin = (jnp.full(target.shape, start, jnp.float32),)
-    return minimise(problem or Bowl(), jnp.float32(limit), jnp.asarray(target), 1.0, begin, steps, pace, **kwargs)
+    return minimise(
+        problem or Bowl(),
+        jnp.float32(limit),
+        jnp.asarray(target),
+        1.0,
+        begin,
+        steps,
+        pace,
+        **kwargs,
+    )
 
 
 def adam(target, steps, rate):
@@ -60,7 +79,9 @@ def adam(target, steps, rate):
 def test_every_picture_has_an_adam_of_its_own():
     found = run()
     for i, target in enumerate(TARGET):
-        np.testing.assert_allclose(found.history[:, i], adam(target, 60, 0.05), rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(
+            found.history[:, i], adam(target, 60, 0.05), rtol=1e-4, atol=1e-6
+        )
     np.testing.assert_array_equal(found.loss, found.history.min(0))
     assert found.active.all() and not found.failures.any() and not found.late
 
@@ -83,7 +104,9 @@ def test_a_settled_picture_rests_at_its_best_while_others_go_on(patience):
     found = run(steps=250, patience=patience, tolerance=tolerance)
     assert len(found.history) == expected[0] and not found.active.any()
     np.testing.assert_allclose(found.history[: expected[1], 1], free[: expected[1], 1], rtol=1e-6)
-    np.testing.assert_allclose(found.history[expected[1] :, 1], free[: expected[1], 1].min(), rtol=1e-6)
+    np.testing.assert_allclose(
+        found.history[expected[1] :, 1], free[: expected[1], 1].min(), rtol=1e-6
+    )
     np.testing.assert_allclose(((found.best[0] - TARGET) ** 2).sum(1), found.loss, rtol=1e-5)
     np.testing.assert_array_equal(found.loss, found.history.min(0))
 
@@ -91,7 +114,9 @@ def test_a_settled_picture_rests_at_its_best_while_others_go_on(patience):
 def test_a_picture_does_not_depend_on_the_rest_of_the_batch():
     both, alone = run(steps=250, patience=10), run(TARGET[:1], steps=250, patience=10)
     np.testing.assert_allclose(both.best[0][0], alone.best[0][0], rtol=1e-6)
-    np.testing.assert_allclose(both.history[: len(alone.history), 0], alone.history[:, 0], rtol=1e-6)
+    np.testing.assert_allclose(
+        both.history[: len(alone.history), 0], alone.history[:, 0], rtol=1e-6
+    )
 
 
 def test_a_loss_that_is_no_number_restarts_the_picture_with_a_lower_rate():
@@ -100,7 +125,9 @@ def test_a_loss_that_is_no_number_restarts_the_picture_with_a_lower_rate():
     broken = np.flatnonzero(np.isnan(found.history[:, 0]))
     assert len(broken) == found.failures[0]
     # It goes on from its best point, so the loss after a failure is the lowest of those before.
-    np.testing.assert_allclose(found.history[broken[0] + 1, 0], np.nanmin(found.history[: broken[0], 0]), rtol=1e-6)
+    np.testing.assert_allclose(
+        found.history[broken[0] + 1, 0], np.nanmin(found.history[: broken[0], 0]), rtol=1e-6
+    )
     assert np.isfinite(found.loss).all() and found.loss[0] < 0.05
     alone = run(TARGET[1:], limit=LIMIT, rate=0.7, steps=80)
     np.testing.assert_allclose(found.history[:, 1], alone.history[:, 0], rtol=1e-6)

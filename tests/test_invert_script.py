@@ -32,7 +32,10 @@ NAMES = ("ann", "bob")
 def world(tmp_path_factory) -> Path:
     """Networks in folders as a conversion writes them, aligned photographs, and their codes."""
     root = tmp_path_factory.mktemp("world")
-    networks = {"generator": (GENERATOR, jnp.zeros((1, K))), "encoder": (ENCODER, jnp.zeros((1, SIDE, SIDE, 3)))}
+    networks = {
+        "generator": (GENERATOR, jnp.zeros((1, K))),
+        "encoder": (ENCODER, jnp.zeros((1, SIDE, SIDE, 3))),
+    }
     for role, (module, given) in networks.items():
         variables = jax.tree.map(np.asarray, random_variables(module, given))
         model_folder.save(root / role, {role: Network(module, variables)}, {}, {"kind": role})
@@ -41,7 +44,9 @@ def world(tmp_path_factory) -> Path:
     rng = np.random.default_rng(0)
     (root / "photos").mkdir()
     for name in NAMES:
-        Image.fromarray(rng.integers(0, 256, (SIDE, SIDE, 3), np.uint8)).save(root / "photos" / f"{name}.png")
+        Image.fromarray(rng.integers(0, 256, (SIDE, SIDE, 3), np.uint8)).save(
+            root / "photos" / f"{name}.png"
+        )
     found = rng.normal(0, 0.3, (4, ROWS, K)).astype(np.float32)
     code_files.save(root / "two.safetensors", found[:2], digest, "mse", NAMES)
     code_files.save(root / "four.safetensors", found, digest, "mse", ["a", "b", "c", "../d"])
@@ -55,7 +60,8 @@ def world(tmp_path_factory) -> Path:
 
 def command(world: Path, out: Path, name: str, *rest: str) -> list[str]:
     places = {
-        part: str(world / part) for part in ("two.safetensors", "four.safetensors", "foreign.safetensors", "photos")
+        part: str(world / part)
+        for part in ("two.safetensors", "four.safetensors", "foreign.safetensors", "photos")
     }
     places |= {f"{one}.png": str(world / "photos" / f"{one}.png") for one in NAMES}
     places |= {part: str(world / part) for part in ("smile.safetensors", "large.npy")} | {
@@ -93,7 +99,13 @@ def test_landmarks_say_where_the_face_is(world, tmp_path):
     Image.fromarray(pixels).save(tmp_path / "wide.png")
     points = np.array([[40.0, 40.0], [62.0, 41.0], [51.0, 52.0], [43.0, 64.0], [60.0, 64.0]])
     np.savetxt(tmp_path / "five.txt", points)
-    flags = [str(tmp_path / "wide.png"), "--landmarks", str(tmp_path / "five.txt"), "--method", "mse"]
+    flags = [
+        str(tmp_path / "wide.png"),
+        "--landmarks",
+        str(tmp_path / "five.txt"),
+        "--method",
+        "mse",
+    ]
     out = tmp_path / "out"
     flags += ["--inversion-steps", "1", "--steps", "2", "--direction", "smile.safetensors"]
     assert invert.main(command(world, out, "manipulate", *flags)) == 0
@@ -105,7 +117,17 @@ def test_landmarks_say_where_the_face_is(world, tmp_path):
 
 def test_a_run_that_was_stopped_goes_on_from_the_codes_it_found(world, tmp_path, monkeypatch):
     monkeypatch.setenv("DIFFCAM_HOME", str(tmp_path / "home"))
-    flags = ["ann.png", "bob.png", "--aligned", "--method", "mse", "--inversion-steps", "2", "--steps", "2"]
+    flags = [
+        "ann.png",
+        "bob.png",
+        "--aligned",
+        "--method",
+        "mse",
+        "--inversion-steps",
+        "2",
+        "--steps",
+        "2",
+    ]
     flags += ["--direction", "smile.safetensors", "--batch", "1"]
     made = []
 
@@ -127,12 +149,23 @@ def test_a_run_that_was_stopped_goes_on_from_the_codes_it_found(world, tmp_path,
 def test_invert_a_folder(world, tmp_path, capsys):
     (world / "photos" / "page.png").write_text("no picture")
     try:
-        flags = ["photos", "--aligned", "--encoder", "ENCODER", "--method", "encoder", "--batch", "2"]
+        flags = [
+            "photos",
+            "--aligned",
+            "--encoder",
+            "ENCODER",
+            "--method",
+            "encoder",
+            "--batch",
+            "2",
+        ]
         assert invert.main(command(world, tmp_path, "invert", *flags)) == 1
     finally:
         (world / "photos" / "page.png").unlink()
     said = capsys.readouterr()
-    assert "page.png" in said.err and "next: python invert.py manipulate" in said.out.splitlines()[-1]
+    assert (
+        "page.png" in said.err and "next: python invert.py manipulate" in said.out.splitlines()[-1]
+    )
 
     studio = faces.Studio.open(world / "generator", world / "encoder")
     found = code_files.load(tmp_path / "codes.safetensors", studio.hash, ROWS)
@@ -145,7 +178,10 @@ def test_invert_a_folder(world, tmp_path, capsys):
         photograph = sheet(world / "photos" / f"{name}.png")
         error = (((drawn - photograph.astype(float)) / 127.5) ** 2).mean()
         assert report["photographs"][name]["mse"] == pytest.approx(error, abs=1e-5)
-        assert report["photographs"][name]["lpips"] > 0 and (tmp_path / "strips" / f"{name}.png").exists()
+        assert (
+            report["photographs"][name]["lpips"] > 0
+            and (tmp_path / "strips" / f"{name}.png").exists()
+        )
     assert not list(tmp_path.rglob(".*"))
 
 
@@ -178,7 +214,14 @@ def test_invert_by_a_generator_that_is_tuned_to_each_photograph(world, tmp_path,
 
 
 def test_interpolate_codes(world, tmp_path, capsys):
-    assert invert.main(command(world, tmp_path, "interpolate", "two.safetensors", "--steps", "1", "--frames", "2")) == 0
+    assert (
+        invert.main(
+            command(
+                world, tmp_path, "interpolate", "two.safetensors", "--steps", "1", "--frames", "2"
+            )
+        )
+        == 0
+    )
     assert str(tmp_path / "interpolate.png") in capsys.readouterr().out.splitlines()[-1]
     assert sheet(tmp_path / "interpolate.png").shape[1] == 3 * 320 + 4 * 6
     for suffix in ("gif", "webp"):
@@ -217,7 +260,9 @@ def test_mix(world, tmp_path):
 def test_an_option_of_several_photographs_given_twice_adds_up():
     from diffcam_jax.applications.arguments import parse
 
-    styles = parse(["mix", "a.png", "--style", "b.png", "c.png", "--style", "d.png", "--out", "out"]).style
+    styles = parse(
+        ["mix", "a.png", "--style", "b.png", "c.png", "--style", "d.png", "--out", "out"]
+    ).style
     assert [path.name for path in styles] == ["b.png", "c.png", "d.png"]
 
 
@@ -226,11 +271,20 @@ def test_diffuse(world, tmp_path):
     mask[10:30, 10:30] = 255
     Image.fromarray(mask).save(tmp_path / "mask.png")
     flags = ["ann.png", "--context", "bob.png", "--aligned", "--method", "mse", "--steps", "2"]
-    assert invert.main(command(world, tmp_path / "out", "diffuse", *flags, "--mask", str(tmp_path / "mask.png"))) == 0
+    assert (
+        invert.main(
+            command(
+                world, tmp_path / "out", "diffuse", *flags, "--mask", str(tmp_path / "mask.png")
+            )
+        )
+        == 0
+    )
     assert sheet(tmp_path / "out" / "diffuse.png").shape == (2 * (240 + 26 + 6), 2 * 240 + 3 * 6, 3)
     assert (tmp_path / "out" / "diffuse_stitched.png").exists()
     studio = faces.Studio.open(world / "generator")
-    assert code_files.load(tmp_path / "out" / "diffuse.safetensors", studio.hash).names == ("ann_in_bob",)
+    assert code_files.load(tmp_path / "out" / "diffuse.safetensors", studio.hash).names == (
+        "ann_in_bob",
+    )
 
 
 # ---------------------------------------------------------------- what goes wrong
@@ -239,16 +293,44 @@ def test_diffuse(world, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["invert", "ann.png", "--method", "in_domain"], ["needs an encoder", "--encoder DIR", "--method prior"]),
-        (["manipulate", "ann.png", "--direction", "smiling", "--method", "encoder"], ["needs an encoder"]),
-        (["invert", "ann.png", "--method", "in_domian"], ["did you mean in_domain"]),
-        (["invert", "ann.png", "--aligned", "--method", "pivotal_tuning"], ["knows StyleGAN2 and MobileStyleGAN"]),
-        (["invert", "ann.png", "--method", "pivotal_tuning", "--restarts", "1"], ["leave restarts=1 out"]),
-        (["mix", "ann.png", "--style", "bob.png", "--method", "pivotal_tuning"], ["a generator of its own, and mix"]),
-        (["diffuse", "ann.png", "--context", "bob.png", "--method", "pivotal_tuning"], ["choose another --method"]),
-        (["interpolate", "two.safetensors", "--method", "pivotal_tuning"], ["and interpolate draws"]),
         (
-            ["manipulate", "ann.png", "--direction", "smile.safetensors", "--method", "pivotal_tuning"],
+            ["invert", "ann.png", "--method", "in_domain"],
+            ["needs an encoder", "--encoder DIR", "--method prior"],
+        ),
+        (
+            ["manipulate", "ann.png", "--direction", "smiling", "--method", "encoder"],
+            ["needs an encoder"],
+        ),
+        (["invert", "ann.png", "--method", "in_domian"], ["did you mean in_domain"]),
+        (
+            ["invert", "ann.png", "--aligned", "--method", "pivotal_tuning"],
+            ["knows StyleGAN2 and MobileStyleGAN"],
+        ),
+        (
+            ["invert", "ann.png", "--method", "pivotal_tuning", "--restarts", "1"],
+            ["leave restarts=1 out"],
+        ),
+        (
+            ["mix", "ann.png", "--style", "bob.png", "--method", "pivotal_tuning"],
+            ["a generator of its own, and mix"],
+        ),
+        (
+            ["diffuse", "ann.png", "--context", "bob.png", "--method", "pivotal_tuning"],
+            ["choose another --method"],
+        ),
+        (
+            ["interpolate", "two.safetensors", "--method", "pivotal_tuning"],
+            ["and interpolate draws"],
+        ),
+        (
+            [
+                "manipulate",
+                "ann.png",
+                "--direction",
+                "smile.safetensors",
+                "--method",
+                "pivotal_tuning",
+            ],
             ["and manipulate draws"],
         ),
         (["invert", "none.png"], ["none.png"]),
@@ -256,18 +338,50 @@ def test_diffuse(world, tmp_path):
         (["invert", "ann.png", "--steps", "0"], ["--inversion-steps 0"]),
         (["invert", "ann.png", "--face", "0"], ["--face 0"]),
         (["invert", "ann.png", "--face", "all"], ["--face all", "give a number"]),
-        (["invert", "ann.png", "bob.png", "--landmarks", "five.txt"], ["--landmarks", "one photograph, and 2"]),
+        (
+            ["invert", "ann.png", "bob.png", "--landmarks", "five.txt"],
+            ["--landmarks", "one photograph, and 2"],
+        ),
         (["mix", "ann.png", "--style", "two.safetensors", "--landmarks", "none.txt"], ["none.txt"]),
         (["interpolate", "foreign.safetensors"], ["another generator"]),
         (["interpolate", "four.safetensors"], ["4 faces", "--grid"]),
         (["interpolate", "two.safetensors", "--steps", "-1"], ["--steps -1"]),
         (["interpolate", "smile.safetensors"], ["holds no inverted codes"]),
         (["manipulate", "two.safetensors", "--direction", "smiling"], ["another generator"]),
-        (["manipulate", "two.safetensors", "--direction", "large.npy"], ["18 rows of 512", "reads 10"]),
-        (["manipulate", "two.safetensors", "--direction", "smile.safetensors", "--layers", "5-2"], ["--layers 5-2"]),
-        (["manipulate", "two.safetensors", "--direction", "smile.safetensors", "--layers", "8-12"], ["layers 8 to 13"]),
-        (["mix", "two.safetensors", "--style", "two.safetensors", "--from-layer", "11"], ["10 layers"]),
-        (["diffuse", "ann.png", "--context", "bob.png", "--box", "200", "0", "60", "60"], ["--box 200 0 60 60"]),
+        (
+            ["manipulate", "two.safetensors", "--direction", "large.npy"],
+            ["18 rows of 512", "reads 10"],
+        ),
+        (
+            [
+                "manipulate",
+                "two.safetensors",
+                "--direction",
+                "smile.safetensors",
+                "--layers",
+                "5-2",
+            ],
+            ["--layers 5-2"],
+        ),
+        (
+            [
+                "manipulate",
+                "two.safetensors",
+                "--direction",
+                "smile.safetensors",
+                "--layers",
+                "8-12",
+            ],
+            ["layers 8 to 13"],
+        ),
+        (
+            ["mix", "two.safetensors", "--style", "two.safetensors", "--from-layer", "11"],
+            ["10 layers"],
+        ),
+        (
+            ["diffuse", "ann.png", "--context", "bob.png", "--box", "200", "0", "60", "60"],
+            ["--box 200 0 60 60"],
+        ),
     ],
     ids=lambda value: " ".join(value[:1]) if value[0] in invert.COMMANDS else "",
 )
@@ -278,7 +392,16 @@ def test_unusable_input(world, tmp_path, capsys, arguments, words):
 
 def test_a_mask_of_another_size(world, tmp_path, capsys):
     Image.new("L", (100, 80), 255).save(tmp_path / "mask.png")
-    flags = ["ann.png", "--context", "bob.png", "--aligned", "--method", "mse", "--mask", str(tmp_path / "mask.png")]
+    flags = [
+        "ann.png",
+        "--context",
+        "bob.png",
+        "--aligned",
+        "--method",
+        "mse",
+        "--mask",
+        str(tmp_path / "mask.png"),
+    ]
     fails(capsys, command(world, tmp_path, "diffuse", *flags), "100 x 80", "64 x 64")
 
 

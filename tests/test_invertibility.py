@@ -26,7 +26,9 @@ def test_merged_masks_stay_masks(pair):
     merged = float(merge(jnp.float32(m), jnp.float32(n)))
     assert 0 <= merged <= 1
     np.testing.assert_allclose(merged, m * n + m - m * m, atol=1e-6)
-    assert merged == 0 or m > 0  # what a coarse level gives back to the generator, no finer one takes
+    assert (
+        merged == 0 or m > 0
+    )  # what a coarse level gives back to the generator, no finer one takes
 
 
 def test_fusion_of_a_pyramid():
@@ -47,7 +49,10 @@ def test_losses_of_masks():
 def test_features_are_moved_by_whole_pixels():
     """A shift of one pixel and a mask of 1, away from the border that the blur reaches."""
     module = SpatialAlignment(normalised=False, cycles=1, align_corners=True)
-    x, y = (jnp.asarray(np.random.default_rng(i).standard_normal((2, 33, 33, 4)), jnp.float32) for i in (0, 1))
+    x, y = (
+        jnp.asarray(np.random.default_rng(i).standard_normal((2, 33, 33, 4)), jnp.float32)
+        for i in (0, 1)
+    )
     variables = decomposition.Variables(
         {}, {}, {"params": {"level_0": random_variables(module, x, y)["params"]}}, jnp.zeros(1)
     )
@@ -55,11 +60,16 @@ def test_features_are_moved_by_whole_pixels():
     params = fixed(variables, (one, 0.0), 40.0).aligner["params"]["level_0"]
     moved, field = fast(module.apply)({"params": params}, x, y)
     np.testing.assert_allclose(moved[:, 2:-2, 2:-3], x[:, 2:-2, 3:-2], atol=1e-4)
-    np.testing.assert_allclose(field[:, 2:-2, 2:-2], np.broadcast_to([2 / 32, 0, 1], (2, 29, 29, 3)), atol=1e-6)
+    np.testing.assert_allclose(
+        field[:, 2:-2, 2:-2], np.broadcast_to([2 / 32, 0, 1], (2, 29, 29, 3)), atol=1e-6
+    )
 
 
 def test_comparing_in_fewer_channels_is_the_same_when_nothing_is_lost():
-    x, y = (jnp.asarray(np.random.default_rng(i).standard_normal((1, 8, 8, 4)), jnp.float32) for i in (0, 1))
+    x, y = (
+        jnp.asarray(np.random.default_rng(i).standard_normal((1, 8, 8, 4)), jnp.float32)
+        for i in (0, 1)
+    )
     coarser = jnp.asarray(np.random.default_rng(2).uniform(0, 1, (1, 4, 4, 3)), jnp.float32)
     variables = random_variables(SpatialAlignment(), x, y)
     narrow = {"params": variables["params"] | {"reduce": {"kernel": jnp.eye(4)}}}
@@ -69,11 +79,18 @@ def test_comparing_in_fewer_channels_is_the_same_when_nothing_is_lost():
 
 
 def test_limits_of_the_field():
-    x, y = (jnp.asarray(np.random.default_rng(i).standard_normal((1, 16, 16, 4)), jnp.float32) for i in (0, 1))
+    x, y = (
+        jnp.asarray(np.random.default_rng(i).standard_normal((1, 16, 16, 4)), jnp.float32)
+        for i in (0, 1)
+    )
     module = SpatialAlignment(cycles=3)
     variables = jax.tree.map(lambda leaf: 10 * leaf, random_variables(module, x, y))
     _, field = fast(module.apply)(variables, x, y)
-    assert np.abs(field[..., :2]).max() <= 0.08 and field[..., 2].min() >= 0 and field[..., 2].max() <= 1
+    assert (
+        np.abs(field[..., :2]).max() <= 0.08
+        and field[..., 2].min() >= 0
+        and field[..., 2].max() <= 1
+    )
     assert np.ptp(field[..., 2]) > 0.5
 
 
@@ -94,7 +111,9 @@ def size(tree):
 
 
 def initial(aligner):
-    maps = [[jnp.zeros((1, 4, 4, c)) for c in group] for group in (aligner.features, aligner.inputs)]
+    maps = [
+        [jnp.zeros((1, 4, 4, c)) for c in group] for group in (aligner.features, aligner.inputs)
+    ]
     return jax.eval_shape(aligner.init, jax.random.key(0), *maps)["params"]
 
 
@@ -120,16 +139,25 @@ def test_the_embedded_variant_fits_two_megabytes_in_half_precision():
 
 def test_a_path_from_coarse_maps_to_fine_ones():
     """It adds nothing at first; then a fine level's map depends on the coarse one, and never the other way round."""
-    plain, told = (Aligner((4, 8), (6, 4), (5, 3), 0.5, normalised=False, pyramid=width) for width in (0, 7))
+    plain, told = (
+        Aligner((4, 8), (6, 4), (5, 3), 0.5, normalised=False, pyramid=width) for width in (0, 7)
+    )
     maps = [
         jnp.asarray(np.random.default_rng(i).standard_normal((1, s, s, c)), jnp.float32)
         for i, (s, c) in enumerate([(4, 5), (8, 3)])
     ]
-    params = jax.jit(told.init, static_argnames="method")(jax.random.key(0), maps, method="encode")["params"]
+    params = jax.jit(told.init, static_argnames="method")(jax.random.key(0), maps, method="encode")[
+        "params"
+    ]
     own = {name: leaf for name, leaf in params.items() if name.startswith("encoded")}
-    for ours, theirs in zip(told.apply({"params": params}, maps, method="encode"), plain_maps(own, maps), strict=True):
+    for ours, theirs in zip(
+        told.apply({"params": params}, maps, method="encode"), plain_maps(own, maps), strict=True
+    ):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
-    given = jax.tree.map(lambda x: jnp.asarray(np.random.default_rng(9).standard_normal(x.shape), jnp.float32), params)
+    given = jax.tree.map(
+        lambda x: jnp.asarray(np.random.default_rng(9).standard_normal(x.shape), jnp.float32),
+        params,
+    )
 
     def encoded(*maps):
         return told.apply({"params": given}, list(maps), method="encode")
@@ -138,8 +166,16 @@ def test_a_path_from_coarse_maps_to_fine_ones():
     (coarse_by_coarse, fine_by_coarse), (coarse_by_fine, _) = changes
     assert jnp.abs(coarse_by_coarse).max() > 0 and jnp.abs(fine_by_coarse).max() > 0
     assert jnp.abs(coarse_by_fine).max() == 0
-    assert "lateral_0" not in jax.eval_shape(lambda: plain.init(jax.random.key(0), maps, method="encode"))["params"]
+    assert (
+        "lateral_0"
+        not in jax.eval_shape(lambda: plain.init(jax.random.key(0), maps, method="encode"))[
+            "params"
+        ]
+    )
 
 
 def plain_maps(params, maps):
-    return [x @ params[f"encoded_{i}"]["kernel"] + params[f"encoded_{i}"]["bias"] for i, x in enumerate(maps)]
+    return [
+        x @ params[f"encoded_{i}"]["kernel"] + params[f"encoded_{i}"]["bias"]
+        for i, x in enumerate(maps)
+    ]

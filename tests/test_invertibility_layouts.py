@@ -32,13 +32,19 @@ def trained():
     """Keys and shapes of what is trained, for fewer channels; 0 is the level of 256 pixels."""
     keys = {}
     for level, (width, inputs) in enumerate(zip(GENERATED[::-1], ENCODED[::-1])):
-        keys |= {f"feats_conv.{level}.weight": (width, inputs, 1, 1), f"feats_conv.{level}.bias": (width,)}
+        keys |= {
+            f"feats_conv.{level}.weight": (width, inputs, 1, 1),
+            f"feats_conv.{level}.bias": (width,),
+        }
         keys |= {f"modulation.{level}.weight": (1,), f"modulation.{level}.noiseInj.weight": (1,)}
         keys[f"modulation.{level}.alignment.blur.kernel"] = (4, 4)
         for block, out in enumerate((2 * width, 3)):
             name = f"modulation.{level}.alignment.body.body.{block}"
             keys |= {f"{name}.res_layer.0.{leaf}": (2 * width,) for leaf in ("weight", "bias")}
-            keys |= {f"{name}.res_layer.1.weight": (out, 2 * width, 3, 3), f"{name}.res_layer.2.weight": (out,)}
+            keys |= {
+                f"{name}.res_layer.1.weight": (out, 2 * width, 3, 3),
+                f"{name}.res_layer.2.weight": (out,),
+            }
             keys |= {f"{name}.res_layer.3.weight": (out, out, 3, 3)}
             keys |= {f"{name}.res_layer.4.{leaf}": (out,) for leaf in ("weight", "bias")}
             if block:
@@ -55,7 +61,10 @@ def generator():
 
     def styled(name, inputs, out, side):
         keys[f"{name}.conv.weight"] = (1, out, inputs, side, side)
-        keys[f"{name}.conv.modulation.weight"], keys[f"{name}.conv.modulation.bias"] = (inputs, LATENT), (inputs,)
+        keys[f"{name}.conv.modulation.weight"], keys[f"{name}.conv.modulation.bias"] = (
+            (inputs, LATENT),
+            (inputs,),
+        )
         if side == 3:
             keys[f"{name}.noise.weight"], keys[f"{name}.activate.bias"] = (1,), (out,)
         else:
@@ -105,7 +114,12 @@ def state(encoder, seed):
             value = TAPS * (4 if "generator" in key else 1)
         elif key.endswith("num_batches_tracked"):
             value = np.zeros(shape)
-        elif key.startswith("modulation") and key.count(".") == 2 and key.endswith(".weight") and "noiseInj" not in key:
+        elif (
+            key.startswith("modulation")
+            and key.count(".") == 2
+            and key.endswith(".weight")
+            and "noiseInj" not in key
+        ):
             value = np.ones(shape)
         elif key.endswith("running_var"):
             value = np.abs(value)
@@ -123,7 +137,11 @@ def test_there_and_back_bit_for_bit(name, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "params_ema/ is used, not its copies under params/" in printed
     model = pretrained.load(folder)
-    assert model.config["kind"] == "invertibility" and sorted(model.networks) == ["aligner", "encoder", "generator"]
+    assert model.config["kind"] == "invertibility" and sorted(model.networks) == [
+        "aligner",
+        "encoder",
+        "generator",
+    ]
     assert type(model.network("encoder").module) is expected
     np.testing.assert_array_equal(model.arrays["latent_avg"], averaged["avg_latent"][0])
     aligner = model.network("aligner")
@@ -141,13 +159,22 @@ def test_there_and_back_bit_for_bit(name, tmp_path, capsys):
 
 def test_the_converted_networks_go_together(tmp_path):
     write_torch(tmp_path / "net_g.pth", {"params_ema": state(e4e, 0)})
-    assert main(["invertibility", "--src", str(tmp_path / "net_g.pth"), "--dst", str(tmp_path / "out")]) == 0
+    assert (
+        main(
+            ["invertibility", "--src", str(tmp_path / "net_g.pth"), "--dst", str(tmp_path / "out")]
+        )
+        == 0
+    )
     model = pretrained.load(tmp_path / "out")
     parts = [model.network(role) for role in ("generator", "encoder", "aligner")]
-    variables = Variables(*(part.variables for part in parts), jnp.asarray(model.arrays["latent_avg"]))
+    variables = Variables(
+        *(part.variables for part in parts), jnp.asarray(model.arrays["latent_avg"])
+    )
     modules = Modules(*(part.module for part in parts))
     assert modules.aligner.inputs == (24, 16, 8, 8)
-    found = jax.eval_shape(lambda v, x: decompose(modules, v, x, settings=E4E), variables, jnp.zeros((1, 256, 256, 3)))
+    found = jax.eval_shape(
+        lambda v, x: decompose(modules, v, x, settings=E4E), variables, jnp.zeros((1, 256, 256, 3))
+    )
     assert [field.shape[1] for field in found.fields] == [32, 64, 128, 256]
 
 
@@ -155,9 +182,14 @@ def test_a_feature_style_encoder_alone(tmp_path):
     shapes = test_feature_style.official()
     arrays = {key: np.zeros(shape, np.float32) for key, shape in shapes.items()}
     write_torch(tmp_path / "143_enc.pth", arrays)
-    assert main(["auto", "--src", str(tmp_path / "143_enc.pth"), "--dst", str(tmp_path / "out")]) == 0
+    assert (
+        main(["auto", "--src", str(tmp_path / "143_enc.pth"), "--dst", str(tmp_path / "out")]) == 0
+    )
     model = pretrained.load(tmp_path / "out")
-    assert model.config["kind"] == "feature_style" and model.network("encoder").module == test_feature_style.TINY
+    assert (
+        model.config["kind"] == "feature_style"
+        and model.network("encoder").module == test_feature_style.TINY
+    )
 
 
 @pytest.mark.parametrize(
@@ -173,13 +205,20 @@ def test_what_does_not_fit_is_named(change, message, tmp_path, capsys):
     arrays = state(e4e, 0)
     change(arrays)
     write_torch(tmp_path / "net_g.pth", {"params_ema": arrays})
-    assert main(["invertibility", "--src", str(tmp_path / "net_g.pth"), "--dst", str(tmp_path / "out")]) == 2
+    assert (
+        main(
+            ["invertibility", "--src", str(tmp_path / "net_g.pth"), "--dst", str(tmp_path / "out")]
+        )
+        == 2
+    )
     error = capsys.readouterr().err
     assert message in error and not (tmp_path / "out").exists()
 
 
 def test_an_encoder_of_another_kind():
-    with pytest.raises(Exception, match="its encoder is none of e4e's, ReStyle's and FeatureStyle's"):
+    with pytest.raises(
+        Exception, match="its encoder is none of e4e's, ReStyle's and FeatureStyle's"
+    ):
         invertibility.encoder(test_encoder_layouts.INTO_WPLUS)
 
 

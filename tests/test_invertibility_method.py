@@ -43,10 +43,14 @@ BODY = {"counts": COUNTS, "widths": WIDTHS, "squeeze": 2}
 @pytest.mark.parametrize("generator", [STYLEGAN2, MOBILE], ids=["stylegan2", "embedded"])
 def test_masks_of_zero_and_of_one(generator):
     """With nothing out of domain the generator's picture is left alone; with everything, the photograph is the result."""
-    modules, variables = networks(generator, *((MOBILE_ENCODER,) if generator is MOBILE else ()), **NARROW)
+    modules, variables = networks(
+        generator, *((MOBILE_ENCODER,) if generator is MOBILE else ()), **NARROW
+    )
     images = pictures(side=generator.resolution)
     ours = decomposed(modules, fixed(variables, (0.3, 0.3), -60.0), images, settings=SMALL)
-    plain = fast(lambda v, codes: generator.apply(v, codes, method="synthesis"))(variables.generator, ours.codes)
+    plain = fast(lambda v, codes: generator.apply(v, codes, method="synthesis"))(
+        variables.generator, ours.codes
+    )
     # Pictures of random weights reach 200, where float32 tells no less than 1.5e-5 apart.
     np.testing.assert_allclose(ours.generated, plain, rtol=1e-6, atol=2e-5)
     np.testing.assert_allclose(ours.image, ours.generated, atol=1e-6)
@@ -74,7 +78,10 @@ def test_gradients_reach_everything_that_is_trained(normalised):
 
     found = jax.tree_util.tree_leaves_with_path(gradients(variables.aligner))
     assert all(np.isfinite(leaf).all() for _, leaf in found)
-    largest = {jax.tree_util.keystr(path, simple=True, separator="/"): np.abs(leaf).max() for path, leaf in found}
+    largest = {
+        jax.tree_util.keystr(path, simple=True, separator="/"): np.abs(leaf).max()
+        for path, leaf in found
+    }
     # What adds a constant to a map is taken out again by the instance norms behind it.
     constant = {f"params/encoded_{level}/bias" for level in range(len(modules.aligner.sides))}
     if normalised:
@@ -85,7 +92,10 @@ def test_gradients_reach_everything_that_is_trained(normalised):
 
 def test_noise_of_no_strength():
     modules, variables = networks()
-    generator = {"noise": variables.generator["noise"], "params": dict(variables.generator["params"])}
+    generator = {
+        "noise": variables.generator["noise"],
+        "params": dict(variables.generator["params"]),
+    }
     for name, layer in generator["params"].items():
         if name.startswith("conv"):
             generator["params"][name] = layer | {"strength": jnp.zeros_like(layer["strength"])}
@@ -106,33 +116,57 @@ def test_an_edit_is_a_latent_delta_and_codes_may_come_from_elsewhere():
     np.testing.assert_allclose(edited.codes, found.codes + 0.5, atol=1e-6)
     # The same code again, from twice as far from the average.
     codes = 2 * edited.codes - variables.latent_avg
-    given = decomposed(modules, variables, images, codes=codes, settings=Settings("bilinear", SIDE, truncation=0.5))
+    given = decomposed(
+        modules, variables, images, codes=codes, settings=Settings("bilinear", SIDE, truncation=0.5)
+    )
     np.testing.assert_allclose(given.image, edited.image, atol=1e-4)
-    assert np.abs(edited.generated - found.generated).max() > 1e-2 and np.abs(edited.mask - found.mask).max() > 1e-4
+    assert (
+        np.abs(edited.generated - found.generated).max() > 1e-2
+        and np.abs(edited.mask - found.mask).max() > 1e-4
+    )
 
 
 def test_levels_come_in_one_after_the_other():
     modules, variables = networks()
     other = jax.tree.map(lambda leaf: leaf + 1, variables.aligner["params"]["level_1"])
-    changed = variables._replace(aligner={"params": variables.aligner["params"] | {"level_1": other}})
-    coarse = [decomposed(modules, v, pictures(), settings=SMALL, largest=8) for v in (variables, changed)]
+    changed = variables._replace(
+        aligner={"params": variables.aligner["params"] | {"level_1": other}}
+    )
+    coarse = [
+        decomposed(modules, v, pictures(), settings=SMALL, largest=8) for v in (variables, changed)
+    ]
     assert [len(found.fields) for found in coarse] == [1, 1]
     np.testing.assert_array_equal(coarse[0].image, coarse[1].image)
     with pytest.raises(UserError, match="no level acts up to 4 pixels; the coarsest is at 8"):
-        jax.eval_shape(functools.partial(decompose, modules, settings=SMALL, largest=4), variables, pictures())
+        jax.eval_shape(
+            functools.partial(decompose, modules, settings=SMALL, largest=4), variables, pictures()
+        )
 
 
 def test_restyle_corrects_its_code_first():
-    encoder, chosen = BackboneEncoder(ROWS, True, SIDE, WIDTH, **BODY, channels=8), Settings("area", SIDE, 2)
+    encoder, chosen = (
+        BackboneEncoder(ROWS, True, SIDE, WIDTH, **BODY, channels=8),
+        Settings("area", SIDE, 2),
+    )
     modules, variables = networks(encoder=encoder, chosen=chosen)
-    codes, maps = fast(functools.partial(decomposition.encode, modules, settings=chosen))(variables, images=pictures())
+    codes, maps = fast(functools.partial(decomposition.encode, modules, settings=chosen))(
+        variables, images=pictures()
+    )
     images = resize(pictures(), (SIDE, SIDE))
-    generate = fast(lambda codes: resize(STYLEGAN2.apply(variables.generator, codes, method="synthesis"), (SIDE, SIDE)))
+    generate = fast(
+        lambda codes: resize(
+            STYLEGAN2.apply(variables.generator, codes, method="synthesis"), (SIDE, SIDE)
+        )
+    )
     first = generate(jnp.broadcast_to(variables.latent_avg, (1, ROWS, WIDTH)))
-    steps, drawn = restyle_loop(encoder, variables.encoder, generate, variables.latent_avg, images, first, 2)
+    steps, drawn = restyle_loop(
+        encoder, variables.encoder, generate, variables.latent_avg, images, first, 2
+    )
     np.testing.assert_allclose(codes, steps[-1], atol=1e-4)
     pair = jnp.concatenate([images, drawn[0]], axis=-1)
-    body = fast(lambda v, x: encoder.apply(v, x, method=lambda encoder, x: encoder.body(x)))(variables.encoder, pair)
+    body = fast(lambda v, x: encoder.apply(v, x, method=lambda encoder, x: encoder.body(x)))(
+        variables.encoder, pair
+    )
     for ours, theirs in zip(maps, (body[2], body[1])):
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
@@ -145,7 +179,9 @@ def test_restyle_corrects_its_code_first():
 def test_other_encoders_serve_as_well(encoder):
     modules, variables = networks(encoder=encoder)
     assert modules.aligner.inputs == (4, 4)
-    shapes = jax.eval_shape(functools.partial(decompose, modules, settings=SMALL), variables, pictures())
+    shapes = jax.eval_shape(
+        functools.partial(decompose, modules, settings=SMALL), variables, pictures()
+    )
     assert shapes.image.shape == (2, 16, 16, 3) and shapes.codes.shape == (2, ROWS, WIDTH)
 
 
@@ -157,12 +193,24 @@ def wrong(**changes):
 
 
 BAD = {
-    "a picture of 32x32 pixels and a generator of 16": lambda: wrong(arguments={"images": pictures(side=32)}),
-    "a picture of 12x12 pixels and a generator of 16": lambda: wrong(arguments={"images": pictures(side=12)}),
-    "a picture of 8x16 pixels and a generator of 16": lambda: wrong(arguments={"images": pictures()[:, :, :8]}),
-    "codes of 18 rows of 6 are another generator's": lambda: wrong(arguments={"codes": jnp.zeros((2, 18, 6))}),
-    "codes of 4 rows of 6 are another generator's": lambda: wrong(arguments={"codes": jnp.zeros((2, 4, 6))}),
-    "codes of 6 rows of 512 are another generator's": lambda: wrong(arguments={"codes": jnp.zeros((2, 6, 512))}),
+    "a picture of 32x32 pixels and a generator of 16": lambda: wrong(
+        arguments={"images": pictures(side=32)}
+    ),
+    "a picture of 12x12 pixels and a generator of 16": lambda: wrong(
+        arguments={"images": pictures(side=12)}
+    ),
+    "a picture of 8x16 pixels and a generator of 16": lambda: wrong(
+        arguments={"images": pictures()[:, :, :8]}
+    ),
+    "codes of 18 rows of 6 are another generator's": lambda: wrong(
+        arguments={"codes": jnp.zeros((2, 18, 6))}
+    ),
+    "codes of 4 rows of 6 are another generator's": lambda: wrong(
+        arguments={"codes": jnp.zeros((2, 4, 6))}
+    ),
+    "codes of 6 rows of 512 are another generator's": lambda: wrong(
+        arguments={"codes": jnp.zeros((2, 6, 512))}
+    ),
     "1 codes for 2 pictures": lambda: wrong(arguments={"codes": jnp.zeros((1, 6, 6))}),
     r"an edit of \(18, 6\) does not fit": lambda: wrong(arguments={"delta": jnp.zeros((18, 6))}),
     "cannot be moved in a StyleGAN1Generator": lambda: wrong(generator=StyleGAN1Generator()),
@@ -180,15 +228,22 @@ def test_what_does_not_go_together_is_named_in_one_line(message):
     modules, variables, arguments = BAD[message]()
     chosen = arguments.pop("settings")
     with pytest.raises(UserError, match=message) as caught:
-        jax.eval_shape(functools.partial(decompose, modules, settings=chosen), variables, **arguments)
+        jax.eval_shape(
+            functools.partial(decompose, modules, settings=chosen), variables, **arguments
+        )
     assert "\n" not in str(caught.value) and "; " in str(caught.value)
 
 
 def test_an_encoder_without_maps_is_named():
     with pytest.raises(
-        UserError, match="no feature maps of 32, 64, 128, 256 pixels, only of 16, 8, 4, 2, 1; use another"
+        UserError,
+        match="no feature maps of 32, 64, 128, 256 pixels, only of 16, 8, 4, 2, 1; use another",
     ):
         aligner_for(MobileStyleGAN(), MOBILE_ENCODER, Settings(map_size=SIDE))
-    encoder = ResNetBackboneEncoder(ROWS, size=SIDE, width=WIDTH, counts=(1, 1, 1, 1), widths=(4, 4, 6, 8), channels=8)
-    with pytest.raises(UserError, match="the encoder has no feature maps of 8, 16 pixels, only of none"):
+    encoder = ResNetBackboneEncoder(
+        ROWS, size=SIDE, width=WIDTH, counts=(1, 1, 1, 1), widths=(4, 4, 6, 8), channels=8
+    )
+    with pytest.raises(
+        UserError, match="the encoder has no feature maps of 8, 16 pixels, only of none"
+    ):
         aligner_for(STYLEGAN2, encoder, Settings(map_size=SIDE, steps=5), sides=SIDES)

@@ -21,7 +21,13 @@ def conv(x, kernel, stride):
     columns = range(0, x.shape[2] - size + 1, stride)
     return np.stack(
         [
-            np.stack([np.einsum("bijc,ijcd->bd", x[:, r : r + size, q : q + size], kernel) for q in columns], 1)
+            np.stack(
+                [
+                    np.einsum("bijc,ijcd->bd", x[:, r : r + size, q : q + size], kernel)
+                    for q in columns
+                ],
+                1,
+            )
             for r in rows
         ],
         1,
@@ -41,12 +47,20 @@ def unit(x, variables, stride, gated):
         hidden = np.maximum(y.mean((1, 2)) @ p["fc1"]["kernel"], 0) @ p["fc2"]["kernel"]
         y = y / (1 + np.exp(-hidden))[:, None, None]
     if "shortcut_conv" in p:
-        return y + batch_norm(conv(x, p["shortcut_conv"]["kernel"], stride), p["shortcut_bn"], s["shortcut_bn"])
+        return y + batch_norm(
+            conv(x, p["shortcut_conv"]["kernel"], stride), p["shortcut_bn"], s["shortcut_bn"]
+        )
     return y + x[:, ::stride, ::stride]
 
 
 @pytest.mark.parametrize(
-    "module", [Unit(4, 1, squeeze=2), Unit(4, 2, squeeze=2), Unit(6, 2, True, squeeze=3), Unit(4, squeeze=None)]
+    "module",
+    [
+        Unit(4, 1, squeeze=2),
+        Unit(4, 2, squeeze=2),
+        Unit(6, 2, True, squeeze=3),
+        Unit(4, squeeze=None),
+    ],
 )
 def test_unit(module):
     x = RNG.standard_normal((2, 8, 6, 4)).astype(np.float32)
@@ -64,9 +78,18 @@ def test_prelu_has_a_slope_for_every_channel():
 def test_official_maps_and_number_of_parameters():
     x = jax.ShapeDtypeStruct((1, 256, 256, 6), jnp.float32)
     maps, variables = jax.eval_shape(lambda x: IRSE().init_with_output(jax.random.key(0), x), x)
-    assert [m.shape[1:] for m in maps] == [(256, 256, 64), (128, 128, 64), (64, 64, 128), (32, 32, 256), (16, 16, 512)]
+    assert [m.shape[1:] for m in maps] == [
+        (256, 256, 64),
+        (128, 128, 64),
+        (64, 64, 128),
+        (32, 32, 256),
+        (16, 16, 512),
+    ]
     assert len([name for name in variables["params"] if name.startswith("unit_")]) == 24
-    assert "shortcut_conv" not in variables["params"]["unit_0"] and "shortcut_conv" in variables["params"]["unit_3"]
+    assert (
+        "shortcut_conv" not in variables["params"]["unit_0"]
+        and "shortcut_conv" in variables["params"]["unit_3"]
+    )
 
 
 def test_training_uses_and_stores_batch_statistics():
@@ -76,11 +99,16 @@ def test_training_uses_and_stores_batch_statistics():
     apply = jax.jit(lambda v, x: body.apply(v, x, train=True, mutable=["batch_stats"]))
     (stem, *_), state = apply(variables, x)
     y = conv(np.asarray(x), np.asarray(variables["params"]["input_conv"]["kernel"]), 1)
-    old, new = variables["batch_stats"]["input_bn"]["mean"], state["batch_stats"]["input_bn"]["mean"]
+    old, new = (
+        variables["batch_stats"]["input_bn"]["mean"],
+        state["batch_stats"]["input_bn"]["mean"],
+    )
     np.testing.assert_allclose(new, 0.9 * old + 0.1 * y.mean((0, 1, 2)), atol=1e-4)
     p = jax.tree_util.tree_map(np.asarray, variables["params"])
     y = batch_norm(y, p["input_bn"], {"mean": y.mean((0, 1, 2)), "var": y.var((0, 1, 2))})
-    np.testing.assert_allclose(stem, np.where(y > 0, y, p["input_prelu"]["negative_slope"] * y), atol=1e-4)
+    np.testing.assert_allclose(
+        stem, np.where(y > 0, y, p["input_prelu"]["negative_slope"] * y), atol=1e-4
+    )
 
 
 def test_embeddings_are_unit_vectors_and_deep_enough():
@@ -90,9 +118,17 @@ def test_embeddings_are_unit_vectors_and_deep_enough():
     embeddings = jax.jit(model.apply)(variables, faces)
     np.testing.assert_allclose(np.linalg.norm(embeddings, axis=-1), np.ones(3), atol=1e-6)
     p, s = jax.tree_util.tree_map(np.asarray, (variables["params"], variables["batch_stats"]))
-    last = np.asarray(jax.jit(IRSE((1, 2), (4, 8), 2).apply)({k: v["body"] for k, v in variables.items()}, faces)[-1])
+    last = np.asarray(
+        jax.jit(IRSE((1, 2), (4, 8), 2).apply)({k: v["body"] for k, v in variables.items()}, faces)[
+            -1
+        ]
+    )
     x = batch_norm(last, p["output_bn"], s["output_bn"]).reshape(3, -1)
-    x = batch_norm(x @ p["output_dense"]["kernel"] + p["output_dense"]["bias"], p["embedding_bn"], s["embedding_bn"])
+    x = batch_norm(
+        x @ p["output_dense"]["kernel"] + p["output_dense"]["bias"],
+        p["embedding_bn"],
+        s["embedding_bn"],
+    )
     np.testing.assert_allclose(embeddings, x / np.linalg.norm(x, axis=-1, keepdims=True), atol=1e-4)
 
 

@@ -78,12 +78,18 @@ def test_what_a_pair_is_made_of(pairs, monkeypatch):
     for name in ("OBJECTS", "CAMERA"):
         monkeypatch.setattr(known_edits, name, lambda picture, rng: picture)
     world, names = toy_ghost_world(), ["x", "y"]
-    codes, faces = np.stack([pair.code for pair in pairs[:2]]), np.stack([pair.edited for pair in pairs[:2]])
-    made = make_pairs(world, encode, names, faces, codes, 4, dataclasses.replace(CONFIG, error=(0.5, 0.5)))
+    codes, faces = (
+        np.stack([pair.code for pair in pairs[:2]]),
+        np.stack([pair.edited for pair in pairs[:2]]),
+    )
+    made = make_pairs(
+        world, encode, names, faces, codes, 4, dataclasses.replace(CONFIG, error=(0.5, 0.5))
+    )
 
     keys = [jax.random.fold_in(jax.random.key(4), zlib.crc32(name.encode())) for name in names]
     edits, strengths = (
-        jnp.concatenate(x) for x in zip(*(draw_edits(key, world, 1, CONFIG) for key in keys), strict=True)
+        jnp.concatenate(x)
+        for x in zip(*(draw_edits(key, world, 1, CONFIG) for key in keys), strict=True)
     )
     shifts = strengths[:, None, None] * world.directions[edits]
 
@@ -93,16 +99,22 @@ def test_what_a_pair_is_made_of(pairs, monkeypatch):
             picture = world.generator.apply(world.params.generator, w, method="synthesis", size=32)
             return jnp.round(jnp.clip(picture * 127.5 + 127.5, 0, 255))
 
-        original, truth, inverted, edited = map(drawn, (codes, codes + shifts, found, found + shifts))
+        original, truth, inverted, edited = map(
+            drawn, (codes, codes + shifts, found, found + shifts)
+        )
         units = inverted / 127.5 - 1, edited / 127.5 - 1
-        mask = diff_cam(world.classifier, world.params.classifier, *units, world.classes[edits]).mask
+        mask = diff_cam(
+            world.classifier, world.params.classifier, *units, world.classes[edits]
+        ).mask
         return original, inverted, edited, truth, 255 * mask, found + shifts
 
     found = (codes + encode(jnp.asarray(faces / 127.5 - 1, jnp.float32))) / 2
     own = expected(world, jnp.asarray(codes), found, shifts)
     for name, ours, theirs in zip(Pair._fields, zip(*made, strict=True), own, strict=True):
         # A level of a picture may round the other way; the map is stretched to its extremes, its mask is more sensitive.
-        np.testing.assert_allclose(np.stack(ours).astype(float), theirs, atol={"code": 1e-5, "mask": 6}.get(name, 1.01))
+        np.testing.assert_allclose(
+            np.stack(ours).astype(float), theirs, atol={"code": 1e-5, "mask": 6}.get(name, 1.01)
+        )
     assert np.stack([pair.mask for pair in made]).max() == 255
 
 
@@ -131,7 +143,11 @@ class Faces:
 
 
 def content(folder):
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*.npz") if not p.name.startswith(".")}
+    return {
+        str(p.relative_to(folder)): p.read_bytes()
+        for p in folder.rglob("*.npz")
+        if not p.name.startswith(".")
+    }
 
 
 def test_a_folder_is_resumed_to_the_same_bytes(pairs, tmp_path, monkeypatch):
@@ -164,17 +180,29 @@ def test_a_folder_is_resumed_to_the_same_bytes(pairs, tmp_path, monkeypatch):
 def marked(number):
     """A pair that can be told by its code."""
     picture = np.full((16, 16, 3), number, np.uint8)
-    return Pair(picture, picture, picture, picture + 100, picture[..., 0], np.full((2, 3), number, np.float32))
+    return Pair(
+        picture,
+        picture,
+        picture,
+        picture + 100,
+        picture[..., 0],
+        np.full((2, 3), number, np.float32),
+    )
 
 
 def test_batches_are_a_function_of_the_step():
     source = KnownEdits([marked(i) for i in range(12)], [marked(99)], {"name": "x"}, 4, seed=1)
     numbers = [source[step]["code"][:, 0, 0].astype(int).tolist() for step in range(6)]
     assert (
-        sorted(itertools.chain(*numbers[:3])) == sorted(itertools.chain(*numbers[3:])) == list(range(12))
+        sorted(itertools.chain(*numbers[:3]))
+        == sorted(itertools.chain(*numbers[3:]))
+        == list(range(12))
     )  # every pass has each pair once
     assert numbers[:3] != numbers[3:] and source.held_out["code"].tolist() == [[[99] * 3] * 2]
-    halves = [KnownEdits([marked(i) for i in range(12)], [marked(99)], {}, 2, 1, process, 2) for process in (0, 1)]
+    halves = [
+        KnownEdits([marked(i) for i in range(12)], [marked(99)], {}, 2, 1, process, 2)
+        for process in (0, 1)
+    ]
     for name, array in source[4].items():
         np.testing.assert_array_equal(np.concatenate([half[4][name] for half in halves]), array)
     batch = source[0]
@@ -194,7 +222,9 @@ def test_what_a_folder_holds(pairs, tmp_path):
         for i, pair in enumerate(chosen):
             np.savez(tmp_path / split / f"{i:06d}.npz", **pair._asdict())
     train, test, description = open_pairs(tmp_path)
-    assert (len(train), len(test), description["count"]) == (2, 1, 2) and len(description["sha256"]) == 64
+    assert (len(train), len(test), description["count"]) == (2, 1, 2) and len(
+        description["sha256"]
+    ) == 64
     for name, array in pairs[1]._asdict().items():
         np.testing.assert_array_equal(getattr(train[1], name), array)
     (tmp_path / "train/000000.npz").write_bytes(b"broken")
@@ -203,9 +233,17 @@ def test_what_a_folder_holds(pairs, tmp_path):
 
 
 def test_the_command(folders, tmp_path, capsys):  # noqa: F811
-    draw_dataset("faces", 4, tmp_path / "data", generator=str(folders / "generator"), test_share=0.25)
+    draw_dataset(
+        "faces", 4, tmp_path / "data", generator=str(folders / "generator"), test_share=0.25
+    )
     flags = [f"--{role}={folders / role}" for role in ("generator", "classifier", "directions")]
-    arguments = [f"--out={tmp_path / 'out'}", "--faces=faces", f"--data={tmp_path / 'data'}", "--count=2", *flags]
+    arguments = [
+        f"--out={tmp_path / 'out'}",
+        "--faces=faces",
+        f"--data={tmp_path / 'data'}",
+        "--count=2",
+        *flags,
+    ]
     encoder = f"--encoder={folders / 'encoder'}"
     assert known_edits.main([*arguments, encoder]) == 0
     printed = capsys.readouterr().out

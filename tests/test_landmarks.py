@@ -45,7 +45,9 @@ def test_points_lie_where_the_eye_sees_them(landmarker, hopper):
 def test_blendshapes_tell_a_smile(landmarker, hopper):
     (stern,) = landmarker.detect(hopper)
     (smiling,) = landmarker.detect(read_photo(ASTRONAUT).pixels)
-    assert len(stern.blendshapes) == 52 and all(0 <= score <= 1 for score in stern.blendshapes.values())
+    assert len(stern.blendshapes) == 52 and all(
+        0 <= score <= 1 for score in stern.blendshapes.values()
+    )
     assert stern.blendshapes["mouthSmileLeft"] < 0.1 and smiling.blendshapes["mouthSmileLeft"] > 0.7
 
 
@@ -99,7 +101,9 @@ def test_several_faces_come_largest_first(landmarker, hopper):
         )
     faces = landmarker.detect(wall, max_faces=8)
     pupils = [face.points[468, 0] for face in faces]
-    np.testing.assert_allclose(pupils, [700 + 222 * 500 / 512, 1400 + 222 * 350 / 512, 100 + 222 * 250 / 512], atol=8)
+    np.testing.assert_allclose(
+        pupils, [700 + 222 * 500 / 512, 1400 + 222 * 350 / 512, 100 + 222 * 250 / 512], atol=8
+    )
     assert faces[0].area > faces[1].area > faces[2].area
     assert len(landmarker.detect(wall, max_faces=2)) == 2
 
@@ -122,7 +126,9 @@ def test_people_see_nothing_of_mediapipe(ending):
         "landmarker.detect(np.zeros((300, 300, 3), np.uint8))\n"
         f"print('after', file=sys.stderr)\n{ending}\n"
     )
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    run = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120
+    )
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "before\nafter\n")
 
 
@@ -153,7 +159,9 @@ def test_select_from_no_face_says_what_to_try(which):
 def test_landmarks_file(tmp_path, count):
     points = np.random.default_rng(count).uniform(0, 900, (count, 2)).round(3)
     (tmp_path / "points.json").write_text(json.dumps(points.tolist()))
-    lines = [f"{x}, {y}" if row % 2 else f"{x}\t{y}  # row {row}" for row, (x, y) in enumerate(points)]
+    lines = [
+        f"{x}, {y}" if row % 2 else f"{x}\t{y}  # row {row}" for row, (x, y) in enumerate(points)
+    ]
     (tmp_path / "points.txt").write_text("# by hand\n\n" + "\n".join(lines) + "\n")
     for name in ("points.json", "points.txt"):
         np.testing.assert_array_equal(read_landmarks_file(tmp_path / name), points)

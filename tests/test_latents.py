@@ -16,7 +16,11 @@ def test_stats_are_numpys():
     w = np.asarray(sample_w(MODEL, {"params": PARAMS}, jax.random.key(3), 500))
     stats = latent_stats(MODEL, {"params": PARAMS}, jax.random.key(3), 500)
     np.testing.assert_allclose(stats.mean, w.mean(0), atol=1e-5)
-    rebuilt = np.asarray(stats.eigenvectors) * np.asarray(stats.eigenvalues) @ np.asarray(stats.eigenvectors).T
+    rebuilt = (
+        np.asarray(stats.eigenvectors)
+        * np.asarray(stats.eigenvalues)
+        @ np.asarray(stats.eigenvectors).T
+    )
     np.testing.assert_allclose(rebuilt, np.cov(w.T), atol=1e-4)
     assert (np.diff(stats.eigenvalues) <= 1e-6).all()
 

@@ -34,7 +34,16 @@ LEVELS = [
     "train",
     "evaluation",
 ]
-HEAVY = {"torch", "tensorflow", "gradio", "cv2", "mediapipe", "onnxruntime", "sklearn", "matplotlib"}
+HEAVY = {
+    "torch",
+    "tensorflow",
+    "gradio",
+    "cv2",
+    "mediapipe",
+    "onnxruntime",
+    "sklearn",
+    "matplotlib",
+}
 
 
 def modules() -> list[Path]:
@@ -47,7 +56,11 @@ def imported(path: Path) -> set[str]:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module == "diffcam_jax":
             names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("diffcam_jax."):
+        elif (
+            isinstance(node, ast.ImportFrom)
+            and node.module
+            and node.module.startswith("diffcam_jax.")
+        ):
             names.add(node.module.split(".")[1])
         elif isinstance(node, ast.Import):
             names |= {a.name.split(".")[1] for a in node.names if a.name.startswith("diffcam_jax.")}
@@ -66,7 +79,11 @@ def test_imports_point_downwards(path):
 
 
 def test_every_module_has_a_level():
-    names = {p.name.removesuffix(".py") for p in PACKAGE.iterdir() if p.suffix == ".py" or (p / "__init__.py").exists()}
+    names = {
+        p.name.removesuffix(".py")
+        for p in PACKAGE.iterdir()
+        if p.suffix == ".py" or (p / "__init__.py").exists()
+    }
     assert names - {"__init__"} == set(LEVELS)
 
 
@@ -77,7 +94,9 @@ def test_configs_import_nothing_of_ours():
 
 def test_importing_the_package_is_light():
     code = f"import diffcam_jax.editor.editor, diffcam_jax.faces.scorers, sys; print(*({HEAVY!r} & set(sys.modules)))"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
     assert result.stdout.split() == []
 
 

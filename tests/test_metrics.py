@@ -58,8 +58,12 @@ def test_moments_in_batches_far_from_zero():
     mean, covariance = frechet.compute(merged)
     assert merged.count == 100
     np.testing.assert_allclose(mean, x.mean(0, dtype=np.float64))
-    np.testing.assert_allclose(covariance, np.cov(x.astype(np.float64), rowvar=False), rtol=1e-9, atol=1e-12)
-    assert frechet.merge(frechet.init(6), merged) is merged is frechet.merge(merged, frechet.init(6))
+    np.testing.assert_allclose(
+        covariance, np.cov(x.astype(np.float64), rowvar=False), rtol=1e-9, atol=1e-12
+    )
+    assert (
+        frechet.merge(frechet.init(6), merged) is merged is frechet.merge(merged, frechet.init(6))
+    )
 
 
 def test_statistics_that_do_not_exist():
@@ -109,14 +113,18 @@ def test_sliced_distance_of_shifted_sets():
     a = rng.standard_normal((30, 4)).astype(np.float32)
     directions = np.diag([1.0, 5.0, 0.1, 2.0])
     shifted = (a + np.array([1, -2, 3, 0], np.float32))[::-1]
-    assert swd.sliced_distance(a, shifted, directions) == pytest.approx((1 + 2 + 3 + 0) / 4, rel=1e-5)
+    assert swd.sliced_distance(a, shifted, directions) == pytest.approx(
+        (1 + 2 + 3 + 0) / 4, rel=1e-5
+    )
 
 
 def test_sliced_wasserstein_of_sets():
     real, fake, key = pictures(6), pictures(6, seed=1), jax.random.key(0)
     smooth = scipy.ndimage.gaussian_filter(fake, (0, 2, 2, 0))
     near, far = (swd.sliced_wasserstein(real, x, key, 64, 2, 16, batch=4) for x in (fake, smooth))
-    assert set(near) == {"32", "16", "mean"} and near["mean"] == pytest.approx((near["32"] + near["16"]) / 2)
+    assert set(near) == {"32", "16", "mean"} and near["mean"] == pytest.approx(
+        (near["32"] + near["16"]) / 2
+    )
     assert far["mean"] > 1.2 * near["mean"]
     assert swd.sliced_wasserstein(real, fake, key, 64, 2, 16, batch=5) == near
     assert swd.sliced_wasserstein(real, fake, jax.random.key(1), 64, 2, 16) != near

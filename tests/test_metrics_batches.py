@@ -123,7 +123,10 @@ def test_runs_are_of_one_size_and_in_order():
     images = [pictures(1, side, side, seed=i)[0] for i, side in enumerate((8, 8, 8, 16, 8))]
     found = list(runs(iter(images), 2))
     assert [stack.shape[:2] for stack in found] == [(2, 8), (1, 8), (1, 16), (1, 8)]
-    assert all(np.array_equal(a, b) for a, b in zip([x for stack in found for x in stack], images, strict=True))
+    assert all(
+        np.array_equal(a, b)
+        for a, b in zip([x for stack in found for x in stack], images, strict=True)
+    )
 
 
 DEVICES = """
@@ -152,9 +155,18 @@ print(json.dumps({
 
 
 def test_batches_are_shared_out_among_four_devices():
-    env = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_PLATFORMS": "cpu"}
+    env = {
+        **os.environ,
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
+        "JAX_PLATFORMS": "cpu",
+    }
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", DEVICES], cwd=ROOT, env=env, capture_output=True, text=True, timeout=240
+        [sys.executable, "-W", "error", "-c", DEVICES],
+        cwd=ROOT,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=240,
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
@@ -177,7 +189,12 @@ def test_batches_are_shared_out_among_four_devices():
 def squeeze(tmp_path_factory):
     folder, module = tmp_path_factory.mktemp("squeeze"), LpipsNetwork("squeeze")
     variables = random_variables(module, jnp.zeros((1, 32, 32, 3)), jnp.zeros((1, 32, 32, 3)))
-    model_folder.save(folder, {"lpips": Network(module, jax.tree.map(np.asarray, variables))}, {}, {"kind": "lpips"})
+    model_folder.save(
+        folder,
+        {"lpips": Network(module, jax.tree.map(np.asarray, variables))},
+        {},
+        {"kind": "lpips"},
+    )
     return folder, module, variables
 
 
@@ -220,11 +237,16 @@ def test_identity_by_arcface(squeeze, tmp_path):
     module = ArcFace(8, (1, 1), (4, 8), squeeze=2)
     variables = random_variables(module, jnp.zeros((1, 112, 112, 3)))
     model_folder.save(
-        tmp_path, {"identity": Network(module, jax.tree.map(np.asarray, variables))}, {}, {"kind": "arcface"}
+        tmp_path,
+        {"identity": Network(module, jax.tree.map(np.asarray, variables))},
+        {},
+        {"kind": "arcface"},
     )
     metric = Identity(tmp_path, batch=2)
     a, b = pictures(3, 256, 256), pictures(3, 256, 256, seed=1)
-    embedded = [jax.jit(module.apply)(variables, identity_crop(jnp.asarray(to_unit(x)))) for x in (a, b)]
+    embedded = [
+        jax.jit(module.apply)(variables, identity_crop(jnp.asarray(to_unit(x)))) for x in (a, b)
+    ]
     found = metric(a, b)
     assert metric.name == "ArcFace" and np.ptp(found) > 0
     np.testing.assert_allclose(found, (embedded[0] * embedded[1]).sum(-1), atol=1e-5)

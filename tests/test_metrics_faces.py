@@ -24,8 +24,14 @@ GREY = np.full((256, 256, 3), 90, np.uint8)
 def photographs():
     """Four FFHQ photographs at 512 px with what their labels say."""
     folder = store.fetch("ffhq_photos")
-    images = [np.asarray(Image.open(folder / f"{i:05d}.png").convert("RGB").reduce(2)) for i in (1, 4, 8, 10)]
-    return images, [json.loads((folder / f"{i:05d}.json").read_text())[0]["faceAttributes"] for i in (1, 4, 8, 10)]
+    images = [
+        np.asarray(Image.open(folder / f"{i:05d}.png").convert("RGB").reduce(2))
+        for i in (1, 4, 8, 10)
+    ]
+    return images, [
+        json.loads((folder / f"{i:05d}.json").read_text())[0]["faceAttributes"]
+        for i in (1, 4, 8, 10)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -38,14 +44,20 @@ def test_embeddings_are_those_of_the_published_program(photographs, identity):
     runtime = pytest.importorskip("onnxruntime")
     options = runtime.SessionOptions()
     options.log_severity_level = 3
-    session = runtime.InferenceSession(str(store.fetch("sface")), options, providers=["CPUExecutionProvider"])
+    session = runtime.InferenceSession(
+        str(store.fetch("sface")), options, providers=["CPUExecutionProvider"]
+    )
     images, expected = photographs[0][:2], []
     with FaceLandmarker() as landmarker:
         for image in images:
             points = evidence.find_face(landmarker, image)[0]
             eyes = [points[[33, 133, 159, 145]].mean(0), points[[362, 263, 386, 374]].mean(0)]
-            crop = chips.chip(image, np.stack([*eyes, *points[[1, 61, 291]]]), IDENTITY_TEMPLATE, 112)
-            vector = session.run(None, {"data": crop.astype(np.float32).transpose(2, 0, 1)[None]})[0][0]
+            crop = chips.chip(
+                image, np.stack([*eyes, *points[[1, 61, 291]]]), IDENTITY_TEMPLATE, 112
+            )
+            vector = session.run(None, {"data": crop.astype(np.float32).transpose(2, 0, 1)[None]})[
+                0
+            ][0]
             expected.append(vector / np.linalg.norm(vector))
     np.testing.assert_allclose(identity.embed(images), expected, atol=1e-5)
 
@@ -95,12 +107,18 @@ def test_regions_of_photographs(photographs):
         if name in ("eyes_closed", "bushy_eyebrows", "eyeglasses"):
             assert rows.min() > 80 and rows.max() < 170
     share = {name: region[:4].mean((1, 2)) for name, region in found.items()}
-    assert np.all(share["old"] > share["eyeglasses"]) and np.all(share["eyeglasses"] > share["eyes_closed"])
-    assert np.all((share["smiling"] > 0.002) & (share["smiling"] < 0.06)) and np.all(share["beard"] > 0.02)
+    assert np.all(share["old"] > share["eyeglasses"]) and np.all(
+        share["eyeglasses"] > share["eyes_closed"]
+    )
+    assert np.all((share["smiling"] > 0.002) & (share["smiling"] < 0.06)) and np.all(
+        share["beard"] > 0.02
+    )
     # The lower face is the face's, the eyes lie where glasses would.
     assert np.all(masks.inside(found["beard"][:4], found["old"][:4]) > 0.7)
     assert np.all(masks.coverage(found["eyeglasses"][:4], found["eyes_closed"][:4]) > 0.95)
-    assert any(label["glasses"] != "NoGlasses" for label in labels) or share["eyeglasses"].min() > 0.02
+    assert (
+        any(label["glasses"] != "NoGlasses" for label in labels) or share["eyeglasses"].min() > 0.02
+    )
 
 
 def test_features_do_not_depend_on_batches_and_take_mixed_sizes(photographs):
@@ -118,5 +136,7 @@ def test_lpips_orders_what_is_near_and_far(photographs):
     near, far = (np.clip(a + amount * noise, 0, 255).astype(np.uint8) for amount in (4, 60))
     metric = Lpips("alex", batch=2)
     values = [metric(a, b) for b in (a, near, far, a[::-1])]
-    assert np.all(values[0] < 1e-6) and np.all(values[0] < values[1]) and np.all(values[1] < values[2])
+    assert (
+        np.all(values[0] < 1e-6) and np.all(values[0] < values[1]) and np.all(values[1] < values[2])
+    )
     assert values[3].min() > 0.4

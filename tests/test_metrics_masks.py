@@ -68,7 +68,10 @@ def test_untouched_pixels():
     np.testing.assert_allclose(found.exact, [1, 0.9])
     without = masks.untouched(original.astype(np.uint16), result.astype(np.uint16))
     np.testing.assert_allclose(without.share, found.share)
-    assert np.isnan(without.exact).all() and np.isnan(masks.untouched(original, result, mask + 1).exact).all()
+    assert (
+        np.isnan(without.exact).all()
+        and np.isnan(masks.untouched(original, result, mask + 1).exact).all()
+    )
     alone = masks.only_outside(original, result, mask)
     np.testing.assert_array_equal(alone[0], original[0])
     np.testing.assert_array_equal(alone[1, 9], result[1, 9])
@@ -117,7 +120,9 @@ def test_the_eyes_of_another_face_do_not_count():
 
 
 def test_an_attribute_without_a_region_is_named():
-    with pytest.raises(UserError, match="no region is known for yaw; there are smiling, mouth_open"):
+    with pytest.raises(
+        UserError, match="no region is known for yaw; there are smiling, mouth_open"
+    ):
         masks.regions([], ["smiling", "yaw"])
 
 

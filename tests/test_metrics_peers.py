@@ -44,7 +44,9 @@ def photographs():
     folder = store.fetch("ffhq_photos")
     whole = [Image.open(folder / f"{i:05d}.png").convert("RGB") for i in range(11)]
     corners = [(x, y) for x in (0, 256, 512) for y in (0, 256, 512)]
-    parts = [np.asarray(p.crop((x, y, x + 512, y + 512)).reduce(2)) for p in whole for x, y in corners]
+    parts = [
+        np.asarray(p.crop((x, y, x + 512, y + 512)).reduce(2)) for p in whole for x, y in corners
+    ]
     return np.stack(parts)  # [99, 256, 256, 3]
 
 
@@ -63,7 +65,9 @@ def quiet(call, *arguments, **named):
 def test_lpips(photographs, net):
     torch, package = peer("torch"), peer("lpips")
     network = quiet(package.LPIPS, net=net, pnet_rand=True, verbose=False)
-    own_heads = {key: value.clone() for key, value in network.state_dict().items() if key.startswith("lin")}
+    own_heads = {
+        key: value.clone() for key, value in network.state_dict().items() if key.startswith("lin")
+    }
     state = lpips_layout({"net.slice1.0.weight": FIRST[net]}).export(
         pretrained.load("lpips").network(f"lpips_{net}").variables
     )
@@ -71,7 +75,11 @@ def test_lpips(photographs, net):
     for key, head in own_heads.items():
         if key in state:
             np.testing.assert_array_equal(state[key], head.numpy())
-    trunk = {key: torch.from_numpy(value.copy()) for key, value in state.items() if key.startswith("net.")}
+    trunk = {
+        key: torch.from_numpy(value.copy())
+        for key, value in state.items()
+        if key.startswith("net.")
+    }
     assert not network.load_state_dict(trunk, strict=False).unexpected_keys
     a, b = photographs[:6], photographs[3:9]
     with torch.no_grad():
@@ -88,17 +96,31 @@ def test_lpips_squeeze_from_converted_weights(photographs, tmp_path):
     torch.manual_seed(0)
     network = quiet(package.LPIPS, net="squeeze", pnet_rand=True, verbose=False)
     torch.save(network.state_dict(), tmp_path / "squeeze.pth")
-    assert main(["lpips", "--src", str(tmp_path / "squeeze.pth"), "--dst", str(tmp_path / "folder")]) == 0
+    assert (
+        main(["lpips", "--src", str(tmp_path / "squeeze.pth"), "--dst", str(tmp_path / "folder")])
+        == 0
+    )
     a, b = photographs[:3], photographs[3:6]
     with torch.no_grad():
         theirs = network(*(2 * chw(x).float() / 255 - 1 for x in (a, b))).numpy().reshape(-1)
-    np.testing.assert_allclose(Lpips("squeeze", weights=tmp_path / "folder")(a, b), theirs, rtol=1e-4)
+    np.testing.assert_allclose(
+        Lpips("squeeze", weights=tmp_path / "folder")(a, b), theirs, rtol=1e-4
+    )
 
 
 def test_fid(photographs):
-    torch, package, score = peer("torch"), peer("pytorch_fid.inception"), peer("pytorch_fid.fid_score")
-    variables = jax.tree.map(jnp.asarray, pretrained.load("inception").network("inception").variables)
-    state = {key: torch.from_numpy(value.copy()) for key, value in inception_layout({}).export(variables).items()}
+    torch, package, score = (
+        peer("torch"),
+        peer("pytorch_fid.inception"),
+        peer("pytorch_fid.fid_score"),
+    )
+    variables = jax.tree.map(
+        jnp.asarray, pretrained.load("inception").network("inception").variables
+    )
+    state = {
+        key: torch.from_numpy(value.copy())
+        for key, value in inception_layout({}).export(variables).items()
+    }
     # The package fetches its file when it is built; the linear layer in it, which FID does not use, is left out here.
     original = package.load_state_dict_from_url
     package.load_state_dict_from_url = lambda *_, **__: (
@@ -112,10 +134,18 @@ def test_fid(photographs):
         network = quiet(package.InceptionV3).eval()
     finally:
         package.load_state_dict_from_url = original
-    real, fake = photographs[::3], np.concatenate([photographs[1::3][:, :, ::-1], photographs[2::3] // 2])
+    real, fake = (
+        photographs[::3],
+        np.concatenate([photographs[1::3][:, :, ::-1], photographs[2::3] // 2]),
+    )
     with torch.no_grad():
         theirs = [
-            torch.cat([network(chw(x[i : i + 11]).float() / 255)[0][..., 0, 0] for i in range(0, len(x), 11)])
+            torch.cat(
+                [
+                    network(chw(x[i : i + 11]).float() / 255)[0][..., 0, 0]
+                    for i in range(0, len(x), 11)
+                ]
+            )
             for x in (real, fake)
         ]
     theirs = [x.numpy() for x in theirs]
@@ -123,8 +153,12 @@ def test_fid(photographs):
     ours = [look(x) for x in (real, fake)]
     for found, expected in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
-    moments = [(x.astype(np.float64).mean(0), np.cov(x.astype(np.float64), rowvar=False)) for x in theirs]
+    moments = [
+        (x.astype(np.float64).mean(0), np.cov(x.astype(np.float64), rowvar=False)) for x in theirs
+    ]
     published = quiet(score.calculate_frechet_distance, *moments[0], *moments[1])
     value = frechet_distance(*(statistics(x) for x in ours))
-    print(f"\nFID: {value:.5f}, pytorch-fid {published:.5f}, relative difference {abs(value / published - 1):.1e}")
+    print(
+        f"\nFID: {value:.5f}, pytorch-fid {published:.5f}, relative difference {abs(value / published - 1):.1e}"
+    )
     assert value == pytest.approx(published, rel=1e-3)

@@ -18,15 +18,24 @@ def pictures(n=2, size=32, seed=0):
 
 
 def smooth(n=1, size=171, seed=0):
-    return scipy.ndimage.gaussian_filter(pictures(n, size, seed).astype(np.float32), (0, 3, 3, 0)) / 20 % 2 - 1
+    return (
+        scipy.ndimage.gaussian_filter(pictures(n, size, seed).astype(np.float32), (0, 3, 3, 0))
+        / 20
+        % 2
+        - 1
+    )
 
 
 def test_pixel_measures_are_those_of_scikit_image():
     a, b = pictures(), pictures(seed=1)
     for i, (x, y) in enumerate(zip(a, b, strict=True)):
         unit = [to_unit(z).astype(np.float64) for z in (x, y)]
-        assert float(pixel.mse(a, b)[i]) == pytest.approx(skimage.metrics.mean_squared_error(*unit), rel=1e-6)
-        assert float(pixel.psnr(a, b)[i]) == pytest.approx(skimage.metrics.peak_signal_noise_ratio(x, y), rel=1e-6)
+        assert float(pixel.mse(a, b)[i]) == pytest.approx(
+            skimage.metrics.mean_squared_error(*unit), rel=1e-6
+        )
+        assert float(pixel.psnr(a, b)[i]) == pytest.approx(
+            skimage.metrics.peak_signal_noise_ratio(x, y), rel=1e-6
+        )
         for window, options in (
             ("uniform", {}),
             ("gaussian", {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}),
@@ -127,14 +136,18 @@ def check_slope(measure, a, slope):
     """Along its gradient a measure rises by the gradient's length."""
     assert np.abs(slope).max() > 0
     step = 0.01 * slope / np.abs(slope).max()
-    assert measure(a + step) - measure(a - step) == pytest.approx(2 * (slope * step).sum(), rel=0.02)
+    assert measure(a + step) - measure(a - step) == pytest.approx(
+        2 * (slope * step).sum(), rel=0.02
+    )
 
 
 @pytest.mark.parametrize("measure", [pixel.mse, pixel.psnr, pixel.ssim])
 def test_gradients_point_where_the_measure_rises(measure):
     a, b = smooth(size=32), smooth(size=32, seed=1)
     check_slope(
-        lambda x: float(measure(x, b)[0]), a, np.asarray(jax.grad(lambda x: measure(x, b).sum())(jnp.asarray(a)))
+        lambda x: float(measure(x, b)[0]),
+        a,
+        np.asarray(jax.grad(lambda x: measure(x, b).sum())(jnp.asarray(a))),
     )
 
 
@@ -158,7 +171,9 @@ def test_a_cropped_border_does_not_count():
 
 
 def test_luma_of_primaries():
-    primaries = np.array([[0, 0, 0], [255, 255, 255], [255, 0, 0], [0, 255, 0], [0, 0, 255]], np.uint8)[None, None]
+    primaries = np.array(
+        [[0, 0, 0], [255, 255, 255], [255, 0, 0], [0, 255, 0], [0, 0, 255]], np.uint8
+    )[None, None]
     brightness = 127.5 * (np.asarray(pixel.luma(jnp.asarray(primaries)))[0, 0, :, 0] + 1)
     np.testing.assert_allclose(brightness, [16, 235, 81.481, 144.553, 40.966], rtol=1e-5)
 

@@ -20,7 +20,9 @@ def normal(n, d, seed=0, shift=0.0, scale=1.0):
 
 def test_kernel_is_that_of_scikit_learn():
     a, b = normal(6, 5), normal(4, 5, 1)
-    np.testing.assert_allclose(kernel.polynomial(a, b), polynomial_kernel(a, b, degree=3, gamma=1 / 5, coef0=1))
+    np.testing.assert_allclose(
+        kernel.polynomial(a, b), polynomial_kernel(a, b, degree=3, gamma=1 / 5, coef0=1)
+    )
 
 
 def unbiased(a, b):
@@ -56,7 +58,9 @@ def test_kid_of_subsets_spreads_about_that_of_all():
 
 
 def test_kid_of_one_distribution_is_zero_on_average_and_may_be_negative():
-    found = [kernel.kid(normal(40, 3, 2 * i), normal(40, 3, 2 * i + 1), subsets=1)[0] for i in range(200)]
+    found = [
+        kernel.kid(normal(40, 3, 2 * i), normal(40, 3, 2 * i + 1), subsets=1)[0] for i in range(200)
+    ]
     assert min(found) < 0 < max(found)
     assert abs(np.mean(found)) < 3 * np.std(found) / np.sqrt(200)
 
@@ -97,7 +101,11 @@ def test_interval_is_scipys(statistic):
     values = np.random.default_rng(0).exponential(size=41)
     ours = bootstrap.interval(values, lambda x: getattr(np, statistic)(x, 1), resamples=20000)
     theirs = scipy.stats.bootstrap(
-        (values,), getattr(np, statistic), n_resamples=20000, method="BCa", rng=np.random.default_rng(1)
+        (values,),
+        getattr(np, statistic),
+        n_resamples=20000,
+        method="BCa",
+        rng=np.random.default_rng(1),
     ).confidence_interval
     assert ours.value == getattr(np, statistic)(values) and ours.count == 41
     np.testing.assert_allclose(ours[1:3], theirs, atol=0.03)
@@ -106,31 +114,44 @@ def test_interval_is_scipys(statistic):
 def test_pairs_are_resampled_together():
     """Two methods that differ by 1 on every picture differ by 1 in every resample, however the pictures differ."""
     first = np.random.default_rng(0).normal(0, 100, 30)
-    found = bootstrap.interval(np.stack([first, first + 1], 1), lambda x: (x[..., 1] - x[..., 0]).mean(1))
+    found = bootstrap.interval(
+        np.stack([first, first + 1], 1), lambda x: (x[..., 1] - x[..., 0]).mean(1)
+    )
     np.testing.assert_allclose(found[:3], 1, atol=1e-9)
 
 
 def test_intervals_hold_the_mean_as_often_as_they_say():
     rng = np.random.default_rng(0)
-    found = [bootstrap.interval(rng.exponential(size=40), seed=i, level=0.8, resamples=400) for i in range(300)]
+    found = [
+        bootstrap.interval(rng.exponential(size=40), seed=i, level=0.8, resamples=400)
+        for i in range(300)
+    ]
     held = np.mean([low < 1 < high for _, low, high, _ in found])
     assert abs(held - 0.8) < 3 * np.sqrt(0.8 * 0.2 / 300) + 0.02
 
 
 def test_interval_of_hardly_anything():
     assert bootstrap.interval(np.array([np.nan, 2.0, np.nan]))[::3] == (2.0, 1)
-    assert np.isnan(bootstrap.interval(np.array([2.0])).low) and np.isnan(bootstrap.interval(np.zeros(0)).value)
+    assert np.isnan(bootstrap.interval(np.array([2.0])).low) and np.isnan(
+        bootstrap.interval(np.zeros(0)).value
+    )
     assert bootstrap.interval(np.full(5, 3.0)) == (3, 3, 3, 5)
-    found = bootstrap.interval(np.array([[1, 2], [np.nan, 3], [3, 4], [5, 6]]), lambda x: x.mean((1, 2)))
+    found = bootstrap.interval(
+        np.array([[1, 2], [np.nan, 3], [3, 4], [5, 6]]), lambda x: x.mean((1, 2))
+    )
     assert found.count == 3 and found.value == 3.5
     values = np.random.default_rng(0).normal(size=20)
     assert (
-        bootstrap.interval(values, seed=1) == bootstrap.interval(values, seed=1) != bootstrap.interval(values, seed=2)
+        bootstrap.interval(values, seed=1)
+        == bootstrap.interval(values, seed=1)
+        != bootstrap.interval(values, seed=2)
     )
 
 
 def test_an_infinite_value_makes_the_mean_infinite_and_the_lower_end_may_still_be_a_number():
-    found = bootstrap.interval(np.array([np.inf, 20.0, 21.0, 22.0, 23.0, 24.0, 25.0, 26.0]), resamples=200)
+    found = bootstrap.interval(
+        np.array([np.inf, 20.0, 21.0, 22.0, 23.0, 24.0, 25.0, 26.0]), resamples=200
+    )
     assert found.value == found.high == np.inf and 20 <= found.low <= 26
     assert bootstrap.interval(np.array([np.inf, np.inf])) == (np.inf, np.inf, np.inf, 2)
 
@@ -148,11 +169,14 @@ def test_halves():
     np.testing.assert_allclose(halves.mean(0), 4 / 9, atol=0.08)
 
 
-@pytest.mark.parametrize(("measure", "repeats"), [(frechet_interval, 40), (kernel.kid_interval, 200)])
+@pytest.mark.parametrize(
+    ("measure", "repeats"), [(frechet_interval, 40), (kernel.kid_interval, 200)]
+)
 def test_intervals_of_sets_are_as_wide_as_the_measure_spreads(measure, repeats):
     """The half-width over repetitions of the whole experiment against the spread of the value itself."""
     found = [
-        measure(normal(120, 3, 2 * i), normal(160, 3, 2 * i + 1, 0.7, 1.3), repeats, level=0.6827) for i in range(80)
+        measure(normal(120, 3, 2 * i), normal(160, 3, 2 * i + 1, 0.7, 1.3), repeats, level=0.6827)
+        for i in range(80)
     ]
     spread = np.std([x.value for x in found])
     assert np.mean([(x.high - x.low) / 2 for x in found]) == pytest.approx(spread, rel=0.2)
@@ -166,7 +190,9 @@ def test_frechet_halves_are_the_frechet_distance():
 
     for n, d in ((60, 5), (6, 40)):
         a, b = normal(n, d), normal(n + 3, d, 1, 0.3, 2)
-        assert frechet._distance(a, b) == pytest.approx(frechet_distance(statistics(a), statistics(b)), rel=1e-6)
+        assert frechet._distance(a, b) == pytest.approx(
+            frechet_distance(statistics(a), statistics(b)), rel=1e-6
+        )
 
 
 def test_frechet_interval_is_about_the_value_of_everything():
@@ -174,7 +200,9 @@ def test_frechet_interval_is_about_the_value_of_everything():
     found = frechet_interval(a, b)
     covariance = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
     assert found.value == pytest.approx(
-        frechet_distance(*(Statistics(x.mean(0), c) for x, c in zip((a, b), covariance, strict=True)))
+        frechet_distance(
+            *(Statistics(x.mean(0), c) for x, c in zip((a, b), covariance, strict=True))
+        )
     )
     assert (found.low + found.high) / 2 == pytest.approx(found.value) and found.count == 40
 
@@ -207,8 +235,12 @@ def test_lec_of_known_codes():
 def test_trimmed_mean_leaves_one_per_cent_out_at_either_end():
     values = np.arange(101.0)
     values[[0, 100]] = -1e9, 1e9
-    assert latents.trimmed_mean(np.random.default_rng(0).permutation(values)) == pytest.approx(np.arange(1, 100).mean())
+    assert latents.trimmed_mean(np.random.default_rng(0).permutation(values)) == pytest.approx(
+        np.arange(1, 100).mean()
+    )
     many = np.random.default_rng(1).normal(size=(4, 1000))
     expected = [scipy.stats.trim_mean(row, 0.01) for row in many]
     np.testing.assert_allclose(latents.trimmed_mean(many), expected, atol=1e-3)
-    assert bootstrap.interval(many[0], latents.trimmed_mean).value == pytest.approx(expected[0], abs=1e-3)
+    assert bootstrap.interval(many[0], latents.trimmed_mean).value == pytest.approx(
+        expected[0], abs=1e-3
+    )

@@ -13,7 +13,9 @@ from diffcam_jax.nn.mobile_stylegan import Block, MobileStyleGAN
 from diffcam_jax.nn.stylegan2 import StyleGAN2Generator
 from tests.random_variables import random_variables
 
-GENERATOR = MobileStyleGAN(widths=(16, 12, 8), latent_size=6, mapping_layers=1)  # 32 pixels, features up to 16
+GENERATOR = MobileStyleGAN(
+    widths=(16, 12, 8), latent_size=6, mapping_layers=1
+)  # 32 pixels, features up to 16
 NETWORK = MobileDeghoster(in_size=32, out_size=32, widths=(5, 6, 7), prior_side=16, rank=3)
 
 
@@ -24,7 +26,9 @@ def prior():
 
 def views(side=32, count=2, seed=0):
     rng = np.random.default_rng(seed)
-    pictures = (jnp.asarray(rng.uniform(-1, 1, (count, side, side, 3)), jnp.float32) for _ in range(4))
+    pictures = (
+        jnp.asarray(rng.uniform(-1, 1, (count, side, side, 3)), jnp.float32) for _ in range(4)
+    )
     mask = jnp.asarray(rng.uniform(0, 1, (count, side, side)), jnp.float32)
     return Views(*pictures, mask, jnp.asarray(rng.standard_normal((count, 8, 6)), jnp.float32))
 
@@ -41,13 +45,18 @@ def apply(prior):
 
 
 def test_an_untrained_network_returns_the_blend_bit_for_bit(prior, apply):
-    untrained = jax.jit(lambda key, seen: NETWORK.init(key, seen, GENERATOR, prior))(jax.random.key(0), views())
+    untrained = jax.jit(lambda key, seen: NETWORK.init(key, seen, GENERATOR, prior))(
+        jax.random.key(0), views()
+    )
     for side in (32, 96):
         np.testing.assert_array_equal(apply(untrained, views(side)), views(side).fused)
 
 
 def with_last_layer(variables, kernel, bias):
-    params = {**variables["params"], "leave": {"kernel": kernel, "bias": jnp.asarray(bias, jnp.float32)}}
+    params = {
+        **variables["params"],
+        "leave": {"kernel": kernel, "bias": jnp.asarray(bias, jnp.float32)},
+    }
     return {"params": params}
 
 
@@ -66,11 +75,18 @@ def test_detail_is_that_of_the_pictures(variables, apply):
     """What the network reads at its own side does not tell two larger views apart; their detail comes through unchanged."""
     small, rng = views(32), np.random.default_rng(1)
     large = small._replace(
-        **{name: x.repeat(2, 1).repeat(2, 2) for name, x in small._asdict().items() if name != "codes"}
+        **{
+            name: x.repeat(2, 1).repeat(2, 2)
+            for name, x in small._asdict().items()
+            if name != "codes"
+        }
     )
     detail = rng.standard_normal((2, 32, 2, 32, 2, 3)).astype(np.float32)
     detail = jnp.asarray(detail - detail.mean((2, 4), keepdims=True)).reshape(2, 64, 64, 3)
-    plain, detailed = apply(variables, large), apply(variables, large._replace(fused=large.fused + detail))
+    plain, detailed = (
+        apply(variables, large),
+        apply(variables, large._replace(fused=large.fused + detail)),
+    )
     np.testing.assert_allclose(detailed - plain, detail, atol=1e-5 * np.abs(plain).max())
 
 
@@ -114,19 +130,30 @@ def test_it_ships_in_five_megabytes_without_the_prior():
     generator = MobileStyleGAN()
     prior = jax.eval_shape(generator.init, jax.random.key(0), jnp.zeros((1, 512)))
     seen = [jax.ShapeDtypeStruct((1, 256, 256, 3), jnp.float32)] * 4
-    seen = Views(*seen, *(jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((1, 256, 256), (1, 18, 512))))
-    shapes = jax.eval_shape(lambda *x: MobileDeghoster().init(*x[:2], generator, x[2]), jax.random.key(0), seen, prior)
+    seen = Views(
+        *seen,
+        *(jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((1, 256, 256), (1, 18, 512))),
+    )
+    shapes = jax.eval_shape(
+        lambda *x: MobileDeghoster().init(*x[:2], generator, x[2]), jax.random.key(0), seen, prior
+    )
     assert 1.5e6 < sum(leaf.size for leaf in jax.tree.leaves(shapes)) <= 2.5e6
-    output = jax.eval_shape(lambda v, x, p: MobileDeghoster().apply(v, x, generator, p), shapes, seen, prior)
+    output = jax.eval_shape(
+        lambda v, x, p: MobileDeghoster().apply(v, x, generator, p), shapes, seen, prior
+    )
     assert output.shape == (1, 256, 256, 3)
 
 
 def test_half_precision_in_a_folder(variables, prior, apply, tmp_path):
     halved = jax.tree.map(lambda leaf: np.asarray(leaf, np.float16), variables)
     network = NETWORK.clone(prior="abc")
-    model_folder.save(tmp_path, {"deghoster": Network(network, halved)}, {}, {"kind": "deghost_mobile"})
+    model_folder.save(
+        tmp_path, {"deghoster": Network(network, halved)}, {}, {"kind": "deghost_mobile"}
+    )
     module, loaded = model_folder.load(tmp_path).network("deghoster")
-    assert module == network and {leaf.dtype for leaf in jax.tree.leaves(loaded)} == {np.dtype(np.float16)}
+    assert module == network and {leaf.dtype for leaf in jax.tree.leaves(loaded)} == {
+        np.dtype(np.float16)
+    }
     found = jax.jit(lambda v, seen: module.apply(v, seen, GENERATOR, prior))(loaded, views())
     whole = apply(variables, views())
     assert found.dtype == jnp.float32

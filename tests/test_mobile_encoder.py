@@ -19,18 +19,28 @@ from tests.fast import fast
 from tests.random_variables import random_variables
 
 MODEL = get_config("debug").model
-SMALL = {name: MODEL[name] for name in ("channels", "features", "reduced", "grid", "rank", "stem", "rows")}
+SMALL = {
+    name: MODEL[name]
+    for name in ("channels", "features", "reduced", "grid", "rank", "stem", "rows")
+}
 PICTURES = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), np.uint8)
 
 
 def test_what_ships_is_below_twelve_megabytes():
     module = MobileEncoder()
     shapes = jax.eval_shape(lambda: module.init(jax.random.key(0), jnp.zeros((1, 256, 256, 3))))
-    halves, full = (sum(leaf.size for leaf in jax.tree.leaves(shapes[name])) for name in ("params", "batch_stats"))
+    halves, full = (
+        sum(leaf.size for leaf in jax.tree.leaves(shapes[name]))
+        for name in ("params", "batch_stats")
+    )
     assert 2 * halves + 4 * full < 12e6
     config = get_config("pairs")
-    made = encoder_networks.make_encoder(config, encoder_networks.load_generator("toy").network("generator").module)
-    assert {name: getattr(made, name) for name in SMALL} == {name: getattr(module, name) for name in SMALL}
+    made = encoder_networks.make_encoder(
+        config, encoder_networks.load_generator("toy").network("generator").module
+    )
+    assert {name: getattr(made, name) for name in SMALL} == {
+        name: getattr(module, name) for name in SMALL
+    }
 
 
 def test_rows_are_one_w_and_offsets_of_three_levels():
@@ -38,20 +48,26 @@ def test_rows_are_one_w_and_offsets_of_three_levels():
     variables = random_variables(module, x)
     codes = module.apply(variables, x)
     assert codes.shape == (4, 9, 6)
-    flat = jax.tree.map(jnp.zeros_like, {n: v for n, v in variables["params"].items() if n.startswith("level_")})
+    flat = jax.tree.map(
+        jnp.zeros_like, {n: v for n, v in variables["params"].items() if n.startswith("level_")}
+    )
     base = module.apply({**variables, "params": {**variables["params"], **flat}}, x)
     np.testing.assert_array_equal(base, np.broadcast_to(base[:, :1], base.shape))
     for number, rows in enumerate((slice(0, 3), slice(3, 7), slice(7, 9))):
         only = {**flat, f"level_{number}": variables["params"][f"level_{number}"]}
         found = module.apply({**variables, "params": {**variables["params"], **only}}, x)
         np.testing.assert_allclose(found[:, rows], codes[:, rows], atol=1e-5)
-        np.testing.assert_array_equal(np.delete(found, np.r_[rows], 1), np.delete(base, np.r_[rows], 1))
+        np.testing.assert_array_equal(
+            np.delete(found, np.r_[rows], 1), np.delete(base, np.r_[rows], 1)
+        )
 
 
 def test_parameters_serve_every_side():
     def shapes(size):
         module = MobileEncoder(4, size, 6, **SMALL)
-        return jax.tree.map(jnp.shape, jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, size, size, 3))))
+        return jax.tree.map(
+            jnp.shape, jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, size, size, 3)))
+        )
 
     assert shapes(32) == shapes(96) == shapes(128)
 
@@ -61,7 +77,9 @@ def test_outputs_in_another_basis():
     variables = random_variables(module, x)
     matrix = np.random.default_rng(1).standard_normal((6, 6)).astype(np.float32)
     turned = encoder_networks.in_basis(variables, jnp.asarray(matrix))
-    np.testing.assert_allclose(module.apply(turned, x), module.apply(variables, x) @ matrix, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(
+        module.apply(turned, x), module.apply(variables, x) @ matrix, rtol=1e-3, atol=1e-3
+    )
 
 
 # ---------------------------------------------------------------------------------------------- training
@@ -99,7 +117,11 @@ def trained():
 
 def passed(inverter, state, images):
     """What an encoder makes of pictures, as it stands in a state."""
-    last = fast(lambda state, images: inverter.passes(state, state.nets["encoder"].params, images, False)[0][-1])
+    last = fast(
+        lambda state, images: inverter.passes(state, state.nets["encoder"].params, images, False)[
+            0
+        ][-1]
+    )
     return last(state, images)
 
 
@@ -108,7 +130,10 @@ def test_learns_codes_by_heart():
     assert set(seen[0]) == {"whitened", "delta", "l2", "loss", "grad_norm"}
     assert np.mean([m["whitened"] for m in seen[-5:]]) < 0.8 * seen[0]["whitened"]
     assert int(last.skipped) == 0
-    for a, b in zip(jax.tree.leaves(first.nets["frozen/generator"]), jax.tree.leaves(last.nets["frozen/generator"])):
+    for a, b in zip(
+        jax.tree.leaves(first.nets["frozen/generator"]),
+        jax.tree.leaves(last.nets["frozen/generator"]),
+    ):
         np.testing.assert_array_equal(a, b)
     assert made.evaluate(last)["whitened"] < made.evaluate(first)["whitened"]
 
@@ -118,7 +143,9 @@ def test_whitened_error_is_that_of_principal_axes():
     folder = encoder_networks.load_generator("toy")
     module, variables = folder.network("generator")
     z = jax.random.normal(jax.random.key(0), (encoder_networks.MEAN_DRAWS, module.latent_size))
-    values, axes = np.linalg.eigh(np.cov(np.asarray(module.apply(variables, z, method="mapping")).T))
+    values, axes = np.linalg.eigh(
+        np.cov(np.asarray(module.apply(variables, z, method="mapping")).T)
+    )
     # Heads begin near the average code.
     away = data.batch["code"] - np.asarray(first.extra["latent_avg"])
     expected = ((away @ axes) ** 2 / (values + encoder_networks.WHITENING_EPSILON)).mean()
@@ -132,7 +159,9 @@ def test_reconstructions_are_compared_with_the_undisturbed_picture():
     codes = jnp.broadcast_to(first.extra["latent_avg"], data.batch["code"].shape)
     module = encoder_networks.load_generator("toy").network("generator").module
     network = encoder_networks.make_encoder(config, module)
-    drawn = encoder.Inverter(config, network, module).draw(first.nets["frozen/generator"].variables, codes)
+    drawn = encoder.Inverter(config, network, module).draw(
+        first.nets["frozen/generator"].variables, codes
+    )
     expected = np.mean((np.asarray(drawn) - (data.batch["target"] / 127.5 - 1)) ** 2)
     assert seen[0]["l2"] == pytest.approx(expected, rel=0.1)
 
@@ -149,8 +178,13 @@ def test_pictures_can_be_judged_larger_than_they_are_read():
     state = encoder.build(config, Faces(inverter.rows, 32), None).create()
     found = passed(inverter, state, images)
     averaged = np.float32(images).reshape(2, 32, 2, 32, 2, 3).mean((2, 4))
-    offsets = fast(module.apply)(state.nets["encoder"].variables, jnp.asarray(averaged)) @ state.extra["colouring"]
-    np.testing.assert_allclose(found.codes, offsets + state.extra["latent_avg"], rtol=1e-3, atol=1e-4)
+    offsets = (
+        fast(module.apply)(state.nets["encoder"].variables, jnp.asarray(averaged))
+        @ state.extra["colouring"]
+    )
+    np.testing.assert_allclose(
+        found.codes, offsets + state.extra["latent_avg"], rtol=1e-3, atol=1e-4
+    )
     assert found.picture.shape == images.shape
 
 
@@ -158,13 +192,19 @@ def test_export_is_half_as_large_and_gives_the_same_codes(tmp_path):
     config, made, _, _, last, _ = trained()
     made.export(last, tmp_path / "encoder")
     folder = model_folder.load(tmp_path / "encoder")
-    assert {leaf.dtype for leaf in jax.tree.leaves(folder.network("encoder").variables["params"])} == {np.dtype("f2")}
+    assert {
+        leaf.dtype for leaf in jax.tree.leaves(folder.network("encoder").variables["params"])
+    } == {np.dtype("f2")}
     toy = encoder_networks.load_generator("toy")
-    model_folder.save(tmp_path / "generator", {"generator": toy.network("generator")}, {}, {"kind": "toy"})
+    model_folder.save(
+        tmp_path / "generator", {"generator": toy.network("generator")}, {}, {"kind": "toy"}
+    )
     opened = pipeline.from_checkpoints(tmp_path / "generator", tmp_path / "encoder", directions={})
     pictures = jnp.asarray(PICTURES, jnp.float32) / 127.5 - 1
     codes = pipeline.encode(opened, pictures)
-    inverter = encoder.Inverter(config, opened.encoder.network.module, toy.network("generator").module)
+    inverter = encoder.Inverter(
+        config, opened.encoder.network.module, toy.network("generator").module
+    )
     expected = passed(inverter, last, pictures).codes
     np.testing.assert_allclose(codes, expected, atol=0.02 * float(abs(expected).max()))
 

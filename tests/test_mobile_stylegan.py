@@ -29,20 +29,37 @@ def draw(params, w, size=None):
 
 def test_depthwise_is_a_grouped_convolution():
     rng = np.random.default_rng(0)
-    x, kernel = rng.standard_normal((2, 5, 6, 3)).astype(np.float32), rng.standard_normal((3, 3, 3)).astype(np.float32)
-    expected = jax.lax.conv_general_dilated(
-        x, kernel[:, :, None], (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=3
+    x, kernel = (
+        rng.standard_normal((2, 5, 6, 3)).astype(np.float32),
+        rng.standard_normal((3, 3, 3)).astype(np.float32),
     )
-    np.testing.assert_allclose(depthwise3x3(jnp.asarray(x), jnp.asarray(kernel)), expected, atol=1e-5)
+    expected = jax.lax.conv_general_dilated(
+        x,
+        kernel[:, :, None],
+        (1, 1),
+        "SAME",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=3,
+    )
+    np.testing.assert_allclose(
+        depthwise3x3(jnp.asarray(x), jnp.asarray(kernel)), expected, atol=1e-5
+    )
 
 
 def test_depthwise_gradients_are_the_grouped_convolutions():
     keys = jax.random.split(jax.random.key(0), 3)
-    x, kernel, weight = (jax.random.normal(k, s) for k, s in zip(keys, [(2, 5, 6, 3), (3, 3, 3), (2, 5, 6, 3)]))
+    x, kernel, weight = (
+        jax.random.normal(k, s) for k, s in zip(keys, [(2, 5, 6, 3), (3, 3, 3), (2, 5, 6, 3)])
+    )
 
     def grouped(x, kernel):
         return jax.lax.conv_general_dilated(
-            x, kernel[:, :, None], (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=3
+            x,
+            kernel[:, :, None],
+            (1, 1),
+            "SAME",
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            feature_group_count=3,
         )
 
     ours, theirs = (
@@ -57,8 +74,12 @@ def test_sizes_are_exact_area_means(tiny):
     w = jax.random.normal(jax.random.key(1), (2, 12))
     full = np.asarray(draw(tiny, w))
     assert full.shape == (2, 32, 32, 3)
-    np.testing.assert_allclose(draw(tiny, w, 16), full.reshape(2, 16, 2, 16, 2, 3).mean((2, 4)), atol=1e-5)
-    np.testing.assert_allclose(draw(tiny, w, 8), full.reshape(2, 8, 4, 8, 4, 3).mean((2, 4)), atol=1e-5)
+    np.testing.assert_allclose(
+        draw(tiny, w, 16), full.reshape(2, 16, 2, 16, 2, 3).mean((2, 4)), atol=1e-5
+    )
+    np.testing.assert_allclose(
+        draw(tiny, w, 8), full.reshape(2, 8, 4, 8, 4, 3).mean((2, 4)), atol=1e-5
+    )
 
 
 def test_wplus_rows(tiny):
@@ -90,9 +111,13 @@ def test_parity_with_openvino():
     mean = np.asarray(model.apply({"params": params}, inputs["z_mean"], method="mapping")).mean(0)
     np.testing.assert_allclose(mean, expected["style_mean"][0], atol=2e-5)
 
-    image = np.asarray(jax.jit(lambda w: model.apply({"params": params}, w, method="synthesis"))(w[:2]))
+    image = np.asarray(
+        jax.jit(lambda w: model.apply({"params": params}, w, method="synthesis"))(w[:2])
+    )
     nchw = image.transpose(0, 3, 1, 2)
     # 1e-4 of the image range, which is 2.
-    np.testing.assert_allclose(nchw.reshape(2, 3, 128, 8, 128, 8).mean((3, 5)), expected["image_128"], atol=2e-4)
+    np.testing.assert_allclose(
+        nchw.reshape(2, 3, 128, 8, 128, 8).mean((3, 5)), expected["image_128"], atol=2e-4
+    )
     np.testing.assert_allclose(nchw[:, :, 480:544, 480:544], expected["crop_64"], atol=2e-4)
     np.testing.assert_allclose(image.mean((1, 2)), expected["image.mean"], atol=1e-4)

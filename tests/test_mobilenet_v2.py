@@ -9,7 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffcam_jax.nn import mobilenet_v2
-from diffcam_jax.nn.mobilenet_v2 import MobileNetV2, Stem, depthwise3x3_halving, mobilenet_v2_from_torch
+from diffcam_jax.nn.mobilenet_v2 import (
+    MobileNetV2,
+    Stem,
+    depthwise3x3_halving,
+    mobilenet_v2_from_torch,
+)
 from diffcam_jax.pretrained import networks as pretrained
 from tests.fast import fast
 from tests.random_variables import random_variables
@@ -20,7 +25,10 @@ SMALL = ((1, 8, 1, 1), (2, 8, 2, 2), (2, 8, 1, 2), (2, 12, 2, 2), (2, 16, 1, 2))
 def convolve(x, kernel, stride=1):
     """x [c, h, w] with kernel [o, c, 3, 3], zero padding 1."""
     out = [
-        sum(scipy.ndimage.correlate(plane, k, mode="constant") for plane, k in zip(x, filters, strict=True))
+        sum(
+            scipy.ndimage.correlate(plane, k, mode="constant")
+            for plane, k in zip(x, filters, strict=True)
+        )
         for filters in kernel
     ]
     return np.stack(out)[:, ::stride, ::stride]
@@ -28,7 +36,10 @@ def convolve(x, kernel, stride=1):
 
 def depthwise(x, kernel, stride=1):
     """x [c, h, w] with kernel [c, 1, 3, 3]."""
-    planes = [scipy.ndimage.correlate(plane, k[0], mode="constant") for plane, k in zip(x, kernel, strict=True)]
+    planes = [
+        scipy.ndimage.correlate(plane, k[0], mode="constant")
+        for plane, k in zip(x, kernel, strict=True)
+    ]
     return np.stack(planes)[:, ::stride, ::stride]
 
 
@@ -37,15 +48,22 @@ def depthwise(x, kernel, stride=1):
 def test_halving_convolution_and_its_gradients(shape, seed):
     rng = np.random.default_rng(seed)
     x, kernel = rng.standard_normal((2, *shape, 3)), rng.standard_normal((3, 3, 3))
-    expected = [depthwise(image.transpose(2, 0, 1), kernel.transpose(2, 0, 1)[:, None], 2) for image in x]
-    found, backward = jax.vjp(depthwise3x3_halving, jnp.asarray(x, jnp.float32), jnp.asarray(kernel, jnp.float32))
+    expected = [
+        depthwise(image.transpose(2, 0, 1), kernel.transpose(2, 0, 1)[:, None], 2) for image in x
+    ]
+    found, backward = jax.vjp(
+        depthwise3x3_halving, jnp.asarray(x, jnp.float32), jnp.asarray(kernel, jnp.float32)
+    )
     np.testing.assert_allclose(found, np.stack(expected).transpose(0, 2, 3, 1), atol=1e-5)
     gradient = rng.standard_normal(found.shape)
     by_x, by_kernel = backward(jnp.asarray(gradient, jnp.float32))
 
     # A bilinear function: <gradient, f(x + d, kernel)> - <gradient, f(x, kernel)> is <by_x, d>, exactly.
     def value(x, kernel):
-        planes = [depthwise(image.transpose(2, 0, 1), kernel.transpose(2, 0, 1)[:, None], 2) for image in x]
+        planes = [
+            depthwise(image.transpose(2, 0, 1), kernel.transpose(2, 0, 1)[:, None], 2)
+            for image in x
+        ]
         return (np.stack(planes).transpose(0, 2, 3, 1) * gradient).sum()
 
     step, turn = rng.standard_normal(x.shape), rng.standard_normal(kernel.shape)
@@ -71,23 +89,33 @@ class Checkpoint:
 
     def filters(self, name, *shape):
         if f"{name}.weight" not in self.state:
-            self.state[f"{name}.weight"] = self.rng.standard_normal(shape) * np.sqrt(2 / np.prod(shape[1:]))
+            self.state[f"{name}.weight"] = self.rng.standard_normal(shape) * np.sqrt(
+                2 / np.prod(shape[1:])
+            )
         return self.state[f"{name}.weight"]
 
     def norm(self, x, name):
         c = len(x)
-        for leaf, low in (("weight", 0.5), ("bias", -0.5), ("running_mean", -0.5), ("running_var", 0.5)):
+        for leaf, low in (
+            ("weight", 0.5),
+            ("bias", -0.5),
+            ("running_mean", -0.5),
+            ("running_var", 0.5),
+        ):
             self.state[f"{name}.{leaf}"] = self.rng.uniform(low, low + 1, c)
         self.state[f"{name}.num_batches_tracked"] = np.zeros((), "i8")
         scale, bias, mean, var = (
-            self.state[f"{name}.{leaf}"][:, None, None] for leaf in ("weight", "bias", "running_mean", "running_var")
+            self.state[f"{name}.{leaf}"][:, None, None]
+            for leaf in ("weight", "bias", "running_mean", "running_var")
         )
         return (x - mean) / np.sqrt(var + 1e-5) * scale + bias
 
     def forward(self, image):
         """The maps [c, h, w] after every feature of one picture [h, w, 3] in [0, 1]."""
         x = ((image - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]).transpose(2, 0, 1)
-        x = self.norm(convolve(x, self.filters("features.0.0", self.stem, 3, 3, 3), 2), "features.0.1").clip(0, 6)
+        x = self.norm(
+            convolve(x, self.filters("features.0.0", self.stem, 3, 3, 3), 2), "features.0.1"
+        ).clip(0, 6)
         maps, number = [x], 0
         for factor, width, count, stride in self.rows:
             for index in range(count):
@@ -96,7 +124,10 @@ class Checkpoint:
                 inner = factor * len(x)
                 if factor > 1:
                     kernel = self.filters(f"{name}.0.0", inner, len(x), 1, 1)[..., 0, 0]
-                    y, at = self.norm(np.einsum("oc,chw->ohw", kernel, y), f"{name}.0.1").clip(0, 6), 1
+                    y, at = (
+                        self.norm(np.einsum("oc,chw->ohw", kernel, y), f"{name}.0.1").clip(0, 6),
+                        1,
+                    )
                 y = depthwise(y, self.filters(f"{name}.{at}.0", inner, 1, 3, 3), step)
                 y = self.norm(y, f"{name}.{at}.1").clip(0, 6)
                 kernel = self.filters(f"{name}.{at + 1}", width, inner, 1, 1)[..., 0, 0]
@@ -114,11 +145,15 @@ def test_network_and_conversion_equal_a_plain_forward(monkeypatch):
     variables = jax.tree.map(jnp.asarray, mobilenet_v2_from_torch({**source.state, **extra}))
     found = MobileNetV2(8, SMALL).apply(variables, jnp.asarray(image[None] * 2 - 1, jnp.float32))
     for ours, theirs in zip(found, (maps[4], maps[6], maps[7]), strict=True):
-        np.testing.assert_allclose(ours[0], theirs.transpose(1, 2, 0), atol=1e-3 * np.abs(theirs).max())
+        np.testing.assert_allclose(
+            ours[0], theirs.transpose(1, 2, 0), atol=1e-3 * np.abs(theirs).max()
+        )
     with pytest.raises(KeyError, match=r"features\.9\.stray"):
         mobilenet_v2_from_torch({**source.state, "features.9.stray": np.zeros(1)})
     with pytest.raises(KeyError, match=r"features\.0\.0\.weight"):
-        mobilenet_v2_from_torch({k: v for k, v in source.state.items() if k != "features.0.0.weight"})
+        mobilenet_v2_from_torch(
+            {k: v for k, v in source.state.items() if k != "features.0.0.weight"}
+        )
 
 
 def test_frozen_blocks_neither_move_nor_measure():
@@ -127,7 +162,9 @@ def test_frozen_blocks_neither_move_nor_measure():
 
     def total(params):
         given = jax.random.normal(jax.random.key(0), x.shape)
-        maps, changed = module.apply({**variables, "params": params}, given, True, mutable=["batch_stats"])
+        maps, changed = module.apply(
+            {**variables, "params": params}, given, True, mutable=["batch_stats"]
+        )
         return sum((m**2).sum() for m in maps), changed["batch_stats"]
 
     slopes, statistics = fast(jax.grad(total, has_aux=True))(variables["params"])
@@ -135,7 +172,11 @@ def test_frozen_blocks_neither_move_nor_measure():
         moves = any(bool(jnp.any(leaf)) for leaf in jax.tree.leaves(layer))
         assert moves == (name not in ("conv", "bn", "block_0", "block_1")), name
         if name in statistics:
-            pairs = zip(jax.tree.leaves(statistics[name]), jax.tree.leaves(variables["batch_stats"][name]), strict=True)
+            pairs = zip(
+                jax.tree.leaves(statistics[name]),
+                jax.tree.leaves(variables["batch_stats"][name]),
+                strict=True,
+            )
             assert any(bool(jnp.any(a != b)) for a, b in pairs) == moves
 
 

@@ -61,7 +61,9 @@ NODE = (
 
 
 def test_nodes_and_attributes():
-    graph = onnx.read_onnx(model(field(2, "name"), field(1, NODE), field(5, tensor("w", WEIGHT)), field(11, b"")))
+    graph = onnx.read_onnx(
+        model(field(2, "name"), field(1, NODE), field(5, tensor("w", WEIGHT)), field(11, b""))
+    )
     (node,) = graph.nodes
     assert (node.op, node.inputs, node.outputs) == ("Conv", ("x", "", "w"), ("y",))
     np.testing.assert_array_equal(node.attributes.pop("value"), [0, 1, 2])
@@ -86,12 +88,18 @@ def test_the_ways_in_which_numbers_are_stored():
         "doubles": field(1, 1) + field(2, 11) + field(10, struct.pack("<d", 0.1)),
         "single": field(1, 1) + field(2, 1) + varint(4 << 3 | 5) + struct.pack("<f", 3),
         "bytes": field(1, 2) + field(2, 3) + field(5, varint(-1) + varint(5)),
-        "longs": field(1, varint(1) + varint(2)) + field(2, 7) + field(7, varint(-(1 << 62)) + varint(7)),
-        "half": field(1, 2) + field(2, 10) + field(5, b"".join(varint(int(v)) for v in half.view("<u2"))),
+        "longs": field(1, varint(1) + varint(2))
+        + field(2, 7)
+        + field(7, varint(-(1 << 62)) + varint(7)),
+        "half": field(1, 2)
+        + field(2, 10)
+        + field(5, b"".join(varint(int(v)) for v in half.view("<u2"))),
         "scalar": field(2, 1) + field(9, struct.pack("<f", 9)),
         "empty": field(1, 0) + field(2, 1),
     }
-    graph = onnx.read_onnx(model(*(field(5, content + field(8, name)) for name, content in stored.items())))
+    graph = onnx.read_onnx(
+        model(*(field(5, content + field(8, name)) for name, content in stored.items()))
+    )
     found = {name: (array.dtype.str, array.tolist()) for name, array in graph.constants.items()}
     assert found == {
         "floats": ("<f4", [1, 2]),
@@ -139,7 +147,9 @@ def test_a_truncated_or_changed_file_never_ends_in_another_exception():
     for size in range(len(whole)):
         with pytest.raises(UserError):
             onnx.read_onnx(whole[:size])
-    for place, value in zip(RNG.integers(0, len(whole), 500), RNG.integers(0, 256, 500), strict=True):
+    for place, value in zip(
+        RNG.integers(0, len(whole), 500), RNG.integers(0, 256, 500), strict=True
+    ):
         changed = bytearray(whole)
         changed[place] = value
         with contextlib.suppress(UserError):
@@ -148,7 +158,10 @@ def test_a_truncated_or_changed_file_never_ends_in_another_exception():
 
 def test_many_tiny_entries_do_not_fill_the_memory(monkeypatch):
     monkeypatch.setattr(onnx, "MOST_FIELDS", 1000)
-    for data in (model(b"\x0a\x00" * 100_000), model(field(1, field(5, field(8, b"\x01" * 100_000))))):
+    for data in (
+        model(b"\x0a\x00" * 100_000),
+        model(field(1, field(5, field(8, b"\x01" * 100_000)))),
+    ):
         tracemalloc.start()
         with pytest.raises(UserError, match="more than 1000 entries"):
             onnx.read_onnx(data)

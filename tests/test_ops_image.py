@@ -15,7 +15,11 @@ def test_integer_pictures_survive_the_round_trip(dtype):
     top = np.iinfo(dtype).max
     pixels = np.arange(top + 1, dtype=dtype).reshape(1, -1, 1).repeat(3, axis=2)
     images = to_unit(pixels)
-    assert images.dtype == np.float32 and images.min() == -1 and images.max() == pytest.approx(1, abs=1e-6)
+    assert (
+        images.dtype == np.float32
+        and images.min() == -1
+        and images.max() == pytest.approx(1, abs=1e-6)
+    )
     np.testing.assert_array_equal(from_unit(images, dtype), pixels)
     np.testing.assert_array_equal(from_unit(np.float32([-3, 7]), dtype), [0, top])
 
@@ -42,7 +46,9 @@ def test_nearest_repeats_and_drops_pixels():
     expected = np.kron([[0, 1, 2], [3, 4, 5]], np.ones((2, 2)))
     np.testing.assert_array_equal(resize(x, (4, 6), "nearest")[0, :, :, 0], expected)
     # floor(i * 5 / 3) = 0, 1, 3
-    np.testing.assert_array_equal(resize(jnp.arange(5.0).reshape(1, 1, 5), (1, 3), "nearest")[0, 0], [0, 1, 3])
+    np.testing.assert_array_equal(
+        resize(jnp.arange(5.0).reshape(1, 1, 5), (1, 3), "nearest")[0, 0], [0, 1, 3]
+    )
 
 
 def test_area_is_the_block_mean():
@@ -50,7 +56,9 @@ def test_area_is_the_block_mean():
     expected = x.reshape(1, 3, 4, 2, 4, 3).mean((2, 4))
     np.testing.assert_allclose(resize(jnp.asarray(x), (3, 2), "area"), expected, atol=1e-6)
     # Adaptive cells of 5 -> 3: [0,2), [1,4), [3,5)
-    np.testing.assert_allclose(resize(jnp.arange(5.0).reshape(1, 1, 5), (1, 3), "area")[0, 0], [0.5, 2, 3.5], atol=1e-6)
+    np.testing.assert_allclose(
+        resize(jnp.arange(5.0).reshape(1, 1, 5), (1, 3), "area")[0, 0], [0.5, 2, 3.5], atol=1e-6
+    )
 
 
 def test_unknown_method_is_named():

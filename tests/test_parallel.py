@@ -80,7 +80,9 @@ def test_batch_norm_sees_a_devices_part_and_running_averages_are_averaged(eight)
 
 def test_minibatch_deviation_is_that_of_a_devices_part(eight):
     parts = Numbers()[0]["x"].reshape(8, 2, 4)
-    np.testing.assert_allclose(eight["stddev"], np.repeat(parts.std(axis=1).mean(axis=1), 2), rtol=1e-4)
+    np.testing.assert_allclose(
+        eight["stddev"], np.repeat(parts.std(axis=1).mean(axis=1), 2), rtol=1e-4
+    )
 
 
 def test_devices_draw_different_numbers_and_steps_are_compiled_once(eight):
@@ -119,7 +121,9 @@ def test_batch_statistics_of_microbatches():
     variables = model.init(jax.random.key(0), jnp.zeros((2, 4)))
 
     def loss(params, batch, key):
-        predicted, changed = model.apply({**variables, "params": params}, batch["x"], mutable=["batch_stats"])
+        predicted, changed = model.apply(
+            {**variables, "params": params}, batch["x"], mutable=["batch_stats"]
+        )
         return jnp.mean((predicted - batch["y"]) ** 2), ({}, changed)
 
     batch = {name: jnp.asarray(value) for name, value in Numbers()[0].items()}
@@ -136,18 +140,35 @@ def test_an_update_that_is_not_finite_is_left_out_and_counted():
     )
     for bad_loss, bad_gradient in ((jnp.nan, 1.0), (1.0, jnp.inf)):
         grads = {"w": jnp.array([1.0, bad_gradient])}
-        state, _ = update(state, "a", optimiser, grads, {"loss": jnp.float32(bad_loss)}, {"stats": {"m": jnp.zeros(1)}})
+        state, _ = update(
+            state,
+            "a",
+            optimiser,
+            grads,
+            {"loss": jnp.float32(bad_loss)},
+            {"stats": {"m": jnp.zeros(1)}},
+        )
     assert int(state.skipped) == 2 and int(state.in_a_row["a"]) == 2
     np.testing.assert_array_equal(state.nets["a"].params["w"], 1)
     np.testing.assert_array_equal(state.nets["a"].collections["stats"]["m"], 1)
     assert int(state.nets["a"].opt_state[0].count) == 0
-    state, metrics = update(state, "a", optimiser, {"w": jnp.array([3.0, -4.0])}, {"loss": jnp.float32(1)})
-    assert int(state.skipped) == 2 and int(state.in_a_row["a"]) == 0 and float(metrics["grad_norm"]) == 5
-    np.testing.assert_allclose(state.nets["a"].params["w"], [0.9, 1.1], rtol=1e-5)  # Adam's first step: the sign
+    state, metrics = update(
+        state, "a", optimiser, {"w": jnp.array([3.0, -4.0])}, {"loss": jnp.float32(1)}
+    )
+    assert (
+        int(state.skipped) == 2
+        and int(state.in_a_row["a"]) == 0
+        and float(metrics["grad_norm"]) == 5
+    )
+    np.testing.assert_allclose(
+        state.nets["a"].params["w"], [0.9, 1.1], rtol=1e-5
+    )  # Adam's first step: the sign
 
 
 def test_moving_average():
-    state = TrainState.create({"a": Net.create({"params": {"w": jnp.zeros(1)}}, optax.sgd(1.0))}, 0, ema=("a",))
+    state = TrainState.create(
+        {"a": Net.create({"params": {"w": jnp.zeros(1)}}, optax.sgd(1.0))}, 0, ema=("a",)
+    )
     state = state.replace(nets={"a": state.nets["a"].replace(params={"w": jnp.full(1, 8.0)})})
     for expected in (2.0, 3.5):
         state = average(state, "a", 0.75)

@@ -81,13 +81,26 @@ class Memory:
 def storage_bytes(array: np.ndarray) -> bytes:
     class Pickler(pickle.Pickler):
         def persistent_id(self, obj):
-            return ("storage", FloatStorage, "17", "cpu", array.size, None) if isinstance(obj, Memory) else None
+            return (
+                ("storage", FloatStorage, "17", "cpu", array.size, None)
+                if isinstance(obj, Memory)
+                else None
+            )
 
     file = io.BytesIO()
     Pickler(file, 2).dump(Memory())
-    info = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}}
+    info = {
+        "protocol_version": 1001,
+        "little_endian": True,
+        "type_sizes": {"short": 2, "int": 4, "long": 4},
+    }
     parts = [pickle.dumps(value, 2) for value in (0x1950A86A20F9469CFC6C, 1001, info)]
-    parts += [file.getvalue(), pickle.dumps(["17"], 2), struct.pack("<q", array.size), array.tobytes()]
+    parts += [
+        file.getvalue(),
+        pickle.dumps(["17"], 2),
+        struct.pack("<q", array.size),
+        array.tobytes(),
+    ]
     return b"".join(parts)
 
 
@@ -103,7 +116,9 @@ def persistent(names, parameters=(), buffers=(), modules=(), passing=(), **init)
         "training": False,
         "_parameters": OrderedDict(
             {
-                k: None if v is None else Call(names._rebuild_parameter, tensor(names, v), True, OrderedDict())
+                k: None
+                if v is None
+                else Call(names._rebuild_parameter, tensor(names, v), True, OrderedDict())
                 for k, v in parameters
             }
         ),
@@ -115,7 +130,13 @@ def persistent(names, parameters=(), buffers=(), modules=(), passing=(), **init)
         "_init_kwargs": EasyDict(init),
         "activation": "lrelu",
     }
-    meta = {"type": "class", "version": 6, "module_src": SOURCE, "class_name": "Layer", "state": state}
+    meta = {
+        "type": "class",
+        "version": 6,
+        "module_src": SOURCE,
+        "class_name": "Layer",
+        "state": state,
+    }
     return Call(names._reconstruct_persistent_obj, meta)
 
 
@@ -124,11 +145,28 @@ WEIGHT, STRENGTH, AVERAGE = np.arange(6).reshape(2, 3), np.array(0.5), np.arange
 
 @pytest.fixture
 def tree(names):
-    conv = persistent(names, [("weight", WEIGHT), ("noise_strength", STRENGTH), ("bias", None)], [("fir", AVERAGE)])
-    mapping = persistent(names, [], [("w_avg", AVERAGE), ("cache", AVERAGE), ("nothing", None)], passing=["cache"])
-    modules = [("synthesis", persistent(names, modules=[("conv", conv)])), ("mapping", mapping), ("none", None)]
-    generator = persistent(names, modules=modules, z_dim=512, synthesis_kwargs=EasyDict(conv_clamp=256, blocks=[4, 8]))
-    return {"G": generator, "G_ema": generator, "training_set_kwargs": EasyDict(path="x"), "augment_pipe": None}
+    conv = persistent(
+        names,
+        [("weight", WEIGHT), ("noise_strength", STRENGTH), ("bias", None)],
+        [("fir", AVERAGE)],
+    )
+    mapping = persistent(
+        names, [], [("w_avg", AVERAGE), ("cache", AVERAGE), ("nothing", None)], passing=["cache"]
+    )
+    modules = [
+        ("synthesis", persistent(names, modules=[("conv", conv)])),
+        ("mapping", mapping),
+        ("none", None),
+    ]
+    generator = persistent(
+        names, modules=modules, z_dim=512, synthesis_kwargs=EasyDict(conv_clamp=256, blocks=[4, 8])
+    )
+    return {
+        "G": generator,
+        "G_ema": generator,
+        "training_set_kwargs": EasyDict(path="x"),
+        "augment_pipe": None,
+    }
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
@@ -154,15 +192,26 @@ def test_networks_are_read_and_code_is_not_run(tmp_path, monkeypatch, tree, prot
         np.testing.assert_array_equal(state["mapping.w_avg"], AVERAGE)
         assert state["synthesis.conv.noise_strength"].shape == ()
         assert state["synthesis.conv.noise_strength"] == 0.5
-        assert network["init"] == {"z_dim": 512, "synthesis_kwargs": {"conv_clamp": 256, "blocks": [4, 8]}}
+        assert network["init"] == {
+            "z_dim": 512,
+            "synthesis_kwargs": {"conv_clamp": 256, "blocks": [4, 8]},
+        }
 
 
 @pytest.mark.parametrize("function", [os.system, eval, getattr, __import__, io.open])
 def test_calls_of_functions_are_refused(tmp_path, names, function):
     mark = tmp_path / "mark"
     harm = Call(function, f"touch {mark}")
-    hidden = storage_bytes(np.zeros(1, np.float32)).replace(b"ctorch\nFloatStorage\n", b"cos\nsystem\n")
-    meta = {"type": "class", "version": 6, "module_src": SOURCE, "class_name": "Layer", "state": harm}
+    hidden = storage_bytes(np.zeros(1, np.float32)).replace(
+        b"ctorch\nFloatStorage\n", b"cos\nsystem\n"
+    )
+    meta = {
+        "type": "class",
+        "version": 6,
+        "module_src": SOURCE,
+        "class_name": "Layer",
+        "state": harm,
+    }
     for bad in (
         {"G": harm},
         {"G": Call(names._reconstruct_persistent_obj, meta)},
@@ -179,7 +228,10 @@ def test_objects_of_other_kinds_are_refused(names, tmp_path):
     for bad, message in (
         ({"G": {"a": 1}}, "no network"),
         ([1], "list"),
-        ({"G": Call(names._reconstruct_persistent_obj, {"type": "function", "state": {}})}, "unknown type"),
+        (
+            {"G": Call(names._reconstruct_persistent_obj, {"type": "function", "state": {}})},
+            "unknown type",
+        ),
         ({"G": persistent(names, modules=[("conv", 3)])}, "no persistent module"),
         ({"G": Call(names._load_from_bytes, tensors)}, "neither of torch's"),
     ):
@@ -220,9 +272,16 @@ def test_a_network_pickle_is_converted_like_any_checkpoint(names, tmp_path):
     state = entries("stylegan2_ada", divide=64)
     raw = state | {"mapping.w_avg": state["mapping.w_avg"] + 1}
     options = {"synthesis_kwargs": EasyDict(conv_clamp=256)}
-    content = {"G": nested(names, raw, **options), "G_ema": nested(names, state, **options), "augment_pipe": None}
+    content = {
+        "G": nested(names, raw, **options),
+        "G_ema": nested(names, state, **options),
+        "augment_pipe": None,
+    }
     (tmp_path / "ffhq.pkl").write_bytes(pickle.dumps(content, 3))
     assert main(["auto", "--src", str(tmp_path / "ffhq.pkl"), "--dst", str(tmp_path / "ada")]) == 0
     model = pretrained.load(tmp_path / "ada")
-    assert model.config["kind"] == "stylegan2_ada" and model.network("generator").module.conv_clamp == 256
+    assert (
+        model.config["kind"] == "stylegan2_ada"
+        and model.network("generator").module.conv_clamp == 256
+    )
     np.testing.assert_array_equal(model.arrays["latent_avg"], state["mapping.w_avg"])

@@ -11,7 +11,15 @@ import tifffile
 from PIL import Image, ImageCms
 
 from diffcam_jax.errors import UserError
-from diffcam_jax.faces.photo import MIN_SIDE, Photo, Source, list_photos, photo_hash, read_photo, write_photo
+from diffcam_jax.faces.photo import (
+    MIN_SIDE,
+    Photo,
+    Source,
+    list_photos,
+    photo_hash,
+    read_photo,
+    write_photo,
+)
 
 HEIGHT, WIDTH = 66, 80
 
@@ -28,7 +36,9 @@ def chunk(kind: bytes, body: bytes) -> bytes:
 def png16(array: np.ndarray, extra: bytes = b"", size: tuple[int, int] | None = None) -> bytes:
     """A 16-bit PNG by the letter of the PNG specification; `size` lets the header lie."""
     height, width, channels = array.shape
-    header = struct.pack(">IIBBBBB", *(size or (width, height)), 16, {1: 0, 2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
+    header = struct.pack(
+        ">IIBBBBB", *(size or (width, height)), 16, {1: 0, 2: 4, 3: 2, 4: 6}[channels], 0, 0, 0
+    )
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in array)
     ends = chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + extra + ends
@@ -88,7 +98,9 @@ def test_16_bit_tiff(tmp_path, channels, byteorder):
         kind["extrasamples"] = ["unassalpha"]
     tifffile.imwrite(path, stored.squeeze(), byteorder=byteorder, compression="deflate", **kind)
     photo = read_photo(path)
-    np.testing.assert_array_equal(photo.pixels, np.broadcast_to(stored[..., :3], (HEIGHT, WIDTH, 3)))
+    np.testing.assert_array_equal(
+        photo.pixels, np.broadcast_to(stored[..., :3], (HEIGHT, WIDTH, 3))
+    )
     assert (photo.alpha is not None) == (channels == 4)
 
 
@@ -114,7 +126,9 @@ def test_palette_with_and_without_transparency(tmp_path):
 
 
 def test_cmyk_jpeg(tmp_path):
-    flat = np.tile(np.array([0, 255, 255, 0], np.uint8), (HEIGHT, WIDTH, 1))  # magenta and yellow ink make red
+    flat = np.tile(
+        np.array([0, 255, 255, 0], np.uint8), (HEIGHT, WIDTH, 1)
+    )  # magenta and yellow ink make red
     path = tmp_path / "inks.jpg"
     Image.fromarray(flat, "CMYK").save(path, quality=95)
     photo = read_photo(path)
@@ -139,7 +153,11 @@ UPRIGHT_TO_STORED = {
 def test_exif_orientation(tmp_path, orientation, kind):
     upright = picture(3, np.uint16 if kind.endswith("16") else np.uint8)
     if kind == "jpeg":
-        upright = np.broadcast_to(np.linspace(0, 200, WIDTH)[None, :, None], upright.shape).astype(np.uint8).copy()
+        upright = (
+            np.broadcast_to(np.linspace(0, 200, WIDTH)[None, :, None], upright.shape)
+            .astype(np.uint8)
+            .copy()
+        )
         upright[: HEIGHT // 2] += 50
     stored = np.ascontiguousarray(UPRIGHT_TO_STORED[orientation](upright))
     exif = Image.Exif()
@@ -148,10 +166,15 @@ def test_exif_orientation(tmp_path, orientation, kind):
     if kind == "png16":
         path.write_bytes(png16(stored, chunk(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0"))))
     elif kind == "tiff16":
-        tifffile.imwrite(path, stored, photometric="rgb", extratags=[(274, "H", 1, orientation, True)])
+        tifffile.imwrite(
+            path, stored, photometric="rgb", extratags=[(274, "H", 1, orientation, True)]
+        )
     else:
         Image.fromarray(stored).save(
-            path, "JPEG" if kind == "jpeg" else "PNG", exif=exif, **({"quality": 95} if kind == "jpeg" else {})
+            path,
+            "JPEG" if kind == "jpeg" else "PNG",
+            exif=exif,
+            **({"quality": 95} if kind == "jpeg" else {}),
         )
     np.testing.assert_allclose(
         read_photo(path).pixels.astype(int), upright.astype(int), atol=12 if kind == "jpeg" else 0
@@ -203,7 +226,8 @@ def test_empty_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", [b"not a picture at all", b"\x89PNG\r\n\x1a\n", b"%!PS-Adobe-3.0 EPSF-3.0\n", b"\xff\xd8\xff"]
+    "content",
+    [b"not a picture at all", b"\x89PNG\r\n\x1a\n", b"%!PS-Adobe-3.0 EPSF-3.0\n", b"\xff\xd8\xff"],
 )
 def test_not_a_picture(tmp_path, content):
     path = tmp_path / "text.png"
@@ -293,9 +317,13 @@ def test_first_picture_of_a_phones_mpo(tmp_path):
     np.testing.assert_allclose(photo.pixels[5, 5].astype(int), [200, 100, 50], atol=3)
 
 
-@pytest.mark.parametrize(("suffix", "options"), [(".bmp", {}), (".tif", {}), (".webp", {"lossless": True})])
+@pytest.mark.parametrize(
+    ("suffix", "options"), [(".bmp", {}), (".tif", {}), (".webp", {"lossless": True})]
+)
 def test_other_lossless_formats(tmp_path, suffix, options):
-    np.testing.assert_array_equal(read_photo(saved(tmp_path, picture(3), suffix, **options)).pixels, picture(3))
+    np.testing.assert_array_equal(
+        read_photo(saved(tmp_path, picture(3), suffix, **options)).pixels, picture(3)
+    )
 
 
 def test_floating_point_tiff(tmp_path):
@@ -346,7 +374,14 @@ def test_photo_hash_is_of_the_content():
     other = pixels.copy()
     other[3, 4, 1] ^= 1
     hashes = [
-        photo_hash(p) for p in (pixels, strided, other, pixels.reshape(WIDTH, HEIGHT, 3), pixels.astype(np.uint16))
+        photo_hash(p)
+        for p in (
+            pixels,
+            strided,
+            other,
+            pixels.reshape(WIDTH, HEIGHT, 3),
+            pixels.astype(np.uint16),
+        )
     ]
     assert hashes[0] == hashes[1]
     assert len(set(hashes)) == 4 and all(len(h) == 64 for h in hashes)

@@ -66,7 +66,12 @@ def folders(tmp_path_factory):
 
 
 def official(folders, **others):
-    names = {"generator": "generator", "encoder": "encoder", "classifier": "classifier", "deghoster": "deghoster"}
+    names = {
+        "generator": "generator",
+        "encoder": "encoder",
+        "classifier": "classifier",
+        "deghoster": "deghoster",
+    }
     paths = {role: folders / name for role, name in (names | others).items() if name}
     return pipeline.from_checkpoints(**paths, directions=folders / "directions")
 
@@ -89,9 +94,14 @@ def test_the_official_pipeline(folders):
     image = jnp.asarray(pixels[None] / np.float32(127.5) - 1)
     module, variables = networks.encoder.network
     offsets = jax.jit(module.apply)(variables, resize(image, (256, 256), "bilinear"))[0]
-    np.testing.assert_allclose(face.latents, offsets + networks.encoder.latent_avg, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(
-        face.edited_latents - face.latents, networks.directions["Smiling"].array[:ROWS], rtol=1e-4, atol=1e-4
+        face.latents, offsets + networks.encoder.latent_avg, rtol=1e-4, atol=1e-4
+    )
+    np.testing.assert_allclose(
+        face.edited_latents - face.latents,
+        networks.directions["Smiling"].array[:ROWS],
+        rtol=1e-4,
+        atol=1e-4,
     )
     assert np.linalg.norm(networks.directions["Smiling"].array) == pytest.approx(20, rel=1e-5)
 
@@ -121,7 +131,9 @@ def test_what_ships_goes_with_the_embedded_generator_alone(folders, tmp_path, mo
     monkeypatch.setattr(store, "load_pretrained", lambda name: (params, {}))
     monkeypatch.setattr(pipeline, "MobileStyleGAN", lambda: small)
     others = {"classifier": folders / "classifier", "directions": folders / "directions"}
-    assert not pipeline.has_encoder(None, None) and pipeline.from_checkpoints(**others).encoder is None
+    assert (
+        not pipeline.has_encoder(None, None) and pipeline.from_checkpoints(**others).encoder is None
+    )
     for role, name in (("encoder", pipeline.ENCODER), ("deghoster", pipeline.DEGHOSTER)):
         shutil.copytree(folders / role, tmp_path / name)
     networks = pipeline.from_checkpoints(**others)
@@ -129,7 +141,11 @@ def test_what_ships_goes_with_the_embedded_generator_alone(folders, tmp_path, mo
     assert networks.deghoster.module == NETWORKS["deghoster"][0]
     assert pipeline.from_checkpoints(encoder=folders / "restyle", **others).encoder.steps == 5
     own = pipeline.from_checkpoints(generator=folders / "generator", **others)
-    assert own.encoder is None and own.deghoster is None and not pipeline.has_encoder(folders / "generator", None)
+    assert (
+        own.encoder is None
+        and own.deghoster is None
+        and not pipeline.has_encoder(folders / "generator", None)
+    )
 
 
 def test_gradients_pass_through_an_encoder_that_was_trained_with_frozen_blocks(folders, tmp_path):
@@ -142,7 +158,10 @@ def test_gradients_pass_through_an_encoder_that_was_trained_with_frozen_blocks(f
     slope = jax.grad(lambda x: pipeline.encode(networks, x).sum())(picture)
     assert float(jnp.abs(slope).max()) > 0
     np.testing.assert_allclose(
-        pipeline.encode(networks, picture), jax.jit(module.apply)(variables, picture), rtol=1e-4, atol=1e-5
+        pipeline.encode(networks, picture),
+        jax.jit(module.apply)(variables, picture),
+        rtol=1e-4,
+        atol=1e-5,
     )
 
 
@@ -173,7 +192,10 @@ def test_an_encoder_into_w_fits_every_generator(folders, tmp_path):
             {"generator": "large", "deghoster": ""},
             "the encoder gives 10 rows of W\\+, the generator of 128 pixels reads 12",
         ),
-        ({"generator": "large", "encoder": ""}, "deghosting network draws 64 pixels, the generator 128"),
+        (
+            {"generator": "large", "encoder": ""},
+            "deghosting network draws 64 pixels, the generator 128",
+        ),
         ({"generator": "classifier"}, "has no generator"),
         ({"deghoster": "missing"}, "is not a folder of converted weights"),
     ],
@@ -186,10 +208,14 @@ def test_networks_that_do_not_fit_are_refused(folders, others, message):
 def test_directions_of_a_larger_generator_are_refused(folders, tmp_path):
     np.save(tmp_path / "Smiling.npy", np.random.default_rng(0).standard_normal((18, 512)))
     with pytest.raises(UserError, match="direction Smiling has 18 rows"):
-        pipeline.from_checkpoints(folders / "generator", classifier=folders / "classifier", directions=tmp_path)
+        pipeline.from_checkpoints(
+            folders / "generator", classifier=folders / "classifier", directions=tmp_path
+        )
     # The same vector in every row is a direction in W, which any generator can follow.
     np.save(tmp_path / "Smiling.npy", np.random.default_rng(0).standard_normal((1, 512)))
-    pipeline.from_checkpoints(folders / "generator", classifier=folders / "classifier", directions=tmp_path)
+    pipeline.from_checkpoints(
+        folders / "generator", classifier=folders / "classifier", directions=tmp_path
+    )
 
 
 def test_damaged_folders_are_refused(folders, tmp_path):
@@ -206,8 +232,17 @@ def test_damaged_folders_are_refused(folders, tmp_path):
 
 def test_the_script_with_folders(folders, tmp_path, capsys):
     Image.fromarray(photograph()).save(tmp_path / "a.png")
-    flags = [f"--{role}={folders / role}" for role in ("generator", "encoder", "classifier", "deghoster")]
-    arguments = [str(tmp_path / "a.png"), "--aligned", "--stages", "--directions", str(folders / "directions"), *flags]
+    flags = [
+        f"--{role}={folders / role}" for role in ("generator", "encoder", "classifier", "deghoster")
+    ]
+    arguments = [
+        str(tmp_path / "a.png"),
+        "--aligned",
+        "--stages",
+        "--directions",
+        str(folders / "directions"),
+        *flags,
+    ]
     assert edit.main([*arguments, "--attribute", "Smiling=1", "--out", str(tmp_path / "out")]) == 0
     names = {path.name for path in (tmp_path / "out" / "a").iterdir()}
     assert {
@@ -222,7 +257,12 @@ def test_the_script_with_folders(folders, tmp_path, capsys):
     assert edit.main([*arguments, "--attribute", "Beard=1", "--out", str(tmp_path / "out")]) == 2
     assert "unknown attribute 'Beard'" in capsys.readouterr().err
     wrong = [flag.replace("encoder=", "encoder=/nowhere") for flag in flags]
-    assert edit.main([*arguments[:-4], *wrong, "--attribute", "Smiling=1", "--out", str(tmp_path / "out")]) == 2
+    assert (
+        edit.main(
+            [*arguments[:-4], *wrong, "--attribute", "Smiling=1", "--out", str(tmp_path / "out")]
+        )
+        == 2
+    )
 
 
 def test_a_run_of_the_deghoster_is_opened_by_the_script(folders, tmp_path):
@@ -232,10 +272,21 @@ def test_a_run_of_the_deghoster_is_opened_by_the_script(folders, tmp_path):
     trainer = deghost.build(config, sources.make_source(config, config.batch_size), None)
     trainer.export(trainer.create(), tmp_path / "run")
     Image.fromarray(photograph()).save(tmp_path / "a.png")
-    flags = [f"--{role}={folders / role}" for role in ("generator", "encoder", "classifier", "directions")]
-    flags += [f"--deghoster={tmp_path / 'run'}", "--aligned", "--stages", "--attribute", "Smiling=1"]
+    flags = [
+        f"--{role}={folders / role}"
+        for role in ("generator", "encoder", "classifier", "directions")
+    ]
+    flags += [
+        f"--deghoster={tmp_path / 'run'}",
+        "--aligned",
+        "--stages",
+        "--attribute",
+        "Smiling=1",
+    ]
     assert edit.main([str(tmp_path / "a.png"), *flags, "--out", str(tmp_path / "out")]) == 0
-    restored, fused = (np.asarray(Image.open(tmp_path / f"out/a/{name}.png")) for name in ("deghosted", "fused"))
+    restored, fused = (
+        np.asarray(Image.open(tmp_path / f"out/a/{name}.png")) for name in ("deghosted", "fused")
+    )
     opened = pretrained.load(tmp_path / "run").network("deghoster")
     small = resize(jnp.asarray(fused / 127.5 - 1, jnp.float32)[None], (16, 16), "area")
     expected = jax.jit(opened.module.apply)(opened.variables, small)[0]

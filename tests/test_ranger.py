@@ -24,7 +24,9 @@ def reference(start, gradients, rate, b1=0.95, b2=0.999, eps=1e-5, period=6, sha
         length = longest - 2 * t * b2**t / (1 - b2**t)
         step = first / (1 - b1**t)
         if length >= 5:
-            rectifier = (length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length)
+            rectifier = (
+                (length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length)
+            )
             step = np.sqrt(rectifier) * step / (np.sqrt(second / (1 - b2**t)) + eps)
         fast = fast - rate * step
         if t % period == 0:
@@ -37,7 +39,10 @@ def test_ranger_is_the_papers_rules():
     """15 steps: before and after rectification sets in (step 6), and two synchronisations."""
     rng = np.random.default_rng(0)
     params = {"kernel": rng.standard_normal((3, 2, 4)), "bias": rng.standard_normal(4)}
-    history = [{name: rng.standard_normal(value.shape) for name, value in params.items()} for _ in range(15)]
+    history = [
+        {name: rng.standard_normal(value.shape) for name, value in params.items()}
+        for _ in range(15)
+    ]
     optimiser = ranger(0.1)
     found = jax.tree.map(jnp.float32, params)
     state = optimiser.init(found)

@@ -17,7 +17,9 @@ ROWS, COLUMNS = np.mgrid[:SIDE, :SIDE]
 
 
 def direction(*classes: str, box=WHOLE) -> Direction:
-    return Direction("any", np.zeros((1, 4), np.float32), (-2.0, 2.0), (0, 1), "", "", "", "", classes, box)
+    return Direction(
+        "any", np.zeros((1, 4), np.float32), (-2.0, 2.0), (0, 1), "", "", "", "", classes, box
+    )
 
 
 def face(hand=None, visible=1.0, **parts) -> Face:
@@ -33,8 +35,12 @@ def face(hand=None, visible=1.0, **parts) -> Face:
 
 def distance(where) -> np.ndarray:
     """Of every pixel to the nearest one where `where` is true, by looking at all of them (on a border that is enough)."""
-    border = where & ~(np.roll(where, 1, 0) & np.roll(where, -1, 0) & np.roll(where, 1, 1) & np.roll(where, -1, 1))
-    points = np.argwhere(border | (where & ((ROWS % (SIDE - 1) == 0) | (COLUMNS % (SIDE - 1) == 0))))
+    border = where & ~(
+        np.roll(where, 1, 0) & np.roll(where, -1, 0) & np.roll(where, 1, 1) & np.roll(where, -1, 1)
+    )
+    points = np.argwhere(
+        border | (where & ((ROWS % (SIDE - 1) == 0) | (COLUMNS % (SIDE - 1) == 0)))
+    )
     away = np.full((SIDE, SIDE), np.inf)
     for y, x in points:
         np.minimum(away, np.hypot(ROWS - y, COLUMNS - x), out=away)
@@ -58,7 +64,17 @@ def test_a_hat_and_what_is_near_it_never_change():
 
 
 def test_all_of_a_head_may_change_where_a_direction_names_no_class():
-    names = ("skin", "hair", "neck", "eyeglasses", "hat", "cloth", "earring", "necklace", "background")
+    names = (
+        "skin",
+        "hair",
+        "neck",
+        "eyeglasses",
+        "hat",
+        "cloth",
+        "earring",
+        "necklace",
+        "background",
+    )
     parts = {name: np.s_[:, 28 * i : 28 * i + 28] for i, name in enumerate(names)}
     may = may_act(face(**parts), direction())
     check_range(may)
@@ -111,12 +127,17 @@ def test_a_hand_is_its_landmarks_hull_with_the_width_of_fingers():
     assert mask[points[:, 1], points[:, 0]].all()
     # The hull's sides are at 0.4, 0.6, 0.35 and 0.7; the palm is 0.15 wide and 0.2 long.
     away = 0.3 * 0.15 * SIDE
-    assert mask[: int(0.35 * SIDE - away) - 2].sum() == 0 and mask[:, : int(0.4 * SIDE - away) - 2].sum() == 0
+    assert (
+        mask[: int(0.35 * SIDE - away) - 2].sum() == 0
+        and mask[:, : int(0.4 * SIDE - away) - 2].sum() == 0
+    )
     assert mask[:, int(0.6 * SIDE + away) + 3 :].sum() == 0
     assert mask[int(0.35 * SIDE - away) + 2, 128] and mask[110, int(0.4 * SIDE - away) + 2]
     # Of the forearm there is more than half a palm.
     assert mask[int(0.8 * SIDE), 128] and mask[int(0.9 * SIDE) :].sum() == 0
-    np.testing.assert_array_equal(hand_mask([hand, hand + np.float32(2)], SIDE), mask)  # the other is off the picture
+    np.testing.assert_array_equal(
+        hand_mask([hand, hand + np.float32(2)], SIDE), mask
+    )  # the other is off the picture
     assert hand_mask([], SIDE).shape == (SIDE, SIDE) and not hand_mask([], SIDE).any()
 
 
@@ -131,11 +152,19 @@ def test_an_edit_of_the_mouth_needs_a_mouth(visible):
         direction("skin", *LIPS, "hair"),
     )
     hidden = visible < VISIBLE
-    assert [mouth_is_hidden(given, d) for d in (smile, beard, eyes, hair, old)] == [hidden, hidden, False, False, False]
+    assert [mouth_is_hidden(given, d) for d in (smile, beard, eyes, hair, old)] == [
+        hidden,
+        hidden,
+        False,
+        False,
+        False,
+    ]
     assert (may_act(given, smile) == 0).all() == hidden
     assert may_act(given, eyes)[128, 128] == 1
 
 
 def test_nothing_may_change_where_nothing_is_named():
     assert not may_act(face(hat=np.s_[:, :]), direction("skin")).any()
-    assert not may_act(face(skin=np.s_[100:104, 100:104]), direction("skin")).any()  # no wider than its margins
+    assert not may_act(
+        face(skin=np.s_[100:104, 100:104]), direction("skin")
+    ).any()  # no wider than its margins

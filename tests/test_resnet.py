@@ -11,9 +11,13 @@ from tests.random_variables import random_variables
 
 
 # torchvision's published counts, without the running statistics.
-@pytest.mark.parametrize(("depth", "millions"), [(18, 11.689512), (34, 21.797672), (50, 25.557032), (101, 44.549160)])
+@pytest.mark.parametrize(
+    ("depth", "millions"), [(18, 11.689512), (34, 21.797672), (50, 25.557032), (101, 44.549160)]
+)
 def test_parameter_counts_of_torchvision(depth, millions):
-    shapes = jax.eval_shape(ResNet(depth, num_classes=1000).init, jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
+    shapes = jax.eval_shape(
+        ResNet(depth, num_classes=1000).init, jax.random.key(0), jnp.zeros((1, 64, 64, 3))
+    )
     assert sum(p.size for p in jax.tree.leaves(shapes["params"])) == round(millions * 1e6)
 
 
@@ -21,7 +25,9 @@ def test_taps_and_strides():
     images = jax.ShapeDtypeStruct((2, 64, 96, 3), jnp.float32)
 
     def taps(model):
-        out, taps = jax.eval_shape(lambda x: model.init_with_output(jax.random.key(0), x)[0], images)
+        out, taps = jax.eval_shape(
+            lambda x: model.init_with_output(jax.random.key(0), x)[0], images
+        )
         return out.shape, {name: tap.shape for name, tap in taps.items()}
 
     assert taps(ResNet(18, 8)) == (
@@ -64,7 +70,9 @@ def test_train_mode_updates_the_statistics_and_frozen_mode_uses_them():
     model = ResNet(18, 4)
     images = jax.random.normal(jax.random.key(0), (4, 32, 32, 3))
     variables = random_variables(model, images)
-    _, updates = jax.jit(lambda v: model.apply(v, images, train=True, mutable=["batch_stats"]))(variables)
+    _, updates = jax.jit(lambda v: model.apply(v, images, train=True, mutable=["batch_stats"]))(
+        variables
+    )
     stem = StemConv(4).apply({"params": variables["params"]["conv1"]}, images)
     stored, bn1 = variables["batch_stats"]["bn1"], variables["params"]["bn1"]
     mean = 0.9 * stored["mean"] + 0.1 * stem.mean((0, 1, 2))

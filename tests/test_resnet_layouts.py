@@ -13,9 +13,9 @@ DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 
 
 
 def norm(name, width):
-    return {f"{name}.{leaf}": (width,) for leaf in ("weight", "bias", "running_mean", "running_var")} | {
-        f"{name}.num_batches_tracked": ()
-    }
+    return {
+        f"{name}.{leaf}": (width,) for leaf in ("weight", "bias", "running_mean", "running_var")
+    } | {f"{name}.num_batches_tracked": ()}
 
 
 def torchvision(depth, width=64, classes=1000):
@@ -34,9 +34,13 @@ def torchvision(depth, width=64, classes=1000):
                 else [(3, inner, before), (3, inner, inner)]
             )
             for i, (size, rows, columns) in enumerate(kernels, 1):
-                shapes |= {f"{name}.conv{i}.weight": (rows, columns, size, size)} | norm(f"{name}.bn{i}", rows)
+                shapes |= {f"{name}.conv{i}.weight": (rows, columns, size, size)} | norm(
+                    f"{name}.bn{i}", rows
+                )
             if before != after or (stage and not block):
-                shapes |= {f"{name}.downsample.0.weight": (after, before, 1, 1)} | norm(f"{name}.downsample.1", after)
+                shapes |= {f"{name}.downsample.0.weight": (after, before, 1, 1)} | norm(
+                    f"{name}.downsample.1", after
+                )
             before = after
     return shapes | ({"fc.weight": (classes, before), "fc.bias": (classes,)} if classes else {})
 
@@ -70,7 +74,9 @@ def test_every_resnet_is_recognised(depth, width, classes):
     assert f"ResNet-{depth}" in layout.summary
 
 
-@pytest.mark.parametrize(("depth", "split", "classes"), [(101, 10, 17), (101, 22, 7), (50, 3, 2), (18, 1, 40)])
+@pytest.mark.parametrize(
+    ("depth", "split", "classes"), [(101, 10, 17), (101, 22, 7), (50, 3, 2), (18, 1, 40)]
+)
 def test_every_cut_is_recognised(depth, split, classes):
     shapes = da(depth, split, classes)
     layout = diffcam(shapes)
@@ -80,7 +86,11 @@ def test_every_cut_is_recognised(depth, split, classes):
 
 def test_the_official_classifier():
     shapes = da(101, 10, 17)
-    official = {"shared.15.conv2.weight", "classifier.12.bn3.bias", "classifier.13.0.downsample.0.weight"}
+    official = {
+        "shared.15.conv2.weight",
+        "classifier.12.bn3.bias",
+        "classifier.13.0.downsample.0.weight",
+    }
     assert official <= shapes.keys()
     assert len(shapes) == 626
     layout = diffcam(shapes)
@@ -94,12 +104,15 @@ def test_arrays_go_where_they_belong_and_back():
     variables = layout.convert(state)
     trunk, stats = variables["params"]["trunk"], variables["batch_stats"]["trunk"]
     np.testing.assert_array_equal(
-        trunk["layer3_1"]["conv2"]["kernel"][0, 2, 5, 7], state["classifier.0.conv2.weight"][7, 5, 0, 2]
+        trunk["layer3_1"]["conv2"]["kernel"][0, 2, 5, 7],
+        state["classifier.0.conv2.weight"][7, 5, 0, 2],
     )
     np.testing.assert_array_equal(
         trunk["layer4_0"]["downsample_bn"]["scale"], state["classifier.1.0.downsample.1.weight"]
     )
-    np.testing.assert_array_equal(stats["layer2_1"]["bn1"]["var"], state["shared.5.1.bn1.running_var"])
+    np.testing.assert_array_equal(
+        stats["layer2_1"]["bn1"]["var"], state["shared.5.1.bn1.running_var"]
+    )
     np.testing.assert_array_equal(variables["params"]["fc"]["kernel"], state["fc.weight"].T)
     exported = layout.export(variables)
     assert exported.keys() == {key for key in state_shapes if "num_batches" not in key}
@@ -115,8 +128,12 @@ def test_what_does_not_fit_is_named():
     faults = torchvision_resnet(missing).faults(missing)
     assert faults[0].startswith("layer2.0.bn1.bias is missing (nearest: layer2.0.bn1.biass)")
     assert faults[1].startswith("layer2.0.bn1.biass is left over")
-    with pytest.raises(UserError, match="2, 2, 2, 1 blocks are none of the ResNets 18, 34, 50, 101"):
-        torchvision_resnet({key: shape for key, shape in shapes.items() if not key.startswith("layer4.1")})
+    with pytest.raises(
+        UserError, match="2, 2, 2, 1 blocks are none of the ResNets 18, 34, 50, 101"
+    ):
+        torchvision_resnet(
+            {key: shape for key, shape in shapes.items() if not key.startswith("layer4.1")}
+        )
     with pytest.raises(UserError, match=r"fc\.weight is missing"):
         diffcam({key: shape for key, shape in da(18, 1, 3).items() if not key.startswith("fc")})
     with pytest.raises(UserError, match="none of the ResNets"):

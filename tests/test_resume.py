@@ -25,10 +25,15 @@ STEPS = 300
 
 
 def start(folder, cache):
-    kept = {"JAX_COMPILATION_CACHE_DIR": str(cache), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    kept = {
+        "JAX_COMPILATION_CACHE_DIR": str(cache),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
     command = [sys.executable, "-m", "tests.tiny_run", "run", str(folder), str(STEPS)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    return subprocess.Popen(command, cwd=ROOT, env={**os.environ, **kept, "JAX_PLATFORMS": "cpu"}, **pipes)
+    return subprocess.Popen(
+        command, cwd=ROOT, env={**os.environ, **kept, "JAX_PLATFORMS": "cpu"}, **pipes
+    )
 
 
 def begun(process):
@@ -39,7 +44,9 @@ def begun(process):
     raise AssertionError(f"ended with {process.wait()}")
 
 
-def test_killed_five_times_and_stopped_once_a_run_ends_bit_for_bit_where_an_undisturbed_one_does(tmp_path):
+def test_killed_five_times_and_stopped_once_a_run_ends_bit_for_bit_where_an_undisturbed_one_does(
+    tmp_path,
+):
     undisturbed = start(tmp_path / "whole", tmp_path / "cache")
     begun(undisturbed)
     starts = []
@@ -61,9 +68,16 @@ def test_killed_five_times_and_stopped_once_a_run_ends_bit_for_bit_where_an_undi
         assert int(whole[".step"]) == STEPS
         for name in whole.files:
             np.testing.assert_array_equal(whole[name], cut[name], err_msg=name)
-    numbers = [(tmp_path / name / "metrics.jsonl").read_text().splitlines() for name in ("whole", "cut")]
-    losses = [[(r["step"], r["fit/loss"]) for line in run if "fit/loss" in (r := json.loads(line))] for run in numbers]
-    assert losses[0] == losses[1] and [step for step, _ in losses[0]] == list(range(10, STEPS + 1, 10))
+    numbers = [
+        (tmp_path / name / "metrics.jsonl").read_text().splitlines() for name in ("whole", "cut")
+    ]
+    losses = [
+        [(r["step"], r["fit/loss"]) for line in run if "fit/loss" in (r := json.loads(line))]
+        for run in numbers
+    ]
+    assert losses[0] == losses[1] and [step for step, _ in losses[0]] == list(
+        range(10, STEPS + 1, 10)
+    )
 
 
 class Stopping(Numbers):
@@ -131,7 +145,10 @@ def test_the_best_checkpoint_stays_beside_the_last_ones(tmp_path):
 def test_checkpoint_of_another_network_is_refused(tmp_path, other, what):
     with Checkpoints(tmp_path, 1) as checkpoints:
         checkpoints.save(1, {"a": jnp.zeros(3)})
-    with Checkpoints(tmp_path, 1) as checkpoints, pytest.raises(UserError, match="another network.*" + what):
+    with (
+        Checkpoints(tmp_path, 1) as checkpoints,
+        pytest.raises(UserError, match="another network.*" + what),
+    ):
         checkpoints.restore(other)
 
 
@@ -149,7 +166,9 @@ def test_without_room_for_a_checkpoint_the_one_before_it_stays(tmp_path):
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     message = f"cannot save a checkpoint to {tmp_path} (File too large); make room"
-    assert str(stop.value).startswith(message) and str(stop.value).endswith(f"{tmp_path}/1 is intact")
+    assert str(stop.value).startswith(message) and str(stop.value).endswith(
+        f"{tmp_path}/1 is intact"
+    )
     with Checkpoints(tmp_path, 1, keep=1) as checkpoints:
         np.testing.assert_array_equal(checkpoints.restore({"a": jnp.zeros_like(noise)})["a"], noise)
         checkpoints.save(2, {"a": noise + 1})
@@ -160,7 +179,10 @@ def test_a_failure_at_the_very_end_is_told_as_well(tmp_path):
     noise = jax.random.normal(jax.random.key(0), (200_000,))
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
-        with pytest.raises(UserError, match="there is none yet"), Checkpoints(tmp_path, 1) as checkpoints:
+        with (
+            pytest.raises(UserError, match="there is none yet"),
+            Checkpoints(tmp_path, 1) as checkpoints,
+        ):
             resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
             checkpoints.save(1, {"a": noise})
     finally:
@@ -168,7 +190,11 @@ def test_a_failure_at_the_very_end_is_told_as_well(tmp_path):
 
 
 def test_a_folder_belongs_to_one_run_at_a_time(tmp_path):
-    with claim(tmp_path / "run"), pytest.raises(UserError, match="another run is using"), claim(tmp_path / "run"):
+    with (
+        claim(tmp_path / "run"),
+        pytest.raises(UserError, match="another run is using"),
+        claim(tmp_path / "run"),
+    ):
         pass
     with claim(tmp_path / "run"):
         pass
@@ -180,5 +206,11 @@ def test_another_configuration_is_refused_with_the_fields_that_differ(tmp_path):
     write_config(tmp_path, config)
     check_config(tmp_path, {**config, "steps": 20, "devices": 2})
     with pytest.raises(UserError) as refused:
-        check_config(tmp_path, {**config, "batch_size": 8, "model": {"width": 16, "strides": (1, 2)}, "flip": True})
-    assert "batch_size was 4 and is 8; flip was absent and is true; model.width was 8 and is 16" in str(refused.value)
+        check_config(
+            tmp_path,
+            {**config, "batch_size": 8, "model": {"width": 16, "strides": (1, 2)}, "flip": True},
+        )
+    assert (
+        "batch_size was 4 and is 8; flip was absent and is true; model.width was 8 and is 16"
+        in str(refused.value)
+    )

@@ -36,7 +36,12 @@ def face(**changes):
     values = dict(
         picture=np.full((SIDE, SIDE, 3), 170, np.uint8),
         points=points,
-        blendshapes={"mouthSmileLeft": 0.2, "mouthSmileRight": 0.4, "eyeBlinkLeft": 0.1, "eyeBlinkRight": 0.2},
+        blendshapes={
+            "mouthSmileLeft": 0.2,
+            "mouthSmileRight": 0.4,
+            "eyeBlinkLeft": 0.1,
+            "eyeBlinkRight": 0.2,
+        },
         labels=np.full((SIDE, SIDE), SKIN, np.uint8),
     )
     return Evidence(**(values | changes))
@@ -58,7 +63,9 @@ def test_blendshape_and_landmark_scores():
 @pytest.mark.parametrize("roll", [0, 20])
 @pytest.mark.parametrize("yaw", [-30, 0, 15])
 def test_yaw_of_a_turned_head(yaw, roll):
-    head = np.array([[-50, 0, 0], [50, 0, 0], [0, 40, 100 * scorers.NOSE_HEIGHT]])  # x, y, towards the camera
+    head = np.array(
+        [[-50, 0, 0], [50, 0, 0], [0, 40, 100 * scorers.NOSE_HEIGHT]]
+    )  # x, y, towards the camera
     a, r = np.radians(yaw), np.radians(roll)
     turned = head @ np.array([[np.cos(a), 0, -np.sin(a)], [0, 1, 0], [np.sin(a), 0, np.cos(a)]])
     flat = turned[:, :2] @ np.array([[np.cos(r), np.sin(r)], [-np.sin(r), np.cos(r)]])
@@ -73,9 +80,14 @@ def test_parsing_scores():
     picture = np.full((SIDE, SIDE, 3), 170, np.uint8)
     picture[:26], picture[90:100, 80:120] = 40, 85
     e = face(labels=labels, picture=picture)
-    dark, skin, hair = (float(skimage.color.rgb2lab(np.full((1, 1, 3), v, np.uint8))[0, 0, 0]) for v in (85, 170, 40))
+    dark, skin, hair = (
+        float(skimage.color.rgb2lab(np.full((1, 1, 3), v, np.uint8))[0, 0, 0])
+        for v in (85, 170, 40)
+    )
     assert value("hair_color", e) == pytest.approx(hair, abs=0.01)
-    assert value("bushy_eyebrows", e) == pytest.approx(10 * 40 * (1 - dark / skin) / 100**2, rel=1e-3)
+    assert value("bushy_eyebrows", e) == pytest.approx(
+        10 * 40 * (1 - dark / skin) / 100**2, rel=1e-3
+    )
     assert np.isnan(value("hair_color", face()))
     shares = np.zeros(len(CLASSES), np.float32)
     shares[[SKIN, GLASSES]] = 0.3, 0.1
@@ -107,7 +119,9 @@ def test_lab_equals_scikit_image():
 
 def test_box_blur_equals_scipy():
     x = np.random.default_rng(0).normal(size=(9, 12)).astype(np.float32)
-    np.testing.assert_allclose(scorers._box_blur(x, 2), scipy.ndimage.uniform_filter(x, 5, mode="nearest"), atol=1e-6)
+    np.testing.assert_allclose(
+        scorers._box_blur(x, 2), scipy.ndimage.uniform_filter(x, 5, mode="nearest"), atol=1e-6
+    )
 
 
 def test_similarity_transform_equals_scikit_image():
@@ -121,17 +135,28 @@ def test_chip_puts_the_points_where_the_template_has_them():
     """A bright dot at each point of a turned face must light up the template's place in the chip."""
     template = IDENTITY_TEMPLATE
     r = np.radians(25)
-    points = (template - 56) @ np.array([[np.cos(r), np.sin(r)], [-np.sin(r), np.cos(r)]]) * 4 + (500, 520)
+    points = (template - 56) @ np.array([[np.cos(r), np.sin(r)], [-np.sin(r), np.cos(r)]]) * 4 + (
+        500,
+        520,
+    )
     rows, columns = np.mgrid[:1024, :1024] + 0.5
     picture = np.zeros((1024, 1024), np.float32)
     for x, y in points:
         picture += 255 * np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / (2 * 12**2))
-    crop = chip(np.repeat(picture.clip(0, 255).astype(np.uint8)[..., None], 3, 2), points / 1024, template, 112)
+    crop = chip(
+        np.repeat(picture.clip(0, 255).astype(np.uint8)[..., None], 3, 2),
+        points / 1024,
+        template,
+        112,
+    )
     assert crop.shape == (112, 112, 3)
     for x, y in template:
         patch = crop[int(y) - 5 : int(y) + 7, int(x) - 5 : int(x) + 7, 0].astype(float)
         rows, columns = np.mgrid[: patch.shape[0], : patch.shape[1]] + 0.5
-        centre = np.array([(columns * patch).sum(), (rows * patch).sum()]) / patch.sum() + (int(x) - 5, int(y) - 5)
+        centre = np.array([(columns * patch).sum(), (rows * patch).sum()]) / patch.sum() + (
+            int(x) - 5,
+            int(y) - 5,
+        )
         np.testing.assert_allclose(centre, (x, y), atol=0.35)
 
 
@@ -158,8 +183,12 @@ def photographs():
     from PIL import Image
 
     folder = store.fetch("ffhq_photos")
-    images = [np.asarray(Image.open(folder / f"{i:05d}.png").convert("RGB").reduce(2)) for i in range(11)]
-    labels = [json.loads((folder / f"{i:05d}.json").read_text())[0]["faceAttributes"] for i in range(11)]
+    images = [
+        np.asarray(Image.open(folder / f"{i:05d}.png").convert("RGB").reduce(2)) for i in range(11)
+    ]
+    labels = [
+        json.loads((folder / f"{i:05d}.json").read_text())[0]["faceAttributes"] for i in range(11)
+    ]
     return np.stack(images), labels
 
 
@@ -172,7 +201,9 @@ def test_scores_agree_with_the_labels_of_photographs(photographs):
         return np.array([pick(label) for label in labels])
 
     smile = labelled(lambda a: a["smile"] > 0.5)
-    assert np.mean([[a > b for a in found["smiling"][smile]] for b in found["smiling"][~smile]]) > 0.9
+    assert (
+        np.mean([[a > b for a in found["smiling"][smile]] for b in found["smiling"][~smile]]) > 0.9
+    )
     glasses = labelled(lambda a: a["glasses"] != "NoGlasses")
     assert found["eyeglasses"][glasses].min() > 5 * found["eyeglasses"][~glasses].max()
     assert np.corrcoef(found["age"], labelled(lambda a: a["age"]))[0, 1] > 0.85

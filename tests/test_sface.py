@@ -31,7 +31,9 @@ def test_embeddings_equal_those_of_onnxruntime(content, constants):
     rng = np.random.default_rng(0)
     coarse = rng.uniform(0, 255, (3, 14, 14, 3)).repeat(8, 1).repeat(8, 2)
     images = np.clip(coarse + rng.normal(0, 20, coarse.shape), 0, 255).round().astype(np.float32)
-    theirs = np.concatenate([session.run(None, {"data": x.transpose(2, 0, 1)[None]})[0] for x in images])
+    theirs = np.concatenate(
+        [session.run(None, {"data": x.transpose(2, 0, 1)[None]})[0] for x in images]
+    )
     with jax.default_matmul_precision("highest"):
         ours = jax.jit(SFace().apply)(sface_from_onnx(constants), jnp.asarray(images))
     assert np.abs(theirs).max() > 0.5
@@ -41,7 +43,9 @@ def test_embeddings_equal_those_of_onnxruntime(content, constants):
 def test_every_variable_is_filled(constants):
     expected = jax.eval_shape(SFace().init, jax.random.key(0), jnp.zeros((1, 112, 112, 3)))
     found = sface_from_onnx(constants)
-    assert jax.tree.map(lambda a: (a.shape, a.dtype), found) == jax.tree.map(lambda a: (a.shape, a.dtype), expected)
+    assert jax.tree.map(lambda a: (a.shape, a.dtype), found) == jax.tree.map(
+        lambda a: (a.shape, a.dtype), expected
+    )
 
 
 def test_other_networks_are_refused(constants):

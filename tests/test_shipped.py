@@ -50,5 +50,9 @@ def test_directions_say_where_they_act_and_how_far():
 def test_what_ships_belongs_together():
     networks = pipeline.from_checkpoints()
     pipeline.check(networks)
-    assert networks.encoder is not None and networks.deghoster is not None and networks.aligner is not None
+    assert (
+        networks.encoder is not None
+        and networks.deghoster is not None
+        and networks.aligner is not None
+    )
     assert set(networks.directions) == set(networks.classifier.names)

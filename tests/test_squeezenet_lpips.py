@@ -17,15 +17,22 @@ PICTURE = jnp.zeros((1, 64, 64, 3))
 
 
 def shapes_of(layout):
-    return {key: array.shape for key, array in layout.export(random_variables(layout.module, PICTURE, PICTURE)).items()}
+    return {
+        key: array.shape
+        for key, array in layout.export(random_variables(layout.module, PICTURE, PICTURE)).items()
+    }
 
 
 @pytest.mark.parametrize("size", [3, 4, 15, 16, 17, 18])
 def test_pools_count_a_last_window_over_the_border(size):
     x = np.random.default_rng(size).standard_normal((2, size, size + 1, 3)).astype(np.float32) - 5
-    rows, columns = (range(0, n - 1, 2) for n in x.shape[1:3])  # a window begins wherever two pixels are left
+    rows, columns = (
+        range(0, n - 1, 2) for n in x.shape[1:3]
+    )  # a window begins wherever two pixels are left
     expected = [[x[:, i : i + 3, j : j + 3].max((1, 2)) for j in columns] for i in rows]
-    np.testing.assert_array_equal(ceil_max_pool(jnp.asarray(x)), np.array(expected).transpose(2, 0, 1, 3))
+    np.testing.assert_array_equal(
+        ceil_max_pool(jnp.asarray(x)), np.array(expected).transpose(2, 0, 1, 3)
+    )
 
 
 def test_a_fire_module_expands_side_by_side():
@@ -47,13 +54,26 @@ def test_trunk_has_the_published_size_and_taps():
     )
     # 1,235,496 parameters of the release 1.1, without its classifier's 513,000.
     assert sum(x.size for x in jax.tree.leaves(variables)) == 722_496
-    sides = {"relu1": 111, "fire3": 55, "fire5": 27, "fire6": 13, "fire7": 13, "fire8": 13, "fire9": 13}
+    sides = {
+        "relu1": 111,
+        "fire3": 55,
+        "fire5": 27,
+        "fire6": 13,
+        "fire7": 13,
+        "fire8": 13,
+        "fire9": 13,
+    }
     assert {name: tap.shape[1] for name, tap in taps.items()} == sides
-    assert tuple(tap.shape[-1] for tap in (taps[name] for name in SqueezeNet().taps)) == WIDTHS["squeeze"]
+    assert (
+        tuple(tap.shape[-1] for tap in (taps[name] for name in SqueezeNet().taps))
+        == WIDTHS["squeeze"]
+    )
 
 
 def test_nothing_behind_the_last_tap_is_computed_and_names_are_checked():
-    variables = jax.eval_shape(lambda: SqueezeNet(("fire3", "relu1")).init(jax.random.key(0), PICTURE))
+    variables = jax.eval_shape(
+        lambda: SqueezeNet(("fire3", "relu1")).init(jax.random.key(0), PICTURE)
+    )
     assert sorted(variables["params"]) == ["conv1", "fire2", "fire3"]
     with pytest.raises(ValueError, match=r"fire10.*fire9"):
         SqueezeNet(("fire10",)).init(jax.random.key(0), PICTURE)
@@ -72,7 +92,9 @@ def test_distance_is_the_weighted_difference_of_unit_features():
     def run(variables, a, b):
         trunk = {"params": variables["params"]["trunk"]}
         taps = [
-            SqueezeNet().apply(trunk, (x - jnp.array(losses.LPIPS_SHIFT)) / jnp.array(losses.LPIPS_SCALE))
+            SqueezeNet().apply(
+                trunk, (x - jnp.array(losses.LPIPS_SHIFT)) / jnp.array(losses.LPIPS_SCALE)
+            )
             for x in (a, b)
         ]
         shares = model.apply(variables, a, b, method="shares")
@@ -80,7 +102,10 @@ def test_distance_is_the_weighted_difference_of_unit_features():
 
     (taps_a, taps_b), shares, forth, back, same = jax.device_get(run(variables, a, b))
     for i, tap in enumerate(SqueezeNet().taps):
-        unit_a, unit_b = (t[tap] / (np.linalg.norm(t[tap], axis=-1, keepdims=True) + 1e-10) for t in (taps_a, taps_b))
+        unit_a, unit_b = (
+            t[tap] / (np.linalg.norm(t[tap], axis=-1, keepdims=True) + 1e-10)
+            for t in (taps_a, taps_b)
+        )
         expected = ((unit_a - unit_b) ** 2 * np.asarray(heads[f"lin{i}"])).sum(-1).mean((1, 2))
         np.testing.assert_allclose(shares[:, i], expected, rtol=1e-4)
     np.testing.assert_allclose(forth, shares.sum(-1), rtol=1e-5)
@@ -109,9 +134,9 @@ def test_nets_are_recognised_and_convert_both_ways(net, names):
         "scaling_layer.scale": (1, 3, 1, 1),
     }
     assert lpips(shapes | again).faults(shapes | again) == []
-    assert len(shapes) == 2 * sum(key.endswith("weight") for key in shapes if key[:3] == "net") + len(
-        TRUNKS[net]().taps
-    )
+    assert len(shapes) == 2 * sum(
+        key.endswith("weight") for key in shapes if key[:3] == "net"
+    ) + len(TRUNKS[net]().taps)
 
 
 def test_conversion_is_exact_and_checks_the_constants():
@@ -133,5 +158,7 @@ def test_the_stored_parts_fit(net, part):
     from diffcam_jax.pretrained import store
 
     params = store.load_pretrained("lpips")[0][part]
-    expected = jax.eval_shape(lambda: Lpips(net).init(jax.random.key(0), PICTURE, PICTURE))["params"]
+    expected = jax.eval_shape(lambda: Lpips(net).init(jax.random.key(0), PICTURE, PICTURE))[
+        "params"
+    ]
     assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, expected)

@@ -14,7 +14,9 @@ NOTHING = np.zeros((1, 4), np.float32)
 
 
 def direction(move=1.0, ceiling=math.inf, low=-2.0, high=2.0) -> Direction:
-    return Direction("old", NOTHING, (low, high), (0, 1), "", "", "", "", score="age", move=move, ceiling=ceiling)
+    return Direction(
+        "old", NOTHING, (low, high), (0, 1), "", "", "", "", score="age", move=move, ceiling=ceiling
+    )
 
 
 class Scores:
@@ -107,7 +109,9 @@ def test_without_room_nothing_changes_and_nothing_is_rendered(ceiling):
 
 def test_zero_is_nothing_and_renders_nothing():
     found = search(lambda f: f, asked=0.0, before=7.0)
-    assert found.factor == 0 and found.before == 7 and found.tries == () and found.decided_by == "code"
+    assert (
+        found.factor == 0 and found.before == 7 and found.tries == () and found.decided_by == "code"
+    )
 
 
 def test_a_face_without_a_score_gets_the_strength_that_was_asked_for():
@@ -121,7 +125,11 @@ def test_a_face_without_a_score_gets_the_strength_that_was_asked_for():
 
 def test_a_result_without_a_score_is_never_chosen():
     found = search(lambda f: math.nan if f > 1.4 else 0.5 * f)
-    assert 1 <= found.factor <= 1.4 and found.reached == pytest.approx(0.5 * found.factor) and found.decided_by == "age"
+    assert (
+        1 <= found.factor <= 1.4
+        and found.reached == pytest.approx(0.5 * found.factor)
+        and found.decided_by == "age"
+    )
     found = search(lambda f: math.nan if f == 1 else 0.5 * f)
     assert 0 < found.factor < 1 and found.reached == pytest.approx(0.5 * found.factor)
     found = search(lambda f: math.nan if f == -0.5 else 3 * f, asked=-1.0)
@@ -163,7 +171,9 @@ def rises(draw):
 
 @settings(max_examples=200, deadline=None, database=None)
 @given(rises(), st.floats(-2, 2), st.floats(0.1, 20), st.floats(-5, 5))
-def test_of_every_rising_score_the_nearest_try_is_chosen_and_the_goal_is_met(function, asked, move, before):
+def test_of_every_rising_score_the_nearest_try_is_chosen_and_the_goal_is_met(
+    function, asked, move, before
+):
     assume(abs(asked) > 0.05)
     rise, slope = function
     found = search(lambda f: before + move * rise(f), asked, before, move=move)
@@ -179,4 +189,7 @@ def test_of_every_rising_score_the_nearest_try_is_chosen_and_the_goal_is_met(fun
         assert abs(found.reached - asked) <= max(NEAR, slope * width) + 1e-6
     else:
         # Nothing is: the end of the range, up to as many halvings of the way there.
-        assert abs(found.factor - end) <= (end - asked) / 16 + 1e-6 or abs(found.reached - asked) < NEAR
+        assert (
+            abs(found.factor - end) <= (end - asked) / 16 + 1e-6
+            or abs(found.reached - asked) < NEAR
+        )

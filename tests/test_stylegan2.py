@@ -27,7 +27,9 @@ def normal_variables(model, *inputs, **kwargs):
     """Everything standard normal, as official weights are stored."""
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), *inputs, **kwargs))
     rng = np.random.default_rng(0)
-    return jax.tree.map(lambda leaf: jnp.asarray(rng.standard_normal(leaf.shape), jnp.float32), shapes)
+    return jax.tree.map(
+        lambda leaf: jnp.asarray(rng.standard_normal(leaf.shape), jnp.float32), shapes
+    )
 
 
 def field(*shape: int, seed: int = 0) -> jax.Array:
@@ -38,7 +40,8 @@ def convolved(x: np.ndarray, kernel: np.ndarray, pad: int) -> np.ndarray:
     """One sample [h, w, c] with one kernel [k, k, c, d]; torch's convention (a correlation)."""
     x = np.pad(x, ((pad, pad), (pad, pad), (0, 0)))
     planes = [
-        sum(correlate(x[..., c], kernel[..., c, d], "valid") for c in range(x.shape[2])) for d in range(kernel.shape[3])
+        sum(correlate(x[..., c], kernel[..., c, d], "valid") for c in range(x.shape[2]))
+        for d in range(kernel.shape[3])
     ]
     return np.stack(planes, -1)
 
@@ -62,7 +65,9 @@ def test_up_conv_is_a_transposed_convolution_and_a_blur():
     x, kernel = field(2, 5, 4, 3), field(3, 3, 3, 2, seed=1)
     ours = jax.jit(up_conv)(x, kernel)
     for sample, result in zip(np.asarray(x, np.float64), ours, strict=True):
-        np.testing.assert_allclose(result, blurred(transposed(sample, np.asarray(kernel, np.float64))), atol=1e-5)
+        np.testing.assert_allclose(
+            result, blurred(transposed(sample, np.asarray(kernel, np.float64))), atol=1e-5
+        )
 
 
 @pytest.mark.parametrize(("operation", "size"), [(up_conv, 8), (down_conv, 2)])
@@ -74,8 +79,12 @@ def test_derivatives_are_the_transpose_to_second_order(operation, size):
         y, pull = jax.vjp(operation, x, kernel)
         # The inner product <g, y> is linear in each: its mixed second derivatives give y and the gradients back.
         by_g = jax.vjp(lambda g: jax.vjp(lambda x: operation(x, kernel), x)[1](g)[0], g)[1](x)[0]
-        by_kernel = jax.vjp(lambda k: jax.vjp(lambda x: operation(x, k), x)[1](g)[0], kernel)[1](x)[0]
-        by_x = jax.vjp(lambda x: jax.vjp(lambda k: operation(x, k), kernel)[1](g)[0], x)[1](kernel)[0]
+        by_kernel = jax.vjp(lambda k: jax.vjp(lambda x: operation(x, k), x)[1](g)[0], kernel)[1](x)[
+            0
+        ]
+        by_x = jax.vjp(lambda x: jax.vjp(lambda k: operation(x, k), kernel)[1](g)[0], x)[1](kernel)[
+            0
+        ]
         return y, pull(g), by_g, (by_x, by_kernel)
 
     y, first, by_g, second = derivatives(x, kernel, g)
@@ -93,11 +102,17 @@ def test_modulation_equals_a_kernel_for_each_sample(up):
     variables = normal_variables(layer, x, style, "none", method=_draw)
     ours = jax.jit(lambda variables: layer.apply(variables, x, style, "fixed"))(variables)
     params = jax.tree.map(lambda a: np.asarray(a, np.float64), variables["params"])
-    for sample, factors, result in zip(np.asarray(x, np.float64), np.asarray(style, np.float64), ours, strict=True):
+    for sample, factors, result in zip(
+        np.asarray(x, np.float64), np.asarray(style, np.float64), ours, strict=True
+    ):
         kernel = params["kernel"] * factors[:, None] / math.sqrt(27)
         kernel = kernel / np.sqrt((kernel**2).sum((0, 1, 2)) + 1e-8)
         y = blurred(transposed(sample, kernel)) if up else convolved(sample, kernel, 1)
-        y = y + params["strength"] * np.asarray(variables["noise"]["map"])[..., None] + params["bias"]
+        y = (
+            y
+            + params["strength"] * np.asarray(variables["noise"]["map"])[..., None]
+            + params["bias"]
+        )
         np.testing.assert_allclose(result, math.sqrt(2) * np.where(y > 0, y, 0.2 * y), atol=2e-5)
 
 
@@ -110,7 +125,9 @@ def test_to_rgb_has_no_demodulation():
     layer = ToRGB(5)
     x, style = field(2, 3, 3, 5), 3 + field(2, 5, seed=1)
     params = {"kernel": field(5, 3, seed=2), "bias": field(3, seed=3)}
-    expected = np.einsum("bhwc,bc,cd->bhwd", x, style, params["kernel"]) / math.sqrt(5) + params["bias"]
+    expected = (
+        np.einsum("bhwc,bc,cd->bhwd", x, style, params["kernel"]) / math.sqrt(5) + params["bias"]
+    )
     np.testing.assert_allclose(layer.apply({"params": params}, x, style), expected, atol=1e-5)
 
 
@@ -136,7 +153,13 @@ def test_sizes_follow_from_the_widths():
     assert (StyleGAN2Generator().resolution, StyleGAN2Generator().num_styles) == (1024, 18)
     model, variables = generator()
     assert (model.resolution, model.num_styles) == (16, 6)
-    assert [a.shape for a in jax.tree.leaves(variables["noise"])] == [(4, 4), (8, 8), (8, 8), (16, 16), (16, 16)]
+    assert [a.shape for a in jax.tree.leaves(variables["noise"])] == [
+        (4, 4),
+        (8, 8),
+        (8, 8),
+        (16, 16),
+        (16, 16),
+    ]
     assert apply(field(3, 16)).shape == (3, 16, 16, 3)
 
 
@@ -170,7 +193,9 @@ def test_pixel_norm_outside_differs_where_z_is_small():
     one_layer = outside.clone(mapping_layers=1)
     ours = one_layer.apply(variables, tiny, method="mapping")
     x = tiny / (rms + 1e-6) @ first["kernel"] * 0.0025 + 0.01 * first["bias"]
-    np.testing.assert_allclose(ours, math.sqrt(2) * jnp.where(x > 0, x, 0.2 * x), rtol=1e-4, atol=1e-9)
+    np.testing.assert_allclose(
+        ours, math.sqrt(2) * jnp.where(x > 0, x, 0.2 * x), rtol=1e-4, atol=1e-9
+    )
 
 
 def test_w_is_a_wplus_of_equal_rows_and_further_rows_are_ignored():
@@ -188,10 +213,19 @@ def test_each_row_drives_the_layers_the_paper_says():
     rows, other = field(1, 6, 16), field(1, 6, 16, seed=1)
     names = generator()[0].style_names
     base = apply(rows, method="style_vectors")
-    expected = [{"conv1"}, {"to_rgb1", "convs_0"}, {"convs_1"}, {"to_rgbs_0", "convs_2"}, {"convs_3"}, {"to_rgbs_1"}]
+    expected = [
+        {"conv1"},
+        {"to_rgb1", "convs_0"},
+        {"convs_1"},
+        {"to_rgbs_0", "convs_2"},
+        {"convs_3"},
+        {"to_rgbs_1"},
+    ]
     for row, layers in enumerate(expected):
         changed = apply(rows.at[:, row].set(other[:, row]), method="style_vectors")
-        assert {n for n, a, b in zip(names, base, changed, strict=True) if not np.array_equal(a, b)} == layers
+        assert {
+            n for n, a, b in zip(names, base, changed, strict=True) if not np.array_equal(a, b)
+        } == layers
 
 
 def test_styles_draw_the_picture_of_their_codes():
@@ -222,7 +256,10 @@ def test_noise_modes():
     def draw(noise, variables=variables, seed=0):
         return drawn(variables, rows, noise, jax.random.key(seed))
 
-    silent = {"params": variables["params"], "noise": jax.tree.map(jnp.zeros_like, variables["noise"])}
+    silent = {
+        "params": variables["params"],
+        "noise": jax.tree.map(jnp.zeros_like, variables["noise"]),
+    }
     none = draw("none", {"params": variables["params"]})
     np.testing.assert_allclose(none, draw("fixed", silent), atol=1e-6)
     assert float(abs(draw("fixed") - none).max()) > 1e-3
@@ -239,7 +276,11 @@ def test_noise_modes():
 def test_features_are_those_of_the_picture_and_can_be_replaced():
     rows = field(2, 6, 16)
     features = apply(rows, method="features")
-    assert {k: v.shape for k, v in features.items()} == {4: (2, 4, 4, 8), 8: (2, 8, 8, 6), 16: (2, 16, 16, 4)}
+    assert {k: v.shape for k, v in features.items()} == {
+        4: (2, 4, 4, 8),
+        8: (2, 8, 8, 6),
+        16: (2, 16, 16, 4),
+    }
     model, variables = generator()
 
     @jax.jit
@@ -329,7 +370,9 @@ def test_discriminator_blocks_blur_before_the_stride():
     deviation = np.full((2, 4, 4, 1), np.sqrt(features.var(0) + 1e-8).mean())
     features = np.concatenate([features, deviation], -1)
     kernel = p["final_conv"]["kernel"] / math.sqrt(9 * 7)
-    y = act(np.stack([convolved(f, kernel, 1) for f in features]) + p["final_conv"]["bias"]).reshape(2, -1)
+    y = act(
+        np.stack([convolved(f, kernel, 1) for f in features]) + p["final_conv"]["bias"]
+    ).reshape(2, -1)
     y = act(y @ p["final_linear_0"]["kernel"] / math.sqrt(96) + p["final_linear_0"]["bias"])
     y = y @ p["final_linear_1"]["kernel"] / math.sqrt(6) + p["final_linear_1"]["bias"]
     np.testing.assert_allclose(jax.jit(model.apply)(variables, x), y, atol=1e-4)

@@ -33,7 +33,10 @@ def generator_shapes(widths, latent=16, depth=3):
         layer(f"convs.{2 * i}", before, after, 3)
         layer(f"convs.{2 * i + 1}", after, after, 3)
         layer(f"to_rgbs.{i}", after, 3, 1)
-        shapes |= {f"convs.{2 * i}.conv.blur.kernel": (4, 4), f"to_rgbs.{i}.upsample.kernel": (4, 4)}
+        shapes |= {
+            f"convs.{2 * i}.conv.blur.kernel": (4, 4),
+            f"to_rgbs.{i}.upsample.kernel": (4, 4),
+        }
         shapes |= {f"noises.noise_{2 * i + k}": (1, 1, 8 * 2**i, 8 * 2**i) for k in (1, 2)}
     return shapes
 
@@ -59,25 +62,46 @@ def mmgen_name(key):
 def ada_discriminator_shapes(widths):
     """ADA's keys of a residual discriminator."""
     top = 2 ** (len(widths) + 1)
-    shapes = {f"b{top}.fromrgb.weight": (widths[-1], 3, 1, 1), f"b{top}.fromrgb.bias": (widths[-1],)}
+    shapes = {
+        f"b{top}.fromrgb.weight": (widths[-1], 3, 1, 1),
+        f"b{top}.fromrgb.bias": (widths[-1],),
+    }
     shapes[f"b{top}.fromrgb.resample_filter"] = (4, 4)
     for i in range(len(widths) - 1, 0, -1):
         block, before, after = f"b{4 * 2**i}", widths[i], widths[i - 1]
         shapes[f"{block}.resample_filter"] = (4, 4)
         for name, width in (("conv0", before), ("conv1", after)):
-            shapes |= {f"{block}.{name}.weight": (width, before, 3, 3), f"{block}.{name}.bias": (width,)}
+            shapes |= {
+                f"{block}.{name}.weight": (width, before, 3, 3),
+                f"{block}.{name}.bias": (width,),
+            }
             shapes[f"{block}.{name}.resample_filter"] = (4, 4)
-        shapes |= {f"{block}.skip.weight": (after, before, 1, 1), f"{block}.skip.resample_filter": (4, 4)}
+        shapes |= {
+            f"{block}.skip.weight": (after, before, 1, 1),
+            f"{block}.skip.resample_filter": (4, 4),
+        }
     c = widths[0]
-    shapes |= {"b4.conv.weight": (c, c + 1, 3, 3), "b4.conv.bias": (c,), "b4.conv.resample_filter": (4, 4)}
-    return shapes | {"b4.fc.weight": (c, 16 * c), "b4.fc.bias": (c,), "b4.out.weight": (1, c), "b4.out.bias": (1,)}
+    shapes |= {
+        "b4.conv.weight": (c, c + 1, 3, 3),
+        "b4.conv.bias": (c,),
+        "b4.conv.resample_filter": (4, 4),
+    }
+    return shapes | {
+        "b4.fc.weight": (c, 16 * c),
+        "b4.fc.bias": (c,),
+        "b4.out.weight": (1, c),
+        "b4.out.bias": (1,),
+    }
 
 
 def test_layouts_infer_sizes_and_fit_exactly():
     shapes = generator_shapes((12, 12, 8, 6))
     mmgen = {mmgen_name(key): shape for key, shape in shapes.items()}
     assert len(mmgen) == len(shapes)
-    for layout, keys in ((layouts.generator_rosinality(shapes), shapes), (layouts.generator_mmgen(mmgen), mmgen)):
+    for layout, keys in (
+        (layouts.generator_rosinality(shapes), shapes),
+        (layouts.generator_mmgen(mmgen), mmgen),
+    ):
         assert layout.faults(keys) == []
         assert (layout.module.widths, layout.module.latent_size, layout.module.mapping_layers) == (
             (12, 12, 8, 6),
@@ -85,12 +109,18 @@ def test_layouts_infer_sizes_and_fit_exactly():
             3,
         )
         assert layout.summary == "32 px, widths 12, 12, 8, 6, 8 styles, 3 mapping layers"
-    assert (layouts.generator_rosinality(shapes).module.pixel_norm_inside, layout.module.pixel_norm_inside) == (
+    assert (
+        layouts.generator_rosinality(shapes).module.pixel_norm_inside,
+        layout.module.pixel_norm_inside,
+    ) == (
         True,
         False,
     )
     full = generator_shapes((512, 512, 512, 512, 256, 128, 64), latent=512, depth=8)
-    assert layouts.generator_rosinality(full).summary == "256 px, channel multiplier 1, 14 styles, 8 mapping layers"
+    assert (
+        layouts.generator_rosinality(full).summary
+        == "256 px, channel multiplier 1, 14 styles, 8 mapping layers"
+    )
     ada = ada_discriminator_shapes((9, 8, 7))
     layout = layouts.discriminator_ada(ada)
     assert layout.faults(ada) == []
@@ -119,7 +149,9 @@ def test_ada_discriminator_is_the_residual_one():
             if key.startswith(old):
                 renamed[key.replace(old, new)] = array
     layout = layouts.discriminator_rosinality({key: array.shape for key, array in renamed.items()})
-    for ours, theirs in zip(jax.tree.leaves(layout.convert(renamed)), jax.tree.leaves(variables), strict=True):
+    for ours, theirs in zip(
+        jax.tree.leaves(layout.convert(renamed)), jax.tree.leaves(variables), strict=True
+    ):
         np.testing.assert_array_equal(ours, theirs)
 
 

@@ -28,11 +28,21 @@ def module(name: str, **attributes: bytes) -> bytes:
     return f"c__torch__.net\n{name}\n".encode() + b")\x81}(" + items + b"ub"
 
 
-def tensor(key: str, shape: tuple[int, ...], strides: tuple[int, ...], count: int, kind: str = "Float") -> bytes:
+def tensor(
+    key: str, shape: tuple[int, ...], strides: tuple[int, ...], count: int, kind: str = "Float"
+) -> bytes:
     storage = (
-        b"(" + text("storage") + f"ctorch\n{kind}Storage\n".encode() + text(key) + text("cpu") + plain(count) + b"tQ"
+        b"("
+        + text("storage")
+        + f"ctorch\n{kind}Storage\n".encode()
+        + text(key)
+        + text("cpu")
+        + plain(count)
+        + b"tQ"
     )
-    rest = plain(0) + plain(shape) + plain(strides) + plain(False) + b"ccollections\nOrderedDict\n)R"
+    rest = (
+        plain(0) + plain(shape) + plain(strides) + plain(False) + b"ccollections\nOrderedDict\n)R"
+    )
     return b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + rest + b"tR"
 
 
@@ -40,14 +50,18 @@ def typed(function: str, *arguments) -> bytes:
     return f"ctorch.jit._pickle\n{function}\n(".encode() + b"".join(map(plain, arguments)) + b"tR"
 
 
-def archive(tree: bytes, storages: dict[str, np.ndarray], compression: int = zipfile.ZIP_STORED) -> bytes:
+def archive(
+    tree: bytes, storages: dict[str, np.ndarray], compression: int = zipfile.ZIP_STORED
+) -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", compression) as zipped:
         for key, array in storages.items():
             zipped.writestr(f"net/data/{key}", array.tobytes())
         zipped.writestr("net/data.pkl", b"\x80\x02" + tree + b".")
         # As torch does, the program's code is compressed; this one would be noticed if it were run.
-        zipped.writestr("net/code/__torch__/net.py", "raise SystemExit('code was run')", zipfile.ZIP_DEFLATED)
+        zipped.writestr(
+            "net/code/__torch__/net.py", "raise SystemExit('code was run')", zipfile.ZIP_DEFLATED
+        )
         zipped.writestr("net/constants.pkl", b"\x80\x02).")
     return file.getvalue()
 
@@ -62,7 +76,12 @@ CONV = module(
     sizes=typed("build_intlist", [1, 2]),
     names=typed("restore_type_tag", ["a"], "List[str]"),
 )
-EXAMPLE = module("Net", layers=module("Sequential", conv=CONV), steps=tensor("1", (), (), 1, "Long"), scale=plain(0.5))
+EXAMPLE = module(
+    "Net",
+    layers=module("Sequential", conv=CONV),
+    steps=tensor("1", (), (), 1, "Long"),
+    scale=plain(0.5),
+)
 
 
 @pytest.mark.parametrize("as_path", [True, False])
@@ -107,12 +126,24 @@ def test_a_program_cannot_change_the_reader():
     ):
         with pytest.raises(UserError, match="TorchScript"):
             read_torchscript(archive(attack, {}))
-    assert list(read_torchscript(archive(EXAMPLE, {"0": WEIGHT, "1": COUNT}))) == ["layers.conv.weight", "steps"]
-    assert read_torchscript(archive(b"c__torch__.net\nNet\n(((" + text("a") + b"K\x01tttR", {})) == {}
+    assert list(read_torchscript(archive(EXAMPLE, {"0": WEIGHT, "1": COUNT}))) == [
+        "layers.conv.weight",
+        "steps",
+    ]
+    assert (
+        read_torchscript(archive(b"c__torch__.net\nNet\n(((" + text("a") + b"K\x01tttR", {})) == {}
+    )
 
 
 def test_a_module_within_itself_and_nested_laughs_end():
-    loop = b"c__torch__.net\nNet\n)\x81q\x00}(" + text("me") + b"h\x00" + text("w") + tensor("0", (6,), (1,), 6) + b"ub"
+    loop = (
+        b"c__torch__.net\nNet\n)\x81q\x00}("
+        + text("me")
+        + b"h\x00"
+        + text("w")
+        + tensor("0", (6,), (1,), 6)
+        + b"ub"
+    )
     assert list(read_torchscript(archive(loop, {"0": WEIGHT}))) == ["w"]
     laughs = module("Net", w=tensor("0", (6,), (1,), 6))
     for level in range(40):  # each holds the one before it twice

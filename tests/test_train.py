@@ -50,7 +50,13 @@ class Squares:
 
 def squares_trainer():
     optimiser = make_optimiser(1e-2, steps=60, warmup=2, weight_decay=0.01)
-    step = make_step(MODEL, optimiser, NAMES, augmentation=AugmentConfig(shift=1, occlude=0.1), label_smoothing=0.05)
+    step = make_step(
+        MODEL,
+        optimiser,
+        NAMES,
+        augmentation=AugmentConfig(shift=1, occlude=0.1),
+        label_smoothing=0.05,
+    )
     blank = jnp.zeros((1, 32, 32, 3))
     variables = random_variables(MODEL, blank, blank)
 
@@ -59,7 +65,12 @@ def squares_trainer():
 
     grey = {"grey": np.full((4, 6, 3), 128, np.uint8)}
     return Trainer(
-        create, (Phase(NAME, step),), lambda s: grey, lambda s: {"steps": int(s.step)}, lambda s, p: None, ""
+        create,
+        (Phase(NAME, step),),
+        lambda s: grey,
+        lambda s: {"steps": int(s.step)},
+        lambda s, p: None,
+        "",
     )
 
 
@@ -68,14 +79,28 @@ def test_it_learns_and_says_so(tmp_path):
     with Checkpoints(tmp_path / "checkpoints", 100) as checkpoints, Report(tmp_path, 0, 60) as r:
         state = devices.replicate(trainer.create())
         options = {"log_every": 1, "eval_every": 50, "sample_every": 25}
-        state = fit(trainer, state, Squares(), 60, devices=devices, checkpoints=checkpoints, report=r, **options)
+        state = fit(
+            trainer,
+            state,
+            Squares(),
+            60,
+            devices=devices,
+            checkpoints=checkpoints,
+            report=r,
+            **options,
+        )
         checkpoints.wait()
         assert checkpoints.latest == 60
     assert int(state.step) == 60
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "classifier/loss" in line] == list(range(1, 61))
     assert [line["eval/steps"] for line in lines if "eval/steps" in line] == [50, 60]
-    assert np.mean([line["classifier/accuracy"] for line in lines[-13:] if "classifier/accuracy" in line]) > 0.9
+    assert (
+        np.mean(
+            [line["classifier/accuracy"] for line in lines[-13:] if "classifier/accuracy" in line]
+        )
+        > 0.9
+    )
     assert all(line["run/steps_per_second"] > 0 for line in lines if "run/skipped" in line)
     pictures = sorted(p.name for p in (tmp_path / "samples").iterdir())
     assert pictures == ["grey_000025.png", "grey_000050.png", "grey_000060.png"]
@@ -84,7 +109,9 @@ def test_it_learns_and_says_so(tmp_path):
 
 
 def test_lines_of_a_killed_run_beyond_its_checkpoint_are_dropped(tmp_path):
-    (tmp_path / "metrics.jsonl").write_text('{"step": 5, "a": 1}\n{"step": 6, "a": 2}\n{"step": 7, "tra')
+    (tmp_path / "metrics.jsonl").write_text(
+        '{"step": 5, "a": 1}\n{"step": 6, "a": 2}\n{"step": 7, "tra'
+    )
     with Report(tmp_path, 5, 60) as r:
         r.scalars(6, {"a": float("inf")})
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
@@ -151,7 +178,11 @@ def test_overlay_and_grid(tmp_path):
     report.save_picture(tmp_path / "new/g.png", sheet)
     with report.Image.open(tmp_path / "new/g.png") as read:
         np.testing.assert_array_equal(read, sheet)
-    batch = {"image": np.stack([picture] * 9), "code": np.zeros((9, 3), np.float32), "target": np.stack([picture] * 9)}
+    batch = {
+        "image": np.stack([picture] * 9),
+        "code": np.zeros((9, 3), np.float32),
+        "target": np.stack([picture] * 9),
+    }
     assert report.batch_grid(batch).shape == (16 + 8 * 128, 2 * 128, 3)
     assert report.batch_grid({"code": batch["code"]}) is None
 
@@ -182,7 +213,9 @@ def test_a_config_that_makes_no_sense_is_one_clear_line(fields, message):
 
 def python(*arguments):
     env = {**os.environ, "JAX_PLATFORMS": "cpu"}
-    return subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=280, env=env)
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=280, env=env
+    )
 
 
 def test_a_wrong_flag_is_one_clear_line():
@@ -209,27 +242,47 @@ def test_a_wrong_flag_is_one_clear_line():
 
 def test_entry_point_at_debug_size(tmp_path):
     def train(*arguments):
-        base = ["--config", "configs/diffcam_mobile.py:debug", "--config.data.size=32", "--config.batch_size=2"]
+        base = [
+            "--config",
+            "configs/diffcam_mobile.py:debug",
+            "--config.data.size=32",
+            "--config.batch_size=2",
+        ]
         return python("train.py", *base, "--workdir", str(tmp_path / "run"), *arguments)
 
     dry = train("--dry-run")
     assert dry.returncode == 0, dry.stderr
-    assert '"batch_size": 2' in dry.stdout and "785" in dry.stdout and "MB between steps" in dry.stdout
-    assert {p.name for p in (tmp_path / "run").iterdir()} == {".lock"}  # a batch of features is nothing to look at
+    assert (
+        '"batch_size": 2' in dry.stdout and "785" in dry.stdout and "MB between steps" in dry.stdout
+    )
+    assert {p.name for p in (tmp_path / "run").iterdir()} == {
+        ".lock"
+    }  # a batch of features is nothing to look at
 
     done = train()
     assert done.returncode == 0, done.stderr
     assert (
-        "4 steps (4 now" in done.stdout and f"edit.py --demo --attribute a=1 --classifier {tmp_path}/run" in done.stdout
+        "4 steps (4 now" in done.stdout
+        and f"edit.py --demo --attribute a=1 --classifier {tmp_path}/run" in done.stdout
     )
     classifier = load_classifier(tmp_path / "run/diffcam_mobile.safetensors")
     assert classifier.names == ("a", "b", "c") and classifier.metadata["steps"] == 4
     assert set(classifier.metadata["direction_sha256"]) == {"a", "b", "c"}
-    assert set(classifier.metadata["accuracy"]) == {"accuracy", "accuracy/a", "accuracy/b", "accuracy/c"}
-    assert sorted(p.name for p in (tmp_path / "run/samples").iterdir()) == ["masks_000002.png", "masks_000004.png"]
+    assert set(classifier.metadata["accuracy"]) == {
+        "accuracy",
+        "accuracy/a",
+        "accuracy/b",
+        "accuracy/c",
+    }
+    assert sorted(p.name for p in (tmp_path / "run/samples").iterdir()) == [
+        "masks_000002.png",
+        "masks_000004.png",
+    ]
     opened = from_checkpoints(classifier=tmp_path / "run", directions={}).classifier
     assert opened.names == classifier.names and opened.model == classifier.model
-    pairs = zip(jax.tree.leaves(opened.variables), jax.tree.leaves(classifier.variables), strict=True)
+    pairs = zip(
+        jax.tree.leaves(opened.variables), jax.tree.leaves(classifier.variables), strict=True
+    )
     assert all(np.allclose(a, b, atol=2e-3) for a, b in pairs)
 
     changed = train("--config.seed=1")

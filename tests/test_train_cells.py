@@ -18,7 +18,9 @@ from diffcam_jax.train.cells import CellConfig, cell_loss, hidden
 from diffcam_jax.train.diffcam import NAME, build, make_model, make_optimiser, make_source
 from diffcam_jax.train.state import Net, TrainState
 
-MODEL = LocalClassifier(num_classes=3, width=8, layers=1, stem=4, rows=((1, 4, 1, 1), (2, 4, 1, 2), (2, 4, 1, 2)))
+MODEL = LocalClassifier(
+    num_classes=3, width=8, layers=1, stem=4, rows=((1, 4, 1, 1), (2, 4, 1, 2), (2, 4, 1, 2))
+)
 
 
 def face(index):
@@ -34,7 +36,9 @@ def face(index):
 def source(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pairs")
     np.save(folder / "00000.npy", np.stack([face(i) for i in range(16)]))
-    (folder / "index.json").write_text(json.dumps({"classes": ["a", "b", "c"], "recipe": {"size": 64}}))
+    (folder / "index.json").write_text(
+        json.dumps({"classes": ["a", "b", "c"], "recipe": {"size": 64}})
+    )
     variables = cells.initial_variables(MODEL, "", 64, 0)
     faces = CachedPairs(folder, batch_size=6, held_out=2)
     return cells.CellSource(faces, MODEL, variables, 6, 4, 1, places.PlaceConfig()), variables
@@ -66,15 +70,23 @@ def test_hidden_edits():
 def test_batches_are_features_of_the_faces_and_depend_on_the_step_alone(source):
     data, variables = source
     batch = data[3]
-    assert batch["before"].shape == batch["after"].shape == (6, 8, 8, 20) and batch["before"].dtype == np.float16
+    assert (
+        batch["before"].shape == batch["after"].shape == (6, 8, 8, 20)
+        and batch["before"].dtype == np.float16
+    )
     assert batch["place"].shape == (6, 8, 8) and batch["label"].shape == (6,)
     for name, array in data[3].items():
         np.testing.assert_array_equal(array, batch[name])
     assert (data[4]["label"] != batch["label"]).any()
-    samples = [jnp.asarray(face(i), jnp.float32) / 127.5 - 1 for i in range(2, 6)]  # 2 are held out, 4 wanted
+    samples = [
+        jnp.asarray(face(i), jnp.float32) / 127.5 - 1 for i in range(2, 6)
+    ]  # 2 are held out, 4 wanted
     features = [np.asarray(MODEL.apply(variables, s, method="features")) for s in samples]
     for before, after, label in zip(batch["before"], batch["after"], batch["label"], strict=True):
-        fits = [np.abs(f[0] - before).max() < 0.01 and np.abs(f[1 + label] - after).max() < 0.01 for f in features]
+        fits = [
+            np.abs(f[0] - before).max() < 0.01 and np.abs(f[1 + label] - after).max() < 0.01
+            for f in features
+        ]
         assert sum(fits) == 1
 
 
@@ -88,8 +100,12 @@ def test_it_learns_the_places_and_leaves_the_trunk(source):
         state, metrics = step(state, data[i], jax.random.key(i))
     assert metrics["accuracy"] > 0.8
     trained = state.nets[NAME].variables
-    jax.tree.map(np.testing.assert_array_equal, trained["params"]["trunk"], variables["params"]["trunk"])
-    assert (trained["params"]["layer_0"]["kernel"] != variables["params"]["layer_0"]["kernel"]).any()
+    jax.tree.map(
+        np.testing.assert_array_equal, trained["params"]["trunk"], variables["params"]["trunk"]
+    )
+    assert (
+        trained["params"]["layer_0"]["kernel"] != variables["params"]["layer_0"]["kernel"]
+    ).any()
     images = jnp.asarray(face(0), jnp.float32) / 127.5 - 1
     _, h = MODEL.apply(trained, jnp.broadcast_to(images[:1], images[1:].shape), images[1:])
     votes = np.asarray(MODEL.apply(trained, h, method="evidence"))
@@ -101,7 +117,9 @@ def test_it_learns_the_places_and_leaves_the_trunk(source):
 def test_frozen_optimiser_decays_nothing_of_the_trunk():
     params = {"trunk": {"kernel": jnp.ones((2, 2))}, "fc": {"kernel": jnp.ones((2, 2))}}
     optimiser = cells.frozen_trunk(make_optimiser(0.1, 10, 0, 0.5))
-    updates, _ = optimiser.update(jax.tree.map(jnp.zeros_like, params), optimiser.init(params), params)
+    updates, _ = optimiser.update(
+        jax.tree.map(jnp.zeros_like, params), optimiser.init(params), params
+    )
     after = optax.apply_updates(params, updates)
     np.testing.assert_array_equal(after["trunk"]["kernel"], 1)
     assert (after["fc"]["kernel"] < 1).all()
@@ -116,7 +134,10 @@ def test_the_trainer_of_the_configuration_exports_a_classifier(tmp_path):
     assert np.isfinite(metrics["loss"])
     trainer.export(state, tmp_path)
     loaded = load_classifier(tmp_path / "diffcam_mobile.safetensors")
-    assert loaded.model == make_model(config, data.names) and loaded.metadata["recipe"]["training"]["seed"] == 0
+    assert (
+        loaded.model == make_model(config, data.names)
+        and loaded.metadata["recipe"]["training"]["seed"] == 0
+    )
 
 
 def test_an_unknown_network_is_one_clear_line():

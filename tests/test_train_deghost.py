@@ -77,7 +77,9 @@ def trained():
 def moved(before, after):
     return {
         "/".join(str(part.key) for part in path[:2])
-        for (path, a), b in zip(jax.tree_util.tree_leaves_with_path(before), jax.tree.leaves(after), strict=True)
+        for (path, a), b in zip(
+            jax.tree_util.tree_leaves_with_path(before), jax.tree.leaves(after), strict=True
+        )
         if not np.array_equal(a, b)
     }
 
@@ -95,17 +97,34 @@ def test_what_is_trained(trained):
     # Adam's two moments and no more: none for the prior.
     params = dict(before.nets["deghoster"].params)
     prior = params.pop("generator")
-    numbers_kept = sum(leaf.size for leaf in jax.tree.leaves(before.nets["deghoster"].opt_state) if leaf.ndim)
-    assert numbers_kept == 2 * sum(leaf.size for leaf in jax.tree.leaves(params) if leaf.ndim) and prior
+    numbers_kept = sum(
+        leaf.size for leaf in jax.tree.leaves(before.nets["deghoster"].opt_state) if leaf.ndim
+    )
+    assert (
+        numbers_kept == 2 * sum(leaf.size for leaf in jax.tree.leaves(params) if leaf.ndim)
+        and prior
+    )
     assert moved(before.ema["deghoster"], after.ema["deghoster"]) == names
-    assert int(after.skipped) == 0 and all(np.isfinite(list(found.values())).all() for found in numbers.values())
-    assert set(numbers["train"]) == {"loss", "mse", "adversarial", "grad_norm", "d_loss", "d_grad_norm"}
+    assert int(after.skipped) == 0 and all(
+        np.isfinite(list(found.values())).all() for found in numbers.values()
+    )
+    assert set(numbers["train"]) == {
+        "loss",
+        "mse",
+        "adversarial",
+        "grad_norm",
+        "d_loss",
+        "d_grad_norm",
+    }
 
 
 def test_what_people_look_at(trained, tmp_path):
     trainer, _, state, _ = trained
     found = trainer.evaluate(state)
-    assert set(found) == {"psnr_restored", "psnr_fused", "score"} and found["score"] == found["psnr_restored"]
+    assert (
+        set(found) == {"psnr_restored", "psnr_fused", "score"}
+        and found["score"] == found["psnr_restored"]
+    )
     assert 5 < found["psnr_fused"] < 60 and found == trainer.evaluate(state)
     rows = trainer.samples(state)["restored"]
     assert rows.shape == (2 * 16, 3 * 16, 3) and rows.dtype == np.uint8
@@ -114,9 +133,13 @@ def test_what_people_look_at(trained, tmp_path):
     module, variables = model_folder.load(tmp_path).network("deghoster")
     assert (module.in_size, module.out_size) == (8, 16)
     np.testing.assert_array_equal(
-        variables["params"]["to_image"]["conv2"]["kernel"], state.ema["deghoster"]["to_image"]["conv2"]["kernel"]
+        variables["params"]["to_image"]["conv2"]["kernel"],
+        state.ema["deghoster"]["to_image"]["conv2"]["kernel"],
     )
-    assert "--deghoster {workdir} --generator FOLDER_OF_A_GENERATOR_OF_16_PIXELS" in trainer.next_command
+    assert (
+        "--deghoster {workdir} --generator FOLDER_OF_A_GENERATOR_OF_16_PIXELS"
+        in trainer.next_command
+    )
 
 
 def test_the_losses_by_hand():
@@ -126,7 +149,9 @@ def test_the_losses_by_hand():
     data = pairs(2, 8)
     trainer, batch = deghost.build(config, data, None), data.held_out
     state = trainer.create()
-    image, target = (jnp.asarray(batch[name], jnp.float32) / 127.5 - 1 for name in ("image", "target"))
+    image, target = (
+        jnp.asarray(batch[name], jnp.float32) / 127.5 - 1 for name in ("image", "target")
+    )
     deghoster, _ = deghost.deghosting_network(config.model)
     judge = deghost.discriminating_network(config, deghoster).module
     reduced = image.reshape(2, 4, 2, 4, 2, 3).mean((2, 4))
@@ -191,15 +216,29 @@ def test_presets_and_overrides():
     found = {}
     for config.variant in ("official", "paper"):
         found[config.variant] = deghost.choices(config)
-    assert found["official"]["perceptual_weight"] == 0.01 and found["paper"]["perceptual_weight"] == 0.8
-    assert (found["official"]["adversarial"], found["paper"]["adversarial"]) == ("nonsaturating", "minimax")
+    assert (
+        found["official"]["perceptual_weight"] == 0.01
+        and found["paper"]["perceptual_weight"] == 0.8
+    )
+    assert (found["official"]["adversarial"], found["paper"]["adversarial"]) == (
+        "nonsaturating",
+        "minimax",
+    )
     assert (found["official"]["resize"], found["paper"]["resize"]) == ("nearest", "bilinear")
     config.perceptual_weight, config.ghost.resize = 0.5, "nearest"
-    assert deghost.choices(config) == found["paper"] | {"perceptual_weight": 0.5, "resize": "nearest"}
+    assert deghost.choices(config) == found["paper"] | {
+        "perceptual_weight": 0.5,
+        "resize": "nearest",
+    }
     official = get_config("official")
     sizes, _ = deghost.deghosting_network(official.model)
     assert (sizes.in_size, sizes.out_size, sizes.blocks, sizes.rrdb_width) == (128, 1024, 23, 64)
-    assert (official.r1_gamma, official.ema, official.batch_size, official.steps) == (0, 0, 4, 200_000)
+    assert (official.r1_gamma, official.ema, official.batch_size, official.steps) == (
+        0,
+        0,
+        4,
+        200_000,
+    )
 
 
 @pytest.mark.parametrize(
@@ -232,7 +271,10 @@ def test_codes_have_to_be_those_of_the_generator():
     drawn = synthesis(world.params.generator, jnp.asarray(codes))
     pixels = np.asarray(jnp.round(drawn.clip(-1, 1) * 127.5 + 127.5), np.uint8)
     deghost.build(small(), Fixed(image=pixels, code=codes), None)
-    for image, code, message in ((255 - pixels, codes, "another generator"), (pixels, codes[:, :10], "codes are")):
+    for image, code, message in (
+        (255 - pixels, codes, "another generator"),
+        (pixels, codes[:, :10], "codes are"),
+    ):
         with pytest.raises(UserError, match=message):
             deghost.build(small(), Fixed(image=image, code=code), None)
 
@@ -240,10 +282,19 @@ def test_codes_have_to_be_those_of_the_generator():
 def test_a_prior_from_a_folder_gives_its_weights_and_widths(tmp_path):
     module = StyleGAN2Generator((6, 5, 4, 3), 7, 2)
     variables = random_variables(module, jnp.zeros((1, 7)))
-    model_folder.save(tmp_path, {"generator": Network(module, jax.tree.map(np.asarray, variables))}, {}, {"kind": "g"})
+    model_folder.save(
+        tmp_path,
+        {"generator": Network(module, jax.tree.map(np.asarray, variables))},
+        {},
+        {"kind": "g"},
+    )
     config = small(**{"model.prior": str(tmp_path), "model.in_size": 16, "model.out_size": 32})
     deghoster, prior = deghost.deghosting_network(config.model)
-    assert (deghoster.widths, deghoster.latent_size, deghoster.mapping_layers) == ((6, 5, 4, 3), 7, 2)
+    assert (deghoster.widths, deghoster.latent_size, deghoster.mapping_layers) == (
+        (6, 5, 4, 3),
+        7,
+        2,
+    )
     empty = jax.tree.map(
         lambda leaf: jnp.zeros(leaf.shape),
         jax.eval_shape(deghoster.init, jax.random.key(0), jnp.zeros((1, 16, 16, 3))),
@@ -276,7 +327,9 @@ def test_it_learns_eight_pictures():
     codes = jnp.broadcast_to(jax.random.normal(jax.random.key(1), (8, 1, 8)), (8, 18, 8))
     ghost = GhostConfig(classifier_size=16)
     images = jnp.asarray(target / 127.5 - 1, jnp.float32)
-    fused = make_ghosts(world, images, codes, *draw_edits(jax.random.key(2), world, 8, ghost), ghost).fused
+    fused = make_ghosts(
+        world, images, codes, *draw_edits(jax.random.key(2), world, 8, ghost), ghost
+    ).fused
     batch = {"image": np.asarray(jnp.round(fused * 127.5 + 127.5), np.uint8), "target": target}
     config = small(adversarial_weight=0.0, ema=0.0, learning_rate=3e-3, steps=300)
     trainer = deghost.build(config, Fixed(**batch), None)

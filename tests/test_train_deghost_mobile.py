@@ -13,7 +13,13 @@ from diffcam_jax.errors import UserError
 from diffcam_jax.files import model_folder
 from diffcam_jax.pretrained import networks as pretrained
 from diffcam_jax.train import deghost
-from diffcam_jax.train.deghost_mobile import Task, cropped, load_generator, make_network, psnr_inside
+from diffcam_jax.train.deghost_mobile import (
+    Task,
+    cropped,
+    load_generator,
+    make_network,
+    psnr_inside,
+)
 from diffcam_jax.train.state import Net
 
 
@@ -42,9 +48,15 @@ def run():
 def test_it_starts_as_the_blend_and_gets_better(run):
     trainer, before, after, history, *_ = run
     start, end = trainer.evaluate(before), trainer.evaluate(after)
-    assert set(start) == {"psnr_restored", "psnr_fused", "score"} and start["score"] == start["psnr_restored"]
+    assert (
+        set(start) == {"psnr_restored", "psnr_fused", "score"}
+        and start["score"] == start["psnr_restored"]
+    )
     assert start["psnr_restored"] == pytest.approx(start["psnr_fused"], abs=1e-4)
-    assert end["psnr_fused"] == start["psnr_fused"] and end["psnr_restored"] > start["psnr_restored"] + 1
+    assert (
+        end["psnr_fused"] == start["psnr_fused"]
+        and end["psnr_restored"] > start["psnr_restored"] + 1
+    )
     assert set(history[0]) == {"loss", "pixel", "grad_norm"}
     losses = [numbers["loss"] for numbers in history]
     assert np.mean(losses[-5:]) < 0.8 * losses[0]
@@ -52,16 +64,28 @@ def test_it_starts_as_the_blend_and_gets_better(run):
 
 def test_what_is_trained(run):
     _, before, after, *_ = run
-    assert set(before.nets) == {"generator", "deghoster"} and before.nets["generator"].opt_state is None
-    jax.tree.map(np.testing.assert_array_equal, before.nets["generator"].variables, after.nets["generator"].variables)
+    assert (
+        set(before.nets) == {"generator", "deghoster"}
+        and before.nets["generator"].opt_state is None
+    )
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        before.nets["generator"].variables,
+        after.nets["generator"].variables,
+    )
     moved = jax.tree.map(
-        lambda a, b: bool((a != b).any()), before.nets["deghoster"].params, after.nets["deghoster"].params
+        lambda a, b: bool((a != b).any()),
+        before.nets["deghoster"].params,
+        after.nets["deghoster"].params,
     )
     assert all(jax.tree.leaves(moved))
     assert not jax.tree.leaves(before.nets["deghoster"].collections)
     # Adam's two moments of the network, and nothing of the prior's size.
     size = sum(leaf.size for leaf in jax.tree.leaves(before.nets["deghoster"].params))
-    assert sum(leaf.size for leaf in jax.tree.leaves(before.nets["deghoster"].opt_state) if leaf.ndim) == 2 * size
+    assert (
+        sum(leaf.size for leaf in jax.tree.leaves(before.nets["deghoster"].opt_state) if leaf.ndim)
+        == 2 * size
+    )
 
 
 def test_the_loss_by_hand(run):
@@ -71,9 +95,13 @@ def test_the_loss_by_hand(run):
     batch["mask"][0, :3, :3], batch["mask"][1, 30:, :] = 255, 180
     _, numbers = step(before, batch)
 
-    original, edited, truth = (batch[name] / np.float32(127.5) - 1 for name in ("original", "edited", "truth"))
+    original, edited, truth = (
+        batch[name] / np.float32(127.5) - 1 for name in ("original", "edited", "truth")
+    )
     own = PRODUCT_CONFIG
-    raised = np.clip((batch["mask"] / 255 - own.mask.low) / (own.mask.high - own.mask.low), 0, 1).astype(np.float32)
+    raised = np.clip(
+        (batch["mask"] / 255 - own.mask.low) / (own.mask.high - own.mask.low), 0, 1
+    ).astype(np.float32)
     mask = np.asarray(feather(dilate(jnp.asarray(raised), own.mask.dilation), own.mask.feather))
     source = edited
     fused = source.clip(-1, 1) * mask[..., None] + original * (1 - mask[..., None])
@@ -81,7 +109,9 @@ def test_the_loss_by_hand(run):
     region = np.asarray(feather(dilate(jnp.asarray(raised), own.paste.dilation), own.paste.feather))
     assert 0.05 < region.mean() < 1 and 0 < mask.mean() < 0.9
 
-    rounded = (np.sqrt((fused - truth) ** 2 + 1e-4) - 0.01).mean(-1)  # an untrained network returns the blend
+    rounded = (np.sqrt((fused - truth) ** 2 + 1e-4) - 0.01).mean(
+        -1
+    )  # an untrained network returns the blend
     expected = (rounded * (region + 0.05)).mean()
     assert float(numbers["pixel"]) == pytest.approx(expected, rel=2e-3)
     assert float(numbers["loss"]) == pytest.approx(5 * expected, rel=2e-3)
@@ -111,7 +141,10 @@ def test_lpips_looks_at_the_pasted_result(run):
     """With an empty mask nothing is pasted, and the distance is 0; else it is that of the blend inside the region."""
     _, before, _, _, data, _ = run
     chosen = config(**{"loss.lpips": 1.0, "loss.pixel": 0.0, "crop": 32})
-    network, lpips = make_network(chosen.model, load_generator("toy")), pretrained.load("lpips").network("lpips_alex")
+    network, lpips = (
+        make_network(chosen.model, load_generator("toy")),
+        pretrained.load("lpips").network("lpips_alex"),
+    )
     lpips = lpips._replace(variables=jax.tree.map(jnp.asarray, lpips.variables))
     task = Task(chosen, network, load_generator("toy").module, lpips)
     state = before.replace(nets={**before.nets, "lpips": Net.create(lpips.variables)})

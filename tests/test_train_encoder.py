@@ -36,7 +36,9 @@ SIDE, FEATURES, ROWS = 16, 32, 4
 def toy():
     """A generator of 8x8 pictures, whose initialisers nobody has to compile."""
     module = StyleGAN2Generator((8, 8), FEATURES, mapping_layers=1)
-    return ModelFolder({"generator": Network(module, random_variables(module, jnp.zeros((1, FEATURES))))}, {}, {})
+    return ModelFolder(
+        {"generator": Network(module, random_variables(module, jnp.zeros((1, FEATURES))))}, {}, {}
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +51,11 @@ def little_to_compile(monkeypatch):
             return initial(module, key, picture, mean, std)
         return random_variables(module, picture)
 
-    monkeypatch.setattr(encoder_networks, "load_generator", lambda source: toy() if source == "toy" else load(source))
+    monkeypatch.setattr(
+        encoder_networks,
+        "load_generator",
+        lambda source: toy() if source == "toy" else load(source),
+    )
     monkeypatch.setattr(encoder_networks, "initial_encoder", random_encoder)
 
 
@@ -58,9 +64,14 @@ class Faces:
 
     def __init__(self, count=4, codes=False):
         module, variables = toy().network("generator")
-        w = module.apply(variables, jax.random.normal(jax.random.key(5), (count, FEATURES)), method="mapping")
+        w = module.apply(
+            variables, jax.random.normal(jax.random.key(5), (count, FEATURES)), method="mapping"
+        )
         pictures = np.asarray(quantise(module.apply(variables, w, method="synthesis")))
-        self.batch = {"image": pictures.repeat(2, 1).repeat(2, 2), **({"code": np.asarray(w)} if codes else {})}
+        self.batch = {
+            "image": pictures.repeat(2, 1).repeat(2, 2),
+            **({"code": np.asarray(w)} if codes else {}),
+        }
         self.held_out = self.batch
 
     def __getitem__(self, step):
@@ -95,7 +106,9 @@ PHASES = {"e4e": ["d", "r1", "e"], "indomain": ["e", "d"], "embedded": ["e", "d"
 def test_every_kind_trains(kind):
     made, before, after, metrics = trained(f"{kind}_debug")
     assert [phase.name for phase in made.phases] == PHASES.get(kind, ["e"])
-    assert all(np.isfinite(float(value)) for values in metrics.values() for value in values.values())
+    assert all(
+        np.isfinite(float(value)) for values in metrics.values() for value in values.values()
+    )
     assert int(after.skipped) == 0
     for name, net in after.nets.items():
         moved = [
@@ -125,14 +138,18 @@ def test_export_opens_in_a_pipeline_and_gives_the_same_codes(kind, tmp_path):
     made, _, state, _ = trained(f"{kind}_debug")
     content = made.export(state, tmp_path / "encoder")
     assert content["kind"] == kind
-    model_folder.save(tmp_path / "generator", {"generator": toy().network("generator")}, {}, {"kind": "toy"})
+    model_folder.save(
+        tmp_path / "generator", {"generator": toy().network("generator")}, {}, {"kind": "toy"}
+    )
     opened = pipeline.from_checkpoints(tmp_path / "generator", tmp_path / "encoder", directions={})
     opened = opened._replace(encoder=opened.encoder._replace(steps=2 if kind == "restyle" else 0))
     pictures = Faces().batch["image"].astype(np.float32) / 127.5 - 1
     codes = pipeline.encode(opened, jnp.asarray(pictures))
     assert codes.shape == (4, ROWS, FEATURES)
     config = get_config(f"{kind}_debug")
-    inverter = encoder.Inverter(config, opened.encoder.network.module, toy().network("generator").module)
+    inverter = encoder.Inverter(
+        config, opened.encoder.network.module, toy().network("generator").module
+    )
     passes, _ = inverter.passes(state, state.nets["encoder"].params, jnp.asarray(pictures), False)
     np.testing.assert_allclose(codes, passes[-1].codes, rtol=1e-3, atol=1e-3)
 
@@ -163,9 +180,13 @@ def test_states_stay_equal_on_all_devices(kind):
     state = trained(f"{kind}_debug")[1]
     batch = jax.tree.map(lambda x: jnp.stack([x, x]), Faces()[0])
     for phase in trainer(f"{kind}_debug", axis="data").phases:
-        mapped = jax.vmap(phase.step, in_axes=(None, 0, None), out_axes=None, axis_name="data", axis_size=2)
+        mapped = jax.vmap(
+            phase.step, in_axes=(None, 0, None), out_axes=None, axis_name="data", axis_size=2
+        )
         new, _ = jax.eval_shape(mapped, state, batch, state.phase_key(0))
-        assert jax.tree.map(lambda x: (x.shape, x.dtype), new) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
+        assert jax.tree.map(lambda x: (x.shape, x.dtype), new) == jax.tree.map(
+            lambda x: (x.shape, x.dtype), state
+        )
 
 
 @pytest.mark.parametrize("kind", ["psp", "indomain"])
@@ -181,7 +202,9 @@ def test_half_precision_keeps_the_state_in_full(kind):
 # ---------------------------------------------------------------------------------------------- e4e's parts
 
 
-@pytest.mark.parametrize(("step", "stage"), [(0, 0), (19_999, 0), (20_000, 1), (21_999, 1), (22_000, 2), (10**6, 17)])
+@pytest.mark.parametrize(
+    ("step", "stage"), [(0, 0), (19_999, 0), (20_000, 1), (21_999, 1), (22_000, 2), (10**6, 17)]
+)
 def test_stages(step, stage):
     assert int(stage_of(jnp.int32(step), 20_000, 2000, 18)) == stage
 
@@ -206,7 +229,9 @@ def test_regularisers_are_lengths_and_have_gradients_at_zero():
     codes = jnp.zeros((2, 3, 4)).at[0, 1].set(3.0).at[0, 2, 0].set(2.0)
     np.testing.assert_allclose(delta_norm(codes), [6 + 2, 0])
     np.testing.assert_allclose(w_norm(codes + 1, jnp.ones(4)), [40**0.5, 0], rtol=1e-6)
-    slope = jax.grad(lambda c: delta_norm(masked_rows(c, jnp.int32(0))).sum() + w_norm(c, jnp.zeros(4)).sum())(codes)
+    slope = jax.grad(
+        lambda c: delta_norm(masked_rows(c, jnp.int32(0))).sum() + w_norm(c, jnp.zeros(4)).sum()
+    )(codes)
     assert bool(jnp.isfinite(slope).all())
 
 
@@ -216,7 +241,8 @@ def test_r1_is_the_squared_slope():
     variables = random_variables(module, jnp.zeros((1, 5)))
     found = code_r1(functools.partial(module.apply, variables), jnp.asarray(codes, jnp.float32))
     layers = [
-        (np.float64(layer["kernel"]), np.float64(layer["bias"])) for _, layer in sorted(variables["params"].items())
+        (np.float64(layer["kernel"]), np.float64(layer["bias"]))
+        for _, layer in sorted(variables["params"].items())
     ]
     assert len(layers) == 4
 
@@ -226,7 +252,9 @@ def test_r1_is_the_squared_slope():
             x = x if index == 3 else np.where(x > 0, x, 0.2 * x)
         return x[:, 0]
 
-    slopes = np.stack([(logit(codes + 1e-6 * unit) - logit(codes - 1e-6 * unit)) / 2e-6 for unit in np.eye(5)], 1)
+    slopes = np.stack(
+        [(logit(codes + 1e-6 * unit) - logit(codes - 1e-6 * unit)) / 2e-6 for unit in np.eye(5)], 1
+    )
     np.testing.assert_allclose(found, (slopes**2).sum(1), rtol=1e-4)
 
 
@@ -238,7 +266,9 @@ def test_pool_fills_first_and_then_gives_old_or_new(seeds):
     for seed in seeds:
         fresh = np.arange(number, number + 3)
         number += 3
-        pool, given_codes = QUERY(pool, jnp.asarray(fresh[:, None], jnp.float32), jax.random.key(seed))
+        pool, given_codes = QUERY(
+            pool, jnp.asarray(fresh[:, None], jnp.float32), jax.random.key(seed)
+        )
         for new, out in zip(fresh, np.asarray(given_codes)[:, 0].astype(int), strict=True):
             if len(stored) < 5:
                 assert out == new
@@ -269,7 +299,11 @@ def test_traditional_learns_the_codes_of_the_batch_or_its_own_draws():
     made, state, _, _ = trained("traditional_debug")
     step = made.phases[0].step
     for batch in (Faces()[0], Faces(codes=True)[0]):
-        assert set(jax.eval_shape(step, state, batch, state.phase_key(0))[1]) == {"code", "grad_norm", "loss"}
+        assert set(jax.eval_shape(step, state, batch, state.phase_key(0))[1]) == {
+            "code",
+            "grad_norm",
+            "loss",
+        }
     batch = Faces(codes=True)[0]
     far = {**batch, "code": batch["code"] + 100}
     run = fast(step)
@@ -303,7 +337,8 @@ def test_body_starts_as_the_recognisers():
             )
     assert started["params"]["styles_0"] is ours["params"]["styles_0"]
     other = random_variables(
-        BackboneEncoder(2, size=SIDE, width=8, **{**body, "squeeze": 2}), jnp.zeros((1, SIDE, SIDE, 6))
+        BackboneEncoder(2, size=SIDE, width=8, **{**body, "squeeze": 2}),
+        jnp.zeros((1, SIDE, SIDE, 6)),
     )
     with pytest.raises(UserError, match="another body"):
         encoder_networks.start_body(other, folder)
@@ -315,7 +350,9 @@ def test_distances_of_photographs():
     config = get_config("psp")
     config.loss.vgg = 5e-5
     paths = sorted(store.fetch("ffhq_photos").glob("*.png"))[:2]
-    photos = np.stack([np.asarray(Image.open(path).resize((256, 256), Image.Resampling.BOX)) for path in paths])
+    photos = np.stack(
+        [np.asarray(Image.open(path).resize((256, 256), Image.Resampling.BOX)) for path in paths]
+    )
     first, second = jnp.asarray(photos, jnp.float32)[:, None] / 127.5 - 1
     found = encoder_networks.make_distances(config)
     assert set(found) == {"l2", "lpips", "identity", "vgg"}
@@ -353,7 +390,16 @@ def test_configurations_name_what_all_trainers_need(mode):
     named = mode.partition("_")[0] if mode not in ("", "debug") else "psp"
     assert config.name == f"encoder_{named}"
     assert config.model.kind == {"embedded": "indomain"}.get(named, named)
-    assert {"seed", "steps", "batch_size", "accumulate", "devices", "precision", "keep", "eval_size"} <= set(config)
+    assert {
+        "seed",
+        "steps",
+        "batch_size",
+        "accumulate",
+        "devices",
+        "precision",
+        "keep",
+        "eval_size",
+    } <= set(config)
 
 
 def test_unknown_mode_is_refused():

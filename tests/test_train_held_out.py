@@ -22,7 +22,8 @@ def test_what_is_not_defined_does_not_count():
 
 def test_a_sheet_has_a_row_for_every_face():
     columns = [
-        np.full((2, 3, 3, 3), 10 * column, np.uint8) + np.arange(2, dtype=np.uint8)[:, None, None, None]
+        np.full((2, 3, 3, 3), 10 * column, np.uint8)
+        + np.arange(2, dtype=np.uint8)[:, None, None, None]
         for column in range(4)
     ]
     sheet = held_out.sheet(columns)

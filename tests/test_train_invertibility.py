@@ -21,7 +21,9 @@ from tests.fast import fast
 
 def config(**overrides):
     chosen = invertibility_mobile.get_config("debug")
-    chosen.update_from_flattened_dict({"loss.adversarial": 0.0, "stages": ((0, 16, 32),), **overrides})
+    chosen.update_from_flattened_dict(
+        {"loss.adversarial": 0.0, "stages": ((0, 16, 32),), **overrides}
+    )
     return chosen
 
 
@@ -33,7 +35,15 @@ def made(chosen, count=2):
 @pytest.fixture(scope="module")
 def run():
     """A trainer, its state before and after learning three pictures, and every step's numbers."""
-    chosen = config(**{"optimiser.learning_rate": 1e-2, "steps": 60, "eval_size": 3, "nearest": 1.0, "edits": 0.0})
+    chosen = config(
+        **{
+            "optimiser.learning_rate": 1e-2,
+            "steps": 60,
+            "eval_size": 3,
+            "nearest": 1.0,
+            "edits": 0.0,
+        }
+    )
     trainer, data = made(chosen, 3)
     before = trainer.create()
     step = fast(lambda state, batch: trainer.phases[0].step(state, batch, state.phase_key(0)))
@@ -54,7 +64,9 @@ def test_objects_and_their_masks_go_together():
     batch = data[0]
     assert batch["mask"].shape == (8, 32, 32) and batch["mask"].dtype == np.uint8
     changed = (batch["image"] != batch["target"]).any(-1)
-    near = np.asarray(resize(jnp.asarray(batch["mask"], jnp.float32)[..., None], (32, 32)))[..., 0] > 0
+    near = (
+        np.asarray(resize(jnp.asarray(batch["mask"], jnp.float32)[..., None], (32, 32)))[..., 0] > 0
+    )
     grown = np.stack([_grown(mask) for mask in near])
     assert not changed[~grown].any() and changed[near].mean() > 0.8
     np.testing.assert_array_equal(batch["mask"], data[0]["mask"])
@@ -83,7 +95,9 @@ def test_held_out_objects(kind):
 
 
 def test_held_out_objects_of_another_kind():
-    with pytest.raises(UserError, match="no object is called 'umbrella'; choose from hand, cap, microphone"):
+    with pytest.raises(
+        UserError, match="no object is called 'umbrella'; choose from hand, cap, microphone"
+    ):
         held_out(np.zeros((32, 32, 3), np.uint8), "umbrella", np.random.default_rng(0))
 
 
@@ -122,12 +136,19 @@ def test_what_cannot_be_is_refused(overrides, message):
 def test_the_release_in_numbers():
     """Spec C.4."""
     chosen = invertibility.get_config()
-    assert [stage[:2] for stage in chosen.stages] == [(0, 32), (2000, 64), (6000, 128), (10_000, 256)]
+    assert [stage[:2] for stage in chosen.stages] == [
+        (0, 32),
+        (2000, 64),
+        (6000, 128),
+        (10_000, 256),
+    ]
     assert dict(chosen.loss) == {
         "pixel": 1.0, "identity": 0.1, "perceptual": 1.0, "style": 50.0, "adversarial": 0.5, "area": 5.0, "binary": 0.2,
         "truth": 0.0,
     }  # fmt: skip
-    assert chosen.ema == pytest.approx(0.5 ** (32 / 10_000)) and chosen.optimiser.learning_rate == 2e-5
+    assert (
+        chosen.ema == pytest.approx(0.5 ** (32 / 10_000)) and chosen.optimiser.learning_rate == 2e-5
+    )
     other = invertibility.get_config("feature_style")
     assert (other.areas[0], other.steps, other.model.cycles) == (0.4, 700_000, 3)
     rate = trainer_of.make_optimiser(chosen.optimiser).init({"w": jnp.zeros(1)})
@@ -139,7 +160,9 @@ def test_losses_of_known_masks_by_hand():
     rng = np.random.default_rng(0)
     mask, truth = (rng.uniform(0.01, 0.99, (2, 8, 8)).astype(np.float32) for _ in range(2))
     entropy = -(truth * np.log(mask) + (1 - truth) * np.log(1 - mask)).mean((1, 2))
-    np.testing.assert_allclose(cross_entropy(jnp.asarray(mask), jnp.asarray(truth)), entropy, rtol=1e-5)
+    np.testing.assert_allclose(
+        cross_entropy(jnp.asarray(mask), jnp.asarray(truth)), entropy, rtol=1e-5
+    )
     overlap = 1 - (2 * (mask * truth).sum() + 1) / (mask.sum() + truth.sum() + 1)
     assert float(dice(jnp.asarray(mask), jnp.asarray(truth))) == pytest.approx(overlap, rel=1e-5)
     assert float(dice(jnp.zeros((1, 4, 4)), jnp.zeros((1, 4, 4)))) == 0
@@ -155,22 +178,30 @@ def test_losses_of_known_masks_by_hand():
 def test_losses_of_features_by_hand():
     rng = np.random.default_rng(1)
     ours, theirs = (
-        [jnp.asarray(rng.standard_normal((2, s, s, c)), jnp.float32) for s, c in ((4, 3), (2, 5))] for _ in range(2)
+        [jnp.asarray(rng.standard_normal((2, s, s, c)), jnp.float32) for s, c in ((4, 3), (2, 5))]
+        for _ in range(2)
     )
     plain = sum(w * np.abs(a - b).mean((1, 2, 3)) for w, a, b in zip((0.1, 1.0), ours, theirs))
     np.testing.assert_allclose(perceptual.absolute(ours, theirs, (0.1, 1.0)), plain, rtol=1e-5)
-    gram = np.array([[(x[..., i] * x[..., j]).sum() for j in range(3)] for x in ours[0] for i in range(3)]).reshape(
-        2, 3, 3
+    gram = np.array(
+        [[(x[..., i] * x[..., j]).sum() for j in range(3)] for x in ours[0] for i in range(3)]
+    ).reshape(2, 3, 3)
+    np.testing.assert_allclose(
+        perceptual.gram(jnp.asarray(ours[0])), gram / 48, rtol=1e-4, atol=1e-6
     )
-    np.testing.assert_allclose(perceptual.gram(jnp.asarray(ours[0])), gram / 48, rtol=1e-4, atol=1e-6)
-    grams = [[np.asarray(perceptual.gram(jnp.asarray(x))) for x in group] for group in (ours, theirs)]
+    grams = [
+        [np.asarray(perceptual.gram(jnp.asarray(x))) for x in group] for group in (ours, theirs)
+    ]
     styled = sum(w * np.abs(a - b).mean((1, 2)) for w, a, b in zip((0.1, 1.0), *grams))
     np.testing.assert_allclose(perceptual.style(ours, theirs, (0.1, 1.0)), styled, rtol=1e-5)
 
 
 def test_an_edited_picture_need_not_be_the_photograph():
     chosen = config(**{"loss.binary": 0.0, "loss.truth": 0.0, "loss.pixel": 2.0, "loss.area": 5.0})
-    wanted, image = jnp.zeros((2, 8, 8, 3)), jnp.stack([jnp.full((8, 8, 3), 0.5), jnp.full((8, 8, 3), 9.0)])
+    wanted, image = (
+        jnp.zeros((2, 8, 8, 3)),
+        jnp.stack([jnp.full((8, 8, 3), 0.5), jnp.full((8, 8, 3), 9.0)]),
+    )
     masks = [jnp.full((2, 4, 4), m) for m in (0.5, 0.1)] + [jnp.full((2, 8, 8), 0.4)]
     found = Pass(wanted, image, image, masks, None, jnp.asarray([0.0, 1.0]))
     total, terms = Losses(chosen, 2)(found, {}, None)
@@ -207,11 +238,18 @@ def test_codes_lie_between_the_known_one_and_the_encoders():
     varied, edited = decomposer._varied(codes, known, jax.random.key(0))
     plain = np.asarray(varied[edited == 0])
     assert 0.4 < float(edited.mean()) < 0.6
-    assert np.ptp(plain, axis=(1, 2)).max() < 1e-6 and plain.min() > 0.3 and plain.max() < 1 and np.ptp(plain) > 0.5
+    assert (
+        np.ptp(plain, axis=(1, 2)).max() < 1e-6
+        and plain.min() > 0.3
+        and plain.max() < 1
+        and np.ptp(plain) > 0.5
+    )
     moved = np.asarray(varied[edited == 1])
     from_either = [np.ptp(moved - np.asarray(edit[:rows]), axis=(1, 2)) for edit in edits]
     np.testing.assert_allclose(np.min(from_either, axis=0), 0, atol=1e-5)
-    only, none = Decomposer(config(edits=0.0), networks, None)._varied(codes, None, jax.random.key(0))
+    only, none = Decomposer(config(edits=0.0), networks, None)._varied(
+        codes, None, jax.random.key(0)
+    )
     np.testing.assert_array_equal(only, codes)
     assert not none.any()
 
@@ -232,7 +270,9 @@ def test_the_discriminators_opinion_reaches_the_aligner_unless_it_is_as_released
     assert norms["official"] == 0 < norms["on"]
     after, numbers = judge(state, data.held_out, jax.random.key(0))
     assert set(numbers) == {"loss", "real", "fake", "grad_norm"} and float(numbers["grad_norm"]) > 0
-    jax.tree.map(np.testing.assert_array_equal, after.nets["aligner"].params, state.nets["aligner"].params)
+    jax.tree.map(
+        np.testing.assert_array_equal, after.nets["aligner"].params, state.nets["aligner"].params
+    )
 
 
 # ------------------------------------------------------------------------------------------------------- the start
@@ -242,7 +282,9 @@ def test_what_two_maps_share_is_found():
     shared = rng.standard_normal((4000, 2))
     x = np.concatenate([shared, rng.standard_normal((4000, 4))], 1) @ rng.standard_normal((6, 6))
     y = np.concatenate([shared, rng.standard_normal((4000, 3))], 1) @ rng.standard_normal((5, 5))
-    a, b = canonical(*(m.astype(np.float32) for m in (x.T @ x / 4000, y.T @ y / 4000, x.T @ y / 4000)))
+    a, b = canonical(
+        *(m.astype(np.float32) for m in (x.T @ x / 4000, y.T @ y / 4000, x.T @ y / 4000))
+    )
     assert a.shape == (6, 5) and b.shape == (5, 5)
     found = np.abs(np.corrcoef((x @ a).T, (y @ b).T)[:5, 5:])
     assert found[0, 0] > 0.95 and found[1, 1] > 0.95 and found[2:, 2:].max() < 0.1
@@ -253,7 +295,9 @@ def test_what_two_maps_share_is_found():
 def test_features_begin_alike_and_finer_masks_change_little(run):
     _, before, *_ = run
     params = before.nets["aligner"].params
-    biases = [float(params[f"level_{i}"]["network"]["block_1"]["shortcut"]["bias"][2]) for i in (0, 1)]
+    biases = [
+        float(params[f"level_{i}"]["network"]["block_1"]["shortcut"]["bias"][2]) for i in (0, 1)
+    ]
     assert biases == [COARSEST, FINER]
     other = jax.eval_shape(made(config(correlated=0))[0].create).nets["aligner"].params
     assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, other)
@@ -272,10 +316,18 @@ def test_what_is_trained(run):
     _, before, after, *_ = run
     for name in ("frozen/generator", "frozen/encoder"):
         assert before.nets[name].opt_state is None
-        jax.tree.map(np.testing.assert_array_equal, before.nets[name].variables, after.nets[name].variables)
-    moved = jax.tree.map(lambda a, b: bool((a != b).any()), before.nets["aligner"].params, after.nets["aligner"].params)
+        jax.tree.map(
+            np.testing.assert_array_equal, before.nets[name].variables, after.nets[name].variables
+        )
+    moved = jax.tree.map(
+        lambda a, b: bool((a != b).any()),
+        before.nets["aligner"].params,
+        after.nets["aligner"].params,
+    )
     # What adds a constant to a map is taken out again by the instance norms behind it.
-    still = {name for name, leaf in moved.items() if name.startswith("encoded") and not leaf["bias"]}
+    still = {
+        name for name, leaf in moved.items() if name.startswith("encoded") and not leaf["bias"]
+    }
     assert {name for name, leaf in moved.items() if not all(jax.tree.leaves(leaf))} == still
 
 
@@ -284,7 +336,9 @@ def test_what_people_look_at_and_what_is_handed_on(run, tmp_path):
     rows = trainer.samples(state)["decompositions"]
     assert rows.shape == (3 * 32, 5 * 32, 3) and rows.dtype == np.uint8
     np.testing.assert_array_equal(rows[:32, :32], data.held_out["image"][0])
-    np.testing.assert_array_equal(rows[:32, 3 * 32 : 4 * 32, 0] > 127, data.held_out["mask"][0] > 127)
+    np.testing.assert_array_equal(
+        rows[:32, 3 * 32 : 4 * 32, 0] > 127, data.held_out["mask"][0] > 127
+    )
     content = trainer.export(state, tmp_path)
     aligner, variables = model_folder.load(tmp_path).network("aligner")
     assert tuple(aligner.sides) == (8, 16) and aligner.align_corners and not aligner.normalised

@@ -49,7 +49,9 @@ def test_a_change_of_brightness_is_no_change_of_details():
     before = jnp.asarray(face(0)[:1], jnp.float32) / 127.5 - 1
     colour, detail = np.asarray(places.changes(before, before + 0.2))
     np.testing.assert_allclose(colour, 1, atol=1e-3)
-    np.testing.assert_allclose(detail, 0, atol=0.3)  # rounding alone, scaled up to mean 1 at most where there is any
+    np.testing.assert_allclose(
+        detail, 0, atol=0.3
+    )  # rounding alone, scaled up to mean 1 at most where there is any
 
 
 def test_smoothing_is_scipys():
@@ -62,11 +64,19 @@ def test_smoothing_is_scipys():
 
 def test_the_prior_is_the_place_of_the_edit(known):
     prior = known.prior(changes(9), np.arange(3))
-    assert prior.shape == (3, CELLS, CELLS) and prior.dtype == np.float32 and prior.min() >= 0 and prior.max() <= 1
+    assert (
+        prior.shape == (3, CELLS, CELLS)
+        and prior.dtype == np.float32
+        and prior.min() >= 0
+        and prior.max() <= 1
+    )
     for of, (top, bottom, left, right) in zip(prior[:2], BOXES.values(), strict=True):
         inside = np.zeros((CELLS, CELLS), bool)
         inside[top // 8 : bottom // 8, left // 8 : right // 8] = True
-        assert of[inside].mean() > 0.8 and of[~ndimage.binary_dilation(inside, iterations=2)].max() < 0.2
+        assert (
+            of[inside].mean() > 0.8
+            and of[~ndimage.binary_dilation(inside, iterations=2)].max() < 0.2
+        )
     np.testing.assert_array_equal(prior[2], known.head)
 
 

@@ -14,7 +14,15 @@ from diffcam_jax.errors import UserError
 from diffcam_jax.files import model_folder
 from diffcam_jax.metrics.thumbnails import thumbnail_features
 from diffcam_jax.train.samples import Samples
-from diffcam_jax.train.stylegan2 import ADA_INTERVAL, Game, adapt, build, ema_decay, lazy_adam, networks
+from diffcam_jax.train.stylegan2 import (
+    ADA_INTERVAL,
+    Game,
+    adapt,
+    build,
+    ema_decay,
+    lazy_adam,
+    networks,
+)
 from tests.fast import fast
 from tests.random_variables import random_variables
 
@@ -45,12 +53,16 @@ def test_lazy_adam_corrects_rate_and_decays():
         update, state = optimiser.update(jnp.array([gradient]), state)
         decay = 0.99**c
         moment = decay * moment + (1 - decay) * gradient**2
-        assert float(update[0]) == pytest.approx(-0.1 * c * gradient / np.sqrt(moment / (1 - decay**count)), rel=1e-4)
+        assert float(update[0]) == pytest.approx(
+            -0.1 * c * gradient / np.sqrt(moment / (1 - decay**count)), rel=1e-4
+        )
 
 
 def test_average_has_its_half_life_and_ramps_up():
     late = 10**7
-    assert float(ema_decay(jnp.int32(late), 20, 10.0, 0.05)) ** (10_000 / 20) == pytest.approx(0.5, rel=1e-3)
+    assert float(ema_decay(jnp.int32(late), 20, 10.0, 0.05)) ** (10_000 / 20) == pytest.approx(
+        0.5, rel=1e-3
+    )
     # After 1000 steps of 20 the half-life is a twentieth of what was seen: 1000 pictures, 50 steps.
     assert float(ema_decay(jnp.int32(1000), 20, 10.0, 0.05)) ** 50 == pytest.approx(0.5, rel=1e-4)
     assert float(ema_decay(jnp.int32(0), 20, 10.0, 0.05)) == 0
@@ -110,7 +122,11 @@ def run():
     trainer = build(tiny(ada="off"), data, None)
     states, metrics = [trainer.create()], {}
     for number, phase in enumerate(trainer.phases):
-        step = fast(lambda state, batch, phase=phase, number=number: phase.step(state, batch, state.phase_key(number)))
+        step = fast(
+            lambda state, batch, phase=phase, number=number: phase.step(
+                state, batch, state.phase_key(number)
+            )
+        )
         new, metrics[phase.name] = step(states[-1], data[0])
         states.append(new)
     return trainer, states, metrics
@@ -122,7 +138,12 @@ def distance(a, b):
 
 def test_each_phase_moves_its_own_network(run):
     trainer, states, metrics = run
-    assert [(phase.name, phase.every) for phase in trainer.phases] == [("d", 1), ("r1", 2), ("path", 2), ("g", 1)]
+    assert [(phase.name, phase.every) for phase in trainer.phases] == [
+        ("d", 1),
+        ("r1", 2),
+        ("path", 2),
+        ("g", 1),
+    ]
     for phase, before, after in zip(trainer.phases, states[:-1], states[1:], strict=True):
         mine, other = ("discriminator", "generator")[:: 1 if phase.name in ("d", "r1") else -1]
         assert distance(before.nets[mine].params, after.nets[mine].params) > 1e-3, phase.name
@@ -130,7 +151,9 @@ def test_each_phase_moves_its_own_network(run):
         assert np.isfinite(list(map(float, metrics[phase.name].values()))).all()
         assert int(after.skipped) == 0 and int(after.step) == 0
     start, *_, before, end = states
-    assert float(before.extra["path_mean"]) == pytest.approx(0.01 * float(metrics["path"]["length"]), rel=1e-4)
+    assert float(before.extra["path_mean"]) == pytest.approx(
+        0.01 * float(metrics["path"]["length"]), rel=1e-4
+    )
     # At the first step the average becomes what was trained; before it is what the run began with.
     assert distance(before.ema["generator"], start.nets["generator"].params) == 0
     assert distance(end.ema["generator"], end.nets["generator"].params) == 0
@@ -144,7 +167,9 @@ def test_losses_are_those_of_the_logits(run):
     assert least - 1e-5 <= float(metrics["d"]["loss"]) < least + 0.5
     config = tiny()
     weight = config.r1_gamma / 2 * config.r1_every
-    assert float(metrics["r1"]["loss"]) == pytest.approx(weight * float(metrics["r1"]["penalty"]), rel=1e-5)
+    assert float(metrics["r1"]["loss"]) == pytest.approx(
+        weight * float(metrics["r1"]["penalty"]), rel=1e-5
+    )
     length, mean = (float(metrics["path"][name]) for name in ("length", "mean"))
     least = config.path_weight * config.path_every * (length - mean) ** 2
     assert least * 0.999 <= float(metrics["path"]["loss"]) < 2 * least
@@ -195,7 +220,10 @@ def test_results_open_and_draw_the_same_pictures(run, tmp_path):
     first = grid[:8, : 4 * 8].reshape(8, 4, 8, 3).swapaxes(0, 1)
     np.testing.assert_allclose(first, np.clip(pictures, 0, 255), atol=0.51)
     judge = folder.network("discriminator")
-    assert jax.eval_shape(judge.module.apply, judge.variables, jnp.zeros((1, 8, 8, 3))).shape == (1, 1)
+    assert jax.eval_shape(judge.module.apply, judge.variables, jnp.zeros((1, 8, 8, 3))).shape == (
+        1,
+        1,
+    )
 
 
 def test_distance_is_repeatable_and_near_zero_for_the_same_pictures(run):
@@ -204,7 +232,9 @@ def test_distance_is_repeatable_and_near_zero_for_the_same_pictures(run):
     assert found == trainer.evaluate(states[-1]) and found["score"] == -found["frechet"] < 0
     generator, _ = networks(tiny())
     drawn = Samples(generator, Shapes(4, 8).images, 0, 4, False).draw(states[-1], 6, 1.0)
-    same = Samples(generator, drawn, 0, 4, False).distance(states[-1])  # the last batch of four is short
+    same = Samples(generator, drawn, 0, 4, False).distance(
+        states[-1]
+    )  # the last batch of four is short
     assert abs(same["frechet"]) < 1e-3 * found["frechet"]
 
 
@@ -230,7 +260,10 @@ def test_batches_without_whole_groups_are_refused(run):
 def test_official_configurations_fit_together(mode):
     config = stylegan2.get_config(mode)
     generator, discriminator = networks(config)
-    assert generator.resolution == discriminator.resolution == int(mode) and config.steps * config.batch_size == 25e6
+    assert (
+        generator.resolution == discriminator.resolution == int(mode)
+        and config.steps * config.batch_size == 25e6
+    )
     assert generator.widths[-1] == {"256": 64, "512": 64, "1024": 32}[mode]
 
 
@@ -240,7 +273,12 @@ def test_official_configurations_fit_together(mode):
 def test_overfits_eight_pictures():
     """At 32 pixels, to a fifth of the distance, and to half the error of the nearest drawn picture to each of the eight."""
     config = tiny(batch_size=8, ada="off", r1_every=16, path_every=4)
-    config.update({"data": {"size": 32}, "model": {"channel_max": 32, "channel_multiplier": 2.0, "latent_size": 64}})
+    config.update(
+        {
+            "data": {"size": 32},
+            "model": {"channel_max": 32, "channel_multiplier": 2.0, "latent_size": 64},
+        }
+    )
     # A strong R1 penalty keeps a discriminator that knows eight pictures by heart from running away.
     config.update({"r1_gamma": 3.0, "path_weight": 0.5, "style_mixing": 0.0, "ema_kimg": 1.0})
     data = Shapes(8, 32, held_out=32)

@@ -30,7 +30,11 @@ def codes(seed=0):
 def entry(seed=0, window=WINDOW, loss=0.125):
     rng = np.random.default_rng(seed)
     shapes = {("block_1", "conv1", "pointwise"): (5, 6), ("to_image", "bias"): (12,)}
-    return Entry(window, {path: rng.standard_normal(s).astype(np.float16) for path, s in shapes.items()}, loss)
+    return Entry(
+        window,
+        {path: rng.standard_normal(s).astype(np.float16) for path, s in shapes.items()},
+        loss,
+    )
 
 
 def files(home):
@@ -46,7 +50,9 @@ def assert_same(found, expected):
 
 
 def use(home, window, when):
-    (path,) = (home / "tuned").glob(f"*_{window.top}_{window.left}_{window.height}_{window.width}.safetensors")
+    (path,) = (home / "tuned").glob(
+        f"*_{window.top}_{window.left}_{window.height}_{window.width}.safetensors"
+    )
     os.utime(path, (when, when))
 
 
@@ -64,7 +70,9 @@ def test_numbers_in_single_precision_are_rounded_and_traced_places_are_numbers()
     store = TunedCache(picture(), codes(), RECIPE)
     store.save(given._replace(deltas=fine))
     (found,) = store.load()
-    assert_same(found, Entry(WINDOW, {path: x.astype(np.float16) for path, x in fine.items()}, 0.125))
+    assert_same(
+        found, Entry(WINDOW, {path: x.astype(np.float16) for path, x in fine.items()}, 0.125)
+    )
 
 
 def test_another_picture_code_or_recipe_is_never_found():
@@ -113,7 +121,9 @@ def test_a_window_tuned_again_takes_the_place_of_the_first(home):
     assert_same(found, entry(1, loss=0.25))
 
 
-@pytest.mark.parametrize("damage", ["cut", "empty", "text", "folder", "infinite", "no window", "short window"])
+@pytest.mark.parametrize(
+    "damage", ["cut", "empty", "text", "folder", "infinite", "no window", "short window"]
+)
 def test_a_damaged_file_counts_as_absent(home, damage):
     store = TunedCache(picture(), codes(), RECIPE)
     other = Window(0, 0, 64, 64)

@@ -31,8 +31,12 @@ from tests.fast import fast
 from tests.random_variables import random_variables
 
 MODELS = {
-    "mobile": MobileStyleGAN((16, 16, 16, 16, 8), latent_size=12, mapping_layers=1),  # 128 pixels, 64 cells
-    "stylegan2": StyleGAN2Generator((6, 6, 6, 4), latent_size=12, mapping_layers=1),  # 32 pixels, 32 cells
+    "mobile": MobileStyleGAN(
+        (16, 16, 16, 16, 8), latent_size=12, mapping_layers=1
+    ),  # 128 pixels, 64 cells
+    "stylegan2": StyleGAN2Generator(
+        (6, 6, 6, 4), latent_size=12, mapping_layers=1
+    ),  # 32 pixels, 32 cells
 }
 GENERATORS = pytest.mark.parametrize("kind", MODELS)
 HEIGHT, WIDTH = 12, 16
@@ -43,7 +47,9 @@ PLACES = np.array([[5, 16], [20, 0]])
 @pytest.fixture(scope="module", autouse=True)
 def quickly_compiled():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(optimise, "_jitted_step", fast(optimise.step, static_argnums=0, donate_argnums=1))
+        patch.setattr(
+            optimise, "_jitted_step", fast(optimise.step, static_argnums=0, donate_argnums=1)
+        )
         yield
 
 
@@ -67,14 +73,20 @@ def pictures(kind):
 def photographs(kind):
     """Those pictures in a light of another colour, and coarse noise."""
     side = MODELS[kind].resolution
-    coarse = np.random.default_rng(2).uniform(-0.2, 0.2, (2, side // 4, side // 4, 3)).astype(np.float32)
+    coarse = (
+        np.random.default_rng(2).uniform(-0.2, 0.2, (2, side // 4, side // 4, 3)).astype(np.float32)
+    )
     return 0.5 * pictures(kind) + np.float32([0.4, -0.2, 0.1]) + coarse.repeat(4, 1).repeat(4, 2)
 
 
 def window(*places):
     """Windows of the given numbers; a single one has a place that is no array."""
     top, left = PLACES[list(places)].T
-    return Window(top, left, HEIGHT, WIDTH) if len(places) > 1 else Window(int(top[0]), int(left[0]), HEIGHT, WIDTH)
+    return (
+        Window(top, left, HEIGHT, WIDTH)
+        if len(places) > 1
+        else Window(int(top[0]), int(left[0]), HEIGHT, WIDTH)
+    )
 
 
 @functools.cache
@@ -100,14 +112,19 @@ def cost(drawn, photograph, settings=SETTINGS):
 
 
 def shapes(model):
-    return jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, model.latent_size))))["params"]
+    return jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, model.latent_size))))[
+        "params"
+    ]
 
 
 def test_the_embedded_generator_moves_1_1_million_numbers():
     leaves = flatten_dict(shapes(MobileStyleGAN()))
     moving = {path: leaf for path, leaf in leaves.items() if is_tuned(path)}
     blocks = [
-        (f"block_{i}", conv, leaf) for i in range(1, 7) for conv in ("conv1", "conv2") for leaf in ("pointwise", "bias")
+        (f"block_{i}", conv, leaf)
+        for i in range(1, 7)
+        for conv in ("conv1", "conv2")
+        for leaf in ("pointwise", "bias")
     ]
     assert set(moving) == {*blocks, ("to_image", "kernel"), ("to_image", "bias")}
     # A block gets a quarter of the channels of the map before, whose values are wavelet bands.
@@ -131,7 +148,10 @@ def test_stylegan2_moves_its_layers_from_16_pixels_on():
 @GENERATORS
 def test_the_first_loss_is_the_squared_error_at_both_sizes(kind):
     found, factor = tuned(kind, 0, 1), MODELS[kind].resolution // MODELS[kind].cells
-    expected = [cost(*(crop(x[i], PLACES[i], factor) for x in (pictures(kind), photographs(kind)))) for i in range(2)]
+    expected = [
+        cost(*(crop(x[i], PLACES[i], factor) for x in (pictures(kind), photographs(kind))))
+        for i in range(2)
+    ]
     np.testing.assert_allclose(found.begun, expected, rtol=1e-4)
     assert abs(expected[0] / expected[1] - 1) > 0.01  # each has its own
 
@@ -139,13 +159,22 @@ def test_the_first_loss_is_the_squared_error_at_both_sizes(kind):
 @GENERATORS
 def test_the_loss_falls_to_what_the_tuned_generator_draws(kind):
     found, factor = tuned(kind, 0, 1), MODELS[kind].resolution // MODELS[kind].cells
-    assert (found.loss < 0.9 * found.begun).all() and found.steps == SETTINGS.steps and found.notes == ()
+    assert (
+        (found.loss < 0.9 * found.begun).all()
+        and found.steps == SETTINGS.steps
+        and found.notes == ()
+    )
     assert found.seconds > 0
     draw = fast(lambda variables, w: MODELS[kind].apply(variables, w, method="synthesis"))
     for i in range(2):
         deltas = {path: x[i] for path, x in found.deltas.items()}
-        drawn = draw(tuned_variables(network(kind).variables, deltas), jnp.asarray(codes()[i : i + 1]))
-        ours = cost(crop(np.asarray(drawn[0]), PLACES[i], factor), crop(photographs(kind)[i], PLACES[i], factor))
+        drawn = draw(
+            tuned_variables(network(kind).variables, deltas), jnp.asarray(codes()[i : i + 1])
+        )
+        ours = cost(
+            crop(np.asarray(drawn[0]), PLACES[i], factor),
+            crop(photographs(kind)[i], PLACES[i], factor),
+        )
         assert ours == pytest.approx(found.loss[i], rel=2e-3)  # deltas are halves
 
 
@@ -157,7 +186,10 @@ def test_only_what_is_tuned_changes(kind):
     assert set(found.deltas) == {path for path in before if is_tuned(path)}
     for path, array in flatten_dict(after["params"]).items():
         if is_tuned(path):
-            assert found.deltas[path].dtype == np.float16 and found.deltas[path].shape == (2, *array.shape)
+            assert found.deltas[path].dtype == np.float16 and found.deltas[path].shape == (
+                2,
+                *array.shape,
+            )
             assert np.abs(found.deltas[path][1]).max() > 0
             expected = np.asarray(before[path]) + found.deltas[path][1].astype(np.float32)
             np.testing.assert_array_equal(array, expected)
@@ -183,9 +215,14 @@ def test_the_loss_of_a_batch_is_that_of_each_picture(kind):
     """On an accelerator pictures share a step, each with parameters and a place of its own."""
     generator = network(kind)
     paths = tuned_paths(generator.variables)
-    problem, frozen = Tuning(generator.module, HEIGHT, WIDTH, paths, ()), Frozen(dict(generator.variables), ())
+    problem, frozen = (
+        Tuning(generator.module, HEIGHT, WIDTH, paths, ()),
+        Frozen(dict(generator.variables), ()),
+    )
     rng, leaves = np.random.default_rng(3), flatten_dict(generator.variables["params"])
-    unknown = tuple(0.1 * rng.standard_normal((2, *leaves[path].shape), np.float32) for path in paths)
+    unknown = tuple(
+        0.1 * rng.standard_normal((2, *leaves[path].shape), np.float32) for path in paths
+    )
 
     @fast
     def loss(w, images, places, unknown):
@@ -202,7 +239,10 @@ def test_the_loss_of_a_batch_is_that_of_each_picture(kind):
 def test_a_photograph_of_no_numbers_stays_as_it_is_and_spoils_nobody():
     images = photographs("mobile").copy()
     images[0] = np.nan
-    found, expected = tune(network("mobile"), codes(), images, window(0, 1), SETTINGS), tuned("mobile", 1)
+    found, expected = (
+        tune(network("mobile"), codes(), images, window(0, 1), SETTINGS),
+        tuned("mobile", 1),
+    )
     assert np.isnan(found.begun[0]) and np.isnan(found.loss[0])
     for path, array in found.deltas.items():
         np.testing.assert_array_equal(array[0], 0)
@@ -214,23 +254,40 @@ def test_a_photograph_of_no_numbers_stays_as_it_is_and_spoils_nobody():
 
 def test_a_tuning_goes_on_where_one_ended():
     first = tuned("mobile", 0, 1)
-    second = tune(network("mobile"), codes(), photographs("mobile"), window(0, 1), SETTINGS, first.deltas)
+    second = tune(
+        network("mobile"), codes(), photographs("mobile"), window(0, 1), SETTINGS, first.deltas
+    )
     np.testing.assert_allclose(second.begun, first.loss, rtol=2e-3)
     assert (second.loss < first.loss).all() and (first.loss < 0.9 * first.begun).all()
     # Tensors that an earlier tuning did not have begin at 0.
     some = {("to_image", "bias"): first.deltas["to_image", "bias"]}
-    third = tune(network("mobile"), codes(1), photographs("mobile")[:1], window(0), SETTINGS.with_steps(1), some)
+    third = tune(
+        network("mobile"),
+        codes(1),
+        photographs("mobile")[:1],
+        window(0),
+        SETTINGS.with_steps(1),
+        some,
+    )
     # The bias adds a block of 2 x 2 pixels, by the four Haar wavelets.
     ll, lh, hl, hh = (np.float32(some["to_image", "bias"][0]) / 2).reshape(4, 3)
-    block = np.array([[ll + lh + hl + hh, ll + lh - hl - hh], [ll - lh + hl - hh, ll - lh - hl + hh]])
+    block = np.array(
+        [[ll + lh + hl + hh, ll + lh - hl - hh], [ll - lh + hl - hh, ll - lh - hl + hh]]
+    )
     parts = (pictures("mobile")[0] + np.tile(block, (64, 64, 1)), photographs("mobile")[0])
-    np.testing.assert_allclose(third.begun, cost(*(crop(x, PLACES[0], 2) for x in parts)), rtol=1e-4)
+    np.testing.assert_allclose(
+        third.begun, cost(*(crop(x, PLACES[0], 2) for x in parts)), rtol=1e-4
+    )
 
 
 def test_a_tuning_stops_when_its_time_is_over():
     settings = SETTINGS.with_steps(50)
-    found = tune(network("mobile"), codes(1), photographs("mobile")[:1], window(0), settings, seconds=1e-9)
-    assert found.steps == 2 and found.notes == ("the tuning stopped for want of time, at step 2 of 50",)
+    found = tune(
+        network("mobile"), codes(1), photographs("mobile")[:1], window(0), settings, seconds=1e-9
+    )
+    assert found.steps == 2 and found.notes == (
+        "the tuning stopped for want of time, at step 2 of 50",
+    )
     assert found.loss[0] < found.begun[0]
 
 

@@ -22,11 +22,18 @@ LAYOUTS = {"vgg16": vgg.torchvision_vgg16, "vgg19": vgg.torchvision_vgg19}
 
 
 def official_shapes(name, pattern):
-    stages = [(64, 2), (128, 2), *[(width, 3 if name == "vgg16" else 4) for width in (256, 512, 512)]]
+    stages = [
+        (64, 2),
+        (128, 2),
+        *[(width, 3 if name == "vgg16" else 4) for width in (256, 512, 512)],
+    ]
     widths = [3, *(width for width, depth in stages for _ in range(depth))]
     shapes = {}
     for place, (before, after) in zip(PLACES[name], itertools.pairwise(widths), strict=True):
-        shapes |= {pattern.format(place) + ".weight": (after, before, 3, 3), pattern.format(place) + ".bias": (after,)}
+        shapes |= {
+            pattern.format(place) + ".weight": (after, before, 3, 3),
+            pattern.format(place) + ".bias": (after,),
+        }
     return shapes
 
 
@@ -36,7 +43,10 @@ def test_vgg19_layer_by_layer():
     variables = random_variables(VGG19(taps), images)
     found = jax.jit(VGG19(taps).apply)(variables, images)
     assert set(found) == set(taps)
-    x, params = np.asarray(images), jax.tree.map(lambda a: np.asarray(a, np.float64), variables["params"])
+    x, params = (
+        np.asarray(images),
+        jax.tree.map(lambda a: np.asarray(a, np.float64), variables["params"]),
+    )
     assert len(params) == 9
     for stage, depth in ((1, 2), (2, 2), (3, 4), (4, 1)):
         if stage > 1:

@@ -39,7 +39,13 @@ def sampled(x, places, align_corners):
 def cubic(t):
     """Keys' kernel with a = -3/4, written out."""
     t = abs(t)
-    return 1.25 * t**3 - 2.25 * t**2 + 1 if t <= 1 else -0.75 * t**3 + 3.75 * t**2 - 6 * t + 3 if t < 2 else 0.0
+    return (
+        1.25 * t**3 - 2.25 * t**2 + 1
+        if t <= 1
+        else -0.75 * t**3 + 3.75 * t**2 - 6 * t + 3
+        if t < 2
+        else 0.0
+    )
 
 
 def resized(x, size, method, align_corners):
@@ -47,11 +53,19 @@ def resized(x, size, method, align_corners):
     for axis, target in enumerate(size):
         source, rows = x.shape[axis], []
         for i in range(target):
-            place = i * (source - 1) / (target - 1) if align_corners else (i + 0.5) * source / target - 0.5
+            place = (
+                i * (source - 1) / (target - 1)
+                if align_corners
+                else (i + 0.5) * source / target - 0.5
+            )
             low = int(np.floor(place))
             near = range(low, low + 2) if method == "bilinear" else range(low - 1, low + 3)
-            weights = [1 - abs(place - k) if method == "bilinear" else cubic(place - k) for k in near]
-            rows.append(sum(w * np.take(x, min(max(k, 0), source - 1), axis) for k, w in zip(near, weights)))
+            weights = [
+                1 - abs(place - k) if method == "bilinear" else cubic(place - k) for k in near
+            ]
+            rows.append(
+                sum(w * np.take(x, min(max(k, 0), source - 1), axis) for k, w in zip(near, weights))
+            )
         x = np.stack(rows, axis)
     return x
 
@@ -71,7 +85,9 @@ def test_resizing_sample_by_sample(method, align_corners):
     x = RNG.standard_normal((5, 7, 2)).astype(np.float32)
     for size in ((10, 14), (13, 7), (3, 4)):
         ours = resize(jnp.asarray(x[None]), size, method, align_corners)[0]
-        np.testing.assert_allclose(ours, resized(x.astype(float), size, method, align_corners), atol=1e-5)
+        np.testing.assert_allclose(
+            ours, resized(x.astype(float), size, method, align_corners), atol=1e-5
+        )
 
 
 @pytest.mark.parametrize("method", ["bilinear", "bicubic"])
@@ -84,7 +100,9 @@ def test_corners_meet(method):
     )  # every grid line of the coarse map is one of the fine map
 
 
-@given(st.integers(1, 9), st.integers(1, 9), st.sampled_from(["bilinear", "bicubic"]), st.booleans())
+@given(
+    st.integers(1, 9), st.integers(1, 9), st.sampled_from(["bilinear", "bicubic"]), st.booleans()
+)
 @settings(max_examples=25, deadline=None)
 def test_a_constant_stays(height, width, method, align_corners):
     x = jnp.full((1, 4, 3, 2), 2.5)
@@ -92,7 +110,9 @@ def test_a_constant_stays(height, width, method, align_corners):
 
 
 def test_another_method_is_refused():
-    with pytest.raises(ValueError, match="resize method 'nearest': allowed are bilinear and bicubic"):
+    with pytest.raises(
+        ValueError, match="resize method 'nearest': allowed are bilinear and bicubic"
+    ):
         resize(jnp.zeros((1, 2, 2, 1)), (4, 4), "nearest")
 
 
@@ -101,7 +121,9 @@ def test_another_method_is_refused():
 def test_whole_pixels_are_moved_as_they_are(rows, columns):
     x = np.random.default_rng(1).standard_normal((1, 6, 8, 2)).astype(np.float32)
     padded = np.pad(x, ((0, 0), (3, 3), (3, 3), (0, 0)))
-    shift = jnp.broadcast_to(jnp.asarray([columns * 2 / 7, rows * 2 / 5], jnp.float32), (1, 6, 8, 2))
+    shift = jnp.broadcast_to(
+        jnp.asarray([columns * 2 / 7, rows * 2 / 5], jnp.float32), (1, 6, 8, 2)
+    )
     expected = padded[:, 3 + rows : 9 + rows, 3 + columns : 11 + columns]
     np.testing.assert_allclose(shifted(jnp.asarray(x), shift), expected, atol=2e-5)
 
@@ -128,7 +150,13 @@ def test_gradients_are_those_of_small_changes(align_corners):
         return grid_sample(jnp.asarray(x), jnp.asarray(places), align_corners)
 
     check_grads(sample, (x, places), 1, ["rev"], eps=1e-2)
-    check_grads(lambda x: resize(jnp.asarray(x), (7, 6), "bicubic", align_corners), (x,), 1, ["rev"], eps=1e-1)
+    check_grads(
+        lambda x: resize(jnp.asarray(x), (7, 6), "bicubic", align_corners),
+        (x,),
+        1,
+        ["rev"],
+        eps=1e-1,
+    )
 
 
 def test_a_batch_is_sampled_picture_by_picture():

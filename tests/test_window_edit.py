@@ -9,7 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffcam_jax.editing import window_edit
-from diffcam_jax.editing.window_edit import SHAPES, WindowConfig, covering, fit_window, holds, smaller
+from diffcam_jax.editing.window_edit import (
+    SHAPES,
+    WindowConfig,
+    covering,
+    fit_window,
+    holds,
+    smaller,
+)
 from diffcam_jax.nn.classifier import DiffClassifier
 from diffcam_jax.ops.window import Window
 from tests.fast import fast
@@ -20,7 +27,8 @@ fill = fast(window_edit.fill)
 compose = fast(window_edit.compose, static_argnums=4)
 missed = fast(window_edit.missed, static_argnums=3)
 edit_window = fast(
-    window_edit.edit_window, static_argnames=("classifier", "config", "cam_config", "method", "user_mode")
+    window_edit.edit_window,
+    static_argnames=("classifier", "config", "cam_config", "method", "user_mode"),
 )
 
 
@@ -35,7 +43,10 @@ def clipped(cells):
 @st.composite
 def rectangles(draw):
     cells = draw(CELLS)
-    sides = [sorted(draw(st.lists(st.integers(0, cells), min_size=2, max_size=2, unique=True))) for _ in range(2)]
+    sides = [
+        sorted(draw(st.lists(st.integers(0, cells), min_size=2, max_size=2, unique=True)))
+        for _ in range(2)
+    ]
     return cells, np.array([side[0] for side in sides]), np.array([side[1] for side in sides])
 
 
@@ -104,7 +115,11 @@ def test_the_next_smaller_window_has_the_same_centre(monkeypatch):
 
 def test_holding():
     outer = Window(4, 6, 20, 30)
-    assert holds(outer, outer) and holds(outer, Window(5, 7, 3, 3)) and holds(outer, Window(4, 35, 20, 1))
+    assert (
+        holds(outer, outer)
+        and holds(outer, Window(5, 7, 3, 3))
+        and holds(outer, Window(4, 35, 20, 1))
+    )
     for other in (Window(3, 7, 3, 3), Window(5, 5, 3, 3), Window(22, 7, 3, 3), Window(5, 35, 3, 2)):
         assert not holds(outer, other) and not holds(other, outer)
 
@@ -117,7 +132,11 @@ def hole(height, width, margin):
 
 @pytest.mark.parametrize(("height", "width"), [(48, 64), (37, 53), (1, 9)])
 def test_a_constant_on_a_rim_fills_the_hole(height, width):
-    known = hole(height, width, 3) if height > 1 else (np.arange(width) < 2).astype(np.float32)[None, None]
+    known = (
+        hole(height, width, 3)
+        if height > 1
+        else (np.arange(width) < 2).astype(np.float32)[None, None]
+    )
     wrong = np.random.default_rng(0).uniform(5, 9, (1, height, width, 2)).astype(np.float32)
     constant = np.float32([0.3, -0.7])
     x = np.where(known[..., None] == 1, constant, wrong)
@@ -170,7 +189,9 @@ def photograph(seed=0, scale=0.3):
 def in_square(shape, grown=0, factor=1):
     """The square of the change at the mask's size times `factor`, grown on all sides."""
     inside = np.zeros(shape, bool)
-    inside[factor * (16 - grown) : factor * (32 + grown), factor * (24 - grown) : factor * (40 + grown)] = True
+    inside[
+        factor * (16 - grown) : factor * (32 + grown), factor * (24 - grown) : factor * (40 + grown)
+    ] = True
     return inside
 
 
@@ -268,7 +289,10 @@ PLACE = Window(jnp.int32(10), jnp.int32(20), 28, 32)
 
 @functools.cache
 def classifier():
-    model, picture = DiffClassifier(depth=18, width=4, num_classes=2, split=1), jnp.zeros((1, SIZE, SIZE, 3))
+    model, picture = (
+        DiffClassifier(depth=18, width=4, num_classes=2, split=1),
+        jnp.zeros((1, SIZE, SIZE, 3)),
+    )
     variables = random_variables(model, picture, picture)
     # Positive weights over positive activations: every map has something to show.
     variables["params"]["fc"]["kernel"] = jnp.abs(variables["params"]["fc"]["kernel"])
@@ -292,7 +316,15 @@ def edited(may=None, config=None, place=PLACE, **options):
     images, windows = scene()
     may = np.ones((2, 2, SIZE, SIZE), np.float32) if may is None else may
     config = config or WindowConfig(cam=0.05, rim=2)
-    given = images, windows, place, jnp.asarray(may), jnp.array([0, 1]), jnp.array([False, True]), config
+    given = (
+        images,
+        windows,
+        place,
+        jnp.asarray(may),
+        jnp.array([0, 1]),
+        jnp.array([False, True]),
+        config,
+    )
     return edit_window(*classifier(), *given, **options)
 
 
@@ -300,8 +332,17 @@ def test_outside_the_mask_is_the_photograph_bit_for_bit():
     images = scene()[0]
     found = edited()
     mask, fused, source = (np.asarray(x) for x in (found.mask, found.fused, found.source))
-    assert mask.shape == (2, SIDE, SIDE) and found.logits.shape == (2, 2, 2) and found.cam_mask.shape == (2, SIZE, SIZE)
-    assert 0.01 < (mask > 0).mean() < 0.215 and (mask == 1).any() and mask.max() == 1 and mask.min() == 0
+    assert (
+        mask.shape == (2, SIDE, SIDE)
+        and found.logits.shape == (2, 2, 2)
+        and found.cam_mask.shape == (2, SIZE, SIZE)
+    )
+    assert (
+        0.01 < (mask > 0).mean() < 0.215
+        and (mask == 1).any()
+        and mask.max() == 1
+        and mask.min() == 0
+    )
     np.testing.assert_array_equal(fused[mask == 0], images[mask == 0])
     around = np.ones((SIDE, SIDE), bool)
     around[20:76, 40:104] = False

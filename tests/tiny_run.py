@@ -70,11 +70,18 @@ def full_trainer(axis):
         def loss(params, batch, key):
             return 1e-3 * optax.tree.norm(params) ** 2, ({}, {})
 
-        return update(state, "net", optimiser, *gradients(loss, state.nets["net"].params, batch, key, axis=axis))
+        return update(
+            state,
+            "net",
+            optimiser,
+            *gradients(loss, state.nets["net"].params, batch, key, axis=axis),
+        )
 
     def create():
         variables = model.init(jax.random.key(1), jnp.zeros((2, 4)))
-        return TrainState.create({"net": Net.create(variables, optimiser)}, 5, ("net",), {"extra": jnp.ones(2)})
+        return TrainState.create(
+            {"net": Net.create(variables, optimiser)}, 5, ("net",), {"extra": jnp.ones(2)}
+        )
 
     def score(state):
         return {"score": -float(jnp.abs(state.nets["net"].params["Dense_0"]["kernel"] - 1).sum())}
@@ -94,7 +101,9 @@ def sgd_trainer(axis, accumulate=1):
         def loss(params, batch, key):
             return jnp.mean((batch["x"] @ params["w"] - batch["y"]) ** 2), ({}, {})
 
-        result = gradients(loss, state.nets["net"].params, batch, key, axis=axis, accumulate=accumulate)
+        result = gradients(
+            loss, state.nets["net"].params, batch, key, axis=axis, accumulate=accumulate
+        )
         return update(state, "net", optimiser, *result)
 
     def create():
@@ -111,7 +120,15 @@ def go(folder, trainer, until, data=None, devices=None, report=False, every=5, *
         state = checkpoints.restore(state)
         with Report(folder, int(state.step), until) if report else contextlib.nullcontext() as r:
             options = {"log_every": 10, "eval_every": 20, "report": r, **options}
-            state = fit(trainer, state, data or Numbers(), until, devices=devices, checkpoints=checkpoints, **options)
+            state = fit(
+                trainer,
+                state,
+                data or Numbers(),
+                until,
+                devices=devices,
+                checkpoints=checkpoints,
+                **options,
+            )
     return devices.view(state)
 
 
@@ -140,11 +157,17 @@ def devices(out):
     found, eight = {}, Devices(8)
     folder = pathlib.Path(out).parent
     found["sgd_1"] = go(folder / "one", sgd_trainer(None), 5).nets["net"].params["w"]
-    found["sgd_8"] = go(folder / "eight", sgd_trainer(eight.axis), 5, devices=eight).nets["net"].params["w"]
+    found["sgd_8"] = (
+        go(folder / "eight", sgd_trainer(eight.axis), 5, devices=eight).nets["net"].params["w"]
+    )
     # Two microbatches of one sample on each of eight devices.
-    found["sgd_8x2"] = go(folder / "sixteen", sgd_trainer(eight.axis, 2), 5, devices=eight).nets["net"].params["w"]
+    found["sgd_8x2"] = (
+        go(folder / "sixteen", sgd_trainer(eight.axis, 2), 5, devices=eight).nets["net"].params["w"]
+    )
     go(folder / "moved", sgd_trainer(None), 2)
-    found["sgd_1_then_8"] = go(folder / "moved", sgd_trainer(eight.axis), 5, devices=eight).nets["net"].params["w"]
+    found["sgd_1_then_8"] = (
+        go(folder / "moved", sgd_trainer(eight.axis), 5, devices=eight).nets["net"].params["w"]
+    )
 
     traced = []
 
@@ -159,7 +182,11 @@ def devices(out):
     state = eight.replicate({"key": jax.random.key(7)})
     for _ in range(2):
         state, seen = program(state, Numbers()[0])
-    found |= {"stddev": seen["deviation"].reshape(-1), "noise": seen["noise"], "traced": len(traced)}
+    found |= {
+        "stddev": seen["deviation"].reshape(-1),
+        "noise": seen["noise"],
+        "traced": len(traced),
+    }
 
     trainer = full_trainer(eight.axis)
     state = eight.replicate(trainer.create())
@@ -172,7 +199,9 @@ def devices(out):
 def host(folder, port, process):
     connect(f"localhost:{port}", 2, int(process))
     both = Devices()
-    state = go(folder, sgd_trainer(both.axis), 5, Numbers(both.process, both.processes), both, log_every=1)
+    state = go(
+        folder, sgd_trainer(both.axis), 5, Numbers(both.process, both.processes), both, log_every=1
+    )
     if both.process == 0:
         save_state(pathlib.Path(folder) / "final.npz", state)
 

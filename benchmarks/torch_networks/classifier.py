@@ -24,7 +24,9 @@ class Bottleneck(nn.Module):
 
 
 def stage(inputs: int, width: int, count: int, stride: int) -> list[nn.Module]:
-    return [Bottleneck(inputs, width, stride)] + [Bottleneck(4 * width, width) for _ in range(count - 1)]
+    return [Bottleneck(inputs, width, stride)] + [
+        Bottleneck(4 * width, width) for _ in range(count - 1)
+    ]
 
 
 class DiffCam(nn.Module):

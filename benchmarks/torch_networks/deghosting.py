@@ -13,7 +13,9 @@ class DenseBlock(nn.Module):
     def __init__(self, width: int = 64, growth: int = 32):
         super().__init__()
         outputs = [growth] * 4 + [width]
-        self.convs = nn.ModuleList(nn.Conv2d(width + i * growth, out, 3, 1, 1) for i, out in enumerate(outputs))
+        self.convs = nn.ModuleList(
+            nn.Conv2d(width + i * growth, out, 3, 1, 1) for i, out in enumerate(outputs)
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         maps = [x]
@@ -38,21 +40,36 @@ class Deghoster(nn.Module):
         super().__init__()
         levels = in_size.bit_length() - 2
         self.small, self.large = widths[:levels], widths[levels:]
-        self.first, self.body = nn.Conv2d(3, 64, 3, 1, 1), nn.Sequential(*(RRDB() for _ in range(23)))
+        self.first, self.body = (
+            nn.Conv2d(3, 64, 3, 1, 1),
+            nn.Sequential(*(RRDB() for _ in range(23))),
+        )
         self.after, self.widen = nn.Conv2d(64, 64, 3, 1, 1), nn.Conv2d(64, self.small[-1], 3, 1, 1)
         downs = list(reversed(self.small))
         self.downs = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(a, b, 3, 2, 1), nn.LeakyReLU(0.2), nn.Conv2d(b, b, 3, 1, 1), nn.LeakyReLU(0.2))
+            nn.Sequential(
+                nn.Conv2d(a, b, 3, 2, 1),
+                nn.LeakyReLU(0.2),
+                nn.Conv2d(b, b, 3, 1, 1),
+                nn.LeakyReLU(0.2),
+            )
             for a, b in itertools.pairwise(downs)
         )
         self.to_styles = nn.Sequential(
-            nn.Conv2d(512, 512, 3, 1, 1), nn.LeakyReLU(0.2), nn.Flatten(), nn.Linear(8192, 2 * len(widths) * 512)
+            nn.Conv2d(512, 512, 3, 1, 1),
+            nn.LeakyReLU(0.2),
+            nn.Flatten(),
+            nn.Linear(8192, 2 * len(widths) * 512),
         )
         self.generator = Synthesis(widths)
         self.fusion = nn.ModuleList(nn.Conv2d(2 * width, width, 3, 1, 1) for width in self.small)
         inputs = [self.small[-1], *(2 * width for width in self.large[:-1])]
-        self.ups = nn.ModuleList(nn.Conv2d(a, 4 * b, 3, 1, 1) for a, b in zip(inputs, self.large, strict=True))
-        self.last = nn.Sequential(nn.Conv2d(2 * widths[-1], 64, 3, 1, 1), nn.LeakyReLU(0.2), nn.Conv2d(64, 3, 3, 1, 1))
+        self.ups = nn.ModuleList(
+            nn.Conv2d(a, 4 * b, 3, 1, 1) for a, b in zip(inputs, self.large, strict=True)
+        )
+        self.last = nn.Sequential(
+            nn.Conv2d(2 * widths[-1], 64, 3, 1, 1), nn.LeakyReLU(0.2), nn.Conv2d(64, 3, 3, 1, 1)
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.first(x)
@@ -65,7 +82,11 @@ class Deghoster(nn.Module):
 
         def fuse(y: torch.Tensor) -> torch.Tensor:
             side = y.shape[-1]
-            return self.fusion[side.bit_length() - 3](torch.cat([y, maps[side]], 1)) if side in maps else y
+            return (
+                self.fusion[side.bit_length() - 3](torch.cat([y, maps[side]], 1))
+                if side in maps
+                else y
+            )
 
         generated = self.generator.features(styles, fuse)
         y = maps[max(maps)]

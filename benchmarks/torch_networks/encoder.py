@@ -10,7 +10,10 @@ from torch.nn import functional as F
 class SqueezeExcite(nn.Module):
     def __init__(self, width: int):
         super().__init__()
-        self.fc1, self.fc2 = nn.Conv2d(width, width // 16, 1, bias=False), nn.Conv2d(width // 16, width, 1, bias=False)
+        self.fc1, self.fc2 = (
+            nn.Conv2d(width, width // 16, 1, bias=False),
+            nn.Conv2d(width // 16, width, 1, bias=False),
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x * torch.sigmoid(self.fc2(F.relu(self.fc1(x.mean((2, 3), keepdim=True)))))
@@ -22,7 +25,9 @@ class Unit(nn.Module):
         if inputs == outputs:
             self.shortcut = nn.MaxPool2d(1, stride)
         else:
-            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
+            )
         self.main = nn.Sequential(
             nn.BatchNorm2d(inputs),
             nn.Conv2d(inputs, outputs, 3, 1, 1, bias=False),
@@ -53,7 +58,9 @@ class PSPEncoder(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(3, 64, 3, 1, 1, bias=False), nn.BatchNorm2d(64), nn.PReLU(64))
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, 64, 3, 1, 1, bias=False), nn.BatchNorm2d(64), nn.PReLU(64)
+        )
         units, before = [], 64
         for width, count in ((64, 3), (128, 4), (256, 14), (512, 3)):
             units += [Unit(before, width, 2)] + [Unit(width, width, 1) for _ in range(count - 1)]
@@ -66,7 +73,11 @@ class PSPEncoder(nn.Module):
         x, taps = self.stem(x), {}
         for i, unit in enumerate(self.body):
             taps[i] = x = unit(x)
-        p2 = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True) + self.lateral1(taps[20])
-        p1 = F.interpolate(p2, scale_factor=2, mode="bilinear", align_corners=True) + self.lateral2(taps[6])
+        p2 = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True) + self.lateral1(
+            taps[20]
+        )
+        p1 = F.interpolate(p2, scale_factor=2, mode="bilinear", align_corners=True) + self.lateral2(
+            taps[6]
+        )
         maps = [x] * 3 + [p2] * 4 + [p1] * 11
         return torch.stack([head(m) for head, m in zip(self.heads, maps, strict=True)], 1)

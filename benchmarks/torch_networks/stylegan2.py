@@ -16,7 +16,9 @@ def fir(x: torch.Tensor, pad: tuple[int, int], gain: float = 1.0) -> torch.Tenso
 
 
 class ModulatedConv(nn.Module):
-    def __init__(self, inputs: int, outputs: int, size: int, up: bool = False, demodulate: bool = True):
+    def __init__(
+        self, inputs: int, outputs: int, size: int, up: bool = False, demodulate: bool = True
+    ):
         super().__init__()
         self.weight = nn.Parameter(torch.randn(outputs, inputs, size, size))
         self.modulation = nn.Linear(512, inputs)
@@ -33,7 +35,9 @@ class ModulatedConv(nn.Module):
             weight = weight.transpose(1, 2).reshape(b * c, -1, self.size, self.size)
             x = F.conv_transpose2d(x, weight, stride=2, groups=b)
             return fir(x.reshape(b, -1, *x.shape[2:]), (1, 1), 4.0)
-        x = F.conv2d(x, weight.reshape(-1, c, self.size, self.size), padding=self.size // 2, groups=b)
+        x = F.conv2d(
+            x, weight.reshape(-1, c, self.size, self.size), padding=self.size // 2, groups=b
+        )
         return x.reshape(b, -1, *x.shape[2:])
 
 
@@ -41,7 +45,10 @@ class StyledConv(nn.Module):
     def __init__(self, inputs: int, outputs: int, side: int, up: bool = False):
         super().__init__()
         self.conv = ModulatedConv(inputs, outputs, 3, up)
-        self.strength, self.bias = nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(outputs, 1, 1))
+        self.strength, self.bias = (
+            nn.Parameter(torch.zeros(1)),
+            nn.Parameter(torch.zeros(outputs, 1, 1)),
+        )
         self.register_buffer("noise", torch.randn(1, 1, side, side))
 
     def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
@@ -52,9 +59,14 @@ class StyledConv(nn.Module):
 class ToRGB(nn.Module):
     def __init__(self, inputs: int):
         super().__init__()
-        self.conv, self.bias = ModulatedConv(inputs, 3, 1, demodulate=False), nn.Parameter(torch.zeros(3, 1, 1))
+        self.conv, self.bias = (
+            ModulatedConv(inputs, 3, 1, demodulate=False),
+            nn.Parameter(torch.zeros(3, 1, 1)),
+        )
 
-    def forward(self, x: torch.Tensor, w: torch.Tensor, skip: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(
+        self, x: torch.Tensor, w: torch.Tensor, skip: torch.Tensor | None = None
+    ) -> torch.Tensor:
         rgb = self.conv(x, w) + self.bias
         if skip is None:
             return rgb
@@ -72,8 +84,12 @@ class Synthesis(nn.Module):
         self.first, self.first_rgb = StyledConv(widths[0], widths[0], 4), ToRGB(widths[0])
         pairs = list(itertools.pairwise(widths))
         sides = [8 * 2**i for i in range(len(pairs))]
-        self.ups = nn.ModuleList(StyledConv(a, b, s, up=True) for (a, b), s in zip(pairs, sides, strict=True))
-        self.convs = nn.ModuleList(StyledConv(b, b, s) for (_, b), s in zip(pairs, sides, strict=True))
+        self.ups = nn.ModuleList(
+            StyledConv(a, b, s, up=True) for (a, b), s in zip(pairs, sides, strict=True)
+        )
+        self.convs = nn.ModuleList(
+            StyledConv(b, b, s) for (_, b), s in zip(pairs, sides, strict=True)
+        )
         self.rgbs = nn.ModuleList(ToRGB(b) for _, b in pairs)
 
     def forward(self, w: torch.Tensor) -> torch.Tensor:

@@ -14,7 +14,14 @@ from configs.eval.common import base
 
 def get_config(mode: str = "") -> ConfigDict:
     config = base("all", mode)
-    config.protocols = ("reconstruction", "editing", "masks", "in_domain", "invertibility", "directions")
+    config.protocols = (
+        "reconstruction",
+        "editing",
+        "masks",
+        "in_domain",
+        "invertibility",
+        "directions",
+    )
     config.reconstruction = reconstruction.settings(mode)
     config.editing = editing.settings(mode)
     config.masks = masks.settings(mode)

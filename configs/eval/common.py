@@ -36,10 +36,16 @@ def base(name: str, mode: str) -> ConfigDict:
     config.prepared = ""
     config.psi = 0.8  # truncation of generated faces
     config.size = 0  # of the pictures; 0 is the generator's own side
-    config.inversion_steps = 2 if debug else 0  # of inversions by optimisation; 0 is each method's own
+    config.inversion_steps = (
+        2 if debug else 0
+    )  # of inversions by optimisation; 0 is each method's own
 
-    config.pairs = ("mse", "psnr", "ssim") if debug else ("mse", "psnr", "ssim", "lpips_vgg", "identity")
+    config.pairs = (
+        ("mse", "psnr", "ssim") if debug else ("mse", "psnr", "ssim", "lpips_vgg", "identity")
+    )
     config.features = "thumbnail" if debug else "inception"
     config.judge = "channels" if debug else "faces"
-    config.bootstrap = 50 if debug else 2000  # resamples of a confidence interval; 0 leaves them out
+    config.bootstrap = (
+        50 if debug else 2000
+    )  # resamples of a confidence interval; 0 leaves them out
     return config

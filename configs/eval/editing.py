@@ -23,7 +23,9 @@ def settings(mode: str) -> ConfigDict:
     return ConfigDict(
         {
             "sources": ("generated:16",) if debug else ("generated:2048",),
-            "codes": ("known", "mse") if debug else ("known", "prior"),  # known where a picture was generated
+            "codes": ("known", "mse")
+            if debug
+            else ("known", "prior"),  # known where a picture was generated
             "attributes": ("a",) if debug else ("old", "bushy_eyebrows", "eyeglasses", "beard"),
             "strength": 1.0,
             "share": 0.33,  # of the pictures that count as without the attribute, and of those that count as with it

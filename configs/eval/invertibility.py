@@ -28,7 +28,9 @@ def settings(mode: str) -> ConfigDict:
     return ConfigDict(
         {
             # Objects are pasted in front of generated faces; the others are edited as they are.
-            "sources": ("generated:2", "toy:2") if debug else ("photographs", "public_domain", "generated:32"),
+            "sources": ("generated:2", "toy:2")
+            if debug
+            else ("photographs", "public_domain", "generated:32"),
             "method": "encoder",  # that finds the codes
             "attributes": ("a",) if debug else ("smiling", "eyeglasses", "old"),
             "strength": 1.0,

@@ -18,7 +18,16 @@ def get_config(mode: str = "") -> ConfigDict:
 
 def settings(mode: str) -> ConfigDict:
     debug = mode == "debug"
-    names = ("smiling", "mouth_open", "eyes_closed", "old", "eyeglasses", "beard", "bushy_eyebrows", "hair_color")
+    names = (
+        "smiling",
+        "mouth_open",
+        "eyes_closed",
+        "old",
+        "eyeglasses",
+        "beard",
+        "bushy_eyebrows",
+        "hair_color",
+    )
     return ConfigDict(
         {
             "sources": ("generated:4",) if debug else ("generated:200",),

@@ -24,8 +24,12 @@ def outputs(fixture: Fixture) -> dict[str, np.ndarray]:
     variables = layout.convert(fixture.state())
     paths = module_paths([name for name in probe_names(fixture) if name != "crop_pool"], shapes)
     paths |= {name: "embedding_bn" for name in paths if name == "output_layer"}
-    embedding, values = probes.run(layout.module, variables, nhwc(fixture.inputs["x112"]), probes=paths)
-    found = {"embedding": np.asarray(embedding)} | {f"probe.{name}": official(value) for name, value in values.items()}
+    embedding, values = probes.run(
+        layout.module, variables, nhwc(fixture.inputs["x112"]), probes=paths
+    )
+    found = {"embedding": np.asarray(embedding)} | {
+        f"probe.{name}": official(value) for name, value in values.items()
+    }
     if not {"y", "y_hat"} <= fixture.inputs.keys():
         return found
 

@@ -22,7 +22,11 @@ def outputs(fixture: Fixture) -> dict[str, np.ndarray]:
     layout = deghosting(fixture.shapes())
     variables = layout.convert(fixture.state())
     module = layout.module
-    names = [name.removeprefix("probe.") for name in fixture.manifest["outputs"] if name.startswith("probe.")]
+    names = [
+        name.removeprefix("probe.")
+        for name in fixture.manifest["outputs"]
+        if name.startswith("probe.")
+    ]
     probes = {name: _path(name, module) for name in names}
     image, values = run(module, variables, nhwc(fixture.inputs["lq"]), probes=probes)
     ours = {f"probe.{name}": value for name, value in values.items()} | {"output": image}
@@ -31,11 +35,17 @@ def outputs(fixture: Fixture) -> dict[str, np.ndarray]:
     def prior(variables, z, wplus):
         return (
             module.apply(variables, z, method=lambda deghoster, z: deghoster.generator.mapping(z)),
-            module.apply(variables, wplus, method=lambda deghoster, w: deghoster.generator.synthesis(w)),
+            module.apply(
+                variables, wplus, method=lambda deghoster, w: deghoster.generator.synthesis(w)
+            ),
         )
 
-    ours["w_from_z"], ours["generator_image"] = prior(variables, fixture.inputs["z"], fixture.inputs["wplus"])
-    return {name: nchw(value) if value.ndim == 4 else np.asarray(value) for name, value in ours.items()}
+    ours["w_from_z"], ours["generator_image"] = prior(
+        variables, fixture.inputs["z"], fixture.inputs["wplus"]
+    )
+    return {
+        name: nchw(value) if value.ndim == 4 else np.asarray(value) for name, value in ours.items()
+    }
 
 
 def _path(key: str, module: Deghoster) -> str:

@@ -31,7 +31,9 @@ def outputs(fixture: Fixture) -> dict[str, np.ndarray]:
     (sample,) = _numbers(fixture, "mask_single", r"sample (\d+)", [0])
     run = jax.jit(_stages, static_argnums=0)
     stages = run(layout.module, variables, before, after, classes)
-    mask = run(layout.module, variables, before, after, np.full_like(classes, single))["mask"][sample : sample + 1]
+    mask = run(layout.module, variables, before, after, np.full_like(classes, single))["mask"][
+        sample : sample + 1
+    ]
     return {
         "feat_inverted": nchw(stages["inverted"]),
         "feat_delta": nchw(stages["delta"]),
@@ -45,7 +47,9 @@ def outputs(fixture: Fixture) -> dict[str, np.ndarray]:
     }
 
 
-def _stages(model: DiffClassifier, variables: dict, before: jax.Array, after: jax.Array, classes: jax.Array) -> dict:
+def _stages(
+    model: DiffClassifier, variables: dict, before: jax.Array, after: jax.Array, classes: jax.Array
+) -> dict:
     delta = diffcam.delta_features(model, variables, before, after)
     logits, activations = model.apply(variables, delta, method="head")
     beta = diffcam.channel_weights(model, variables, activations, classes)

@@ -29,7 +29,9 @@ def layouts(fixture: Fixture) -> list[tuple[Layout, Shapes]]:
     for name in ("generator", "encoder"):
         if fixture.kind == f"idinvert_256_{name}":
             return [(LAYOUTS[f"{name}."](fixture.shapes()), fixture.shapes())]
-    return [(make(fixture.shapes(prefix)), fixture.shapes(prefix)) for prefix, make in LAYOUTS.items()]
+    return [
+        (make(fixture.shapes(prefix)), fixture.shapes(prefix)) for prefix, make in LAYOUTS.items()
+    ]
 
 
 def outputs(fixture: Fixture) -> dict[str, Any]:
@@ -42,7 +44,9 @@ def outputs(fixture: Fixture) -> dict[str, Any]:
     made["w"] = np.asarray(w).reshape(len(w), -1)
     state = fixture.state("generator.truncation.")
     psis = state["truncation"].reshape(-1)
-    made["wp_truncated"] = truncate(w, jnp.asarray(state["w_avg"]), float(psis[0]), int((psis != 1).sum()))
+    made["wp_truncated"] = truncate(
+        w, jnp.asarray(state["w_avg"]), float(psis[0]), int((psis != 1).sum())
+    )
     layers = _wanted(fixture, r"probe\.synthesis\.layer(\d+)", "layer_{}")
     image, found = probes.run(generator, variables, codes, probes=layers, method="synthesis")
     made["image"] = nchw(image)
@@ -78,7 +82,9 @@ def outputs(fixture: Fixture) -> dict[str, Any]:
         "loss_reg": Weights(0.0, (0.0,), 1.0),
         "loss": full,
     }
-    made |= {f"invert.{name}": loss(start, weights, frozen, target) for name, weights in terms.items()}
+    made |= {
+        f"invert.{name}": loss(start, weights, frozen, target) for name, weights in terms.items()
+    }
     made["invert.grad_x1000"] = 1000 * jax.grad(loss)(start, full, frozen, target)
     return made
 
@@ -91,11 +97,16 @@ def _network(fixture: Fixture, prefix: str) -> tuple[Any, dict]:
 def _wanted(fixture: Fixture, pattern: str, module: str) -> dict[str, str]:
     """The manifest's intermediate values of a pattern -> the path of our module."""
     names = fixture.manifest["outputs"]
-    return {name: module.format(match[1]) for name in names if (match := re.fullmatch(pattern, name))}
+    return {
+        name: module.format(match[1]) for name in names if (match := re.fullmatch(pattern, name))
+    }
 
 
 def _weights(fixture: Fixture) -> tuple[float, float, float]:
     """The factors of pixels, features and code in the loss."""
-    match = re.search(r"([\d.e+-]+)\*pix \+ ([\d.e+-]+)\*feat \+ ([\d.e+-]+)\*reg", fixture.description("invert.loss"))
+    match = re.search(
+        r"([\d.e+-]+)\*pix \+ ([\d.e+-]+)\*feat \+ ([\d.e+-]+)\*reg",
+        fixture.description("invert.loss"),
+    )
     pixel, feature, code = match.groups() if match else ("1", "5e-5", "2")
     return float(pixel), float(feature), float(code)

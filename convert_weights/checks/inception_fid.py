@@ -20,7 +20,9 @@ def outputs(fixture: Fixture) -> dict[str, np.ndarray]:
     """Every output of the manifest; inputs are in [0, 1]."""
     ((layout, _),) = layouts(fixture)
     variables = layout.convert(fixture.state())
-    resized = {name: jax.jit(fid_resize)(2 * nhwc(array) - 1) for name, array in fixture.inputs.items()}
+    resized = {
+        name: jax.jit(fid_resize)(2 * nhwc(array) - 1) for name, array in fixture.inputs.items()
+    }
     names = [name for name in fixture.manifest["outputs"] if name.startswith("probe.")]
     blocks = {name: name.removeprefix("probe.").lower() for name in names}
     (features, taps), found = probes.run(layout.module, variables, resized["x"], probes=blocks)

@@ -26,7 +26,9 @@ def outputs(fixture: Fixture) -> dict[str, np.ndarray]:
         layout = lpips(fixture.shapes(prefix))
         variables = layout.convert(fixture.state(prefix))
         distance = functools.partial(jax.jit(layout.module.apply), variables)
-        shares, found = probes.run(layout.module, variables, a, b, probes={"trunk": "trunk"}, method="shares")
+        shares, found = probes.run(
+            layout.module, variables, a, b, probes={"trunk": "trunk"}, method="shares"
+        )
         mixed = _mixture(fixture.description(f"{prefix}distance_mixed"))
         results |= {
             f"{prefix}per_layer": shares,
@@ -42,4 +44,8 @@ def outputs(fixture: Fixture) -> dict[str, np.ndarray]:
 
 def _mixture(text: str) -> tuple[np.float32, np.float32]:
     found = re.search(r"([\d.]+)\s*\*\s*a\s*\+\s*([\d.]+)\s*\*\s*b", text)
-    return (np.float32(found[1]), np.float32(found[2])) if found else (np.float32(0.65), np.float32(0.35))
+    return (
+        (np.float32(found[1]), np.float32(found[2]))
+        if found
+        else (np.float32(0.65), np.float32(0.35))
+    )

@@ -28,12 +28,15 @@ def outputs(fixture: Fixture) -> dict[str, np.ndarray]:
 def _swd(fixture: Fixture) -> dict[str, np.ndarray]:
     inputs = fixture.inputs
     sets = {
-        name: [np.asarray(x) for x in jax.jit(swd.laplacian_pyramid)(nhwc(inputs[name]))] for name in ("real", "fake")
+        name: [np.asarray(x) for x in jax.jit(swd.laplacian_pyramid)(nhwc(inputs[name]))]
+        for name in ("real", "fake")
     }
     ours = {f"swd.pyramid.{i}": nchw(level) for i, level in enumerate(sets["real"])}
     distances = []
     for i in range(len(sets["real"])):
-        found = {name: swd.patches(levels[i], inputs[f"pos.{name}.{i}"]) for name, levels in sets.items()}
+        found = {
+            name: swd.patches(levels[i], inputs[f"pos.{name}.{i}"]) for name, levels in sets.items()
+        }
         repeats = [inputs[name] for name in inputs if name.startswith(f"dir.{i}.")]
         distances.append(swd.level_distance(found["real"], found["fake"], repeats))
         if i == 0:
@@ -56,7 +59,8 @@ def _pixel(fixture: Fixture) -> dict[str, float]:
     real, fake = (nhwc(fixture.inputs[name])[:1] for name in ("real", "fake"))
     crop = int(_number(fixture, "basicsr_psnr", r"crop_border (\d+)", CROP))
     shares = [
-        _number(fixture, "near.psnr", rf"([\d.]+)\*{name}", usual) for name, usual in (("real", 0.85), ("fake", 0.15))
+        _number(fixture, "near.psnr", rf"([\d.]+)\*{name}", usual)
+        for name, usual in (("real", 0.85), ("fake", 0.15))
     ]
     # Many mixtures end in .5: only float32 rounds them as the reference did.
     near = np.round(np.float32(shares[0]) * real + np.float32(shares[1]) * fake)
@@ -82,5 +86,9 @@ def _pixel(fixture: Fixture) -> dict[str, float]:
 
 def _number(fixture: Fixture, output: str, pattern: str, usual: float) -> float:
     """A number that stands in an output's description only."""
-    match = re.search(pattern, fixture.description(output)) if output in fixture.manifest["outputs"] else None
+    match = (
+        re.search(pattern, fixture.description(output))
+        if output in fixture.manifest["outputs"]
+        else None
+    )
     return float(match[1]) if match else usual

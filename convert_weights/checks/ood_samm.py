@@ -46,7 +46,9 @@ def outputs(fixture: Fixture) -> dict[str, np.ndarray]:
 def _alone(fixture: Fixture) -> dict[str, np.ndarray]:
     layout = layout_of.alignment(fixture.shapes("samm."))
     variables = layout.convert(fixture.state("samm."))
-    generated, encoded, coarser = (nhwc(fixture.inputs[name]) for name in ("gen_feat", "enc_feat", "aligned_low"))
+    generated, encoded, coarser = (
+        nhwc(fixture.inputs[name]) for name in ("gen_feat", "enc_feat", "aligned_low")
+    )
     # The first of the cycles sees the features as they are.
     probed = {"samm.align_single": "network"}
     (out, field), found = probes.run(layout.module, variables, generated, encoded, probes=probed)
@@ -58,27 +60,46 @@ def _alone(fixture: Fixture) -> dict[str, np.ndarray]:
 
 def _complete(fixture: Fixture) -> dict[str, np.ndarray]:
     shapes = {prefix: fixture.shapes(f"model.{prefix}") for prefix in OUTSIDE}
-    rest = {key: shape for key, shape in fixture.shapes("model.").items() if not key.startswith(OUTSIDE)}
-    encoder, generator = layout_of.encoder(shapes["encoder."]), generator_rosinality(shapes["generator."])
+    rest = {
+        key: shape for key, shape in fixture.shapes("model.").items() if not key.startswith(OUTSIDE)
+    }
+    encoder, generator = (
+        layout_of.encoder(shapes["encoder."]),
+        generator_rosinality(shapes["generator."]),
+    )
     aligner = layout_of.aligner(rest)
     modules = decomposition.Modules(generator.module, encoder.module, aligner.module)
     images = jnp.asarray(nhwc(fixture.inputs["x"]))
 
     # The encoder is by far the largest: its weights are gone before the others come.
     average, delta = (fixture.state(f"model.{name}_latent")[""] for name in ("avg", "delta"))
-    variables = decomposition.Variables({}, encoder.convert(fixture.state("model.encoder.")), {}, average)
-    codes, maps = jax.jit(lambda v: decomposition.encode(modules, v, images, decomposition.E4E))(variables)
+    variables = decomposition.Variables(
+        {}, encoder.convert(fixture.state("model.encoder.")), {}, average
+    )
+    codes, maps = jax.jit(lambda v: decomposition.encode(modules, v, images, decomposition.E4E))(
+        variables
+    )
     codes = codes + delta
 
     drawn, trained = fixture.state("model.generator."), {}
     for prefix in ("feats_conv.", "modulation."):
         trained |= {prefix + key: array for key, array in fixture.state(f"model.{prefix}").items()}
     # Officially noise is drawn afresh; the fixture gives the draw.
-    drawn |= {key: fixture.inputs[f"noise.{key.rpartition('_')[2]}"] for key in drawn if key.startswith("noises.")}
-    variables = decomposition.Variables(generator.convert(drawn), {}, aligner.convert(trained), average)
+    drawn |= {
+        key: fixture.inputs[f"noise.{key.rpartition('_')[2]}"]
+        for key in drawn
+        if key.startswith("noises.")
+    }
+    variables = decomposition.Variables(
+        generator.convert(drawn), {}, aligner.convert(trained), average
+    )
     image, mask, levels, encoded, picture, losses = _drawn(modules, variables, codes, maps, images)
 
-    found = {"model.latents": np.asarray(codes), "model.output": nchw(image), "model.generator_image": nchw(picture)}
+    found = {
+        "model.latents": np.asarray(codes),
+        "model.output": nchw(image),
+        "model.generator_image": nchw(picture),
+    }
     found["model.blend_mask"] = np.asarray(mask)[:, None]
     for index, ((moved, field), features) in enumerate(zip(levels, encoded)):
         official = len(levels) - 1 - index
@@ -92,12 +113,18 @@ def _complete(fixture: Fixture) -> dict[str, np.ndarray]:
 
 @functools.partial(jax.jit, static_argnums=0)
 def _drawn(
-    modules: decomposition.Modules, variables: decomposition.Variables, codes: Array, maps: list[Array], images: Array
+    modules: decomposition.Modules,
+    variables: decomposition.Variables,
+    codes: Array,
+    maps: list[Array],
+    images: Array,
 ) -> tuple[Any, ...]:
     """The blend, its mask, what every level gave, the encoder's features as compared, the generator's picture, the losses."""
     levels = []
 
-    def record(method: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
+    def record(
+        method: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext
+    ) -> Any:
         result = method(*args, **kwargs)
         if isinstance(context.module, SpatialAlignment) and context.method_name == "__call__":
             levels.append(result)

@@ -13,7 +13,11 @@ from convert_weights.layouts import encoders
 from diffcam_jax.nn.psp import upsample_add
 from diffcam_jax.ops.image import resize
 
-_PREFIXES = {"gradual.": encoders.gradual, "into_w.": encoders.into_w, "into_wplus.": encoders.into_wplus}
+_PREFIXES = {
+    "gradual.": encoders.gradual,
+    "into_w.": encoders.into_w,
+    "into_wplus.": encoders.into_wplus,
+}
 # Values that no module of ours returns, from what surrounds them.
 _PYRAMID = ("body.23", "latlayer1", "latlayer2")
 
@@ -35,8 +39,12 @@ def outputs(fixture: Fixture) -> dict[str, np.ndarray]:
         wanted = probe_names(fixture, prefix)
         names = [name for name in wanted if not re.fullmatch(r"p\d|pool\d+", name)]
         names += _PYRAMID if prefix == "gradual." else ()
-        paths = module_paths(names, shapes) | ({"output_bn": "output_bn"} if prefix == "into_wplus." else {})
-        codes, values = probes.run(layout.module, layout.convert(fixture.state(prefix)), images, probes=paths)
+        paths = module_paths(names, shapes) | (
+            {"output_bn": "output_bn"} if prefix == "into_wplus." else {}
+        )
+        codes, values = probes.run(
+            layout.module, layout.convert(fixture.state(prefix)), images, probes=paths
+        )
         found[f"{prefix}codes"] = np.asarray(codes)
         found |= {f"probe.{prefix}{name}": official(_value(name, values)) for name in wanted}
     return found
@@ -56,7 +64,9 @@ def _value(name: str, values: Mapping[str, Any]) -> Any:
 def probe_names(fixture: Fixture, prefix: str = "") -> list[str]:
     """The official modules whose output a fixture stores, under a prefix, which is taken off."""
     start = f"probe.{prefix}"
-    return [name.removeprefix(start) for name in fixture.manifest["outputs"] if name.startswith(start)]
+    return [
+        name.removeprefix(start) for name in fixture.manifest["outputs"] if name.startswith(start)
+    ]
 
 
 def module_paths(names: list[str], shapes: Shapes) -> dict[str, str]:

@@ -36,8 +36,12 @@ def outputs(fixture: Fixture) -> dict[str, np.ndarray]:
     return {
         "w": ours,
         "style_mean": mean,
-        "image_128": nchw(np.concatenate([resize(image, _size(fixture, "image_128"), "area") for image in images])),
-        "crop_64": nchw(np.concatenate([image[:, top : top + height, left : left + width] for image in images])),
+        "image_128": nchw(
+            np.concatenate([resize(image, _size(fixture, "image_128"), "area") for image in images])
+        ),
+        "crop_64": nchw(
+            np.concatenate([image[:, top : top + height, left : left + width] for image in images])
+        ),
         "image.mean": np.concatenate([image.mean((1, 2)) for image in images]),
         "image.std": np.concatenate([image.std((1, 2)) for image in images]),
         "truncated_image_64": nchw(resize(truncated, _size(fixture, "truncated_image_64"), "area")),
@@ -45,7 +49,9 @@ def outputs(fixture: Fixture) -> dict[str, np.ndarray]:
     }
 
 
-def _layers(fixture: Fixture, model: MobileStyleGAN, variables: dict, w: jax.Array) -> dict[str, np.ndarray]:
+def _layers(
+    fixture: Fixture, model: MobileStyleGAN, variables: dict, w: jax.Array
+) -> dict[str, np.ndarray]:
     """The probes: nodes of the OpenVINO graph, whose numbers rise by 100 from block to block."""
     paths = {}
     for name in fixture.manifest["outputs"]:
@@ -59,7 +65,9 @@ def _layers(fixture: Fixture, model: MobileStyleGAN, variables: dict, w: jax.Arr
     last = f"block_{len(model.widths) - 2}/conv2"
     results = {}
     for name, value in values.items():
-        feeds_haar = paths[name] == "conv1" or (paths[name].endswith("conv2") and paths[name] != last)
+        feeds_haar = paths[name] == "conv1" or (
+            paths[name].endswith("conv2") and paths[name] != last
+        )
         results[name] = nchw(_interleaved(value) if feeds_haar else value)
     results["probe.Add_754"] = nchw(_interleaved(forward_haar(image)))
     return results

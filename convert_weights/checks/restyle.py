@@ -31,7 +31,9 @@ def layouts(fixture: Fixture) -> list[tuple[Layout, Shapes]]:
 
 def _encoder_prefixes(fixture: Fixture) -> list[str]:
     prefixes = [f"{key.split('.')[0]}." for key in fixture.shapes()]
-    return [f"{prefix}encoder." if prefix == "loop." else prefix for prefix in dict.fromkeys(prefixes)]
+    return [
+        f"{prefix}encoder." if prefix == "loop." else prefix for prefix in dict.fromkeys(prefixes)
+    ]
 
 
 def _encoder(fixture: Fixture, prefix: str) -> tuple[Layout, Shapes]:
@@ -55,7 +57,9 @@ def outputs(fixture: Fixture) -> dict[str, np.ndarray]:
         paths = module_paths(wanted, shapes)
         if "body.0.conv1.weight" in shapes:
             paths = {name: "prelu" if name == "relu" else name.replace(".", "_") for name in wanted}
-        codes, values = probes.run(layout.module, layout.convert(fixture.state(prefix)), pair, probes=paths)
+        codes, values = probes.run(
+            layout.module, layout.convert(fixture.state(prefix)), pair, probes=paths
+        )
         found[f"{prefix}codes"] = np.asarray(codes)
         found |= {f"probe.{prefix}{name}": official(value) for name, value in values.items()}
     return found | (_loop(fixture) if fixture.shapes("loop.") else {})
@@ -86,4 +90,7 @@ def _loop(fixture: Fixture) -> dict[str, np.ndarray]:
         found[f"loop.image.{step}"] = official(picture)
     # Where the fixture has one picture it is stored without its batch axis.
     sizes = {name: len(entry["shape"]) for name, entry in fixture.manifest["outputs"].items()}
-    return {name: value[0] if value.ndim > sizes.get(name, value.ndim) else value for name, value in found.items()}
+    return {
+        name: value[0] if value.ndim > sizes.get(name, value.ndim) else value
+        for name, value in found.items()
+    }

@@ -12,7 +12,12 @@ from convert_weights import probes
 from convert_weights.fixture import Fixture, nchw, nhwc
 from convert_weights.layout import Layout, Shapes
 from convert_weights.layouts.stylegan2 import discriminator_rosinality, generator_rosinality
-from diffcam_jax.losses.adversarial import logistic_loss, nonsaturating_loss, path_length_penalty, r1_penalty
+from diffcam_jax.losses.adversarial import (
+    logistic_loss,
+    nonsaturating_loss,
+    path_length_penalty,
+    r1_penalty,
+)
 from diffcam_jax.nn.latents import to_wplus
 from diffcam_jax.nn.stylegan2_discriminator import minibatch_stddev
 
@@ -33,7 +38,10 @@ def outputs(fixture: Fixture) -> dict[str, np.ndarray]:
 def _discriminator(fixture: Fixture) -> dict[str, Any]:
     layout = discriminator_rosinality(fixture.shapes("d."))
     module, variables = layout.module, layout.convert(fixture.state("d."))
-    images, small = nhwc(fixture.inputs["img"]), fixture.manifest["outputs"]["logits_small"]["shape"][0]
+    images, small = (
+        nhwc(fixture.inputs["img"]),
+        fixture.manifest["outputs"]["logits_small"]["shape"][0],
+    )
     names = fixture.manifest["outputs"]
     wanted = {name: name[6:].replace(".", "_") for name in names if name.startswith("probe.")}
     last = f"convs_{len(module.widths) - 1}"
@@ -56,7 +64,9 @@ def _discriminator(fixture: Fixture) -> dict[str, Any]:
         "r1_penalty": penalty,
         "r1_param_grad_norm": _norm(gradients.values()),
     }
-    pulled = jax.jit(jax.grad(lambda x, variables: judge(variables, x).sum()))(images[:small], variables)
+    pulled = jax.jit(jax.grad(lambda x, variables: judge(variables, x).sum()))(
+        images[:small], variables
+    )
     result |= _gradients(names, r"r1_input_grad(?:_x(\d+))?", lambda _: nchw(pulled))
     result |= _gradients(names, r"r1_grad(?:_x(\d+))?\.(.+)", gradients.__getitem__)
 
@@ -66,12 +76,20 @@ def _discriminator(fixture: Fixture) -> dict[str, Any]:
     def logistic(variables: Any, real: Any, fake: Any) -> Any:
         return logistic_loss(judge(variables, real), judge(variables, fake)).mean()
 
-    loss, gradients = jax.jit(jax.value_and_grad(logistic))(variables, images[:reals], images[-fakes:])
-    return result | {"d_logistic_loss": loss, "d_logistic_param_grad_norm": _norm(jax.tree.leaves(gradients))}
+    loss, gradients = jax.jit(jax.value_and_grad(logistic))(
+        variables, images[:reals], images[-fakes:]
+    )
+    return result | {
+        "d_logistic_loss": loss,
+        "d_logistic_param_grad_norm": _norm(jax.tree.leaves(gradients)),
+    }
 
 
 def _generator(fixture: Fixture) -> dict[str, Any]:
-    layout, judge = generator_rosinality(fixture.shapes("g.")), discriminator_rosinality(fixture.shapes("d."))
+    layout, judge = (
+        generator_rosinality(fixture.shapes("g.")),
+        discriminator_rosinality(fixture.shapes("d.")),
+    )
     module, variables = layout.module, layout.convert(fixture.state("g."))
     critic = judge.convert(fixture.state("d."))
     names, z = fixture.manifest["outputs"], jnp.asarray(fixture.inputs["pl_z"])
@@ -85,11 +103,15 @@ def _generator(fixture: Fixture) -> dict[str, Any]:
         return to_wplus(module.apply({"params": params}, z, method="mapping"), module.num_styles)
 
     def path_length(params: Any, noise_maps: Any) -> Any:
-        found = path_length_penalty(lambda codes: draw(params, noise_maps, codes), codes_of(params), noise, 0.0, decay)
+        found = path_length_penalty(
+            lambda codes: draw(params, noise_maps, codes), codes_of(params), noise, 0.0, decay
+        )
         return found.penalty.mean(), found
 
     def adversarial(params: Any, noise_maps: Any, critic: Any) -> Any:
-        return nonsaturating_loss(judge.module.apply(critic, draw(params, noise_maps, codes_of(params)))).mean()
+        return nonsaturating_loss(
+            judge.module.apply(critic, draw(params, noise_maps, codes_of(params)))
+        ).mean()
 
     both = variables["params"], variables["noise"]
     (penalty, found), gradients = jax.jit(jax.value_and_grad(path_length, has_aux=True))(*both)
@@ -108,7 +130,9 @@ def _generator(fixture: Fixture) -> dict[str, Any]:
     }
 
 
-def _gradients(names: Mapping[str, Any], pattern: str, find: Callable[[str], np.ndarray]) -> dict[str, Any]:
+def _gradients(
+    names: Mapping[str, Any], pattern: str, find: Callable[[str], np.ndarray]
+) -> dict[str, Any]:
     """Outputs "what_x100.KEY", an array times a factor, or "what.KEY.norm", its norm."""
     result = {}
     for name in names:

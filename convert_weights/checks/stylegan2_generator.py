@@ -26,16 +26,28 @@ def outputs(fixture: Fixture) -> dict[str, np.ndarray]:
     module, variables, inputs = layout.module, layout.convert(fixture.state()), fixture.inputs
     psi = float(_number(fixture, "img_truncated", r"truncation=([\d.]+)", "0.7"))
     index = int(_number(fixture, "img_mixed", r"inject_index=(\d+)", "4"))
-    mapping = functools.partial(jax.jit(functools.partial(module.apply, method="mapping")), variables)
-    draw = functools.partial(jax.jit(functools.partial(module.apply, method="synthesis")), variables)
+    mapping = functools.partial(
+        jax.jit(functools.partial(module.apply, method="mapping")), variables
+    )
+    draw = functools.partial(
+        jax.jit(functools.partial(module.apply, method="synthesis")), variables
+    )
 
     w, w2 = mapping(inputs["z"]), mapping(inputs["z2"])
     mixed = mix_styles(w, w2, index, module.num_styles)
     truncated = truncate(w, jnp.asarray(inputs["mean_latent"][0]), psi)
-    wanted = {name: name[6:].replace(".", "_") for name in fixture.manifest["outputs"] if name.startswith("probe.")}
+    wanted = {
+        name: name[6:].replace(".", "_")
+        for name in fixture.manifest["outputs"]
+        if name.startswith("probe.")
+    }
     pictures = ["to_rgb1", *(name for name in module.style_names if name.startswith("to_rgbs_"))]
     found = probes.run(
-        module, variables, inputs["wplus"], probes=wanted | {name: name for name in pictures}, method="synthesis"
+        module,
+        variables,
+        inputs["wplus"],
+        probes=wanted | {name: name for name in pictures},
+        method="synthesis",
     )
     image, values = found
     # The official layer adds the picture so far, ours does not.

@@ -39,9 +39,17 @@ def outputs(fixture: Fixture) -> dict[str, np.ndarray]:
 
 
 def _vgg(fixture: Fixture, variables: dict, pictures: np.ndarray) -> dict[str, np.ndarray]:
-    names = [name.removeprefix("vgg16.") for name in fixture.manifest["outputs"] if name.startswith("vgg16.")]
+    names = [
+        name.removeprefix("vgg16.")
+        for name in fixture.manifest["outputs"]
+        if name.startswith("vgg16.")
+    ]
     # A pool is no tap of the trunk; it follows its stage's last ReLU.
-    before = {name: f"relu{name[4:]}_{len(VGG16_WIDTHS[int(name[4:]) - 1])}" for name in names if name[:4] == "pool"}
+    before = {
+        name: f"relu{name[4:]}_{len(VGG16_WIDTHS[int(name[4:]) - 1])}"
+        for name in names
+        if name[:4] == "pool"
+    }
     trunk = VGG16(tuple({before.get(name, name): None for name in names}))
     found = jax.jit(trunk.apply)(variables, pictures)
     found |= {pool: max_pool(found[relu], (2, 2), (2, 2)) for pool, relu in before.items()}
@@ -53,13 +61,19 @@ def _perceptual(variables: dict, pred: np.ndarray, target: np.ndarray) -> np.nda
 
     @jax.jit
     def loss(variables, pred, target):
-        return losses.perceptual(pred, target, lambda x: list(trunk.apply(variables, x).values())).mean()
+        return losses.perceptual(
+            pred, target, lambda x: list(trunk.apply(variables, x).values())
+        ).mean()
 
     return np.asarray(loss(variables, pred, target))
 
 
 def _resnet(layout: Layout, variables: dict, pictures: np.ndarray) -> dict[str, np.ndarray]:
     (logits, taps), found = probes.run(layout.module, variables, pictures, probes={"bn1": "bn1"})
-    stages = {"bn1": found["bn1"], "maxpool": taps["stem"], **{f"layer{i}": taps[f"layer{i}"] for i in (1, 2, 3, 4)}}
+    stages = {
+        "bn1": found["bn1"],
+        "maxpool": taps["stem"],
+        **{f"layer{i}": taps[f"layer{i}"] for i in (1, 2, 3, 4)},
+    }
     results = {f"probe.resnet101.{name}": nchw(value) for name, value in stages.items()}
     return results | {"resnet101.logits": np.asarray(logits)}

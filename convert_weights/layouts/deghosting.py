@@ -24,9 +24,15 @@ def deghosting(shapes: Shapes) -> Layout:
       UserError: entries are missing without which the network's form is unknown.
     """
     prior = generator_mmgen(
-        {key.removeprefix("generator."): s for key, s in shapes.items() if key.startswith("generator.")}
+        {
+            key.removeprefix("generator."): s
+            for key, s in shapes.items()
+            if key.startswith("generator.")
+        }
     )
-    levels, stages = (_count(shapes, rf"FCN\.{name}\.(\d+)\..*") for name in ("fusion_out", "decoder"))
+    levels, stages = (
+        _count(shapes, rf"FCN\.{name}\.(\d+)\..*") for name in ("fusion_out", "decoder")
+    )
     try:
         module = Deghoster(
             in_size=2 ** (levels + 1),
@@ -39,7 +45,9 @@ def deghosting(shapes: Shapes) -> Layout:
             image_width=shapes[f"FCN.decoder.{stages - 1}.0.weight"][0],
         )
     except (KeyError, IndexError) as error:
-        raise UserError(f"not a deghosting network, entry {error} is missing; give the file deghosting.pt") from error
+        raise UserError(
+            f"not a deghosting network, entry {error} is missing; give the file deghosting.pt"
+        ) from error
     if not 4 <= module.in_size < module.out_size:
         raise UserError(
             f"{levels} entries FCN.fusion_out do not fit a generator of {module.out_size} px; is the file whole?"
@@ -52,7 +60,9 @@ def deghosting(shapes: Shapes) -> Layout:
         if first == "generator":
             inner = prior.source((collection, *rest))
             return Source(f"generator.{inner.key}", inner.transform)
-        key, transform = torch_leaf(names["/".join(path[1:-1])], path[-1], 4 if path[-1] == "kernel" else 1)
+        key, transform = torch_leaf(
+            names["/".join(path[1:-1])], path[-1], 4 if path[-1] == "kernel" else 1
+        )
         if first.startswith("up_"):
             transform = _shuffled(transform)
         elif path[-2:] == ("dense", "kernel"):
@@ -63,8 +73,11 @@ def deghosting(shapes: Shapes) -> Layout:
         module,
         lambda: module.init(jax.random.key(0), jnp.zeros((1, module.in_size, module.in_size, 3))),
         source,
-        ignored=UNUSED | {rf"generator\.(?:{pattern})": why for pattern, why in prior.ignored.items()},
-        constants={rf"generator\.(?:{pattern})": value for pattern, value in prior.constants.items()},
+        ignored=UNUSED
+        | {rf"generator\.(?:{pattern})": why for pattern, why in prior.ignored.items()},
+        constants={
+            rf"generator\.(?:{pattern})": value for pattern, value in prior.constants.items()
+        },
         summary=f"deghosting {module.in_size} -> {module.out_size} px, {module.blocks} dense blocks, {module.num_styles} styles",
     )
 
@@ -79,9 +92,13 @@ def _names(module: Deghoster) -> dict[str, str]:
         "to_image/conv1": f"decoder.{stages}.0",
         "to_image/conv2": f"decoder.{stages}.2",
     }
-    names |= {f"rrdb/{name}": f"encoder.0.{name}" for name in ("conv_first", "conv_body", "conv_up")}
+    names |= {
+        f"rrdb/{name}": f"encoder.0.{name}" for name in ("conv_first", "conv_body", "conv_up")
+    }
     for block, dense, conv in itertools.product(range(module.blocks), (1, 2, 3), (1, 2, 3, 4, 5)):
-        names[f"rrdb/body_{block}/rdb{dense}/conv{conv}"] = f"encoder.0.body.{block}.rdb{dense}.conv{conv}"
+        names[f"rrdb/body_{block}/rdb{dense}/conv{conv}"] = (
+            f"encoder.0.body.{block}.rdb{dense}.conv{conv}"
+        )
     for i in range(levels - 1):
         names |= {f"down_{i}/conv1": f"encoder.{i + 1}.0", f"down_{i}/conv2": f"encoder.{i + 1}.2"}
     names |= {f"fusion_{i}": f"fusion_out.{i}" for i in range(levels)}
@@ -104,4 +121,7 @@ def _swap(a: np.ndarray, outer: int, inner: int) -> np.ndarray:
 
 def _count(shapes: Shapes, pattern: str) -> int:
     """One more than the largest index that a pattern finds among the keys."""
-    return max((int(match[1]) + 1 for match in (re.fullmatch(pattern, key) for key in shapes) if match), default=0)
+    return max(
+        (int(match[1]) + 1 for match in (re.fullmatch(pattern, key) for key in shapes) if match),
+        default=0,
+    )

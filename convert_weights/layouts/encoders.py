@@ -121,7 +121,11 @@ def arcface(shapes: Shapes) -> Layout:
     features, flat = _dense(shapes, "output_layer.3.weight")
     body = _body(shapes)
     side = _side(flat, body["widths"][-1])
-    names = {"output_bn": "output_layer.0", "output_dense": "output_layer.3", "embedding_bn": "output_layer.4"}
+    names = {
+        "output_bn": "output_layer.0",
+        "output_dense": "output_layer.3",
+        "embedding_bn": "output_layer.4",
+    }
     flattened = {"output_dense": dense_of_map(body["widths"][-1], side, side)}
     module = ArcFace(features, **body)
     return _layout(module, shapes, side * BODY_STRIDE, f"embedding of {features}", names, flattened)
@@ -179,15 +183,25 @@ def _body(shapes: Shapes) -> dict[str, Any]:
     """Constructor arguments of the IR-SE body."""
     counts, widths = _groups(shapes, r"body\.(\d+)\.res_layer\.1\.weight")
     gate = shapes.get("body.0.res_layer.5.fc1.weight", ())
-    return {"counts": counts, "widths": widths, "squeeze": widths[0] // gate[0] if len(gate) == 4 else None}
+    return {
+        "counts": counts,
+        "widths": widths,
+        "squeeze": widths[0] // gate[0] if len(gate) == 4 else None,
+    }
 
 
 def _groups(shapes: Shapes, pattern: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Units and channels of each group, from the first convolutions of all units."""
-    matches = {key: match for key, shape in shapes.items() if len(shape) == 4 and (match := re.fullmatch(pattern, key))}
+    matches = {
+        key: match
+        for key, shape in shapes.items()
+        if len(shape) == 4 and (match := re.fullmatch(pattern, key))
+    }
     found = {int(match[1]): shapes[key][0] for key, match in matches.items()}
     if not found:
-        raise UserError("the checkpoint holds no units of an encoder's body; give the complete official file")
+        raise UserError(
+            "the checkpoint holds no units of an encoder's body; give the complete official file"
+        )
     # Where a unit is missing, the message about it comes later: here it counts as one like that before it.
     widths, last = [], found[min(found)]
     for index in range(max(found) + 1):
@@ -208,9 +222,16 @@ def _heads(shapes: Shapes) -> tuple[int, int, int, int | None]:
     numbers = [int(match[1]) for match in found if match]
     convs = [key for key in shapes if re.fullmatch(r"styles\.0\.convs\.\d+\.weight", key)]
     if not numbers or not convs:
-        raise UserError("the checkpoint holds no encoder heads (styles.0...); give the complete official file")
+        raise UserError(
+            "the checkpoint holds no encoder heads (styles.0...); give the complete official file"
+        )
     width, channels = _dense(shapes, f"styles.{numbers[0]}.linear.weight")
-    return max(numbers) + 1, width, BODY_STRIDE * 2 ** len(convs), None if channels == width else channels
+    return (
+        max(numbers) + 1,
+        width,
+        BODY_STRIDE * 2 ** len(convs),
+        None if channels == width else channels,
+    )
 
 
 def _side(flat: int, channels: int) -> int:

@@ -6,7 +6,15 @@ import re
 import jax
 import jax.numpy as jnp
 
-from convert_weights.layout import BATCH_COUNTERS, Layout, Path, Shapes, Source, dense_of_map, torch_leaf
+from convert_weights.layout import (
+    BATCH_COUNTERS,
+    Layout,
+    Path,
+    Shapes,
+    Source,
+    dense_of_map,
+    torch_leaf,
+)
 from diffcam_jax.errors import UserError
 from diffcam_jax.nn.feature_style import POOL, FeatureStyleEncoder
 
@@ -35,9 +43,13 @@ def encoder(shapes: Shapes) -> Layout:
         counts = [numbers[f"block_{group}"] for group in range(1, 5)]
         widths = [shapes[f"block_{group}.0.conv2.weight"][0] for group in range(1, 5)]
         width, content = shapes["styles.0.weight"][0], shapes["content_layer.4.weight"][0]
-        module = FeatureStyleEncoder(numbers["styles"], 256, width, content, tuple(counts), tuple(widths))
+        module = FeatureStyleEncoder(
+            numbers["styles"], 256, width, content, tuple(counts), tuple(widths)
+        )
     except (KeyError, IndexError) as error:
-        raise UserError(f"not a FeatureStyle encoder, entry {error} is missing; give the file 143_enc.pth") from error
+        raise UserError(
+            f"not a FeatureStyle encoder, entry {error} is missing; give the file 143_enc.pth"
+        ) from error
     starts = [0, *itertools.accumulate(counts)]
 
     def source(path: Path) -> Source:
@@ -54,7 +66,9 @@ def encoder(shapes: Shapes) -> Layout:
             return torch_leaf(names[layer], leaf, 4)
         unit = int(path[-3].removeprefix("unit_"))
         group = max(i for i, start in enumerate(starts[:-1]) if start <= unit)
-        return torch_leaf(f"block_{group + 1}.{unit - starts[group]}.{SHORTCUT.get(layer, layer)}", leaf, 4)
+        return torch_leaf(
+            f"block_{group + 1}.{unit - starts[group]}.{SHORTCUT.get(layer, layer)}", leaf, 4
+        )
 
     return Layout(
         module,

@@ -44,8 +44,14 @@ _UNUSED_COLOURS = "colours at a lower resolution, which only training draws"
 def generator(shapes: Shapes) -> Layout:
     """`*_generator.pth`; an up-sampling layer may be fused or not, each as it is stored."""
     layers = _count(shapes, r"synthesis\.layer(\d+)\.epilogue\.bias", "a StyleGAN v1 generator")
-    mapping = _count(shapes, r"mapping\.dense(\d+)\.fc\.weight", "a StyleGAN v1 generator with its mapping network")
-    widths = tuple(_size(shapes, f"synthesis.layer{i}.epilogue.bias", 512) for i in range(1, layers, 2))
+    mapping = _count(
+        shapes,
+        r"mapping\.dense(\d+)\.fc\.weight",
+        "a StyleGAN v1 generator with its mapping network",
+    )
+    widths = tuple(
+        _size(shapes, f"synthesis.layer{i}.epilogue.bias", 512) for i in range(1, layers, 2)
+    )
     latent = _size(shapes, "mapping.dense0.fc.weight", 512)
     last = _size(shapes, f"mapping.dense{mapping - 1}.fc.weight", 0)
     module = StyleGAN1Generator(widths, latent, mapping, repeat_w=last == latent)
@@ -66,7 +72,11 @@ def generator(shapes: Shapes) -> Layout:
         if "style" in path:
             return _scaled_dense(f"{prefix}.epilogue.style_mod.dense", leaf)
         if leaf == "kernel":
-            return Source(f"{prefix}.weight", FUSED) if int(index) in fused else Source(f"{prefix}.conv.weight", CONV)
+            return (
+                Source(f"{prefix}.weight", FUSED)
+                if int(index) in fused
+                else Source(f"{prefix}.conv.weight", CONV)
+            )
         if collection == "noise":
             return Source(f"{prefix}.epilogue.apply_noise.noise", dropping(0, 1))
         return Source(f"{prefix}.epilogue.{'bias' if leaf == 'bias' else 'apply_noise.weight'}")
@@ -89,7 +99,9 @@ def encoder(shapes: Shapes) -> Layout:
     """`*_encoder.pth`."""
     last = _count(shapes, r"block(\d+)\.bn\d?\.bn\.weight", "an in-domain encoder") - 1
     if last < 3:
-        raise UserError(f"an in-domain encoder has at least 4 blocks, this file {last + 1}; give a *_encoder.pth")
+        raise UserError(
+            f"an in-domain encoder has at least 4 blocks, this file {last + 1}; give a *_encoder.pth"
+        )
     names = ["block0.conv.weight", *(f"block{i}.conv2.weight" for i in range(1, last))]
     widths = tuple(_size(shapes, name, 512) for name in names)
     codes = _size(shapes, f"block{last}.fc.weight", 14 * 512)
@@ -129,20 +141,28 @@ def perceptual(shapes: Shapes) -> Layout:
         module,
         partial(module.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3))),
         partial(vgg_leaf, "layer{}", CONVOLUTIONS["vgg16"]),
-        {r"layer(24|26|28)\.(weight|bias)": "conv5, which lies behind the features that are compared"},
+        {
+            r"layer(24|26|28)\.(weight|bias)": "conv5, which lies behind the features that are compared"
+        },
         summary="VGG16 up to relu4_3",
     )
 
 
 def _scaled_dense(prefix: str, leaf: str) -> Source:
-    return Source(f"{prefix}.fc.weight", DENSE) if leaf == "kernel" else Source(f"{prefix}.wscale.bias", COPY)
+    return (
+        Source(f"{prefix}.fc.weight", DENSE)
+        if leaf == "kernel"
+        else Source(f"{prefix}.wscale.bias", COPY)
+    )
 
 
 def _count(shapes: Shapes, pattern: str, what: str) -> int:
     """One more than the largest number in the keys of a pattern."""
     found = [int(match[1]) for key in shapes if (match := re.fullmatch(pattern, key))]
     if not found or max(found) > MOST_LAYERS:
-        raise UserError(f"these are not the keys of {what}; give the file that belongs to this kind")
+        raise UserError(
+            f"these are not the keys of {what}; give the file that belongs to this kind"
+        )
     return max(found) + 1
 
 

@@ -20,7 +20,8 @@ def inception(shapes: Shapes) -> Layout:
         init=lambda: module.init(jax.random.key(0), jnp.zeros((1, 299, 299, 3))),
         source=_source,
         ignored=BATCH_COUNTERS,
-        summary="Inception-V3 of FID, " + (f"{classes} classes" if classes else "without its linear layer"),
+        summary="Inception-V3 of FID, "
+        + (f"{classes} classes" if classes else "without its linear layer"),
     )
 
 

@@ -27,7 +27,10 @@ UNUSED = {
     r"avg_latent": "the average latent, kept beside the networks",
 }
 # The factor is 1 in every file that is known; what another value would do is not, so it is refused.
-CONSTANTS = {r"(.*\.)?alignment\.blur\.kernel": TAPS, r"(modulation\.\d+\.)?weight": np.ones(1, np.float32)}
+CONSTANTS = {
+    r"(.*\.)?alignment\.blur\.kernel": TAPS,
+    r"(modulation\.\d+\.)?weight": np.ones(1, np.float32),
+}
 
 
 def aligner(shapes: Shapes) -> Layout:
@@ -39,14 +42,22 @@ def aligner(shapes: Shapes) -> Layout:
     Raises:
       UserError: entries are missing that the number of levels and the widths are read off.
     """
-    numbers = [int(match[1]) for match in (re.fullmatch(r"modulation\.(\d+)\..*", key) for key in shapes) if match]
+    numbers = [
+        int(match[1])
+        for match in (re.fullmatch(r"modulation\.(\d+)\..*", key) for key in shapes)
+        if match
+    ]
     levels = max(numbers, default=-1) + 1
     kernels = [shapes.get(f"feats_conv.{number}.weight", ()) for number in reversed(range(levels))]
     if not 0 < levels <= len(SIDES) or any(len(kernel) != 4 for kernel in kernels):
         raise UserError(
             f"its {levels} alignment modules and their feats_conv do not go together; give the complete net_g_*.pth"
         )
-    module = Aligner(SIDES[:levels], tuple(kernel[0] for kernel in kernels), tuple(kernel[1] for kernel in kernels))
+    module = Aligner(
+        SIDES[:levels],
+        tuple(kernel[0] for kernel in kernels),
+        tuple(kernel[1] for kernel in kernels),
+    )
 
     def source(path: Path) -> Source:
         name, _, index = path[1].rpartition("_")
@@ -59,7 +70,10 @@ def aligner(shapes: Shapes) -> Layout:
 
     def init() -> Mapping[str, Any]:
         maps = [
-            [jnp.zeros((1, 4 * 2**level, 4 * 2**level, width)) for level, width in enumerate(widths)]
+            [
+                jnp.zeros((1, 4 * 2**level, 4 * 2**level, width))
+                for level, width in enumerate(widths)
+            ]
             for widths in (module.features, module.inputs)
         ]
         return module.init(jax.random.key(0), *maps)
@@ -100,7 +114,9 @@ def encoder(shapes: Shapes) -> Layout:
         return encoders.pyramid(shapes, BicubicEncoder4Editing)
     if found == "restyle_irse":
         return encoders.restyle_irse(shapes, progressive=True)
-    raise UserError("its encoder is none of e4e's, ReStyle's and FeatureStyle's; give the complete net_g_*.pth")
+    raise UserError(
+        "its encoder is none of e4e's, ReStyle's and FeatureStyle's; give the complete net_g_*.pth"
+    )
 
 
 def _aligned(path: Path, prefix: str) -> Source:

@@ -31,14 +31,18 @@ def torchvision_resnet(shapes: Shapes) -> Layout:
         *layers, leaf = path[1:]
         stage, _, block = layers[0].partition("_")
         inner = [_DOWNSAMPLE.get(name, name) for name in layers[1:]]
-        return torch_leaf(".".join([stage, *([block] if block else []), *inner]), leaf, 2 if stage == "fc" else 4)
+        return torch_leaf(
+            ".".join([stage, *([block] if block else []), *inner]), leaf, 2 if stage == "fc" else 4
+        )
 
     return Layout(
         module=module,
         init=lambda: module.init(jax.random.key(0), pictures),
         source=source,
         ignored=BATCH_COUNTERS,
-        summary=f"ResNet-{depth}, {classes} classes" if classes else f"ResNet-{depth} without its linear layer",
+        summary=f"ResNet-{depth}, {classes} classes"
+        if classes
+        else f"ResNet-{depth} without its linear layer",
     )
 
 
@@ -55,7 +59,9 @@ def diffcam(shapes: Shapes) -> Layout:
     split = _count(shapes, r"shared\.(\d+)\.conv1\.weight")
     rest = _count(shapes, r"classifier\.(\d+)\.conv1\.weight")
     whole = {"layer1": "shared.4", "layer2": "shared.5", "layer4": f"classifier.{rest}"}
-    first, second, last = (_count(shapes, rf"{re.escape(name)}\.(\d+)\..+") for name in whole.values())
+    first, second, last = (
+        _count(shapes, rf"{re.escape(name)}\.(\d+)\..+") for name in whole.values()
+    )
     depth = _depth(shapes, first, second, split + rest, last)
     classes = _rows(shapes, "fc.weight")
     if classes is None:
@@ -77,7 +83,9 @@ def diffcam(shapes: Shapes) -> Layout:
             prefix = f"{whole[stage]}.{place}"
         else:
             prefix = f"shared.{6 + place}" if place < split else f"classifier.{place - split}"
-        return torch_leaf(".".join([prefix, *(_DOWNSAMPLE.get(part, part) for part in inner)]), leaf, 4)
+        return torch_leaf(
+            ".".join([prefix, *(_DOWNSAMPLE.get(part, part) for part in inner)]), leaf, 4
+        )
 
     return Layout(
         module=module,

@@ -11,7 +11,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from convert_weights.layout import CONV, COPY, DENSE, Layout, Path, Shapes, Source, Transform, dense_of_map, dropping
+from convert_weights.layout import (
+    CONV,
+    COPY,
+    DENSE,
+    Layout,
+    Path,
+    Shapes,
+    Source,
+    Transform,
+    dense_of_map,
+    dropping,
+)
 from diffcam_jax.errors import UserError
 from diffcam_jax.nn.stylegan2 import StyleGAN2Generator, config_widths
 from diffcam_jax.nn.stylegan2_discriminator import StyleGAN2Discriminator
@@ -33,7 +44,11 @@ def generator_rosinality(shapes: Shapes) -> Layout:
     Raises:
       UserError: the keys that sizes are inferred from are not there.
     """
-    names = {"modulation.kernel": "modulation.weight", "modulation.bias": "modulation.bias", "kernel": "weight"}
+    names = {
+        "modulation.kernel": "modulation.weight",
+        "modulation.bias": "modulation.bias",
+        "kernel": "weight",
+    }
     conv = {leaf: f"conv.{name}" for leaf, name in names.items()}
     return _torch_generator(
         shapes, conv, strength="noise.weight", const="input.input", mapping="style.{}.weight", map_bias="style.{}.bias",
@@ -70,7 +85,10 @@ def _torch_generator(
     modulation = f"conv1.{conv['modulation.kernel']}"
     _require(shapes, {const: 4, modulation: 2})
     blocks = _count(shapes, f"convs.{{}}.{conv['kernel']}", 0, 2, 5)
-    widths = [shapes[const][1], *(shapes[f"convs.{2 * i}.{conv['kernel']}"][1] for i in range(blocks))]
+    widths = [
+        shapes[const][1],
+        *(shapes[f"convs.{2 * i}.{conv['kernel']}"][1] for i in range(blocks)),
+    ]
     depth = _count(shapes, mapping, 1, 1, 2)
 
     def source(path: Path) -> Source:
@@ -78,19 +96,32 @@ def _torch_generator(
         leaf = ".".join(rest)
         official = _dotted(layer)
         if collection == "noise":
-            return Source(noise.format(0 if layer == "conv1" else int(layer[6:]) + 1), dropping(0, 1))
+            return Source(
+                noise.format(0 if layer == "conv1" else int(layer[6:]) + 1), dropping(0, 1)
+            )
         if layer == "const":
             return Source(const, dropping(0, then=_MAP))
         if layer.startswith("dense_"):
             number = int(layer[6:]) + 1
-            return Source(mapping.format(number), DENSE) if leaf == "kernel" else Source(map_bias.format(number))
+            return (
+                Source(mapping.format(number), DENSE)
+                if leaf == "kernel"
+                else Source(map_bias.format(number))
+            )
         if leaf == "strength":
             return Source(f"{official}.{strength}", dropping(0))
         rgb = layer.startswith("to_rgb")
         if leaf == "bias":
-            return Source(f"{official}.bias", dropping(0, 2, 3)) if rgb else Source(f"{official}.activate.bias")
+            return (
+                Source(f"{official}.bias", dropping(0, 2, 3))
+                if rgb
+                else Source(f"{official}.activate.bias")
+            )
         kernel = _MODULATED_1X1 if rgb else _MODULATED
-        return Source(f"{official}.{conv[leaf]}", {"kernel": kernel, "modulation.kernel": DENSE}.get(leaf, COPY))
+        return Source(
+            f"{official}.{conv[leaf]}",
+            {"kernel": kernel, "modulation.kernel": DENSE}.get(leaf, COPY),
+        )
 
     constants = {r"(convs\.\d+\.conv\.blur|to_rgbs\.\d+\.upsample)\.kernel": 4 * TAPS}
     return _generator(tuple(widths), shapes[modulation][1], depth, inside, source, {}, constants)
@@ -100,7 +131,10 @@ def generator_ada(shapes: Shapes) -> Layout:
     """Layout of a generator in the names of NVIDIA's ADA release (`G_ema`); as `generator_rosinality`."""
     _require(shapes, {"synthesis.b4.const": 3, "synthesis.b4.conv1.affine.weight": 2})
     sides = _sides(shapes, r"synthesis\.b(\d+)\.conv0\.weight", 4)
-    widths = [shapes["synthesis.b4.const"][0], *(shapes[f"synthesis.b{side}.conv0.weight"][0] for side in sides)]
+    widths = [
+        shapes["synthesis.b4.const"][0],
+        *(shapes[f"synthesis.b{side}.conv0.weight"][0] for side in sides),
+    ]
     depth = _count(shapes, "mapping.fc{}.weight", 0, 1, 2)
 
     def source(path: Path) -> Source:
@@ -138,7 +172,13 @@ def generator_ada(shapes: Shapes) -> Layout:
 
 
 def _generator(
-    widths: tuple[int, ...], latent: int, depth: int, inside: bool, source: Callable[[Path], Source], ignored, constants
+    widths: tuple[int, ...],
+    latent: int,
+    depth: int,
+    inside: bool,
+    source: Callable[[Path], Source],
+    ignored,
+    constants,
 ) -> Layout:
     module = StyleGAN2Generator(widths, latent, depth, inside)
     summary = f"{_size(widths)}, {module.num_styles} styles, {depth} mapping layers"
@@ -160,7 +200,10 @@ def _torch_discriminator(shapes: Shapes, conv: str, dense: str) -> Layout:
     first, last = conv.format("convs.0.0"), conv.format("final_conv.0")
     _require(shapes, {first: 4, last: 4})
     blocks = _count(shapes, "convs.{}." + conv.format("conv2.1"), 1, 1, 4)
-    widths = [shapes[first][0], *(shapes[f"convs.{i + 1}." + conv.format("conv2.1")][0] for i in range(blocks))]
+    widths = [
+        shapes[first][0],
+        *(shapes[f"convs.{i + 1}." + conv.format("conv2.1")][0] for i in range(blocks)),
+    ]
 
     def source(path: Path) -> Source:
         _, layer, *inner, leaf = path
@@ -174,9 +217,15 @@ def _torch_discriminator(shapes: Shapes, conv: str, dense: str) -> Layout:
         # A stage of torch.nn.Sequential: [blur,] convolution[, bias and activation].
         stage = ".".join([official, *inner])
         at = 1 if inner and inner[0] != "conv1" else 0
-        return Source(conv.format(f"{stage}.{at}"), CONV) if leaf == "kernel" else Source(f"{stage}.{at + 1}.bias")
+        return (
+            Source(conv.format(f"{stage}.{at}"), CONV)
+            if leaf == "kernel"
+            else Source(f"{stage}.{at + 1}.bias")
+        )
 
-    return _discriminator(tuple(widths[::-1]), source, {r"convs\.\d+\.(conv2|skip)\.0\.kernel": TAPS})
+    return _discriminator(
+        tuple(widths[::-1]), source, {r"convs\.\d+\.(conv2|skip)\.0\.kernel": TAPS}
+    )
 
 
 def discriminator_ada(shapes: Shapes) -> Layout:
@@ -195,7 +244,9 @@ def discriminator_ada(shapes: Shapes) -> Layout:
             side = 2 ** (len(widths) + 2 - int(layer[6:]))
             key = f"b{side}.{ {'conv1': 'conv0', 'conv2': 'conv1', 'skip': 'skip'}[inner[0]] }"
         else:
-            key = {"final_conv": "b4.conv", "final_linear_0": "b4.fc", "final_linear_1": "b4.out"}[layer]
+            key = {"final_conv": "b4.conv", "final_linear_0": "b4.fc", "final_linear_1": "b4.out"}[
+                layer
+            ]
             if layer != "final_conv" and leaf == "kernel":
                 transform = _dense(layer, widths[::-1])
         return Source(f"{key}.{'weight' if leaf == 'kernel' else 'bias'}", transform)
@@ -232,7 +283,9 @@ def _size(widths: tuple[int, ...]) -> str:
 def _require(shapes: Shapes, axes: dict[str, int]) -> None:
     for key, ndim in axes.items():
         if len(shapes.get(key, ())) != ndim:
-            raise UserError(f"no StyleGAN2 of these names: {key} is missing or misshapen; choose the kind of the file")
+            raise UserError(
+                f"no StyleGAN2 of these names: {key} is missing or misshapen; choose the kind of the file"
+            )
 
 
 def _count(shapes: Shapes, pattern: str, start: int, step: int, ndim: int) -> int:
@@ -246,7 +299,9 @@ def _count(shapes: Shapes, pattern: str, start: int, step: int, ndim: int) -> in
 def _sides(shapes: Shapes, pattern: str, ndim: int) -> list[int]:
     """8, 16, ... as far as the keys of that pattern go without a gap."""
     found = {
-        int(match[1]) for key, shape in shapes.items() if len(shape) == ndim and (match := re.fullmatch(pattern, key))
+        int(match[1])
+        for key, shape in shapes.items()
+        if len(shape) == ndim and (match := re.fullmatch(pattern, key))
     }
     sides, side = [], 8
     while side in found:

@@ -9,7 +9,9 @@ import jax.numpy as jnp
 from convert_weights.layout import Layout, Path, Shapes, Source, torch_leaf
 from diffcam_jax.nn.vgg import VGG16, VGG16_WIDTHS, VGG19, VGG19_WIDTHS
 
-IGNORED = {r"classifier\.\d+\.(weight|bias)": "ImageNet's classes; only the convolutions are used here"}
+IGNORED = {
+    r"classifier\.\d+\.(weight|bias)": "ImageNet's classes; only the convolutions are used here"
+}
 
 
 def _numbers(widths: tuple[tuple[int, ...], ...]) -> dict[str, int]:

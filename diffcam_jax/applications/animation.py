@@ -27,11 +27,21 @@ def write_animation(path: Path, pictures: UInt8[np.ndarray, "f h w 3"]) -> None:
         UserError: another kind of file, or it cannot be written.
     """
     if path.suffix not in _OPTIONS:
-        raise UserError(f"{path}: animations are written as {' or '.join(_OPTIONS)}; give such a name")
+        raise UserError(
+            f"{path}: animations are written as {' or '.join(_OPTIONS)}; give such a name"
+        )
     frames = [Image.fromarray(picture) for picture in pictures]
     buffer = io.BytesIO()
     kind, options = path.suffix[1:].upper(), _OPTIONS[path.suffix]
-    frames[0].save(buffer, kind, save_all=True, append_images=frames[1:], duration=MILLISECONDS, loop=0, **options)
+    frames[0].save(
+        buffer,
+        kind,
+        save_all=True,
+        append_images=frames[1:],
+        duration=MILLISECONDS,
+        loop=0,
+        **options,
+    )
     try:
         write_atomically(path, buffer.getvalue())
     except OSError as error:

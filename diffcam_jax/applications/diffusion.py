@@ -59,7 +59,9 @@ def box_mask(box: tuple[int, int, int, int], size: int) -> Float[np.ndarray, "s 
 
 
 def stitch(
-    targets: UInt8[np.ndarray, "t s s 3"], contexts: UInt8[np.ndarray, "c s s 3"], mask: Float[np.ndarray, "s s"]
+    targets: UInt8[np.ndarray, "t s s 3"],
+    contexts: UInt8[np.ndarray, "c s s 3"],
+    mask: Float[np.ndarray, "s s"],
 ) -> UInt8[np.ndarray, "t c s s 3"]:
     """Every target's part on every context; where the mask is 0 or 1 the very pixels of the one or the other."""
     share = mask[..., None]
@@ -89,7 +91,9 @@ def diffuse(
     """
     if mask.shape != targets.shape[1:3]:
         sizes = [" x ".join(map(str, shape[::-1])) for shape in (mask.shape, targets.shape[1:3])]
-        raise UserError(f"the mask has {sizes[0]} pixels, the aligned faces have {sizes[1]}; give a mask of that size")
+        raise UserError(
+            f"the mask has {sizes[0]} pixels, the aligned faces have {sizes[1]}; give a mask of that size"
+        )
     stitched = stitch(targets, contexts, mask)
     flat, shape = stitched.reshape(-1, *stitched.shape[2:]), stitched.shape[:2]
     # Image2StyleGAN begins at the mean code, encoder or not, and the mean code knows nothing of the context.

@@ -66,7 +66,13 @@ class Studio:
         """
         module, variables = self.generator
         size = min(size or self.size, self.size)
-        bar = tqdm(codes, desc="drawing", unit="picture", disable=not progress or len(codes) < 2, leave=False)
+        bar = tqdm(
+            codes,
+            desc="drawing",
+            unit="picture",
+            disable=not progress or len(codes) < 2,
+            leave=False,
+        )
         pictures = []
         for index, code in enumerate(bar):
             own = {path: changes[index] for path, changes in (tuned or {}).items()}

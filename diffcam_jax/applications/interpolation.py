@@ -22,7 +22,9 @@ def between(
     """
     if steps < 0:
         raise UserError(f"--steps {steps}: give how many pictures to put between two, 0 or more")
-    shares = (np.arange(1, steps + 1, dtype=np.float32) / np.float32(steps + 1)).reshape(-1, *[1] * first.ndim)
+    shares = (np.arange(1, steps + 1, dtype=np.float32) / np.float32(steps + 1)).reshape(
+        -1, *[1] * first.ndim
+    )
     return np.concatenate([first[None], first + shares * (last - first), last[None]])
 
 

@@ -36,7 +36,9 @@ def read_boundaries(source: str, scale: float = 1.0) -> dict[str, Direction]:
         return {path.stem: import_direction(path, path.stem, scale=scale)}
     shipped = load_directions()
     if source not in shipped:
-        raise UserError(f"no direction is called {source!r}; {nearest_name(source, shipped)}, or give a file")
+        raise UserError(
+            f"no direction is called {source!r}; {nearest_name(source, shipped)}, or give a file"
+        )
     return {source: shipped[source]}
 
 
@@ -89,19 +91,25 @@ def boundary_steps(
     return np.stack(steps)
 
 
-def strengths(lowest: float = LOWEST, highest: float = HIGHEST, count: int = COUNT) -> Float[np.ndarray, " m"]:
+def strengths(
+    lowest: float = LOWEST, highest: float = HIGHEST, count: int = COUNT
+) -> Float[np.ndarray, " m"]:
     """Evenly spaced strengths, both ends included.
 
     Raises:
         UserError: no finite range, or fewer than two.
     """
     if not (np.isfinite([lowest, highest]).all() and lowest < highest) or count < 2:
-        raise UserError(f"strengths from {lowest:g} to {highest:g} in {count} steps: give a range and 2 steps or more")
+        raise UserError(
+            f"strengths from {lowest:g} to {highest:g} in {count} steps: give a range and 2 steps or more"
+        )
     return np.linspace(lowest, highest, count, dtype=np.float32)
 
 
 def manipulate(
-    codes: Float[np.ndarray, "b n k"], steps: Float[np.ndarray, "d n k"], amounts: Float[np.ndarray, " m"]
+    codes: Float[np.ndarray, "b n k"],
+    steps: Float[np.ndarray, "d n k"],
+    amounts: Float[np.ndarray, " m"],
 ) -> Float[np.ndarray, "b d m n k"]:
     """Every code moved along every direction by every strength; strength 0 leaves it as it is, to the bit.
 

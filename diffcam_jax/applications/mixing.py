@@ -17,11 +17,15 @@ def check_layer(from_layer: int, rows: int) -> None:
         UserError: there is no such layer.
     """
     if not 0 <= from_layer <= rows:
-        raise UserError(f"--from-layer {from_layer}: the generator has {rows} layers; give 0 to {rows}")
+        raise UserError(
+            f"--from-layer {from_layer}: the generator has {rows} layers; give 0 to {rows}"
+        )
 
 
 def mix(
-    content: Float[np.ndarray, "c n k"], style: Float[np.ndarray, "s n k"], from_layer: int = FROM_LAYER
+    content: Float[np.ndarray, "c n k"],
+    style: Float[np.ndarray, "s n k"],
+    from_layer: int = FROM_LAYER,
 ) -> Float[np.ndarray, "c s n k"]:
     """Every content in every style.
 
@@ -35,5 +39,8 @@ def mix(
     """
     rows = content.shape[1]
     check_layer(from_layer, rows)
-    mixed = [mix_styles(jnp.asarray(content), jnp.broadcast_to(one, content.shape), from_layer, rows) for one in style]
+    mixed = [
+        mix_styles(jnp.asarray(content), jnp.broadcast_to(one, content.shape), from_layer, rows)
+        for one in style
+    ]
     return np.stack([np.asarray(one) for one in mixed], 1)

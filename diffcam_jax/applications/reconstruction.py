@@ -86,7 +86,11 @@ def search(
     plain = mask is None and start is None and limits[:2] == (None, 0)
     plain = plain and inverter.method not in ("encoder", TUNING)
     store = CodeCache(inverter.recipe) if cached and plain else None
-    known = {} if store is None else {i: c for i, p in enumerate(pictures) if (c := store.load(p)) is not None}
+    known = (
+        {}
+        if store is None
+        else {i: c for i, p in enumerate(pictures) if (c := store.load(p)) is not None}
+    )
     todo = [i for i in range(len(pictures)) if i not in known]
     read = np.isin(np.arange(len(pictures)), list(known))
     tuned: dict[int, Deltas] = {}
@@ -114,7 +118,9 @@ def search(
                 store.save(pictures[index], known[index])
         seconds, compiled = seconds + result.seconds, compiled + result.compile_seconds
         notes += (
-            result.notes if len(todo) <= side else [f"batch from picture {chosen[0] + 1}: {n}" for n in result.notes]
+            result.notes
+            if len(todo) <= side
+            else [f"batch from picture {chosen[0] + 1}: {n}" for n in result.notes]
         )
     codes = np.stack([known[i] for i in range(len(pictures))])
     paths = tuned[0] if tuned else ()
@@ -137,5 +143,11 @@ def distances(
         "mse" in units of [-1, 1], "lpips".
     """
     perceived = lpips(pictures, drawn)
-    errors = [float(pixel.mse(jnp.asarray(a[None]), jnp.asarray(b[None]))[0]) for a, b in zip(pictures, drawn)]
-    return [{"mse": round(e, 6), "lpips": round(float(p), 5)} for e, p in zip(errors, perceived, strict=True)]
+    errors = [
+        float(pixel.mse(jnp.asarray(a[None]), jnp.asarray(b[None]))[0])
+        for a, b in zip(pictures, drawn)
+    ]
+    return [
+        {"mse": round(e, 6), "lpips": round(float(p), 5)}
+        for e, p in zip(errors, perceived, strict=True)
+    ]

@@ -20,7 +20,10 @@ def write_sheet(path: Path, sheet: Any) -> None:
 
 
 def write_crossing(
-    path: Path, rows: Sequence[Labelled], columns: Sequence[Labelled], pictures: UInt8[np.ndarray, "m n s s 3"]
+    path: Path,
+    rows: Sequence[Labelled],
+    columns: Sequence[Labelled],
+    pictures: UInt8[np.ndarray, "m n s s 3"],
 ) -> None:
     """A grid of pictures under and beside those they were made of.
 

@@ -51,7 +51,9 @@ def gather(studio: Studio, paths: Sequence[Path], choice: Choice = Choice()) -> 
     for path in paths:
         if holds_codes(path):
             loaded = code_files.load(path, studio.hash, studio.rows)
-            faces += [Face(_plain(name), None, code) for name, code in zip(loaded.names, loaded.codes)]
+            faces += [
+                Face(_plain(name), None, code) for name, code in zip(loaded.names, loaded.codes)
+            ]
         else:
             faces.append(Face(path.stem, read_face(path, studio.size, choice), None))
     return faces
@@ -63,7 +65,11 @@ def _plain(name: str) -> str:
 
 
 def encode(
-    inverter: Inverter, faces: Sequence[Face], limits: Limits = Limits(), cached: bool = True, progress: bool = False
+    inverter: Inverter,
+    faces: Sequence[Face],
+    limits: Limits = Limits(),
+    cached: bool = True,
+    progress: bool = False,
 ) -> list[Face]:
     """The same faces, each with a code.
 

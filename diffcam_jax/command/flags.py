@@ -61,7 +61,9 @@ def _explain(error: Exception, argv: list[str]) -> str:
     text = str(error)
     if isinstance(error, AttributeError | KeyError) and (found := re.search(r"\w+", text)):
         name, close = found[0], re.search(r'Did you mean "(\w+)"', text)
-        flag = next((a for a in argv if re.match(rf"--?config\.(\w+\.)*{name}\b", a)), f"config.{name}")
+        flag = next(
+            (a for a in argv if re.match(rf"--?config\.(\w+\.)*{name}\b", a)), f"config.{name}"
+        )
         hint = f"did you mean {close[1]}?" if close else "the config file lists all fields"
         return f"unknown field {flag.lstrip('-').partition('=')[0]}; {hint}"
     lines = [line.strip() for line in text.splitlines() if line.strip()]

@@ -15,7 +15,16 @@ from diffcam_jax.errors import UserError
 from diffcam_jax.files.trees import write_atomically
 
 # How long to train, what to watch and where to run may change between two parts of a run; everything else decides what is computed.
-FREE = ("steps", "log_every", "eval_every", "sample_every", "checkpoint_every", "keep", "devices", "patience_nan")
+FREE = (
+    "steps",
+    "log_every",
+    "eval_every",
+    "sample_every",
+    "checkpoint_every",
+    "keep",
+    "devices",
+    "patience_nan",
+)
 
 
 @contextlib.contextmanager
@@ -31,12 +40,16 @@ def claim(workdir: Path) -> Iterator[None]:
         workdir.mkdir(parents=True, exist_ok=True)
         file = (workdir / ".lock").open("a")
     except OSError as error:
-        raise UserError(f"cannot use {workdir} ({error.strerror}); choose another --workdir") from error
+        raise UserError(
+            f"cannot use {workdir} ({error.strerror}); choose another --workdir"
+        ) from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise UserError(f"another run is using {workdir}; wait for it, or choose another --workdir") from error
+            raise UserError(
+                f"another run is using {workdir}; wait for it, or choose another --workdir"
+            ) from error
         yield
 
 
@@ -56,7 +69,9 @@ def check_config(workdir: Path, config: Mapping[str, Any]) -> None:
     try:
         before = _flat(json.loads(path.read_text()))
     except (OSError, ValueError, AttributeError) as error:
-        raise UserError(f"{path} is damaged ({error}); delete it to go on with the configuration given now") from error
+        raise UserError(
+            f"{path} is damaged ({error}); delete it to go on with the configuration given now"
+        ) from error
     now = _flat(json.loads(json.dumps(config)))
     differing = [
         f"{name} was {_show(before, name)} and is {_show(now, name)}"
@@ -78,7 +93,11 @@ def write_config(workdir: Path, config: Mapping[str, Any]) -> None:
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat = {}
     for name, value in tree.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
+        flat |= (
+            _flat(value, f"{prefix}{name}.")
+            if isinstance(value, Mapping)
+            else {prefix + name: value}
+        )
     return flat
 
 

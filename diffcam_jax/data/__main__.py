@@ -15,21 +15,45 @@ from diffcam_jax.pretrained import store
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m diffcam_jax.data", description="Data for training.")
+    parser = argparse.ArgumentParser(
+        prog="python -m diffcam_jax.data", description="Data for training."
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     add = _command(commands, "prepare", "make a dataset out of a folder of pictures")
-    add("--src", required=True, help="folder of pictures, searched recursively; FFHQ and CelebA-HQ are recognised")
+    add(
+        "--src",
+        required=True,
+        help="folder of pictures, searched recursively; FFHQ and CelebA-HQ are recognised",
+    )
     add("--size", type=int, required=True, help="side of the pictures in pixels")
-    add("--align", action="store_true", help="cut out the largest face as FFHQ does; default: the centred square")
+    add(
+        "--align",
+        action="store_true",
+        help="cut out the largest face as FFHQ does; default: the centred square",
+    )
     add("--labels", help="CSV of file name and class, or CelebAMask-HQ-attribute-anno.txt")
     add("--pairs", help="folder with the target of each picture under the same name")
     add("--workers", type=int, help="threads; default: one for each processor")
     add = _command(commands, "draw", "make a dataset of a generator's pictures and their codes")
     add("--count", type=int, required=True, help="pictures")
-    add("--size", type=int, default=0, help="side of the pictures, a power of two; default: the generator's own")
-    add("--generator", default="", help="folder of converted weights; default: the embedded generator")
+    add(
+        "--size",
+        type=int,
+        default=0,
+        help="side of the pictures, a power of two; default: the generator's own",
+    )
+    add(
+        "--generator",
+        default="",
+        help="folder of converted weights; default: the embedded generator",
+    )
     add("--psi", type=float, default=1.0, help="truncation; 1 is none")
-    add("--mixing", type=float, default=0.0, help="share of the pictures with fine layers from a second face")
+    add(
+        "--mixing",
+        type=float,
+        default=0.0,
+        help="share of the pictures with fine layers from a second face",
+    )
     add("--seed", type=int, default=0)
     options = vars(parser.parse_args(argv))
     return _run(options.pop("command"), options)
@@ -39,13 +63,24 @@ def _command(commands: Any, name: str, purpose: str) -> Any:
     """Adds a command with what both have in common."""
     add = commands.add_parser(name, help=purpose, description=purpose).add_argument
     add("--name", required=True, help="of the dataset")
-    add("--out", default=str(store.cache_dir() / "data"), help="folder of all datasets (default: %(default)s)")
-    add("--test-share", type=float, default=TEST_SHARE, help="share of test pictures (default: %(default)s)")
+    add(
+        "--out",
+        default=str(store.cache_dir() / "data"),
+        help="folder of all datasets (default: %(default)s)",
+    )
+    add(
+        "--test-share",
+        type=float,
+        default=TEST_SHARE,
+        help="share of test pictures (default: %(default)s)",
+    )
     return add
 
 
 def _run(command: str, options: dict[str, Any]) -> int:
-    logging.set_verbosity(logging.ERROR)  # TensorFlow Datasets warns that it does not know this dataset
+    logging.set_verbosity(
+        logging.ERROR
+    )  # TensorFlow Datasets warns that it does not know this dataset
     try:
         if command == "prepare":
             recipe = prepare(**options)

@@ -45,8 +45,12 @@ def augment(
     Args:
         may_flip: whether a mirrored pair still shows its class (not for a turn of the head).
     """
-    pairs = jnp.concatenate([inverted, edited], axis=-1)  # six channels, so that nothing can treat the two apart
-    pairs = jax.vmap(_augment_pair, in_axes=(0, 0, 0, None))(jax.random.split(key, len(pairs)), pairs, may_flip, config)
+    pairs = jnp.concatenate(
+        [inverted, edited], axis=-1
+    )  # six channels, so that nothing can treat the two apart
+    pairs = jax.vmap(_augment_pair, in_axes=(0, 0, 0, None))(
+        jax.random.split(key, len(pairs)), pairs, may_flip, config
+    )
     return pairs[..., :3], pairs[..., 3:]
 
 
@@ -64,7 +68,9 @@ def _augment_pair(
         padded = jnp.pad(pair, ((config.shift,) * 2, (config.shift,) * 2, (0, 0)), mode="edge")
         pair = jax.lax.dynamic_slice(padded, (offset[0], offset[1], 0), pair.shape)
     if config.colour:
-        brightness, contrast, *gains = jax.random.uniform(keys[2], (5,), minval=-config.colour, maxval=config.colour)
+        brightness, contrast, *gains = jax.random.uniform(
+            keys[2], (5,), minval=-config.colour, maxval=config.colour
+        )
         gain = (1 + contrast) * (1 + jnp.stack(gains) / 2)
         pair = jnp.clip(pair * jnp.tile(gain, 2) + brightness, -1, 1)
     if config.blur:
@@ -80,20 +86,29 @@ def _blur(x: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
         pad = [(0, 0)] * 3
         pad[axis] = (2, 2)
         padded, size = jnp.pad(x, pad, mode="edge"), x.shape[axis]
-        x = sum(k / 16 * jax.lax.slice_in_dim(padded, i, i + size, axis=axis) for i, k in enumerate((1, 4, 6, 4, 1)))
+        x = sum(
+            k / 16 * jax.lax.slice_in_dim(padded, i, i + size, axis=axis)
+            for i, k in enumerate((1, 4, 6, 4, 1))
+        )
     return x
 
 
-def _hide(key: PRNGKeyArray, pair: Float[Array, "h w 6"], probability: float) -> Float[Array, "h w 6"]:
+def _hide(
+    key: PRNGKeyArray, pair: Float[Array, "h w 6"], probability: float
+) -> Float[Array, "h w 6"]:
     chance, share, cells = jax.random.split(key, 3)
     h, w = pair.shape[:2]
     hidden = jax.random.uniform(cells, (4, 4)) < jax.random.uniform(share, minval=0.1, maxval=0.8)
     hidden &= jax.random.uniform(chance) < probability
     mask = jnp.repeat(jnp.repeat(hidden, -(-h // 4), 0)[:h], -(-w // 4), 1)[:, :w]
-    return jnp.concatenate([pair[..., :3], jnp.where(mask[..., None], pair[..., :3], pair[..., 3:])], axis=-1)
+    return jnp.concatenate(
+        [pair[..., :3], jnp.where(mask[..., None], pair[..., :3], pair[..., 3:])], axis=-1
+    )
 
 
-def _occlude(key: PRNGKeyArray, pair: Float[Array, "h w 6"], probability: float) -> Float[Array, "h w 6"]:
+def _occlude(
+    key: PRNGKeyArray, pair: Float[Array, "h w 6"], probability: float
+) -> Float[Array, "h w 6"]:
     chance, place, radius, colour = jax.random.split(key, 4)
     h, w = pair.shape[:2]
     centre = jax.random.uniform(place, (2,))
@@ -102,9 +117,13 @@ def _occlude(key: PRNGKeyArray, pair: Float[Array, "h w 6"], probability: float)
     x = (jnp.arange(w) + 0.5)[None, :] / w
     inside = ((y - centre[0]) / radii[0]) ** 2 + ((x - centre[1]) / radii[1]) ** 2 < 1
     inside &= jax.random.uniform(chance) < probability
-    return jnp.where(inside[..., None], jnp.tile(jax.random.uniform(colour, (3,), minval=-1.0), 2), pair)
+    return jnp.where(
+        inside[..., None], jnp.tile(jax.random.uniform(colour, (3,), minval=-1.0), 2), pair
+    )
 
 
-def flippable(labels: Int[Array, " b"], names: tuple[str, ...], sided: tuple[str, ...]) -> Bool[Array, " b"]:
+def flippable(
+    labels: Int[Array, " b"], names: tuple[str, ...], sided: tuple[str, ...]
+) -> Bool[Array, " b"]:
     """False for labels whose class is in `sided`."""
     return jnp.array([name not in sided for name in names])[labels]

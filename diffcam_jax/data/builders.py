@@ -58,7 +58,9 @@ def make_features(
         features["target"] = picture
     if label_names:
         one = tfds.features.ClassLabel(names=list(label_names))
-        features["label"] = tfds.features.Tensor(shape=(len(label_names),), dtype=np.int64) if several else one
+        features["label"] = (
+            tfds.features.Tensor(shape=(len(label_names),), dtype=np.int64) if several else one
+        )
     if code_shape is not None:
         features["code"] = tfds.features.Tensor(shape=code_shape, dtype=np.float32)
     return tfds.features.FeaturesDict(features)
@@ -93,16 +95,25 @@ class Pictures(tfds.core.ShardBasedBuilder):
     ) -> None:
         self._features, self._shards = features, shards
         self._waiting: list[Shard] = []
-        super().__init__(data_dir=folder, config=tfds.core.BuilderConfig(name=name), file_format="array_record")
+        super().__init__(
+            data_dir=folder, config=tfds.core.BuilderConfig(name=name), file_format="array_record"
+        )
 
     def _info(self) -> tfds.core.DatasetInfo:
-        return tfds.core.DatasetInfo(builder=self, description="Square pictures.", features=self._features)
+        return tfds.core.DatasetInfo(
+            builder=self, description="Square pictures.", features=self._features
+        )
 
-    def _shard_iterators_per_split(self, dl_manager: Any) -> Mapping[str, Sequence[Callable[[], Iterator]]]:
+    def _shard_iterators_per_split(
+        self, dl_manager: Any
+    ) -> Mapping[str, Sequence[Callable[[], Iterator]]]:
         """Stand-ins that are counted and never serialised: the files are taken over whole, in this very order."""
         self._waiting = [shard for shards in self._shards.values() for shard in shards]
         return {
-            split: [lambda count=shard.count: ((number, None) for number in range(count)) for shard in shards]
+            split: [
+                lambda count=shard.count: ((number, None) for number in range(count))
+                for shard in shards
+            ]
             for split, shards in self._shards.items()
         }
 
@@ -160,7 +171,9 @@ def open_prepared(folder: str | os.PathLike[str], name: str = "") -> Prepared:
     """
     place = dataset_folder(folder, name) if name else Path(folder)
     if not (place / RECIPE).is_file():
-        near = sorted(path.parent.parent.name for path in Path(folder).glob(f"pictures/*/{VERSION}/{RECIPE}"))
+        near = sorted(
+            path.parent.parent.name for path in Path(folder).glob(f"pictures/*/{VERSION}/{RECIPE}")
+        )
         there = f"there are {', '.join(near)}" if near else "there is none"
         raise UserError(
             f"no prepared dataset {name or place} in {folder} ({there}); make it with python -m diffcam_jax.data prepare"

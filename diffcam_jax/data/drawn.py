@@ -58,7 +58,9 @@ class Prior:
         return hashlib.sha256(facts.encode()).hexdigest()
 
 
-def draw_code(prior: Prior, stream: UInt32[Array, ""], number: UInt32[Array, ""]) -> Float[Array, "rows k"]:
+def draw_code(
+    prior: Prior, stream: UInt32[Array, ""], number: UInt32[Array, ""]
+) -> Float[Array, "rows k"]:
     """The W+ code of sample `number` of a stream: 0 is training, 1 is held out."""
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(prior.seed), stream), number)
     key_z, key_mixed, key_cut = jax.random.split(key, 3)
@@ -74,7 +76,9 @@ def draw(
 ) -> tuple[UInt8[Array, "b s s 3"], Float[Array, "b rows k"]]:
     """Pictures and codes of some samples."""
     codes = jax.vmap(lambda number: draw_code(prior, stream, number))(numbers)
-    return quantise(prior.model.apply(prior.variables, codes, method="synthesis", size=prior.size)), codes
+    return quantise(
+        prior.model.apply(prior.variables, codes, method="synthesis", size=prior.size)
+    ), codes
 
 
 _draw = jax.jit(draw)
@@ -114,12 +118,16 @@ class Drawn:
         batch = drawn_batch(self._prior, _TRAINING, first, self._batch_size, self._batch_size)
         if not self._flip:
             return batch
-        rng = (np.random.default_rng((self._prior.seed, first + i)) for i in range(self._batch_size))
+        rng = (
+            np.random.default_rng((self._prior.seed, first + i)) for i in range(self._batch_size)
+        )
         turn = np.array([r.random() < 0.5 for r in rng])[:, None, None, None]
         return {"image": np.where(turn, batch["image"][:, :, ::-1], batch["image"])}
 
 
-def drawn_batch(prior: Prior, stream: int, first: int, count: int, at_once: int) -> dict[str, np.ndarray]:
+def drawn_batch(
+    prior: Prior, stream: int, first: int, count: int, at_once: int
+) -> dict[str, np.ndarray]:
     """Samples first ... first + count - 1 of a stream, drawn `at_once` at a time so that one program is compiled for all."""
     parts = []
     for start in range(first, first + count, at_once):
@@ -127,7 +135,9 @@ def drawn_batch(prior: Prior, stream: int, first: int, count: int, at_once: int)
         parts.append(_draw(prior, jnp.uint32(stream), numbers))
     if not parts:
         return {}
-    images, codes = (np.concatenate([np.asarray(part[i]) for part in parts])[:count] for i in range(2))
+    images, codes = (
+        np.concatenate([np.asarray(part[i]) for part in parts])[:count] for i in range(2)
+    )
     return {"image": images, "code": codes}
 
 
@@ -143,12 +153,20 @@ def make_drawn(config: ConfigDict, batch_size: int, process: int = 0, processes:
     """
     data = config.data
     prior, name = make_prior(
-        data.get("folder", ""), data.get("size", 0), data.get("psi", 1.0), data.get("mixing", 0.0), config.seed
+        data.get("folder", ""),
+        data.get("size", 0),
+        data.get("psi", 1.0),
+        data.get("mixing", 0.0),
+        config.seed,
     )
-    return Drawn(prior, batch_size, config.eval_size, process, processes, name, data.get("flip", False))
+    return Drawn(
+        prior, batch_size, config.eval_size, process, processes, name, data.get("flip", False)
+    )
 
 
-def make_prior(generator: str, size: int, psi: float, mixing: float, seed: int) -> tuple[Prior, str]:
+def make_prior(
+    generator: str, size: int, psi: float, mixing: float, seed: int
+) -> tuple[Prior, str]:
     """A prior and the name of its generator.
 
     Args:
@@ -207,7 +225,9 @@ def draw_dataset(
 
     def make(stream: int, split: str, first: int, length: int) -> Iterator[Made]:
         for start in range(first, first + length, _AT_ONCE):
-            batch = drawn_batch(prior, stream, start, min(_AT_ONCE, first + length - start), _AT_ONCE)
+            batch = drawn_batch(
+                prior, stream, start, min(_AT_ONCE, first + length - start), _AT_ONCE
+            )
             for number, (image, code) in enumerate(zip(batch["image"], batch["code"]), start):
                 called = f"{split}/{number:06d}"
                 example = {"name": called, "image": io.BytesIO(encode(image)), "code": code}
@@ -219,7 +239,13 @@ def draw_dataset(
         for first in range(0, whole, shard_length(prior.size)):
             length = min(shard_length(prior.size), whole - first)
             jobs.append(Job(split, length, functools.partial(make, stream, split, first, length)))
-    plan = {"name": name, "source": drawn_by, "size": prior.size, "count": count, "test_share": test_share}
+    plan = {
+        "name": name,
+        "source": drawn_by,
+        "size": prior.size,
+        "count": count,
+        "test_share": test_share,
+    }
     return assemble(out, {**plan, "prior": prior.fingerprint()}, features, jobs, {})
 
 

@@ -170,7 +170,10 @@ def ghost_world(networks: pipeline.Pipeline) -> GhostWorld:
 @functools.cache
 def toy_ghost_world() -> GhostWorld:
     """A tiny generator of 64 pixels and a tiny classifier with random weights, for trying things out without any file."""
-    edits, classifier = toy_world(), DiffClassifier(18, 4, num_classes=3, split=1, strides=(1, 2, 1, 1))
+    edits, classifier = (
+        toy_world(),
+        DiffClassifier(18, 4, num_classes=3, split=1, strides=(1, 2, 1, 1)),
+    )
     blank, rng = jnp.zeros((1, 32, 32, 3)), np.random.default_rng(0)
     shapes = jax.eval_shape(lambda: classifier.init(jax.random.key(0), blank, blank))
 
@@ -226,15 +229,21 @@ def write(
                 continue
             key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()))
             image = jnp.asarray(to_unit(pixels))[None]
-            ghosts = make_ghosts(world, image, jnp.asarray(code)[None], *draw_edits(key, world, 1, config), config)
+            ghosts = make_ghosts(
+                world, image, jnp.asarray(code)[None], *draw_edits(key, world, 1, config), config
+            )
             photo.write_photo(folder / "target" / f"{name}.png", pixels)
             photo.write_photo(folder / "image" / f"{name}.png", from_unit(ghosts.fused[0]))
     except OSError as error:
-        raise UserError(f"cannot write to {folder} ({error.strerror or error}); choose another --out") from error
+        raise UserError(
+            f"cannot write to {folder} ({error.strerror or error}); choose another --out"
+        ) from error
     return skipped
 
 
-def claim_index(folder: Path, world: GhostWorld, seed: int, config: GhostConfig, origin: str) -> None:
+def claim_index(
+    folder: Path, world: GhostWorld, seed: int, config: GhostConfig, origin: str
+) -> None:
     """Writes what a folder of pairs depends on, or makes sure that it is the same as before; arguments as in `write`.
 
     Raises:
@@ -253,9 +262,13 @@ def claim_index(folder: Path, world: GhostWorld, seed: int, config: GhostConfig,
         if not path.exists():
             trees.write_atomically(path, json.dumps(index, indent=1).encode())
         elif json.loads(path.read_text()) != index:
-            raise UserError(f"{folder} holds pairs of other networks or another recipe; choose an empty folder")
+            raise UserError(
+                f"{folder} holds pairs of other networks or another recipe; choose an empty folder"
+            )
     except OSError as error:
-        raise UserError(f"cannot write to {folder} ({error.strerror or error}); choose another --out") from error
+        raise UserError(
+            f"cannot write to {folder} ({error.strerror or error}); choose another --out"
+        ) from error
 
 
 def photographs(editor: Editor, folder: Path, size: int) -> tuple[list[str], Read]:
@@ -263,12 +276,16 @@ def photographs(editor: Editor, folder: Path, size: int) -> tuple[list[str], Rea
     found = photo.list_photos(folder)
     paths = {path.stem: path for path in found}
     if twins := sorted({path.name for path in found} - {path.name for path in paths.values()}):
-        raise UserError(f"{folder}: {twins[0]} and {paths[Path(twins[0]).stem].name} have the same name; rename one")
+        raise UserError(
+            f"{folder}: {twins[0]} and {paths[Path(twins[0]).stem].name} have the same name; rename one"
+        )
 
     def read(name: str) -> tuple[np.ndarray, np.ndarray]:
         pixels = photo.read_photo(paths[name]).pixels
         quad = align.frame_quad(*pixels.shape[:2])
-        whole = np.round(align.crop(pixels, quad, editor.generator.resolution) * 255).astype(np.uint8)
+        whole = np.round(align.crop(pixels, quad, editor.generator.resolution) * 255).astype(
+            np.uint8
+        )
         code = editor.invert(whole)
         small = resize(jnp.asarray(to_unit(whole))[None], (size, size), "area")
         return from_unit(small[0]), code
@@ -279,12 +296,16 @@ def photographs(editor: Editor, folder: Path, size: int) -> tuple[list[str], Rea
 def samples(world: GhostWorld, count: int, size: int, seed: int) -> tuple[list[str], Read]:
     """Disturbed samples of the generator with their codes; the numbers of a sample are its name."""
     mean = latent_stats(world.generator, world.params.generator, jax.random.key(0)).mean
-    source = EditWorld(world.generator, world.params.generator["params"], mean, world.names, world.directions)
+    source = EditWorld(
+        world.generator, world.params.generator["params"], mean, world.names, world.directions
+    )
 
     @jax.jit
     def render(world: GhostWorld, source: EditWorld, index: Array) -> tuple[Array, Array]:
         code = draw_code(source, Recipe(seed=seed, size=size), index)
-        picture = world.generator.apply(world.params.generator, code[None], method="synthesis", size=size)
+        picture = world.generator.apply(
+            world.params.generator, code[None], method="synthesis", size=size
+        )
         key = jax.random.fold_in(jax.random.key(seed + 2), index)
         return quantise(disturb(key, picture))[0], code
 
@@ -305,7 +326,9 @@ def run(options: argparse.Namespace) -> int:
     world, resolution = jax.device_put(ghost_world(networks)), networks.generator.module.resolution
     size = options.size or resolution
     if not 32 <= size <= resolution or resolution % size:
-        raise UserError(f"--size {size}: the generator draws {resolution} pixels; give a half, a quarter, ... of them")
+        raise UserError(
+            f"--size {size}: the generator draws {resolution} pixels; give a half, a quarter, ... of them"
+        )
     if options.samples is None:
         editor = Editor(networks)
         names, read = photographs(editor, options.src, size)
@@ -314,7 +337,9 @@ def run(options: argparse.Namespace) -> int:
         names, read = samples(world, options.samples, size, options.seed)
         origin = f"samples {size}"
     # The shipped classifier and the official ones were trained on features(T) - features(I').
-    cam = dataclasses.replace(diffcam.variant(options.variant), sign=networks.classifier.metadata.get("sign", 1))
+    cam = dataclasses.replace(
+        diffcam.variant(options.variant), sign=networks.classifier.metadata.get("sign", 1)
+    )
     config, names = GhostConfig(cam), names[: options.count]
     skipped = write(world, names, read, options.out, options.seed, config, origin)
     for name, reason in skipped.items():
@@ -335,16 +360,26 @@ def run(options: argparse.Namespace) -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Write training pairs of the deghosting network to a folder.")
-    parser.add_argument("--out", type=Path, required=True, help="folder; a rerun continues where it stopped")
+    parser = argparse.ArgumentParser(
+        description="Write training pairs of the deghosting network to a folder."
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder; a rerun continues where it stopped"
+    )
     parser.add_argument("--src", type=Path, help="folder of aligned pictures")
-    parser.add_argument("--samples", type=int, help="take so many disturbed samples of the generator instead")
+    parser.add_argument(
+        "--samples", type=int, help="take so many disturbed samples of the generator instead"
+    )
     parser.add_argument("--count", type=int, help="at most so many pictures of --src")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--size", type=int, help="side of the pictures; default: the generator's")
-    parser.add_argument("--variant", choices=("official", "paper"), default="official", help="of the mask")
+    parser.add_argument(
+        "--variant", choices=("official", "paper"), default="official", help="of the mask"
+    )
     for role in ("generator", "encoder", "classifier", "directions"):
-        parser.add_argument(f"--{role}", type=Path, help="converted folder; default: the embedded part, no encoder")
+        parser.add_argument(
+            f"--{role}", type=Path, help="converted folder; default: the embedded part, no encoder"
+        )
     keep_compiled_programs()
     return exit_code(lambda: run(parser.parse_args(argv)), "ghosts")
 

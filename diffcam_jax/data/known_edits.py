@@ -36,7 +36,14 @@ from tqdm import tqdm
 from diffcam_jax.command.allocator import keep_freed_memory
 from diffcam_jax.command.compilation import keep_compiled_programs
 from diffcam_jax.data.builders import open_prepared
-from diffcam_jax.data.ghosts import GhostConfig, GhostWorld, claim_index, draw_edits, ghost_world, toy_ghost_world
+from diffcam_jax.data.ghosts import (
+    GhostConfig,
+    GhostWorld,
+    claim_index,
+    draw_edits,
+    ghost_world,
+    toy_ghost_world,
+)
 from diffcam_jax.data.pairs import Encode
 from diffcam_jax.data.photographic import Photographic
 from diffcam_jax.editing import diffcam, pipeline
@@ -91,17 +98,23 @@ def covered(face: Picture, truth: Picture, rng: np.random.Generator) -> tuple[Pi
     return changed, np.where((changed != face).any(-1, keepdims=True), changed, truth)
 
 
-def photographed(face: Picture, truth: Picture, rng: np.random.Generator) -> tuple[Picture, Picture]:
+def photographed(
+    face: Picture, truth: Picture, rng: np.random.Generator
+) -> tuple[Picture, Picture]:
     """Both pictures as the same camera would see them, with the same objects in front."""
     face, truth = covered(face, truth, rng)
-    seed = rng.integers(2**63)  # what the camera does depends on these numbers and not on the picture
+    seed = rng.integers(
+        2**63
+    )  # what the camera does depends on these numbers and not on the picture
     return CAMERA(face, np.random.default_rng(seed)), CAMERA(truth, np.random.default_rng(seed))
 
 
 @functools.partial(jax.jit, static_argnames="size")
 def draw(world: GhostWorld, codes: Float[Array, "b rows k"], size: int) -> UInt8[Array, "b s s 3"]:
     """Pictures of codes."""
-    return quantise(world.generator.apply(world.params.generator, codes, method="synthesis", size=size))
+    return quantise(
+        world.generator.apply(world.params.generator, codes, method="synthesis", size=size)
+    )
 
 
 @functools.partial(jax.jit, static_argnames="cam")
@@ -114,7 +127,9 @@ def find_mask(
 ) -> UInt8[Array, "b s s"]:
     """Diff-CAM's masks of pairs (I', T)."""
     before, after = (x.astype(jnp.float32) / 127.5 - 1 for x in (inverted, edited))
-    found = diffcam.diff_cam(world.classifier, world.params.classifier, before, after, world.classes[edits], cam)
+    found = diffcam.diff_cam(
+        world.classifier, world.params.classifier, before, after, world.classes[edits], cam
+    )
     return jnp.round(found.mask * 255).astype(jnp.uint8)
 
 
@@ -177,14 +192,20 @@ def write(
     """
     names = [f"{split}/{i:06d}" for i in range(min(count, len(faces)))]
     missing = [i for i, name in enumerate(names) if not (folder / f"{name}.npz").exists()]
-    with tqdm(total=len(names), initial=len(names) - len(missing), unit="pair", desc=split, disable=None) as bar:
+    with tqdm(
+        total=len(names), initial=len(names) - len(missing), unit="pair", desc=split, disable=None
+    ) as bar:
         for first in range(0, len(missing), _AT_ONCE):
             numbers = missing[first : first + _AT_ONCE]
             # A short last part is filled up, so that one program does for all.
             padded = numbers + numbers[-1:] * (_AT_ONCE - len(numbers))
             records = [faces[i] for i in padded]
-            images, codes = (np.stack([record[name] for record in records]) for name in ("image", "code"))
-            made = make_pairs(world, encode, [names[i] for i in padded], images, codes, seed, config)
+            images, codes = (
+                np.stack([record[name] for record in records]) for name in ("image", "code")
+            )
+            made = make_pairs(
+                world, encode, [names[i] for i in padded], images, codes, seed, config
+            )
             for i, pair in zip(numbers, made, strict=False):
                 buffer = io.BytesIO()
                 np.savez(buffer, **pair._asdict())
@@ -232,7 +253,9 @@ class KnownEdits:
         turn, place = divmod(number, len(self._pairs))
         order = np.random.default_rng((self._seed, turn)).permutation(len(self._pairs))
         pair = self._pairs[order[place]]
-        original, truth = covered(pair.original, pair.truth, np.random.default_rng((self._seed, turn, place)))
+        original, truth = covered(
+            pair.original, pair.truth, np.random.default_rng((self._seed, turn, place))
+        )
         return pair._replace(original=original, truth=truth)
 
 
@@ -245,13 +268,21 @@ def open_pairs(folder: Path) -> tuple[Sequence[Pair], Sequence[Pair], dict[str, 
     try:
         index = (folder / "index.json").read_bytes()
     except OSError as error:
-        raise UserError(f"no pairs in {folder}; write them with python -m diffcam_jax.data.known_edits") from error
+        raise UserError(
+            f"no pairs in {folder}; write them with python -m diffcam_jax.data.known_edits"
+        ) from error
     train, test = (_Files(sorted((folder / split).glob("*.npz"))) for split in ("train", "test"))
     if not len(train):
-        raise UserError(f"{folder} holds no pairs for training; write some with python -m diffcam_jax.data.known_edits")
+        raise UserError(
+            f"{folder} holds no pairs for training; write some with python -m diffcam_jax.data.known_edits"
+        )
     names = "".join(path.name for path in [*train.paths, *test.paths])
     digest = hashlib.sha256(index + names.encode()).hexdigest()
-    return train, test if len(test) else train, {"name": folder.resolve().name, "count": len(train), "sha256": digest}
+    return (
+        train,
+        test if len(test) else train,
+        {"name": folder.resolve().name, "count": len(train), "sha256": digest},
+    )
 
 
 class _Files(Sequence[Pair]):
@@ -277,7 +308,9 @@ def toy_pairs(count: int, size: int) -> list[Pair]:
     codes = jnp.broadcast_to(w, (count, world.directions.shape[1], w.shape[-1]))
     missed = codes + 0.3 * jax.random.normal(key_error, codes.shape)
     faces = np.asarray(draw(world, codes, size))
-    return make_pairs(world, lambda _: missed, [str(i) for i in range(count)], faces, np.asarray(codes), 0)
+    return make_pairs(
+        world, lambda _: missed, [str(i) for i in range(count)], faces, np.asarray(codes), 0
+    )
 
 
 def read_pair(path: Path) -> Pair:
@@ -290,49 +323,90 @@ def read_pair(path: Path) -> Pair:
         with np.load(path, allow_pickle=False) as file:
             return Pair(**{name: file[name] for name in Pair._fields})
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is damaged ({error}); delete it and run the same command again") from error
+        raise UserError(
+            f"{path} is damaged ({error}); delete it and run the same command again"
+        ) from error
 
 
 def _stacked(pairs: Iterable[Pair]) -> dict[str, np.ndarray]:
-    return {name: np.stack(part) for name, part in zip(Pair._fields, zip(*pairs, strict=True), strict=True)}
+    return {
+        name: np.stack(part)
+        for name, part in zip(Pair._fields, zip(*pairs, strict=True), strict=True)
+    }
 
 
 # ------------------------------------------------------------------------------------------------------- the command
 def run(options: argparse.Namespace) -> int:
     roles = ("generator", "encoder", "classifier", "directions")
     dataset = open_prepared(options.data, options.faces)
-    networks = pipeline.on_device(pipeline.from_checkpoints(**{role: getattr(options, role) for role in roles}))
+    networks = pipeline.on_device(
+        pipeline.from_checkpoints(**{role: getattr(options, role) for role in roles})
+    )
     size, resolution = dataset.recipe["size"], networks.generator.module.resolution
     if "code" not in dataset.splits["train"][0] or resolution % size:
         raise UserError(
             f"{options.faces} is not of this generator's pictures with codes; python -m diffcam_jax.data draw makes such a dataset"
         )
     if networks.encoder is None:
-        raise UserError("without an encoder there are no reconstructions to edit; give --encoder=FOLDER")
+        raise UserError(
+            "without an encoder there are no reconstructions to edit; give --encoder=FOLDER"
+        )
     cam = dataclasses.replace(CONFIG.cam, sign=networks.classifier.metadata.get("sign", 1))
     config = dataclasses.replace(CONFIG, cam=cam)
     encoder = trees.tree_hash(networks.encoder.network.variables)
-    world, encode = jax.device_put(ghost_world(networks)), functools.partial(pipeline.encode, networks)
+    world, encode = (
+        jax.device_put(ghost_world(networks)),
+        functools.partial(pipeline.encode, networks),
+    )
     claim_index(options.out, world, options.seed, config, f"{dataset.recipe['sha256']} {encoder}")
     counts = {"test": options.held_out, "train": options.count}
     for split, count in counts.items():
-        made = write(world, encode, dataset.splits.get(split, []), split, count, options.out, options.seed, config)
+        made = write(
+            world,
+            encode,
+            dataset.splits.get(split, []),
+            split,
+            count,
+            options.out,
+            options.seed,
+            config,
+        )
         print(f"{made} pairs of {size} pixels in {options.out / split}")
-    print(f"next: python train.py --config configs/deghost_mobile.py --workdir RUN --config.data.folder={options.out}")
+    print(
+        f"next: python train.py --config configs/deghost_mobile.py --workdir RUN --config.data.folder={options.out}"
+    )
     return 0
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Write edits whose right result is known, for the deghosting network.")
-    parser.add_argument("--out", type=Path, required=True, help="folder; a rerun continues where it stopped")
-    parser.add_argument("--faces", required=True, help="prepared dataset of a generator's pictures with codes")
-    parser.add_argument("--data", type=Path, default=store.cache_dir() / "data", help="folder of all datasets")
-    parser.add_argument("--encoder", type=Path, help="converted folder; default: the one that comes with the generator")
-    parser.add_argument("--count", type=int, default=1200, help="pairs for training (default: %(default)s)")
-    parser.add_argument("--held-out", type=int, default=32, help="pairs for evaluation (default: %(default)s)")
+    parser = argparse.ArgumentParser(
+        description="Write edits whose right result is known, for the deghosting network."
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder; a rerun continues where it stopped"
+    )
+    parser.add_argument(
+        "--faces", required=True, help="prepared dataset of a generator's pictures with codes"
+    )
+    parser.add_argument(
+        "--data", type=Path, default=store.cache_dir() / "data", help="folder of all datasets"
+    )
+    parser.add_argument(
+        "--encoder",
+        type=Path,
+        help="converted folder; default: the one that comes with the generator",
+    )
+    parser.add_argument(
+        "--count", type=int, default=1200, help="pairs for training (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--held-out", type=int, default=32, help="pairs for evaluation (default: %(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=0)
     for role in ("generator", "classifier", "directions"):
-        parser.add_argument(f"--{role}", type=Path, help="converted folder; default: the embedded part")
+        parser.add_argument(
+            f"--{role}", type=Path, help="converted folder; default: the embedded part"
+        )
     keep_freed_memory()
     keep_compiled_programs()
     return exit_code(lambda: run(parser.parse_args(argv)), "known_edits")

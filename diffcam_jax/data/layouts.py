@@ -85,7 +85,11 @@ def pictures_folder(folder: str | os.PathLike[str], aligned: bool = True) -> Pat
 def attribute_file(folder: Path) -> Path | None:
     """CelebA-HQ's list of attributes, in the pictures' folder or beside it, where there is one."""
     places = (folder / _CELEBA_LABELS, folder.parent / _CELEBA_LABELS)
-    return next((path for path in places if path.is_file()), None) if folder.name == _CELEBA_FOLDER else None
+    return (
+        next((path for path in places if path.is_file()), None)
+        if folder.name == _CELEBA_FOLDER
+        else None
+    )
 
 
 def list_names(folder: Path) -> list[str]:
@@ -96,7 +100,9 @@ def list_names(folder: Path) -> list[str]:
     """
 
     def refuse(error: OSError) -> None:
-        raise UserError(f"{error.filename}: cannot be listed ({error.strerror}); mend its permissions")
+        raise UserError(
+            f"{error.filename}: cannot be listed ({error.strerror}); mend its permissions"
+        )
 
     names = []
     for place, folders, files in os.walk(folder, onerror=refuse):
@@ -108,7 +114,9 @@ def list_names(folder: Path) -> list[str]:
             if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
         ]
     if not names:
-        raise UserError(f"{folder}: no pictures in it; it needs files ending in {', '.join(SUFFIXES)}")
+        raise UserError(
+            f"{folder}: no pictures in it; it needs files ending in {', '.join(SUFFIXES)}"
+        )
     return sorted(names)
 
 
@@ -132,7 +140,10 @@ def _share(name: str) -> float:
 
 
 def list_records(
-    folder: Path, labels: Labels | None = None, pairs: Path | None = None, test_share: float = TEST_SHARE
+    folder: Path,
+    labels: Labels | None = None,
+    pairs: Path | None = None,
+    test_share: float = TEST_SHARE,
 ) -> tuple[list[Record], dict[str, str]]:
     """The pictures of a folder with all that belongs to them.
 
@@ -150,7 +161,11 @@ def list_records(
     """
     names = list_names(folder)
     found = {} if labels is None else _labels_of(names, labels)
-    targets = {} if pairs is None else {name.rpartition(".")[0]: pairs / name for name in list_names(pairs)}
+    targets = (
+        {}
+        if pairs is None
+        else {name.rpartition(".")[0]: pairs / name for name in list_names(pairs)}
+    )
     records, errors = [], {}
     for name, split in zip(names, splits(names, test_share)):
         target = targets.get(name.rpartition(".")[0])
@@ -159,7 +174,9 @@ def list_records(
         else:
             records.append(Record(name, folder / name, split, found.get(name), target))
     if not records:
-        raise UserError(f"not one picture of {folder} has a partner in {pairs}; give both the same file names")
+        raise UserError(
+            f"not one picture of {folder} has a partner in {pairs}; give both the same file names"
+        )
     return records, errors
 
 
@@ -187,7 +204,9 @@ def read_labels(path: str | os.PathLike[str]) -> Labels:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: the labels cannot be read ({error}); give a CSV of file name and class") from error
+        raise UserError(
+            f"{path}: the labels cannot be read ({error}); give a CSV of file name and class"
+        ) from error
     lines = text.splitlines()
     if len(lines) > 2 and lines[0].strip().isdigit():
         return _attributes(path, lines)
@@ -197,7 +216,9 @@ def read_labels(path: str | os.PathLike[str]) -> Labels:
         if not any(cells) or (number == 1 and cells[0].lower() in _HEADERS):
             continue
         if len(cells) != 2 or not all(cells):
-            raise UserError(f"{path}, line {number}: {len(cells)} columns; each line needs a file name and a class")
+            raise UserError(
+                f"{path}, line {number}: {len(cells)} columns; each line needs a file name and a class"
+            )
         if classes.setdefault(cells[0], cells[1]) != cells[1]:
             raise UserError(f"{path}, line {number}: {cells[0]} has two classes; keep one of them")
     if not classes:
@@ -213,7 +234,9 @@ def _attributes(path: Path, lines: Sequence[str]) -> Labels:
     for number, line in enumerate(lines[2:], 3):
         cells = line.split()
         if cells and (len(cells) != len(names) + 1 or set(cells[1:]) - {"1", "-1"}):
-            raise UserError(f"{path}, line {number}: not a file name and {len(names)} times 1 or -1; get a fresh copy")
+            raise UserError(
+                f"{path}, line {number}: not a file name and {len(names)} times 1 or -1; get a fresh copy"
+            )
         if cells:
             table[cells[0]] = tuple(int(cell == "1") for cell in cells[1:])
     return Labels(names, True, table)

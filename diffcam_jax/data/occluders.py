@@ -80,7 +80,11 @@ def compound(side: int, largest: float, rng: np.random.Generator) -> Mask:
         side, largest, rng: as for `outline`.
     """
     mask = np.zeros((side, side), np.uint8)
-    size, centre, angle = rng.uniform(0.08, largest) * side, rng.uniform(0, side, 2), rng.uniform(0, 2 * math.pi)
+    size, centre, angle = (
+        rng.uniform(0.08, largest) * side,
+        rng.uniform(0, side, 2),
+        rng.uniform(0, 2 * math.pi),
+    )
     axes = tuple(_thick(share * size) for share in rng.uniform(0.15, 0.5, 2))
     cv2.ellipse(mask, tuple(map(int, centre)), axes, math.degrees(angle), 0, 360, 255, -1)
     spread = rng.uniform(0.1, 1.5)
@@ -88,7 +92,13 @@ def compound(side: int, largest: float, rng: np.random.Generator) -> Mask:
         turned = angle + rng.normal(0, spread)
         start = centre + rng.normal(0, 0.15, 2) * size
         end = start + size * rng.uniform(0.3, 1.2) * np.array([math.cos(turned), math.sin(turned)])
-        cv2.line(mask, tuple(map(int, start)), tuple(map(int, end)), 255, _thick(size * rng.uniform(0.05, 0.3)))
+        cv2.line(
+            mask,
+            tuple(map(int, start)),
+            tuple(map(int, end)),
+            255,
+            _thick(size * rng.uniform(0.05, 0.3)),
+        )
     return mask
 
 
@@ -101,9 +111,13 @@ def surface(picture: Picture, rng: np.random.Generator) -> Float32[np.ndarray, "
     """
     side, kind = len(picture), rng.integers(5)
     if kind == 0:  # skin and hair out of place, like a hand in front
-        matrix = cv2.getRotationMatrix2D((side / 2, side / 2), rng.uniform(-180, 180), rng.uniform(0.7, 1.5))
+        matrix = cv2.getRotationMatrix2D(
+            (side / 2, side / 2), rng.uniform(-180, 180), rng.uniform(0.7, 1.5)
+        )
         matrix[:, 2] += rng.uniform(-0.4, 0.4, 2) * side
-        return cv2.warpAffine(picture, matrix, (side, side), borderMode=cv2.BORDER_REFLECT_101).astype(np.float32)
+        return cv2.warpAffine(
+            picture, matrix, (side, side), borderMode=cv2.BORDER_REFLECT_101
+        ).astype(np.float32)
     first, second = rng.uniform(0, 255, (2, 3))
     if kind == 1:
         share = np.zeros((side, side))
@@ -114,11 +128,17 @@ def surface(picture: Picture, rng: np.random.Generator) -> Float32[np.ndarray, "
         angle = rng.uniform(0, math.pi)
         y, x = np.mgrid[:side, :side] / side
         along = x * math.cos(angle) + y * math.sin(angle)
-        share = along.clip(0, 1) if kind == 2 else 0.5 + 0.5 * np.sign(np.sin(along * rng.uniform(10, 80)))
+        share = (
+            along.clip(0, 1)
+            if kind == 2
+            else 0.5 + 0.5 * np.sign(np.sin(along * rng.uniform(10, 80)))
+        )
     return (first + (second - first) * share[..., None]).astype(np.float32)
 
 
-def shaded(surface: Float32[np.ndarray, "s s 3"], mask: Mask, rng: np.random.Generator) -> Float32[np.ndarray, "s s 3"]:
+def shaded(
+    surface: Float32[np.ndarray, "s s 3"], mask: Mask, rng: np.random.Generator
+) -> Float32[np.ndarray, "s s 3"]:
     """A surface that is round: darker towards the object's edge, and towards one side of the picture.
 
     Args:
@@ -143,13 +163,19 @@ def skin(picture: Picture, rng: np.random.Generator) -> Float32[np.ndarray, "s s
         rng: source of all draws.
     """
     side = len(picture)
-    cheek = picture[int(0.55 * side) : int(0.65 * side), int(0.35 * side) : int(0.65 * side)].mean((0, 1))
-    grain = cv2.GaussianBlur(rng.standard_normal((side, side)).astype(np.float32), (0, 0), 0.01 * side)
+    cheek = picture[int(0.55 * side) : int(0.65 * side), int(0.35 * side) : int(0.65 * side)].mean(
+        (0, 1)
+    )
+    grain = cv2.GaussianBlur(
+        rng.standard_normal((side, side)).astype(np.float32), (0, 0), 0.01 * side
+    )
     tone = cheek * rng.uniform(0.8, 1.15) * (1 + rng.uniform(-0.05, 0.05, 3))
     return (tone + 300 * grain[..., None]).clip(0, 255).astype(np.float32)
 
 
-def grained(surface: Float32[np.ndarray, "s s 3"], rng: np.random.Generator) -> Float32[np.ndarray, "s s 3"]:
+def grained(
+    surface: Float32[np.ndarray, "s s 3"], rng: np.random.Generator
+) -> Float32[np.ndarray, "s s 3"]:
     """A surface with fine structure: noise of one to eight pixels, drawn out in a direction as threads and hairs are.
 
     Args:
@@ -162,7 +188,13 @@ def grained(surface: Float32[np.ndarray, "s s 3"], rng: np.random.Generator) -> 
     kernel = np.zeros((9, 9), np.float32)
     angle = rng.uniform(0, math.pi)
     way = np.array([math.cos(angle), math.sin(angle)]) * length / 2
-    cv2.line(kernel, tuple(np.rint(4 - way).astype(int).tolist()), tuple(np.rint(4 + way).astype(int).tolist()), 1.0, 1)
+    cv2.line(
+        kernel,
+        tuple(np.rint(4 - way).astype(int).tolist()),
+        tuple(np.rint(4 + way).astype(int).tolist()),
+        1.0,
+        1,
+    )
     drawn = cv2.filter2D(noise, -1, kernel / np.sqrt((kernel**2).sum()))
     return np.clip(surface + rng.uniform(5, 60) * drawn[..., None], 0, 255)
 
@@ -193,12 +225,27 @@ def _hand(picture: Picture, mask: Mask, rng: np.random.Generator) -> np.ndarray:
     side = len(mask)
     palm = np.array([rng.uniform(0.2, 0.8), rng.uniform(0.75, 0.95)]) * side
     width, turn = rng.uniform(0.09, 0.13) * side, rng.uniform(-0.5, 0.5)
-    cv2.ellipse(mask, tuple(map(int, palm)), (int(width), int(1.3 * width)), math.degrees(turn), 0, 360, 255, -1)
+    cv2.ellipse(
+        mask,
+        tuple(map(int, palm)),
+        (int(width), int(1.3 * width)),
+        math.degrees(turn),
+        0,
+        360,
+        255,
+        -1,
+    )
     for finger in range(5):
         angle = turn - math.pi / 2 + (finger - 2) * rng.uniform(0.2, 0.28)
         way = np.array([math.cos(angle), math.sin(angle)])
         start, end = palm + width * 0.6 * way, palm + width * rng.uniform(1.9, 2.8) * way
-        cv2.line(mask, tuple(map(int, start)), tuple(map(int, end)), 255, _thick(width * rng.uniform(0.3, 0.42)))
+        cv2.line(
+            mask,
+            tuple(map(int, start)),
+            tuple(map(int, end)),
+            255,
+            _thick(width * rng.uniform(0.3, 0.42)),
+        )
     return skin(picture, rng)
 
 
@@ -209,7 +256,14 @@ def _cap(picture: Picture, mask: Mask, rng: np.random.Generator) -> np.ndarray:
     width, height = rng.uniform(0.3, 0.4) * side, rng.uniform(0.22, 0.3) * side
     cv2.ellipse(mask, centre, (int(width), int(height)), rng.uniform(-8, 8), 180, 360, 255, -1)
     cv2.ellipse(
-        mask, centre, (int(1.1 * width), int(rng.uniform(0.04, 0.08) * side)), rng.uniform(-8, 8), 0, 360, 255, -1
+        mask,
+        centre,
+        (int(1.1 * width), int(rng.uniform(0.04, 0.08) * side)),
+        rng.uniform(-8, 8),
+        0,
+        360,
+        255,
+        -1,
     )
     return _texture(side, rng)
 
@@ -220,11 +274,21 @@ def _microphone(picture: Picture, mask: Mask, rng: np.random.Generator) -> np.nd
     head = np.array([rng.uniform(0.35, 0.65), rng.uniform(0.68, 0.85)]) * side
     end = np.array([head[0] + rng.uniform(-0.35, 0.35) * side, 1.1 * side])
     radius = rng.uniform(0.06, 0.11) * side
-    cv2.line(mask, tuple(map(int, head)), tuple(map(int, end)), 255, _thick(radius * rng.uniform(0.9, 1.3)))
+    cv2.line(
+        mask,
+        tuple(map(int, head)),
+        tuple(map(int, end)),
+        255,
+        _thick(radius * rng.uniform(0.9, 1.3)),
+    )
     cv2.ellipse(mask, tuple(map(int, head)), (int(radius), int(1.25 * radius)), 0, 0, 360, 255, -1)
     y, x = np.mgrid[:side, :side]
     grid = np.sin(x * rng.uniform(0.6, 1.2)) * np.sin(y * rng.uniform(0.6, 1.2))
-    return (rng.uniform(20, 160) + rng.uniform(-8, 8, 3) + 30 * grid[..., None]).clip(0, 255).astype(np.float32)
+    return (
+        (rng.uniform(20, 160) + rng.uniform(-8, 8, 3) + 30 * grid[..., None])
+        .clip(0, 255)
+        .astype(np.float32)
+    )
 
 
 def _thick(width: float) -> int:
@@ -239,7 +303,9 @@ def _texture(side: int, rng: np.random.Generator) -> np.ndarray:
     piece = int(rng.uniform(0.3, 0.9) * edge)
     top, left = (rng.integers(0, length - piece + 1) for length in found.shape[:2])
     crop = np.rot90(found[top : top + piece, left : left + piece], rng.integers(4))
-    return cv2.resize(np.ascontiguousarray(crop), (side, side), interpolation=cv2.INTER_AREA).astype(np.float32)
+    return cv2.resize(
+        np.ascontiguousarray(crop), (side, side), interpolation=cv2.INTER_AREA
+    ).astype(np.float32)
 
 
 @functools.cache

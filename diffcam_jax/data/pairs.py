@@ -105,7 +105,9 @@ class EditWorld:
 
 def draw_code(world: EditWorld, recipe: Recipe, index: Int[Array, ""]) -> Float[Array, "rows k"]:
     """The W+ code of sample `index`."""
-    key_z, key_psi, key_mix, key_cut = jax.random.split(jax.random.fold_in(jax.random.key(recipe.seed), index), 4)
+    key_z, key_psi, key_mix, key_cut = jax.random.split(
+        jax.random.fold_in(jax.random.key(recipe.seed), index), 4
+    )
     z = jax.random.normal(key_z, (2, world.mean.shape[0]))
     w = world.model.apply({"params": world.params}, z, method="mapping")
     psi = jax.random.uniform(key_psi, (), minval=recipe.psi[0], maxval=recipe.psi[1])
@@ -119,21 +121,34 @@ def draw_code(world: EditWorld, recipe: Recipe, index: Int[Array, ""]) -> Float[
 def draw_strengths(world: EditWorld, recipe: Recipe, index: Int[Array, ""]) -> Float[Array, " n"]:
     """The strength of each of sample `index`'s edits."""
     key, key_sign = jax.random.split(jax.random.fold_in(jax.random.key(recipe.seed + 1), index))
-    strengths = jax.random.uniform(key, (len(world.names),), minval=recipe.strength[0], maxval=recipe.strength[1])
-    return strengths * jax.random.rademacher(key_sign, strengths.shape) if recipe.both_signs else strengths
+    strengths = jax.random.uniform(
+        key, (len(world.names),), minval=recipe.strength[0], maxval=recipe.strength[1]
+    )
+    return (
+        strengths * jax.random.rademacher(key_sign, strengths.shape)
+        if recipe.both_signs
+        else strengths
+    )
 
 
 def render_sample(
-    world: EditWorld, recipe: Recipe, index: Int[Array, ""], code: Float[Array, "rows k"] | None = None
+    world: EditWorld,
+    recipe: Recipe,
+    index: Int[Array, ""],
+    code: Float[Array, "rows k"] | None = None,
 ) -> UInt8[Array, "_ s s 3"]:
     """All pictures of sample `index`, I' and its N edits; with a code in the place of its own."""
     code = draw_code(world, recipe, index) if code is None else code
     edits = code + draw_strengths(world, recipe, index)[:, None, None] * world.directions
     codes = jnp.concatenate([code[None], edits])
-    return quantise(world.model.apply({"params": world.params}, codes, method="synthesis", size=recipe.size))
+    return quantise(
+        world.model.apply({"params": world.params}, codes, method="synthesis", size=recipe.size)
+    )
 
 
-_draw_code, _render_sample = (jax.jit(function, static_argnums=1) for function in (draw_code, render_sample))
+_draw_code, _render_sample = (
+    jax.jit(function, static_argnums=1) for function in (draw_code, render_sample)
+)
 
 
 def make_sample(
@@ -153,7 +168,9 @@ def choose(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Sample numbers in [held_out, samples) and classes of the batch of `step`."""
     rng = np.random.default_rng((seed, step))
-    return rng.integers(held_out, samples, batch_size), rng.integers(0, classes, batch_size).astype(np.int32)
+    return rng.integers(held_out, samples, batch_size), rng.integers(0, classes, batch_size).astype(
+        np.int32
+    )
 
 
 class OnlinePairs:
@@ -165,11 +182,19 @@ class OnlinePairs:
         self._recipe, self._batch_size = recipe, batch_size
 
         @jax.jit
-        def render(world: EditWorld, indices: Int[Array, " b"], labels: Int[Array, " b"]) -> UInt8[Array, "b2 s s 3"]:
+        def render(
+            world: EditWorld, indices: Int[Array, " b"], labels: Int[Array, " b"]
+        ) -> UInt8[Array, "b2 s s 3"]:
             codes = jax.vmap(lambda i: draw_code(world, recipe, i))(indices)
             strengths = jax.vmap(lambda i, c: draw_strengths(world, recipe, i)[c])(indices, labels)
-            codes = jnp.concatenate([codes, codes + strengths[:, None, None] * world.directions[labels]])
-            return quantise(world.model.apply({"params": world.params}, codes, method="synthesis", size=recipe.size))
+            codes = jnp.concatenate(
+                [codes, codes + strengths[:, None, None] * world.directions[labels]]
+            )
+            return quantise(
+                world.model.apply(
+                    {"params": world.params}, codes, method="synthesis", size=recipe.size
+                )
+            )
 
         self._render = functools.partial(render, world)
         self._sample = functools.partial(_render_sample, world, recipe)
@@ -196,21 +221,31 @@ class CachedPairs:
         seed: of the order.
     """
 
-    def __init__(self, folder: str | os.PathLike, batch_size: int, held_out: int, seed: int = 0) -> None:
+    def __init__(
+        self, folder: str | os.PathLike, batch_size: int, held_out: int, seed: int = 0
+    ) -> None:
         folder = pathlib.Path(folder)
         if not (folder / "index.json").is_file():
-            raise UserError(f"no pairs in {folder}; make them with python -m diffcam_jax.data.pairs --out {folder}")
+            raise UserError(
+                f"no pairs in {folder}; make them with python -m diffcam_jax.data.pairs --out {folder}"
+            )
         self.fingerprint = json.loads((folder / "index.json").read_text())
         self.recipe = self.fingerprint.pop("recipe")
         self.names, self.held_out = tuple(self.fingerprint["classes"]), held_out
-        self._shards = [np.load(f, mmap_mode="r", allow_pickle=False) for f in sorted(folder.glob("[0-9]*.npy"))]
+        self._shards = [
+            np.load(f, mmap_mode="r", allow_pickle=False) for f in sorted(folder.glob("[0-9]*.npy"))
+        ]
         self._batch_size, self._seed = batch_size, seed
         self.count = SHARD * len(self._shards)
         if self.count <= held_out:
-            raise UserError(f"{folder} has {self.count} samples and {held_out} are held out; write more with --count")
+            raise UserError(
+                f"{folder} has {self.count} samples and {held_out} are held out; write more with --count"
+            )
 
     def __getitem__(self, step: int) -> dict[str, np.ndarray]:
-        indices, labels = choose(self._seed, step, self._batch_size, self.held_out, self.count, len(self.names))
+        indices, labels = choose(
+            self._seed, step, self._batch_size, self.held_out, self.count, len(self.names)
+        )
         pictures = [self.sample(int(i)) for i in indices]
         before = np.stack([p[0] for p in pictures])
         after = np.stack([p[1 + c] for p, c in zip(pictures, labels, strict=True)])
@@ -246,7 +281,9 @@ def write(
     index = {**index, "recipe": json.loads(json.dumps(dataclasses.asdict(recipe)))}
     if (folder / "index.json").exists():
         if json.loads((folder / "index.json").read_text()) != index:
-            raise UserError(f"{folder} holds pairs made from other parts or another recipe; choose an empty folder")
+            raise UserError(
+                f"{folder} holds pairs made from other parts or another recipe; choose an empty folder"
+            )
     else:
         trees.write_atomically(folder / "index.json", json.dumps(index, indent=1).encode())
     files = -(-count // SHARD)
@@ -271,7 +308,13 @@ def pretrained_world(directions: str | None = None) -> EditWorld:
     table = load_directions(directions)
     names = tuple(sorted(table))  # the official order: class i is the i-th file name
     arrays = jnp.stack([jnp.asarray(table[name].array) for name in names])
-    return EditWorld(model, params, latent_stats(model, {"params": params}, jax.random.key(0)).mean, names, arrays)
+    return EditWorld(
+        model,
+        params,
+        latent_stats(model, {"params": params}, jax.random.key(0)).mean,
+        names,
+        arrays,
+    )
 
 
 def shipped_encode(folder: pathlib.Path | None) -> tuple[Encode, str]:
@@ -290,13 +333,22 @@ def toy_world() -> EditWorld:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Write training pairs of the Diff-CAM classifier to a folder.")
+    parser = argparse.ArgumentParser(
+        description="Write training pairs of the Diff-CAM classifier to a folder."
+    )
     parser.add_argument("--out", required=True, help="folder; a rerun continues where it stopped")
-    parser.add_argument("--count", type=int, default=1024, help="faces (each comes with all its edits)")
+    parser.add_argument(
+        "--count", type=int, default=1024, help="faces (each comes with all its edits)"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--size", type=int, default=256, help="side of the pictures")
     parser.add_argument("--directions", help="safetensors file; default: the shipped directions")
-    parser.add_argument("--encoded", type=float, default=0.0, help="share of faces whose code an encoder finds again")
+    parser.add_argument(
+        "--encoded",
+        type=float,
+        default=0.0,
+        help="share of faces whose code an encoder finds again",
+    )
     parser.add_argument("--encoder", type=pathlib.Path, help="its folder; default: the shipped one")
     args = parser.parse_args(argv)
     keep_compiled_programs()
@@ -305,7 +357,9 @@ def main(argv: list[str] | None = None) -> int:
         if not 0 <= args.encoded <= 1:
             raise UserError(f"--encoded {args.encoded:g} is a share of the faces; give 0 to 1")
         if args.encoder is not None and not args.encoded:
-            raise UserError(f"--encoder {args.encoder} is of no use without --encoded; add --encoded 0.5")
+            raise UserError(
+                f"--encoder {args.encoder} is of no use without --encoded; add --encoded 0.5"
+            )
         found = shipped_encode(args.encoder) if args.encoded else ()
         write(pretrained_world(args.directions), recipe, args.out, args.count, *found)
     except UserError as error:

@@ -12,7 +12,17 @@ import dataclasses
 import cv2
 import numpy as np
 
-from diffcam_jax.data.occluders import Mask, Picture, compound, grained, outline, paste, shaded, skin, surface
+from diffcam_jax.data.occluders import (
+    Mask,
+    Picture,
+    compound,
+    grained,
+    outline,
+    paste,
+    shaded,
+    skin,
+    surface,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,14 +67,23 @@ class Photographic:
     def with_objects(self, picture: Picture, rng: np.random.Generator) -> tuple[Picture, Mask]:
         """The picture as a photograph might have it, and where objects are in front of what it shows."""
         # All chances first: what one change draws does not decide about the others.
-        chances = rng.random(6) < (self.align, self.objects, self.light, self.blur, self.noise, self.compress)
+        chances = rng.random(6) < (
+            self.align,
+            self.objects,
+            self.light,
+            self.blur,
+            self.noise,
+            self.compress,
+        )
         aligned, occluded, *happens = chances
         if aligned:
             picture = self._align(picture, rng)
         mask = np.zeros(picture.shape[:2], np.uint8)
         if occluded:
             picture, mask = self._objects(picture, rng)
-        for change, chosen in zip((self._light, self._blur, self._noise, self._compress), happens, strict=True):
+        for change, chosen in zip(
+            (self._light, self._blur, self._noise, self._compress), happens, strict=True
+        ):
             if chosen:
                 picture = change(picture, rng)
         return picture, mask
@@ -72,17 +91,25 @@ class Photographic:
     def _align(self, picture: Picture, rng: np.random.Generator) -> Picture:
         side = len(picture)
         matrix = cv2.getRotationMatrix2D(
-            (side / 2, side / 2), rng.uniform(-self.turn, self.turn), 1 + rng.uniform(-self.zoom, self.zoom)
+            (side / 2, side / 2),
+            rng.uniform(-self.turn, self.turn),
+            1 + rng.uniform(-self.zoom, self.zoom),
         )
         matrix[:, 2] += rng.uniform(-self.shift, self.shift, 2) * side
-        return cv2.warpAffine(picture, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+        return cv2.warpAffine(
+            picture, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+        )
 
     def _objects(self, picture: Picture, rng: np.random.Generator) -> tuple[Picture, Mask]:
         result, everything = picture, np.zeros(picture.shape[:2], np.uint8)
         for _ in range(rng.integers(1, 4)):
             shape = compound if self.compound and rng.random() < self.compound else outline
             mask = shape(len(picture), self.largest, rng)
-            look = skin(picture, rng) if self.skin and rng.random() < self.skin else surface(picture, rng)
+            look = (
+                skin(picture, rng)
+                if self.skin and rng.random() < self.skin
+                else surface(picture, rng)
+            )
             if self.fine and rng.random() < self.fine:
                 look = grained(look, rng)
             if self.round and rng.random() < self.round:
@@ -105,7 +132,9 @@ class Photographic:
         return cv2.resize(reduced, (side, side), interpolation=cv2.INTER_LINEAR)
 
     def _noise(self, picture: Picture, rng: np.random.Generator) -> Picture:
-        noise = rng.standard_normal(picture.shape, np.float32) * np.float32(rng.uniform(0.1, 1) * self.grain)
+        noise = rng.standard_normal(picture.shape, np.float32) * np.float32(
+            rng.uniform(0.1, 1) * self.grain
+        )
         return np.clip(np.rint(picture + noise), 0, 255).astype(np.uint8)
 
     def _compress(self, picture: Picture, rng: np.random.Generator) -> Picture:

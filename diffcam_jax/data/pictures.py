@@ -23,7 +23,9 @@ class Records(Protocol):
     def __getitem__(self, index: int) -> dict[str, Any]: ...
 
 
-def read_square(path: str | os.PathLike[str], size: int) -> tuple[UInt8[np.ndarray, "{size} {size} 3"], bool]:
+def read_square(
+    path: str | os.PathLike[str], size: int
+) -> tuple[UInt8[np.ndarray, "{size} {size} 3"], bool]:
     """The largest centred square of a picture, resized.
 
     Args:
@@ -43,13 +45,19 @@ def read_square(path: str | os.PathLike[str], size: int) -> tuple[UInt8[np.ndarr
     return resize_square(pixels[top : top + side, left : left + side], size), side < size
 
 
-def resize_square(pixels: UInt8[np.ndarray, "h h 3"], size: int) -> UInt8[np.ndarray, "{size} {size} 3"]:
+def resize_square(
+    pixels: UInt8[np.ndarray, "h h 3"], size: int
+) -> UInt8[np.ndarray, "{size} {size} 3"]:
     """Averages over areas; a smaller picture is enlarged by bicubic interpolation."""
     if len(pixels) == size:
         return np.ascontiguousarray(pixels)
     import cv2
 
-    return cv2.resize(pixels, (size, size), interpolation=cv2.INTER_AREA if len(pixels) > size else cv2.INTER_CUBIC)
+    return cv2.resize(
+        pixels,
+        (size, size),
+        interpolation=cv2.INTER_AREA if len(pixels) > size else cv2.INTER_CUBIC,
+    )
 
 
 class FaceReader:
@@ -68,7 +76,9 @@ class FaceReader:
     def __exit__(self, *exception: object) -> None:
         self._landmarker.close()
 
-    def __call__(self, path: str | os.PathLike[str], size: int) -> tuple[UInt8[np.ndarray, "{size} {size} 3"], bool]:
+    def __call__(
+        self, path: str | os.PathLike[str], size: int
+    ) -> tuple[UInt8[np.ndarray, "{size} {size} 3"], bool]:
         """As `read_square`.
 
         Raises:

@@ -61,7 +61,9 @@ def prepare(
     """
     check(name, size, test_share)
     if align and pairs is not None:
-        raise UserError("--align moves the faces of a pair apart; align the pictures before, or leave out --align")
+        raise UserError(
+            "--align moves the faces of a pair apart; align the pictures before, or leave out --align"
+        )
     folder = layouts.pictures_folder(src, aligned=not align)
     label_file = Path(labels) if labels is not None else layouts.attribute_file(folder)
     table = None if label_file is None else layouts.read_labels(label_file)
@@ -104,12 +106,18 @@ def _list_hash(records: Sequence[Record]) -> str:
     """Tells whether the pictures are still those that a preparation began with."""
     lines = []
     for record in records:
-        sizes = [path.stat().st_size if path.exists() else -1 for path in (record.path, record.target) if path]
+        sizes = [
+            path.stat().st_size if path.exists() else -1
+            for path in (record.path, record.target)
+            if path
+        ]
         lines.append(f"{record.name} {record.split} {record.label} {sizes}")
     return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
 
 
-def _jobs(records: Sequence[Record], size: int, make: Callable[[Sequence[Record]], Iterator[Made]]) -> list[Job]:
+def _jobs(
+    records: Sequence[Record], size: int, make: Callable[[Sequence[Record]], Iterator[Made]]
+) -> list[Job]:
     jobs, length = [], shard_length(size)
     for split in ("train", "test"):
         part = [record for record in records if record.split == split]
@@ -144,5 +152,7 @@ def _make(features: tfds.features.FeaturesDict, size: int, read: Reader, record:
         example[key] = io.BytesIO(encode(picture))
         enlarged |= grown
     if record.label is not None:
-        example["label"] = np.asarray(record.label, np.int64) if isinstance(record.label, tuple) else record.label
+        example["label"] = (
+            np.asarray(record.label, np.int64) if isinstance(record.label, tuple) else record.label
+        )
     return Made(record.name, features.serialize_example(example), digest.hexdigest(), enlarged)

@@ -83,7 +83,10 @@ def assemble(
     out, name = Path(out), plan["name"]
     place, work = dataset_folder(out, name), out / "unfinished" / name
     try:
-        with file_lock(out / "unfinished" / f"{name}.lock", f"{name} is being prepared by another process; waiting"):
+        with file_lock(
+            out / "unfinished" / f"{name}.lock",
+            f"{name} is being prepared by another process; waiting",
+        ):
             done = _finished(place, plan)
             if done is not None:
                 return done
@@ -97,10 +100,14 @@ def assemble(
             _publish(out, name, features, shards)
             recipe = {
                 **plan,
-                "counts": {split: sum(shard.count for shard in files) for split, files in shards.items()},
+                "counts": {
+                    split: sum(shard.count for shard in files) for split, files in shards.items()
+                },
                 "enlarged": enlarged,
                 "left_out": len(errors),
-                "sha256": hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest(),
+                "sha256": hashlib.sha256(
+                    "\n".join(lines).encode(errors="surrogateescape")
+                ).hexdigest(),
             }
             _write_json(place / ERRORS, errors)
             _write_json(place / RECIPE, recipe)
@@ -136,7 +143,9 @@ def _begin(work: Path, plan: dict[str, Any]) -> None:
         )
 
 
-def _write_all(work: Path, jobs: Sequence[Job]) -> tuple[dict[str, list[Shard]], list[str], int, dict[str, str]]:
+def _write_all(
+    work: Path, jobs: Sequence[Job]
+) -> tuple[dict[str, list[Shard]], list[str], int, dict[str, str]]:
     """Writes the shards that are missing.
 
     Returns:
@@ -193,10 +202,14 @@ def _write_shard(path: Path, job: Job, bar: tqdm) -> None:
     _write_json(_report(path), content)
 
 
-def _publish(out: Path, name: str, features: tfds.features.FeaturesDict, shards: dict[str, list[Shard]]) -> None:
+def _publish(
+    out: Path, name: str, features: tfds.features.FeaturesDict, shards: dict[str, list[Shard]]
+) -> None:
     """Puts the finished shards where datasets lie."""
     place = dataset_folder(out, name)
-    for rest in place.parent.glob(f"*{place.name}*"):  # of a run that was killed between here and its recipe
+    for rest in place.parent.glob(
+        f"*{place.name}*"
+    ):  # of a run that was killed between here and its recipe
         shutil.rmtree(rest)
     downloads = out / "unfinished" / name / "downloads"  # stays empty, but it is made
     with contextlib.redirect_stdout(io.StringIO()):  # TensorFlow Datasets talks of downloads

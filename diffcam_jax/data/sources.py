@@ -71,10 +71,16 @@ class Source:
         import grain
 
         self.held_out, self.description = held_out, description
-        self._first, self._batch_size, self._whole = process * batch_size, batch_size, processes * batch_size
+        self._first, self._batch_size, self._whole = (
+            process * batch_size,
+            batch_size,
+            processes * batch_size,
+        )
         order = grain.MapDataset.source(records).seed(seed).shuffle().repeat(None)
         mirrored = order.random_map(_mirror) if flip else order
-        self._samples = mirrored if change is None else mirrored.random_map(functools.partial(_changed, change))
+        self._samples = (
+            mirrored if change is None else mirrored.random_map(functools.partial(_changed, change))
+        )
         self._pool = ThreadPoolExecutor(workers) if workers > 1 else None
 
     def __getitem__(self, step: int) -> Batch:
@@ -86,7 +92,11 @@ class Source:
 def stack(records: Iterable[dict[str, Any]]) -> Batch:
     """Records with the same keys, one behind the other along a new first axis; nothing out of nothing."""
     records = list(records)
-    return {name: np.stack([record[name] for record in records]) for name in records[0]} if records else {}
+    return (
+        {name: np.stack([record[name] for record in records]) for name in records[0]}
+        if records
+        else {}
+    )
 
 
 def _mirror(record: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
@@ -145,7 +155,9 @@ def make_source(config: ConfigDict, batch_size: int, process: int = 0, processes
 
         return make_drawn(config, batch_size, process, processes)
     if data.source in ("folder", "toy") and data.get("size", 0) < 1:
-        raise UserError(f"config.data.source={data.source} needs the side of the pictures; set config.data.size")
+        raise UserError(
+            f"config.data.source={data.source} needs the side of the pictures; set config.data.size"
+        )
     makers = {"prepared": _prepared, "folder": _folder, "toy": _toy}
     if data.source not in makers:
         raise UserError(
@@ -153,7 +165,10 @@ def make_source(config: ConfigDict, batch_size: int, process: int = 0, processes
         )
     train, test, description = makers[data.source](config)
     if not len(test):
-        print(f"data: {description['name']} has no test pictures; training pictures are evaluated on", file=sys.stderr)
+        print(
+            f"data: {description['name']} has no test pictures; training pictures are evaluated on",
+            file=sys.stderr,
+        )
         test = train
     held_out = stack(test[i] for i in range(min(count, len(test))))
     if data.get("flip", False):
@@ -192,7 +207,11 @@ Made = tuple[Records, Records, dict[str, Any]]  # training, test, description
 def _toy(config: ConfigDict) -> Made:
     count, size = config.data.get("count", 1000), config.data.size
     described = f"toy pictures of seed {config.seed}, {count} of {size} pixels"
-    description = {"name": "toy", "count": count, "sha256": hashlib.sha256(described.encode()).hexdigest()}
+    description = {
+        "name": "toy",
+        "count": count,
+        "sha256": hashlib.sha256(described.encode()).hexdigest(),
+    }
     unseen = ToyPictures(max(config.eval_size, 1), size, config.seed + 1)
     return ToyPictures(count, size, config.seed), unseen, description
 
@@ -204,7 +223,9 @@ def _prepared(config: ConfigDict) -> Made:
     name = data.get("name", "")
     folder = data.get("folder", "") or store.cache_dir() / "data"
     if not name and not data.get("folder", ""):
-        raise UserError("which dataset? name a prepared one: --config.data.name=NAME, or --config.data.folder=DIR")
+        raise UserError(
+            "which dataset? name a prepared one: --config.data.name=NAME, or --config.data.folder=DIR"
+        )
     dataset = open_prepared(folder, name)
     stored = dataset.recipe["size"]
     size = data.get("size", 0) or stored
@@ -243,7 +264,9 @@ def _folder(config: ConfigDict) -> Made:
     if not config.data.get("folder", ""):
         raise UserError("which pictures? name their folder: --config.data.folder=FOLDER")
     folder = layouts.pictures_folder(config.data.folder)
-    records, _ = layouts.list_records(folder, test_share=config.data.get("test_share", layouts.TEST_SHARE))
+    records, _ = layouts.list_records(
+        folder, test_share=config.data.get("test_share", layouts.TEST_SHARE)
+    )
 
     def reader(split: str) -> Records:
         paths = [record.path for record in records if record.split == split]
@@ -252,7 +275,10 @@ def _folder(config: ConfigDict) -> Made:
     if not any(record.split == "train" for record in records):
         raise UserError(f"{folder} has too few pictures for training; add some")
     if _readable(records[0].path, size)[1]:
-        print(f"data: {records[0].path} is smaller than {size} pixels; such pictures are enlarged", file=sys.stderr)
+        print(
+            f"data: {records[0].path} is smaller than {size} pixels; such pictures are enlarged",
+            file=sys.stderr,
+        )
     lines = "\n".join(f"{record.name} {record.path.stat().st_size}" for record in records)
     description = {
         "name": str(folder),
@@ -266,4 +292,6 @@ def _readable(path: Path, size: int) -> tuple[np.ndarray, bool]:
     try:
         return read_square(path, size)
     except UserError as error:
-        raise UserError(f"{error}; python -m diffcam_jax.data prepare leaves such files out") from error
+        raise UserError(
+            f"{error}; python -m diffcam_jax.data prepare leaves such files out"
+        ) from error

@@ -29,12 +29,18 @@ class ToyPictures:
         rng = np.random.default_rng((self._seed, index))
         label = int(rng.integers(len(SHAPES)))
         top, bottom, shape, spot = rng.uniform(0, 255, (4, 3)).astype(np.float32)
-        picture = top + (bottom - top) * np.broadcast_to(self._y, (self._size, self._size))[..., None]
-        picture = self._blend(picture, shape, label, rng.uniform(0.4, 0.6, 2), rng.uniform(0.2, 0.35))
+        picture = (
+            top + (bottom - top) * np.broadcast_to(self._y, (self._size, self._size))[..., None]
+        )
+        picture = self._blend(
+            picture, shape, label, rng.uniform(0.4, 0.6, 2), rng.uniform(0.2, 0.35)
+        )
         picture = self._blend(picture, spot, 0, rng.uniform(0.35, 0.65, 2), rng.uniform(0.05, 0.12))
         return {"image": np.rint(picture).astype(np.uint8), "label": np.int32(label)}
 
-    def _blend(self, picture: np.ndarray, colour: np.ndarray, kind: int, centre: np.ndarray, radius: float):
+    def _blend(
+        self, picture: np.ndarray, colour: np.ndarray, kind: int, centre: np.ndarray, radius: float
+    ):
         """Draws one shape with edges a pixel wide."""
         y, x = self._y - centre[0], self._x - centre[1]
         if kind == 0:

@@ -105,7 +105,12 @@ class Direction:
             return self
         if own_size == size and own_rows == 1:
             return dataclasses.replace(self, array=np.repeat(self.array, rows, 0), layers=(0, rows))
-        if own_size == size and own_rows > rows and self.layers[0] < rows and not self.array[rows:].any():
+        if (
+            own_size == size
+            and own_rows > rows
+            and self.layers[0] < rows
+            and not self.array[rows:].any()
+        ):
             layers = (self.layers[0], min(self.layers[1], rows))
             return dataclasses.replace(self, array=self.array[:rows], layers=layers)
         raise UserError(
@@ -153,9 +158,13 @@ def load_directions(path: Path | str | None = None) -> dict[str, Direction]:
     Raises:
       UserError: the file is missing, no directions file, or holds a record that is not valid.
     """
-    params, metadata = store.load_pretrained("directions_mobile") if path is None else trees.load(Path(path))
+    params, metadata = (
+        store.load_pretrained("directions_mobile") if path is None else trees.load(Path(path))
+    )
     if metadata.get("kind") != "directions":
-        raise UserError(f"{path}: not a directions file; make one with python -m diffcam_jax.directions import")
+        raise UserError(
+            f"{path}: not a directions file; make one with python -m diffcam_jax.directions import"
+        )
     directions = {}
     for name, record in metadata["directions"].items():
         record = {k: tuple(v) if isinstance(v, list) else v for k, v in record.items()}
@@ -186,10 +195,14 @@ def check_strengths(directions: Mapping[str, Direction], strengths: Mapping[str,
             raise UserError(f"unknown attribute {name!r}; {nearest_name(name, directions)}")
         low, high = directions[name].range
         if not math.isfinite(strength) or not low <= strength <= high:
-            raise UserError(f"strength {strength:g} of {name} is out of range; choose from {low:g} to {high:g}")
+            raise UserError(
+                f"strength {strength:g} of {name} is out of range; choose from {low:g} to {high:g}"
+            )
 
 
-def on_layers(vector: Float[np.ndarray, "*one k"], rows: int, layers: tuple[int, int]) -> Float[np.ndarray, "rows k"]:
+def on_layers(
+    vector: Float[np.ndarray, "*one k"], rows: int, layers: tuple[int, int]
+) -> Float[np.ndarray, "rows k"]:
     """A step for all rows ([k] or [1, k]) or one for each ([rows, k]), zero outside a range of layers.
 
     Raises:
@@ -247,4 +260,6 @@ def from_vector(
     if length is not None:
         array = array * np.float32(length / np.sqrt((used**2).sum(1).mean()))
     normalisation = "one standard deviation" if length is None else f"length {length:g} in W"
-    return Direction(name, array, (-2.0, 2.0), layers, generator, normalisation, method, "as the generator")
+    return Direction(
+        name, array, (-2.0, 2.0), layers, generator, normalisation, method, "as the generator"
+    )

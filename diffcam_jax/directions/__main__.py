@@ -22,40 +22,79 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m diffcam_jax.directions", description=__doc__.split(":")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m diffcam_jax.directions", description=__doc__.split(":")[0]
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     where = argparse.ArgumentParser(add_help=False)
-    where.add_argument("--generator", type=Path, metavar="DIR", help="converted weights (default: the embedded one)")
+    where.add_argument(
+        "--generator",
+        type=Path,
+        metavar="DIR",
+        help="converted weights (default: the embedded one)",
+    )
     layers = argparse.ArgumentParser(add_help=False)
-    layers.add_argument("--layers", type=int, nargs=2, metavar=("FIRST", "END"), help="rows that may change")
+    layers.add_argument(
+        "--layers", type=int, nargs=2, metavar=("FIRST", "END"), help="rows that may change"
+    )
 
     listing = commands.add_parser("list", help="show the directions of a file")
-    listing.add_argument("--directions", type=Path, help="directions file (default: the shipped ones)")
+    listing.add_argument(
+        "--directions", type=Path, help="directions file (default: the shipped ones)"
+    )
     listing.set_defaults(run="show")
 
-    fit = commands.add_parser("fit", parents=[where, layers], help="fit directions to scores or labels")
-    fit.add_argument("--out", type=Path, required=True, help="directions file to write")
-    fit.add_argument("--attributes", nargs="+", default=[], metavar="NAME", help="scorers, or columns of --labels")
-    fit.add_argument("--still", nargs="*", metavar="NAME", help="what none of the attributes may change")
-    fit.add_argument("--labels", type=Path, metavar="CSV", help="numbers by code, in the place of a scorer")
-    fit.add_argument("--codes", type=Path, metavar="FILE", help="inverted codes that the labels belong to")
-    fit.add_argument(
-        "--work", type=Path, help="folder of the scores; a rerun goes on from there (default: beside --out)"
+    fit = commands.add_parser(
+        "fit", parents=[where, layers], help="fit directions to scores or labels"
     )
-    fit.add_argument("--samples", type=int, default=3200, metavar="N", help="drawn and scored, or labelled")
+    fit.add_argument("--out", type=Path, required=True, help="directions file to write")
+    fit.add_argument(
+        "--attributes",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="scorers, or columns of --labels",
+    )
+    fit.add_argument(
+        "--still", nargs="*", metavar="NAME", help="what none of the attributes may change"
+    )
+    fit.add_argument(
+        "--labels", type=Path, metavar="CSV", help="numbers by code, in the place of a scorer"
+    )
+    fit.add_argument(
+        "--codes", type=Path, metavar="FILE", help="inverted codes that the labels belong to"
+    )
+    fit.add_argument(
+        "--work",
+        type=Path,
+        help="folder of the scores; a rerun goes on from there (default: beside --out)",
+    )
+    fit.add_argument(
+        "--samples", type=int, default=3200, metavar="N", help="drawn and scored, or labelled"
+    )
     fit.add_argument("--truncation", type=float, default=0.8, metavar="PSI", help="of the samples")
-    fit.add_argument("--ratio", type=float, default=0.25, help="share of the samples from each end (0 .. 0.5)")
-    fit.add_argument("--count", type=int, help="number of samples from each end, in the place of --ratio")
+    fit.add_argument(
+        "--ratio", type=float, default=0.25, help="share of the samples from each end (0 .. 0.5)"
+    )
+    fit.add_argument(
+        "--count", type=int, help="number of samples from each end, in the place of --ratio"
+    )
     fit.add_argument("--plain", action="store_true", help="no whitening, as InterFaceGAN does it")
     fit.add_argument("--tries", type=int, default=32, help="samples for calibrating the strength")
-    fit.add_argument("--length", type=float, default=2.0, help="with --labels: strength 1 in standard deviations")
+    fit.add_argument(
+        "--length", type=float, default=2.0, help="with --labels: strength 1 in standard deviations"
+    )
     fit.add_argument("--seed", type=int, default=1)
     fit.set_defaults(run="fit")
 
-    check = commands.add_parser("validate", parents=[where], help="table and picture strip of what directions change")
+    check = commands.add_parser(
+        "validate", parents=[where], help="table and picture strip of what directions change"
+    )
     check.add_argument("--directions", type=Path)
     check.add_argument("--samples", type=int, default=100)
-    check.add_argument("--out", type=Path, required=True, help="folder for directions.md and directions.jpg")
+    check.add_argument(
+        "--out", type=Path, required=True, help="folder for directions.md and directions.jpg"
+    )
     check.set_defaults(run="validate")
 
     about = "where directions act, and how far they usually move"
@@ -65,7 +104,9 @@ def _parser() -> argparse.ArgumentParser:
     gauge.add_argument("--out", type=Path, required=True, help="directions file to write")
     gauge.set_defaults(run="measure")
 
-    take = commands.add_parser("import", parents=[where], help="add a .npy, InterFaceGAN or idinvert boundary, or .pt")
+    take = commands.add_parser(
+        "import", parents=[where], help="add a .npy, InterFaceGAN or idinvert boundary, or .pt"
+    )
     take.add_argument("file", type=Path)
     take.add_argument("--name", required=True)
     take.add_argument("--out", type=Path, required=True, help="directions file to add it to")
@@ -73,15 +114,21 @@ def _parser() -> argparse.ArgumentParser:
     take.add_argument("--norm", type=float, help="strength 1 has this Frobenius norm (default 20)")
     take.set_defaults(run="take")
 
-    sefa = commands.add_parser("sefa", parents=[where, layers], help="from the generator's weights, unsupervised")
+    sefa = commands.add_parser(
+        "sefa", parents=[where, layers], help="from the generator's weights, unsupervised"
+    )
     sefa.add_argument("--count", type=int, default=5)
     sefa.add_argument("--length", type=float, default=3.0, help="length of strength 1 in W")
     sefa.add_argument("--out", type=Path, required=True)
     sefa.set_defaults(run="sefa")
 
-    ganspace = commands.add_parser("ganspace", parents=[where, layers], help="principal components of W, unsupervised")
+    ganspace = commands.add_parser(
+        "ganspace", parents=[where, layers], help="principal components of W, unsupervised"
+    )
     ganspace.add_argument("--count", type=int, default=10)
-    ganspace.add_argument("--samples", type=int, default=8000, metavar="N", help="codes that are drawn")
+    ganspace.add_argument(
+        "--samples", type=int, default=8000, metavar="N", help="codes that are drawn"
+    )
     ganspace.add_argument("--seed", type=int, default=1)
     ganspace.add_argument("--out", type=Path, required=True)
     ganspace.set_defaults(run="ganspace")

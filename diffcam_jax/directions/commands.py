@@ -83,7 +83,9 @@ def _fit_scorers(options: argparse.Namespace) -> dict[str, records.Direction]:
     generator = open_generator(options.generator)
     rows = wplus_rows(generator.module)
     recipes = recipe.shipped_attributes(generator)
-    chosen = {name: recipes.get(name, Attribute(name, (0, rows))) for name in options.attributes} or recipes
+    chosen = {
+        name: recipes.get(name, Attribute(name, (0, rows))) for name in options.attributes
+    } or recipes
     # What is held still goes by the name of a recipe or of a score; a recipe that is not fitted itself gives its score.
     still = {
         name: tuple(
@@ -94,7 +96,9 @@ def _fit_scorers(options: argparse.Namespace) -> dict[str, records.Direction]:
         for name, attribute in chosen.items()
     }
     chosen = {
-        name: dataclasses.replace(attribute, still=still[name], layers=tuple(options.layers or attribute.layers))
+        name: dataclasses.replace(
+            attribute, still=still[name], layers=tuple(options.layers or attribute.layers)
+        )
         for name, attribute in chosen.items()
     }
     for attribute in chosen.values():
@@ -131,15 +135,27 @@ def _fit_labels(options: argparse.Namespace) -> dict[str, records.Direction]:
     labels = read_labels(options.labels, count, columns, names)
     for name in still:
         if name not in labels:
-            raise UserError(f"{options.labels} has no column {name!r}; {records.nearest_name(name, labels)}")
+            raise UserError(
+                f"{options.labels} has no column {name!r}; {records.nearest_name(name, labels)}"
+            )
     if options.codes is None:
         codes = truncated(
-            draw(generator, jax.random.key(options.seed), count), code_space(generator).mean, options.truncation
+            draw(generator, jax.random.key(options.seed), count),
+            code_space(generator).mean,
+            options.truncation,
         )
     wanted = options.attributes or [name for name in labels if name not in still]
-    attributes = {name: Attribute(name, layers, tuple(o for o in still if o != name)) for name in wanted}
-    samples = f"{count} codes of {options.codes.name}" if options.codes else f"{count} samples (seed {options.seed})"
-    fitting = dataclasses.replace(_fitting(options, "as the generator"), samples=f"{samples}, {options.labels.name}")
+    attributes = {
+        name: Attribute(name, layers, tuple(o for o in still if o != name)) for name in wanted
+    }
+    samples = (
+        f"{count} codes of {options.codes.name}"
+        if options.codes
+        else f"{count} samples (seed {options.seed})"
+    )
+    fitting = dataclasses.replace(
+        _fitting(options, "as the generator"), samples=f"{samples}, {options.labels.name}"
+    )
     made, _ = make_directions(generator, attributes, codes, labels, fitting)
     return made
 
@@ -192,7 +208,9 @@ def take(options: argparse.Namespace) -> None:
     known[options.name] = direction
     _check_out(options.out)
     records.save_directions(options.out, known)
-    print(f"wrote {options.out} with {', '.join(known)}; next: edit.py PHOTO --directions {options.out}")
+    print(
+        f"wrote {options.out} with {', '.join(known)}; next: edit.py PHOTO --directions {options.out}"
+    )
 
 
 def sefa(options: argparse.Namespace) -> None:
@@ -208,7 +226,13 @@ def sefa(options: argparse.Namespace) -> None:
     for i, vector in enumerate(sefa_directions(kernels, options.count)):
         method = f"SeFa, eigenvector {i} of the modulation weights of rows {first} to {end - 1}"
         made[f"sefa_{i}"] = records.from_vector(
-            vector, f"sefa_{i}", rows, (first, end), options.length, generator_hash(generator), method
+            vector,
+            f"sefa_{i}",
+            rows,
+            (first, end),
+            options.length,
+            generator_hash(generator),
+            method,
         )
     _write(options.out, made, options.generator)
 
@@ -229,7 +253,13 @@ def ganspace(options: argparse.Namespace) -> None:
     for i in range(options.count):
         method = f"GANSpace, component {i} of {options.samples} codes (seed {options.seed})"
         direction = records.from_vector(
-            components.step(i), f"ganspace_{i}", rows, layers, None, generator_hash(generator), method
+            components.step(i),
+            f"ganspace_{i}",
+            rows,
+            layers,
+            None,
+            generator_hash(generator),
+            method,
         )
         made[direction.name] = dataclasses.replace(direction, range=(-3.0, 3.0))
     _write(options.out, made, options.generator)
@@ -239,7 +269,9 @@ def _write(out: Path, made: dict[str, records.Direction], generator: Path | None
     _check_out(out)
     records.save_directions(out, made)
     flag = f" --generator {generator}" if generator else ""
-    print(f"wrote {out}; next: python -m diffcam_jax.directions validate --directions {out}{flag} --out DIR")
+    print(
+        f"wrote {out}; next: python -m diffcam_jax.directions validate --directions {out}{flag} --out DIR"
+    )
 
 
 def _check_out(path: Path) -> None:
@@ -247,7 +279,9 @@ def _check_out(path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"{path} cannot be written ({error.strerror}); choose another --out") from error
+        raise UserError(
+            f"{path} cannot be written ({error.strerror}); choose another --out"
+        ) from error
     if path.is_dir() or not os.access(path.parent, os.W_OK):
         raise UserError(f"{path} cannot be written; choose another --out")
 

@@ -95,15 +95,21 @@ def fit_boundary(
             f"take a larger share"
         )
     if 2 * wanted > len(valid):
-        raise UserError(f"{wanted} samples for each class of {len(valid)} scored ones overlap; take at most half")
+        raise UserError(
+            f"{wanted} samples for each class of {len(valid)} scored ones overlap; take at most half"
+        )
     if scores[low].max() >= scores[high].min():
         raise UserError(
             f"the {wanted} lowest and the {wanted} highest scores overlap at {scores[high].min():g}; take fewer of each"
         )
     chosen = np.concatenate([low, high])
     labels = np.repeat([0, 1], wanted)
-    train, held_out = np.split(np.random.default_rng(seed).permutation(2 * wanted), [int(0.7 * 2 * wanted)])
-    svm = LinearSVC(C=penalty, dual=False, random_state=seed).fit(codes[chosen[train]], labels[train])
+    train, held_out = np.split(
+        np.random.default_rng(seed).permutation(2 * wanted), [int(0.7 * 2 * wanted)]
+    )
+    svm = LinearSVC(C=penalty, dual=False, random_state=seed).fit(
+        codes[chosen[train]], labels[train]
+    )
     between = np.setdiff1d(valid, chosen)
     halfway = (scores[low].mean() + scores[high].mean()) / 2
     remaining = svm.score(codes[between], scores[between] > halfway) if len(between) else np.nan
@@ -149,7 +155,9 @@ def condition(normal: Float[np.ndarray, " d"], others: list[np.ndarray]) -> Floa
 
 
 def attribute_curves(
-    codes: Float[np.ndarray, "n ..."], labels: Bool[np.ndarray, " n"], boundary: Boundary | np.ndarray
+    codes: Float[np.ndarray, "n ..."],
+    labels: Bool[np.ndarray, " n"],
+    boundary: Boundary | np.ndarray,
 ) -> Curves:
     """How well a boundary tells codes with an attribute from those without: precision over recall.
 
@@ -171,12 +179,18 @@ def attribute_curves(
             f"a boundary of {array.shape} does not fit codes of {codes.shape[1:]}; take those of one generator"
         )
     if not labels.any() or labels.all():
-        raise UserError(f"all {len(labels)} labels are the same; precision and recall need samples with and without")
+        raise UserError(
+            f"all {len(labels)} labels are the same; precision and recall need samples with and without"
+        )
     if isinstance(boundary, Boundary):
         decision = boundary.decision(codes)
     else:
         decision = (codes * boundary).reshape(len(codes), -1).sum(1)
     precision, recall, thresholds = precision_recall_curve(labels, decision)
     return Curves(
-        precision, recall, thresholds, float(average_precision_score(labels, decision)), float(np.mean(labels))
+        precision,
+        recall,
+        thresholds,
+        float(average_precision_score(labels, decision)),
+        float(np.mean(labels)),
     )

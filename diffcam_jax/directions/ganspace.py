@@ -31,7 +31,9 @@ class Components(NamedTuple):
         """One standard deviation along a component."""
         return self.deviations[index] * self.vectors[index]
 
-    def coordinates(self, codes: Float[np.ndarray, "b rows k"], index: int) -> Float[np.ndarray, "b *rows 1"]:
+    def coordinates(
+        self, codes: Float[np.ndarray, "b rows k"], index: int
+    ) -> Float[np.ndarray, "b *rows 1"]:
         """Where codes lie along a component, in standard deviations from the mean.
 
         Returns:
@@ -42,7 +44,11 @@ class Components(NamedTuple):
         return along.sum(axes, keepdims=True) / self.deviations[index]
 
     def edit(
-        self, codes: Float[np.ndarray, "b rows k"], index: int, strength: float, layers: tuple[int, int]
+        self,
+        codes: Float[np.ndarray, "b rows k"],
+        index: int,
+        strength: float,
+        layers: tuple[int, int],
     ) -> Float[np.ndarray, "b rows k"]:
         """Moves codes to `strength` standard deviations along a component, in a range of layers.
 
@@ -59,7 +65,9 @@ class Components(NamedTuple):
         """
         check_layers(layers, codes.shape[1])
         if not 0 <= index < len(self.vectors):
-            raise UserError(f"there is no component {index}; choose from 0 to {len(self.vectors) - 1}")
+            raise UserError(
+                f"there is no component {index}; choose from 0 to {len(self.vectors) - 1}"
+            )
         delta = (strength - self.coordinates(codes, index)) * self.step(index)
         inside = (np.arange(codes.shape[1]) >= layers[0]) & (np.arange(codes.shape[1]) < layers[1])
         return codes + delta * inside[:, None]

@@ -54,9 +54,23 @@ def read_direction_array(path: Path) -> tuple[np.ndarray, tuple[int, int]]:
             array = content
         array = np.asarray(array, np.float32)
         array = array.reshape(array.shape[-2:] if array.ndim > 1 else (1, -1))
-    except (UserError, ValueError, KeyError, AttributeError, StopIteration, TypeError, EOFError) as error:
-        raise UserError(f"{path}: not a direction file ({error}); expected an array of 18x512 or 1x512") from error
-    if array.shape[1:] != (512,) or array.shape[0] not in KNOWN_ROWS or not np.isfinite(array).all():
+    except (
+        UserError,
+        ValueError,
+        KeyError,
+        AttributeError,
+        StopIteration,
+        TypeError,
+        EOFError,
+    ) as error:
+        raise UserError(
+            f"{path}: not a direction file ({error}); expected an array of 18x512 or 1x512"
+        ) from error
+    if (
+        array.shape[1:] != (512,)
+        or array.shape[0] not in KNOWN_ROWS
+        or not np.isfinite(array).all()
+    ):
         raise UserError(
             f"{path}: array of shape {array.shape} is no direction; expected 18x512 or 1x512 finite numbers"
         )
@@ -65,7 +79,9 @@ def read_direction_array(path: Path) -> tuple[np.ndarray, tuple[int, int]]:
     # Some layers of a single row, which any number of them could share: there are at most so many.
     array = np.repeat(array, WPLUS_ROWS, 0) if len(array) == 1 else array
     if layers[0] < 0 or layers[-1] >= len(array):
-        raise UserError(f"{path}: manipulate_layers {layers} lie outside the {len(array)} rows of the boundary")
+        raise UserError(
+            f"{path}: manipulate_layers {layers} lie outside the {len(array)} rows of the boundary"
+        )
     keep = np.isin(np.arange(len(array)), layers)
     return array * keep[:, None], (layers[0], layers[-1] + 1)
 
@@ -76,7 +92,10 @@ def _read_numpy(data: bytes) -> np.ndarray | dict:
         return formats.read_numpy_pickle(data)
     stream = io.BytesIO(data)
     version = np.lib.format.read_magic(stream)
-    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    readers = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }
     if version not in readers:
         raise ValueError(f"numpy format {version}")
     dtype = readers[version](stream)[2]
@@ -86,7 +105,11 @@ def _read_numpy(data: bytes) -> np.ndarray | dict:
 
 
 def import_direction(
-    path: Path, name: str, scale: float | None = None, norm: float | None = None, generator: str = ""
+    path: Path,
+    name: str,
+    scale: float | None = None,
+    norm: float | None = None,
+    generator: str = "",
 ) -> Direction:
     """Turns a file into a `Direction`, which may act where `acts.acts` says by its name.
 
@@ -135,7 +158,14 @@ def import_folder(source: Path, norm: float = 20.0, generator: str = "") -> dict
       UserError: nothing there, or a file that is no direction.
     """
     suffixes = (".npy", ".pt", ".pth")
-    files = sorted(p for p in source.iterdir() if p.suffix in suffixes) if source.is_dir() else [source]
+    files = (
+        sorted(p for p in source.iterdir() if p.suffix in suffixes) if source.is_dir() else [source]
+    )
     if not files or not all(path.is_file() for path in files):
-        raise UserError(f"{source} holds no direction files; give a folder of {', '.join(suffixes)} files")
-    return {path.stem: import_direction(path, path.stem, norm=norm, generator=generator) for path in files}
+        raise UserError(
+            f"{source} holds no direction files; give a folder of {', '.join(suffixes)} files"
+        )
+    return {
+        path.stem: import_direction(path, path.stem, norm=norm, generator=generator)
+        for path in files
+    }

@@ -42,17 +42,29 @@ def read_labels(
     kind = header[0].strip().lower() if header else ""
     if kind not in ("index", "file") or len(header) < 2:
         raise UserError(
-            f'{path}: the header must be "index" or "file" and then the attributes, it is {",".join(header)!r}'[:300]
+            f'{path}: the header must be "index" or "file" and then the attributes, it is {",".join(header)!r}'[
+                :300
+            ]
         )
     attributes = [name.strip() for name in header[1:]]
     if len(set(attributes)) != len(attributes) or "" in attributes:
-        raise UserError(f"{path}: every column needs a name of its own; the header is {','.join(header)!r}"[:300])
+        raise UserError(
+            f"{path}: every column needs a name of its own; the header is {','.join(header)!r}"[
+                :300
+            ]
+        )
     for name in columns:
         if name not in attributes:
             raise UserError(f"{path} has no column {name!r}; {nearest_name(name, attributes)}")
     if kind == "file" and not names:
-        raise UserError(f"{path} labels files, but the codes have no names; number them by a first column index")
-    known = {str(i): i for i in range(count)} if kind == "index" else {Path(n).stem: i for i, n in enumerate(names)}
+        raise UserError(
+            f"{path} labels files, but the codes have no names; number them by a first column index"
+        )
+    known = (
+        {str(i): i for i in range(count)}
+        if kind == "index"
+        else {Path(n).stem: i for i, n in enumerate(names)}
+    )
     table = np.full((count, len(attributes)), np.nan)
     seen: dict[int, int] = {}
     for line, row in rows:
@@ -60,10 +72,14 @@ def read_labels(
             raise UserError(f"{path}, line {line}: {len(row)} cells, the header has {len(header)}")
         key = row[0].strip() if kind == "index" else Path(row[0].strip()).stem
         if key not in known:
-            raise UserError(f"{path}, line {line}: there is no code {row[0].strip()!r} among the {count}"[:300])
+            raise UserError(
+                f"{path}, line {line}: there is no code {row[0].strip()!r} among the {count}"[:300]
+            )
         code = known[key]
         if code in seen:
-            raise UserError(f"{path}, line {line}: code {key} stands in line {seen[code]} already; keep one of them")
+            raise UserError(
+                f"{path}, line {line}: code {key} stands in line {seen[code]} already; keep one of them"
+            )
         seen[code] = line
         table[code] = [_number(cell, path, line, name) for name, cell in zip(attributes, row[1:])]
     if missing := [key for key, code in known.items() if code not in seen]:
@@ -71,7 +87,9 @@ def read_labels(
             f"{path} has no row for {len(missing)} of {count} codes, the first is {missing[0]}; add it, with empty cells if "
             f"it has no labels"
         )
-    return {name: table[:, i] for i, name in enumerate(attributes) if not columns or name in columns}
+    return {
+        name: table[:, i] for i, name in enumerate(attributes) if not columns or name in columns
+    }
 
 
 def _read_table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
@@ -79,7 +97,9 @@ def _read_table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     if not path.is_file():
         raise UserError(f"{path}: no such file; give a CSV file of labels")
     if path.stat().st_size > MAX_BYTES:
-        raise UserError(f"{path}: {path.stat().st_size >> 20} MiB is too large for labels; at most {MAX_BYTES >> 20}")
+        raise UserError(
+            f"{path}: {path.stat().st_size >> 20} MiB is too large for labels; at most {MAX_BYTES >> 20}"
+        )
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file, strict=True)
@@ -97,5 +117,7 @@ def _number(cell: str, path: Path, line: int, name: str) -> float:
     except ValueError:
         value = np.nan
     if not np.isfinite(value):
-        raise UserError(f"{path}, line {line}: {cell.strip()!r} in column {name} is not a number"[:300])
+        raise UserError(
+            f"{path}, line {line}: {cell.strip()!r} in column {name} is not a number"[:300]
+        )
     return value

@@ -93,7 +93,10 @@ def needed_scores(attributes: Mapping[str, Attribute]) -> list[str]:
 
 
 def fit_boundaries(
-    attributes: Mapping[str, Attribute], codes: np.ndarray, scores: Mapping[str, np.ndarray], fitting: Fitting
+    attributes: Mapping[str, Attribute],
+    codes: np.ndarray,
+    scores: Mapping[str, np.ndarray],
+    fitting: Fitting,
 ) -> dict[str, Boundary]:
     """Boundary of every attribute and of every other score that is to be held still, before conditioning.
 
@@ -105,7 +108,10 @@ def fit_boundaries(
       UserError: too few samples; says of which attribute.
     """
     boundaries = {}
-    for name in [*attributes, *dict.fromkeys(o for a in attributes.values() for o in a.still if o not in attributes)]:
+    for name in [
+        *attributes,
+        *dict.fromkeys(o for a in attributes.values() for o in a.still if o not in attributes),
+    ]:
         own = np.asarray(scores[attributes[name].score if name in attributes else name], np.float64)
         for other, lowest, highest in attributes[name].among if name in attributes else ():
             own = np.where((scores[other] >= lowest) & (scores[other] <= highest), own, np.nan)
@@ -117,12 +123,17 @@ def fit_boundaries(
 
 
 def conditioned_steps(
-    attributes: Mapping[str, Attribute], boundaries: Mapping[str, Boundary], space: CodeSpace, rows: int
+    attributes: Mapping[str, Attribute],
+    boundaries: Mapping[str, Boundary],
+    space: CodeSpace,
+    rows: int,
 ) -> dict[str, np.ndarray]:
     """Steps [rows, k] of one prior standard deviation along each conditioned direction, zero outside its layers."""
     steps = {}
     for name, attribute in attributes.items():
-        normal = condition(boundaries[name].normal, [boundaries[o].normal for o in attribute.still if o != name])
+        normal = condition(
+            boundaries[name].normal, [boundaries[o].normal for o in attribute.still if o != name]
+        )
         steps[name] = on_layers(space.step(normal), rows, attribute.layers)
     return steps
 
@@ -155,7 +166,9 @@ def calibrate(
     """
     before = score(codes)
     if not np.isfinite(before).any():
-        raise UserError(f"none of the {len(codes)} samples for the strength of {attribute.score} has a score; try more")
+        raise UserError(
+            f"none of the {len(codes)} samples for the strength of {attribute.score} has a score; try more"
+        )
     low = before <= np.nanmedian(before)
     base, before = codes[low], before[low]
     lengths, rises = [0.0], [0.0]
@@ -168,7 +181,9 @@ def calibrate(
         if rises[-1] >= attribute.shift:
             break
     # Interpolation needs ascending values; a score that saturates keeps its best rise.
-    return float(min(np.interp(attribute.shift, np.maximum.accumulate(rises), lengths), attribute.most))
+    return float(
+        min(np.interp(attribute.shift, np.maximum.accumulate(rises), lengths), attribute.most)
+    )
 
 
 def clean_range(
@@ -191,7 +206,11 @@ def clean_range(
         return -1.0, 1.0
 
     def furthest(sign: float) -> float:
-        clean = (strength for strength in ladder if np.isfinite(score(codes + sign * strength * array)).all())
+        clean = (
+            strength
+            for strength in ladder
+            if np.isfinite(score(codes + sign * strength * array)).all()
+        )
         return sign * next(clean, 1.0)
 
     return furthest(-1.0), furthest(1.0)
@@ -252,7 +271,11 @@ def make_directions(
     for attribute in attributes.values():
         check_layers(attribute.layers, rows)
     space = code_space(generator, fitting.whitened)
-    if codes.shape[2] != size or codes.shape[1] not in (1, rows) or (codes.shape[1] == 1 < len(space.mean)):
+    if (
+        codes.shape[2] != size
+        or codes.shape[1] not in (1, rows)
+        or (codes.shape[1] == 1 < len(space.mean))
+    ):
         raise UserError(
             f"codes have {codes.shape[1]} rows of {codes.shape[2]} numbers, the generator reads {rows} of {size}; take codes "
             f"of this generator"
@@ -260,8 +283,12 @@ def make_directions(
     boundaries = fit_boundaries(attributes, space.into(codes), scores, fitting)
     fresh = None
     if trial is not None:
-        trial.scorer.check([a.score for a in attributes.values()] + [trial.face] * (trial.face is not None))
-        drawn = truncated(draw(generator, jax.random.key(trial.seed), trial.count), space.mean, trial.psi)
+        trial.scorer.check(
+            [a.score for a in attributes.values()] + [trial.face] * (trial.face is not None)
+        )
+        drawn = truncated(
+            draw(generator, jax.random.key(trial.seed), trial.count), space.mean, trial.psi
+        )
         fresh = np.broadcast_to(drawn, (len(drawn), rows, size))
     directions = {}
     for name, step in conditioned_steps(attributes, boundaries, space, rows).items():

@@ -20,20 +20,34 @@ LICENCE = "non-commercial research, as the FFHQ generator they were fitted on"
 NO_GLASSES = ("eyeglasses", -np.inf, 0.05)
 MEN = ("gender", 0.0, np.inf)
 ATTRIBUTES = {
-    "smiling": Attribute("smiling", (2, 9), ("gender", "old", "eyeglasses", "yaw", "skin_lightness"), 1.5),
+    "smiling": Attribute(
+        "smiling", (2, 9), ("gender", "old", "eyeglasses", "yaw", "skin_lightness"), 1.5
+    ),
     "mouth_open": Attribute("mouth_open", (2, 9), ("smiling", "gender", "old", "yaw"), 1.8),
     "eyes_closed": Attribute(
         "eyes_closed", (3, 9), ("smiling", "old", "eyeglasses", "yaw", "gender"), 3.0, (NO_GLASSES,)
     ),
-    "old": Attribute("age", (2, 14), ("eyeglasses", "gender", "smiling", "yaw", "skin_lightness"), 1.6),
-    "gender": Attribute("gender", (0, 10), ("old", "smiling", "eyeglasses", "yaw", "skin_lightness"), 1.5),
+    "old": Attribute(
+        "age", (2, 14), ("eyeglasses", "gender", "smiling", "yaw", "skin_lightness"), 1.6
+    ),
+    "gender": Attribute(
+        "gender", (0, 10), ("old", "smiling", "eyeglasses", "yaw", "skin_lightness"), 1.5
+    ),
     # Asked for more than it can rise, so that its step is the longest: shorter ones leave many photographs without glasses.
     "eyeglasses": Attribute("eyeglasses", (0, 7), ("old", "gender", "smiling", "yaw"), 4.0),
-    "beard": Attribute("beard", (3, 11), ("old", "eyeglasses", "smiling", "skin_lightness"), 1.8, (NO_GLASSES, MEN)),
-    "bushy_eyebrows": Attribute(
-        "bushy_eyebrows", (4, 12), ("gender", "hair_color", "eyeglasses", "skin_lightness"), 1.8, (NO_GLASSES,)
+    "beard": Attribute(
+        "beard", (3, 11), ("old", "eyeglasses", "smiling", "skin_lightness"), 1.8, (NO_GLASSES, MEN)
     ),
-    "hair_color": Attribute("hair_color", (7, 16), ("old", "gender", "smiling", "skin_lightness"), 1.5),
+    "bushy_eyebrows": Attribute(
+        "bushy_eyebrows",
+        (4, 12),
+        ("gender", "hair_color", "eyeglasses", "skin_lightness"),
+        1.8,
+        (NO_GLASSES,),
+    ),
+    "hair_color": Attribute(
+        "hair_color", (7, 16), ("old", "gender", "smiling", "skin_lightness"), 1.5
+    ),
     "yaw": Attribute("yaw", (0, 4), ("smiling", "gender", "old"), 1.0),
 }
 
@@ -82,7 +96,9 @@ def fit_scored(
     drawn = draw(generator, jax.random.key(seed), -(-samples // POOL) * POOL)[:samples]
     codes = truncated(drawn, code_space(generator).mean, psi)
     scores = scoring.scored_codes(generator, codes, scorer, needed, work)
-    fitting = dataclasses.replace(fitting, samples=f"{samples} samples (seed {seed}, truncation {psi:g})")
+    fitting = dataclasses.replace(
+        fitting, samples=f"{samples} samples (seed {seed}, truncation {psi:g})"
+    )
     trial = Trial(scorer, tries, seed + 1, psi, face)
     return make_directions(generator, attributes, codes, scores, fitting, trial)
 

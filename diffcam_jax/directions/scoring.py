@@ -85,7 +85,9 @@ def draw_uint8(
     return quantise(model.apply(variables, codes, method="synthesis", size=size))
 
 
-def draw_pictures(generator: Network, codes: np.ndarray, batch: int = 4, progress: bool = True) -> np.ndarray:
+def draw_pictures(
+    generator: Network, codes: np.ndarray, batch: int = 4, progress: bool = True
+) -> np.ndarray:
     """Pictures of any number of codes, a few at a time.
 
     Args:
@@ -99,7 +101,9 @@ def draw_pictures(generator: Network, codes: np.ndarray, batch: int = 4, progres
     size = min(SCORE_SIZE, generator.module.resolution)
     codes = codes[:, 0] if codes.shape[1] == 1 else codes
     pictures = []
-    for start in tqdm(range(0, len(codes), batch), desc="drawing", unit="batch", disable=not progress, leave=False):
+    for start in tqdm(
+        range(0, len(codes), batch), desc="drawing", unit="batch", disable=not progress, leave=False
+    ):
         part = codes[start : start + batch]
         padded = np.concatenate([part, np.repeat(part[-1:], batch - len(part), 0)])
         drawn = draw_uint8(generator.module, generator.variables, jnp.asarray(padded), size)
@@ -107,7 +111,9 @@ def draw_pictures(generator: Network, codes: np.ndarray, batch: int = 4, progres
     return np.concatenate(pictures)
 
 
-def score_codes(generator: Network, codes: np.ndarray, scorer: Scorer, names: list[str]) -> Mapping[str, np.ndarray]:
+def score_codes(
+    generator: Network, codes: np.ndarray, scorer: Scorer, names: list[str]
+) -> Mapping[str, np.ndarray]:
     """Scores [n] of the pictures of codes [n, r, k] by name, NaN where a picture has none."""
     return scorer.score(draw_pictures(generator, codes, progress=False), names)
 
@@ -134,7 +140,10 @@ def scored_codes(
     with tqdm(total=len(codes), desc="scoring", unit="sample") as bar:
         for start in range(0, len(codes), PART):
             part = np.ascontiguousarray(codes[start : start + PART])
-            path = work / f"scores_{hashlib.sha256(identity.encode() + part.tobytes()).hexdigest()[:16]}.npz"
+            path = (
+                work
+                / f"scores_{hashlib.sha256(identity.encode() + part.tobytes()).hexdigest()[:16]}.npz"
+            )
             scores = _read(path)
             if missing := [name for name in names if name not in scores]:
                 scores |= score_codes(generator, part, scorer, missing)

@@ -40,10 +40,14 @@ def modulation_kernels(model: nn.Module, params: dict, layers: tuple[int, int]) 
         case StyleGAN1Generator():
             by_row = [[params[f"layer_{i}"]["style"]] for i in range(model.num_styles)]
         case _:
-            raise UserError(f"SeFa does not know the modulations of {type(model).__name__}; take StyleGAN v1 or 2")
+            raise UserError(
+                f"SeFa does not know the modulations of {type(model).__name__}; take StyleGAN v1 or 2"
+            )
     kernels = [np.asarray(layer["kernel"]) for row in by_row[slice(*layers)] for layer in row]
     if not kernels:
-        raise UserError(f"layer {layers[0]} drives colours only; take a range with a convolution in it")
+        raise UserError(
+            f"layer {layers[0]} drives colours only; take a range with a convolution in it"
+        )
     return kernels
 
 

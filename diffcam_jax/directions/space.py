@@ -61,7 +61,9 @@ class CodeSpace(NamedTuple):
         """
         rows = normal.reshape(-1, self.mean.shape[1])
         if self.whitened:
-            step = np.matmul(self.eigenvectors, (np.sqrt(self.eigenvalues) * rows)[..., None])[..., 0]
+            step = np.matmul(self.eigenvectors, (np.sqrt(self.eigenvalues) * rows)[..., None])[
+                ..., 0
+            ]
         else:
             along = np.matmul(rows[:, None], self.eigenvectors)[:, 0]
             step = rows * np.sqrt((along**2 * self.eigenvalues).sum())

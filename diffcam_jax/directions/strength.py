@@ -51,7 +51,9 @@ def has_room(direction: Direction, asked: float, before: float) -> bool:
     return asked < 0 or room >= LEAST_ROOM * asked * direction.move
 
 
-def reach(direction: Direction, asked: float, before: float, score: Callable[[float], float]) -> Reached:
+def reach(
+    direction: Direction, asked: float, before: float, score: Callable[[float], float]
+) -> Reached:
     """Searches the factor whose result has moved by `asked` usual moves.
 
     A negative strength is never enlarged: below its lowest value a score cannot tell how far an
@@ -90,7 +92,9 @@ def reach(direction: Direction, asked: float, before: float, score: Callable[[fl
             if factor == high:
                 break
             # A first step far from the goal goes to the end of the range, others halve the rest.
-            factor = high if len(tries) == 1 and sign * found < 0.6 * sign * wanted else (low + high) / 2
+            factor = (
+                high if len(tries) == 1 and sign * found < 0.6 * sign * wanted else (low + high) / 2
+            )
         else:
             high, factor = factor, (low + factor) / 2
         found = rise(factor)

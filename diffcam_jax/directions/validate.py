@@ -18,7 +18,9 @@ from diffcam_jax.nn.latents import wplus_rows
 STRIP_STRENGTHS = (-1.0, -0.5, 0.0, 0.5, 1.0)
 
 
-def validate(generator: Network, directions: Mapping[str, Direction], count: int = 100, seed: int = 100) -> dict:
+def validate(
+    generator: Network, directions: Mapping[str, Direction], count: int = 100, seed: int = 100
+) -> dict:
     """Moves fresh samples by +1 along each direction and scores them before and after.
 
     Args:
@@ -47,7 +49,9 @@ def validate(generator: Network, directions: Mapping[str, Direction], count: int
     for direction in directions.values():
         moved = draw_pictures(generator, base + direction.array)
         after = scorers.score(moved, names)
-        shift = {name: _mean(after[name] - before[name]) / max(spread[name], 1e-6) for name in names}
+        shift = {
+            name: _mean(after[name] - before[name]) / max(spread[name], 1e-6) for name in names
+        }
         entry = {"shift": shift, "identity": _mean(identity(unmoved, moved))}
         if direction.name in ATTRIBUTES:
             own = ATTRIBUTES[direction.name].score
@@ -91,7 +95,13 @@ def markdown_table(table: dict) -> str:
     return "\n".join(lines)
 
 
-def strip(generator: Network, directions: Mapping[str, Direction], path: Path, seed: int = 100, faces: int = 2) -> None:
+def strip(
+    generator: Network,
+    directions: Mapping[str, Direction],
+    path: Path,
+    seed: int = 100,
+    faces: int = 2,
+) -> None:
     """Draws a strip: a row per direction, strengths from -1 to 1 of `faces` samples side by side.
 
     Args:
@@ -108,12 +118,19 @@ def strip(generator: Network, directions: Mapping[str, Direction], path: Path, s
     sheet = Image.new("RGB", (margin + columns * size, 20 + len(directions) * size), "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
     for column in range(columns):
-        draw.text((margin + column * size + 50, 3), f"{STRIP_STRENGTHS[column % 5]:+g}", fill="black", font=font)
+        draw.text(
+            (margin + column * size + 50, 3),
+            f"{STRIP_STRENGTHS[column % 5]:+g}",
+            fill="black",
+            font=font,
+        )
     for row, direction in enumerate(directions.values()):
         draw.text((6, 20 + row * size + 56), direction.name, fill="black", font=font)
         codes = base[:, None] + np.asarray(STRIP_STRENGTHS)[None, :, None, None] * direction.array
         codes = jnp.asarray(codes.reshape(columns, *codes.shape[2:]), jnp.float32)
-        pictures = draw_uint8(generator.module, generator.variables, codes, min(256, generator.module.resolution))
+        pictures = draw_uint8(
+            generator.module, generator.variables, codes, min(256, generator.module.resolution)
+        )
         for column, picture in enumerate(np.asarray(pictures)):
             tile = Image.fromarray(picture).resize((size, size), Image.Resampling.LANCZOS)
             sheet.paste(tile, (margin + column * size, 20 + row * size))

@@ -36,11 +36,15 @@ class MaskConfig:
 
     def __post_init__(self) -> None:
         if not 0 <= self.low < self.high <= 1:
-            raise ValueError(f"mask low {self.low} and high {self.high}: 0 <= low < high <= 1 is required")
+            raise ValueError(
+                f"mask low {self.low} and high {self.high}: 0 <= low < high <= 1 is required"
+            )
         if self.resize not in ("nearest", "bilinear"):
             raise ValueError(f"mask resize {self.resize!r}: allowed are nearest and bilinear")
         if self.dilation < 0 or self.feather < 0:
-            raise ValueError(f"mask dilation {self.dilation} and feather {self.feather} must not be negative")
+            raise ValueError(
+                f"mask dilation {self.dilation} and feather {self.feather} must not be negative"
+            )
 
 
 def support(config: MaskConfig) -> int:
@@ -70,14 +74,18 @@ def combine(masks: Float[Array, "r b h w"]) -> Float[Array, "b h w"]:
     return jnp.max(masks, axis=0)
 
 
-def with_user_mask(mask: Float[Array, "b h w"], user: Float[Array, "b h w"], mode: str) -> Float[Array, "b h w"]:
+def with_user_mask(
+    mask: Float[Array, "b h w"], user: Float[Array, "b h w"], mode: str
+) -> Float[Array, "b h w"]:
     """Add a hand-made mask to the computed one ("union"), or confine the computed one to it ("intersection")."""
     if mode not in ("union", "intersection"):
         raise ValueError(f"user mask mode {mode!r}: allowed are union and intersection")
     return jnp.maximum(mask, user) if mode == "union" else jnp.minimum(mask, user)
 
 
-def resize_mask(mask: Float[Array, "b h w"], size: tuple[int, int], method: str = "nearest") -> Float[Array, "b h2 w2"]:
+def resize_mask(
+    mask: Float[Array, "b h w"], size: tuple[int, int], method: str = "nearest"
+) -> Float[Array, "b h2 w2"]:
     """Resize to (height, width)."""
     return resize(mask, size, method)
 

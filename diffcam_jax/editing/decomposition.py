@@ -151,13 +151,18 @@ def decompose(
         maps = encoder_maps(modules, variables, images, settings)
     # Published codes have a row for every layer of StyleGAN2, of which the embedded generator leaves two aside.
     rows = 2 * generator.resolution.bit_length() - 4
-    if codes.shape[-1] != generator.latent_size or not generator.num_styles <= codes.shape[-2] <= rows:
+    if (
+        codes.shape[-1] != generator.latent_size
+        or not generator.num_styles <= codes.shape[-2] <= rows
+    ):
         raise UserError(
             f"codes of {codes.shape[-2]} rows of {codes.shape[-1]} are another generator's; "
             f"this one takes {generator.num_styles} of {generator.latent_size}: invert the picture with it"
         )
     if len(codes) != len(images):
-        raise UserError(f"{len(codes)} codes for {len(images)} pictures; give one code for each picture")
+        raise UserError(
+            f"{len(codes)} codes for {len(images)} pictures; give one code for each picture"
+        )
     codes = codes if delta is None else _edited(codes, delta)
     if settings.truncation != 1:
         codes = variables.latent_avg * (1 - settings.truncation) + codes * settings.truncation
@@ -169,7 +174,10 @@ def decompose(
 
 
 def encode(
-    modules: Modules, variables: Variables, images: Float[Array, "b s s 3"], settings: Settings = Settings()
+    modules: Modules,
+    variables: Variables,
+    images: Float[Array, "b s s 3"],
+    settings: Settings = Settings(),
 ) -> tuple[Float[Array, "b n k"], list[Float[Array, "b _ _ _"]]]:
     """The encoder's codes of pictures, and its maps for the levels, coarse to fine; arguments as for `decompose`."""
     generator, encoder = modules.generator, modules.encoder
@@ -188,14 +196,19 @@ def encode(
         return _sized(drawn, side, settings)
 
     first = generate(jnp.broadcast_to(average, (1, generator.num_styles, average.shape[-1])))
-    codes, drawn = restyle_loop(encoder, variables.encoder, generate, average, pictures, first, settings.steps)
+    codes, drawn = restyle_loop(
+        encoder, variables.encoder, generate, average, pictures, first, settings.steps
+    )
     # The maps of the last correction: of the picture beside what it corrects.
     pair = jnp.concatenate([pictures, drawn[-2]], axis=-1)
     return codes[-1], _of_levels(modules, body_maps(encoder, variables.encoder, pair)[1])
 
 
 def encoder_maps(
-    modules: Modules, variables: Variables, images: Float[Array, "b s s 3"], settings: Settings = Settings()
+    modules: Modules,
+    variables: Variables,
+    images: Float[Array, "b s s 3"],
+    settings: Settings = Settings(),
 ) -> list[Float[Array, "b _ _ _"]]:
     """The encoder's maps alone, where the codes come from elsewhere; arguments as for `decompose`."""
     if settings.steps > 1:
@@ -210,7 +223,9 @@ def body_maps(
     """What an encoder returns, and by side the last map that its `body` makes there."""
     found: dict[int, Array] = {}
 
-    def record(method: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
+    def record(
+        method: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext
+    ) -> Any:
         result, path = method(*args, **kwargs), context.module.path
         if context.method_name == "__call__" and len(path) == 2 and path[0] == "body":
             found[result.shape[1]] = result
@@ -242,7 +257,10 @@ def draw(
     Returns:
         The pictures and the fields of the levels that acted, coarse to fine.
     """
-    aligner, levels = modules.aligner, {side: index for index, side in enumerate(modules.aligner.sides)}
+    aligner, levels = (
+        modules.aligner,
+        {side: index for index, side in enumerate(modules.aligner.sides)},
+    )
     encoded = aligner.apply(variables.aligner, maps, method="encode")
     fields: list[Array] = []
 
@@ -250,12 +268,16 @@ def draw(
         if side not in levels or side > (largest or side):
             return features
         index, coarser = levels[side], fields[-1] if fields else None
-        moved, field = aligner.apply(variables.aligner, index, features, encoded[index], coarser, method="align")
+        moved, field = aligner.apply(
+            variables.aligner, index, features, encoded[index], coarser, method="align"
+        )
         fields.append(field)
         return moved if passing else jax.lax.stop_gradient(moved)
 
     size = size or modules.generator.resolution
-    pictures = modules.generator.apply(variables.generator, codes, size=size, after_up=move, method="synthesis")
+    pictures = modules.generator.apply(
+        variables.generator, codes, size=size, after_up=move, method="synthesis"
+    )
     if not fields:
         raise UserError(f"no level acts up to {largest} pixels; the coarsest is at {min(levels)}")
     return pictures, fields
@@ -291,7 +313,9 @@ def domain_mask(
 
 def area_loss(masks: Sequence[Float[Array, "b _ _"]], limits: Sequence[float]) -> Float[Array, ""]:
     """By how much the means of masks exceed their limits, summed over the masks."""
-    return sum(jnp.maximum(0.0, mask.mean() - limit) for mask, limit in zip(masks, limits, strict=True))
+    return sum(
+        jnp.maximum(0.0, mask.mean() - limit) for mask, limit in zip(masks, limits, strict=True)
+    )
 
 
 def binary_loss(masks: Sequence[Float[Array, "b _ _"]]) -> Float[Array, ""]:
@@ -300,7 +324,10 @@ def binary_loss(masks: Sequence[Float[Array, "b _ _"]]) -> Float[Array, ""]:
 
 
 def aligner_for(
-    generator: StyleGAN2Generator | MobileStyleGAN, encoder: nn.Module, settings: Settings = Settings(), **options: Any
+    generator: StyleGAN2Generator | MobileStyleGAN,
+    encoder: nn.Module,
+    settings: Settings = Settings(),
+    **options: Any,
 ) -> Aligner:
     """An aligner in the channels of a generator and an encoder.
 
@@ -321,7 +348,9 @@ def aligner_for(
 
     found = {side: shape.shape[-1] for side, shape in jax.eval_shape(maps).items()}
     _require_maps(sides, found)
-    return Aligner(sides, tuple(widths[s] for s in sides), tuple(found[s] for s in sides), **options)
+    return Aligner(
+        sides, tuple(widths[s] for s in sides), tuple(found[s] for s in sides), **options
+    )
 
 
 def check_networks(modules: Modules) -> None:

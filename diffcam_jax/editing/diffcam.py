@@ -54,7 +54,9 @@ class CamConfig:
         }
         for field, choices in allowed.items():
             if getattr(self, field) not in choices:
-                raise ValueError(f"{field} {getattr(self, field)!r}: allowed are {', '.join(map(repr, choices))}")
+                raise ValueError(
+                    f"{field} {getattr(self, field)!r}: allowed are {', '.join(map(repr, choices))}"
+                )
 
 
 OFFICIAL = CamConfig()
@@ -92,11 +94,15 @@ def load_classifier(path: str | os.PathLike | None = None) -> Classifier:
     """
     tree, metadata = store.load_pretrained("diffcam_mobile") if path is None else trees.load(path)
     if metadata.get("kind") != "diff_classifier":
-        raise UserError(f"{path or 'diffcam_mobile'} is not a Diff-CAM classifier; train one with train.py")
+        raise UserError(
+            f"{path or 'diffcam_mobile'} is not a Diff-CAM classifier; train one with train.py"
+        )
     metadata = dict(metadata)
     names, described = tuple(metadata.pop("classes")), metadata.pop("model")
     model = model_folder.build(described)
-    return Classifier(model, jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), tree), names, metadata)
+    return Classifier(
+        model, jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), tree), names, metadata
+    )
 
 
 def classifier_from_folder(folder: ModelFolder) -> Classifier:
@@ -106,14 +112,20 @@ def classifier_from_folder(folder: ModelFolder) -> Classifier:
     return Classifier(model, variables, tuple(folder.config["classes"]), hashes)
 
 
-def save_classifier(path: str | os.PathLike, model: PairClassifier, variables: dict, metadata: dict) -> None:
+def save_classifier(
+    path: str | os.PathLike, model: PairClassifier, variables: dict, metadata: dict
+) -> None:
     """Write a classifier: kernels in half precision, the normalisation's numbers in float32.
 
     Args:
         metadata: "classes" in the order of the logits, and whatever tells where the weights come from.
     """
-    tree = jax.tree.map(lambda x: np.asarray(x, np.float16 if x.ndim > 1 else np.float32), variables)
-    trees.save(path, tree, {"kind": "diff_classifier", "model": model_folder.describe(model), **metadata})
+    tree = jax.tree.map(
+        lambda x: np.asarray(x, np.float16 if x.ndim > 1 else np.float32), variables
+    )
+    trees.save(
+        path, tree, {"kind": "diff_classifier", "model": model_folder.describe(model), **metadata}
+    )
 
 
 class Activation(NamedTuple):
@@ -129,7 +141,9 @@ class Activation(NamedTuple):
 
 
 @functools.partial(jax.jit, static_argnums=0, inline=True)  # the second picture is not traced anew
-def _features(model: PairClassifier, variables: dict, images: Float[Array, "b h w 3"]) -> Float[Array, "b h2 w2 c"]:
+def _features(
+    model: PairClassifier, variables: dict, images: Float[Array, "b h w 3"]
+) -> Float[Array, "b h2 w2 c"]:
     return model.apply(variables, images, method="features")
 
 
@@ -190,13 +204,17 @@ def normalise(maps: Float[Array, "*b h w"], how: str) -> Float[Array, "*b h w"]:
     low = jnp.min(maps, axis=(-2, -1), keepdims=True) if how == "minmax" else jnp.zeros_like(peak)
     span = peak - low
     # Interpolation of a constant leaves rounding noise of this relative size; it must not be stretched to [0,1].
-    usable = span > jnp.maximum(1e-6 * jnp.maximum(jnp.abs(peak), jnp.abs(low)), jnp.finfo(jnp.float32).tiny)
+    usable = span > jnp.maximum(
+        1e-6 * jnp.maximum(jnp.abs(peak), jnp.abs(low)), jnp.finfo(jnp.float32).tiny
+    )
     scaled = jnp.clip((maps - low) / jnp.where(usable, span, 1.0), 0.0, 1.0)
     return jnp.where(usable, scaled, 0.0)
 
 
 def map_to_mask(
-    maps: Float[Array, "b h w"] | Float[Array, "b n h w"], size: tuple[int, int], config: CamConfig = OFFICIAL
+    maps: Float[Array, "b h w"] | Float[Array, "b n h w"],
+    size: tuple[int, int],
+    config: CamConfig = OFFICIAL,
 ) -> Float[Array, "b h2 w2"] | Float[Array, "b n h2 w2"]:
     """Upsample to `size`, then normalise (the order of the official code)."""
     stack = maps.reshape(-1, *maps.shape[-2:])
@@ -240,7 +258,9 @@ def grad_cam(
 
     `inverted` only gives the signature of diff_cam. Reference: 1610.02391, Eq. 1 and 2.
     """
-    logits, h = model.apply(variables, model.apply(variables, edited, method="features"), method="head")
+    logits, h = model.apply(
+        variables, model.apply(variables, edited, method="features"), method="head"
+    )
     maps = jax.nn.relu(activation_map(h, channel_weights(model, variables, h, classes)))
     return Activation(map_to_mask(maps, inverted.shape[1:3], config), logits)
 
@@ -257,7 +277,9 @@ def cam(
 
     `inverted` only gives the signature of diff_cam. Reference: 1512.04150, Eq. 2.
     """
-    logits, h = model.apply(variables, model.apply(variables, edited, method="features"), method="head")
+    logits, h = model.apply(
+        variables, model.apply(variables, edited, method="features"), method="head"
+    )
     kernel = variables["params"]["fc"]["kernel"].T  # [N, c]
     beta = jnp.broadcast_to(kernel, (len(h), *kernel.shape)) if classes is None else kernel[classes]
     return Activation(map_to_mask(activation_map(h, beta), inverted.shape[1:3], config), logits)

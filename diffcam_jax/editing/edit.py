@@ -33,7 +33,11 @@ from diffcam_jax.nn.invertibility import Aligner
 from diffcam_jax.nn.mobile_deghosting import MobileDeghoster, Views
 from diffcam_jax.ops.image import resize
 
-METHODS: dict[str, Callable[..., Activation]] = {"diffcam": diff_cam, "grad_cam": grad_cam, "cam": cam}
+METHODS: dict[str, Callable[..., Activation]] = {
+    "diffcam": diff_cam,
+    "grad_cam": grad_cam,
+    "cam": cam,
+}
 # Methods that look for what is out of the generator's domain.
 DECOMPOSING = ("invertibility", "both")
 
@@ -138,7 +142,9 @@ def check_method(method: str, aligner: bool) -> None:
       UserError: no such method, or it needs an alignment network.
     """
     if method not in (*METHODS, *DECOMPOSING):
-        raise UserError(f"no method is called {method!r}; there are {', '.join((*METHODS, *DECOMPOSING))}")
+        raise UserError(
+            f"no method is called {method!r}; there are {', '.join((*METHODS, *DECOMPOSING))}"
+        )
     if method in DECOMPOSING and not aligner:
         raise UserError(
             f"method {method} needs an alignment network and there is none for these networks; "
@@ -146,7 +152,9 @@ def check_method(method: str, aligner: bool) -> None:
         )
 
 
-def deghost(deghoster: nn.Module, params: EditParams, views: Views, generator: nn.Module) -> Float[Array, "b s s 3"]:
+def deghost(
+    deghoster: nn.Module, params: EditParams, views: Views, generator: nn.Module
+) -> Float[Array, "b s s 3"]:
     """The blend without ghosts, not clamped; the official network looks at the reduced blend alone.
 
     Args:
@@ -161,7 +169,9 @@ def deghost(deghoster: nn.Module, params: EditParams, views: Views, generator: n
     return deghoster.apply(params.deghoster, resize(views.fused, side, "area"))
 
 
-def decomposing(generator: nn.Module, decomposer: Decomposer, params: EditParams) -> tuple[Modules, Variables]:
+def decomposing(
+    generator: nn.Module, decomposer: Decomposer, params: EditParams
+) -> tuple[Modules, Variables]:
     """The networks of an edit as `invertibility` takes them."""
     modules = Modules(generator, decomposer.encoder, decomposer.aligner)
     return modules, Variables(params.generator, params.encoder, params.aligner, params.latent_avg)
@@ -188,7 +198,9 @@ def edit_by_decomposition(
     Reference:
       2212.09262; only the clamping of the drawn picture before the blend is ours.
     """
-    found = decompose(*decomposing(generator, decomposer, params), images, delta, codes, decomposer.settings)
+    found = decompose(
+        *decomposing(generator, decomposer, params), images, delta, codes, decomposer.settings
+    )
     size, mask = images.shape[1], 1 - found.mask
     if user_mask is not None:
         mask = with_user_mask(mask, user_mask, config.user_mask)
@@ -210,14 +222,18 @@ def edit_by_decomposition(
     )
 
 
-@functools.partial(jax.jit, static_argnums=(0, 3), inline=True)  # the second picture is not traced anew
+@functools.partial(
+    jax.jit, static_argnums=(0, 3), inline=True
+)  # the second picture is not traced anew
 def _synthesis(
     generator: nn.Module, variables: dict, w: Float[Array, "b rows k"], side: int
 ) -> Float[Array, "b v v 3"]:
     return generator.apply(variables, w, method="synthesis", size=side)
 
 
-@functools.partial(jax.jit, static_argnames=("generator", "classifier", "config", "deghoster", "decomposer"))
+@functools.partial(
+    jax.jit, static_argnames=("generator", "classifier", "config", "deghoster", "decomposer")
+)
 def edit_batch(
     generator: nn.Module,
     classifier: nn.Module,
@@ -268,7 +284,9 @@ def edit_batch(
         ladder.append(ladder[-1] + step)
     if config.method == "invertibility":
         delta = jnp.sum(steps, axis=0)
-        return edit_by_decomposition(generator, decomposer, params, images, codes, delta, user_mask, config)
+        return edit_by_decomposition(
+            generator, decomposer, params, images, codes, delta, user_mask, config
+        )
     # The classifier sees pictures as the generator draws them; only what leaves this function is clamped.
     inverted, edited = draw(codes, size), draw(ladder[-1], size)
     pictures = [
@@ -291,7 +309,9 @@ def edit_batch(
     cam_mask = domain = None
     if config.method == "both":
         networks = decomposing(generator, decomposer, params)
-        out = refine(domain_mask(*networks, images, codes, decomposer.settings, small), config.domain)
+        out = refine(
+            domain_mask(*networks, images, codes, decomposer.settings, small), config.domain
+        )
         # What may change is enlarged, not what may not: zeros stay exact zeros.
         drawable = resize_mask(1 - out, (size, size), config.domain.resize)
         cam_mask, domain, mask = mask, 1 - drawable, jnp.minimum(mask, drawable)
@@ -310,4 +330,16 @@ def edit_batch(
         if user_mask is not None:
             paste_mask = with_user_mask(paste_mask, user_mask, config.user_mask)
     scores = jnp.stack(logits, 1)
-    return Edit(inverted, edited, source, mask, cam_mask, domain, fused, deghosted, paste_mask, scores, ladder[-1])
+    return Edit(
+        inverted,
+        edited,
+        source,
+        mask,
+        cam_mask,
+        domain,
+        fused,
+        deghosted,
+        paste_mask,
+        scores,
+        ladder[-1],
+    )

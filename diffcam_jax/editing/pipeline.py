@@ -16,7 +16,13 @@ import jax.numpy as jnp
 from diffcam_jax.directions import Direction, load_directions
 from diffcam_jax.directions.importers import import_folder
 from diffcam_jax.directions.space import generator_hash
-from diffcam_jax.editing.decomposition import Modules, Settings, aligner_for, check_networks, settings_of
+from diffcam_jax.editing.decomposition import (
+    Modules,
+    Settings,
+    aligner_for,
+    check_networks,
+    settings_of,
+)
 from diffcam_jax.editing.diffcam import Classifier, classifier_from_folder, load_classifier
 from diffcam_jax.editing.edit import Decomposer, EditParams
 from diffcam_jax.errors import UserError
@@ -78,7 +84,10 @@ def is_embedded(generator: str | Path | None, encoder: str | Path | None) -> boo
     """Whether `from_checkpoints` takes the embedded generator with these folders: none is given, nor brought by the encoder's."""
     if generator is None and encoder is not None:
         try:
-            return "generator" not in json.loads((Path(encoder) / "config.json").read_text())["networks"]
+            return (
+                "generator"
+                not in json.loads((Path(encoder) / "config.json").read_text())["networks"]
+            )
         except (OSError, ValueError, KeyError, TypeError):
             return True  # opening it says what is wrong
     return generator is None
@@ -93,13 +102,17 @@ def has_encoder(generator: str | Path | None, encoder: str | Path | None) -> boo
     return encoder is not None or (generator is None and shipped(ENCODER) is not None)
 
 
-def has_aligner(generator: str | Path | None, encoder: str | Path | None, aligner: str | Path | None) -> bool:
+def has_aligner(
+    generator: str | Path | None, encoder: str | Path | None, aligner: str | Path | None
+) -> bool:
     """Whether `from_checkpoints` finds an alignment network with these folders: one that ships is for the networks that ship.
 
     Raises:
       UserError: see `shipped`.
     """
-    return aligner is not None or (generator is None and encoder is None and _shipped_aligner() is not None)
+    return aligner is not None or (
+        generator is None and encoder is None and _shipped_aligner() is not None
+    )
 
 
 def from_checkpoints(
@@ -143,8 +156,16 @@ def from_checkpoints(
         judge = load_classifier()
     else:
         path = Path(classifier)
-        judge = classifier_from_folder(pretrained.load(path)) if path.is_dir() else load_classifier(path)
-    reader = None if encoder_folder is None else encoding.encoder_of(encoder_folder, wplus_rows(drawing.module))
+        judge = (
+            classifier_from_folder(pretrained.load(path))
+            if path.is_dir()
+            else load_classifier(path)
+        )
+    reader = (
+        None
+        if encoder_folder is None
+        else encoding.encoder_of(encoder_folder, wplus_rows(drawing.module))
+    )
     pipeline = Pipeline(
         generator=drawing,
         classifier=judge,
@@ -165,7 +186,9 @@ def fitted(pipeline: Pipeline) -> Pipeline:
     """
     generator = pipeline.generator.module
     rows, size = wplus_rows(generator), generator.latent_size
-    return pipeline._replace(directions={n: d.fitted(rows, size) for n, d in pipeline.directions.items()})
+    return pipeline._replace(
+        directions={n: d.fitted(rows, size) for n, d in pipeline.directions.items()}
+    )
 
 
 def read_directions(source: str | Path | Mapping[str, Direction] | None) -> Mapping[str, Direction]:
@@ -175,13 +198,19 @@ def read_directions(source: str | Path | Mapping[str, Direction] | None) -> Mapp
     path = Path(source)
     if (path / "model.safetensors").is_file():
         return load_directions(path / "model.safetensors")
-    return import_folder(path) if path.is_dir() or path.suffix != ".safetensors" else load_directions(path)
+    return (
+        import_folder(path)
+        if path.is_dir() or path.suffix != ".safetensors"
+        else load_directions(path)
+    )
 
 
 def _masker(folder: ModelFolder, encoder: encoding.Encoder) -> Masker:
     network, config = folder.network("aligner"), folder.config
     settings = settings_of(encoder.network.module, network.module.sides)
-    return Masker(network, settings, config.get("generator_sha256", ""), config.get("encoder_sha256", ""))
+    return Masker(
+        network, settings, config.get("generator_sha256", ""), config.get("encoder_sha256", "")
+    )
 
 
 def _shipped_aligner() -> ModelFolder | None:
@@ -209,15 +238,23 @@ def check(pipeline: Pipeline) -> None:
                 f"the encoder gives {pipeline.encoder.rows} rows of W+, the generator of {size} pixels reads {rows}; "
                 f"take an encoder and a generator of the same resolution"
             )
-        if pipeline.encoder.latent_avg.ndim == 2 and len(pipeline.encoder.latent_avg) not in (1, rows):
-            raise UserError(f"latent_avg has {len(pipeline.encoder.latent_avg)} rows, the codes {rows}; convert again")
+        if pipeline.encoder.latent_avg.ndim == 2 and len(pipeline.encoder.latent_avg) not in (
+            1,
+            rows,
+        ):
+            raise UserError(
+                f"latent_avg has {len(pipeline.encoder.latent_avg)} rows, the codes {rows}; convert again"
+            )
     if pipeline.deghoster is not None and pipeline.deghoster.module.out_size != size:
         raise UserError(
             f"the deghosting network draws {pipeline.deghoster.module.out_size} pixels, the generator {size}; "
             f"take two of the same size"
         )
     digest = generator_hash(pipeline.generator)
-    if pipeline.deghoster is not None and getattr(pipeline.deghoster.module, "prior", "") not in ("", digest):
+    if pipeline.deghoster is not None and getattr(pipeline.deghoster.module, "prior", "") not in (
+        "",
+        digest,
+    ):
         raise UserError(
             "the deghosting network was trained around another generator; give the two that belong together"
         )
@@ -239,12 +276,18 @@ def _check_aligner(pipeline: Pipeline, digest: str) -> None:
     modules = Modules(pipeline.generator.module, encoder.module, masker.network.module)
     check_networks(modules)
     if masker.generator not in ("", digest):
-        raise UserError("the alignment network was trained with another generator; give the two that belong together")
+        raise UserError(
+            "the alignment network was trained with another generator; give the two that belong together"
+        )
     if masker.encoder:
         if masker.encoder != trees.tree_hash(encoder.variables):
-            raise UserError("the alignment network was trained with another encoder; give the two that belong together")
+            raise UserError(
+                "the alignment network was trained with another encoder; give the two that belong together"
+            )
         return  # the encoder's maps need not be traced, which takes a second
-    fitting = aligner_for(modules.generator, modules.encoder, masker.settings, sides=modules.aligner.sides)
+    fitting = aligner_for(
+        modules.generator, modules.encoder, masker.settings, sides=modules.aligner.sides
+    )
     if fitting.inputs != tuple(modules.aligner.inputs):
         raise UserError(
             f"the alignment network reads maps of {tuple(modules.aligner.inputs)} channels, "
@@ -276,7 +319,9 @@ def inputs(pipeline: Pipeline) -> tuple[EditParams, Decomposer | None]:
     if aligner is None:
         return params, None
     average = jnp.asarray(encoder.latent_avg)
-    params = params._replace(encoder=encoder.network.variables, aligner=aligner.network.variables, latent_avg=average)
+    params = params._replace(
+        encoder=encoder.network.variables, aligner=aligner.network.variables, latent_avg=average
+    )
     return params, Decomposer(encoder.network.module, aligner.network.module, aligner.settings)
 
 

@@ -46,7 +46,9 @@ class Face:
     mouth_visible: float
 
 
-def look(aligned: UInt8[np.ndarray, "s s 3"], landmarker: FaceLandmarker, hand_landmarker: HandLandmarker) -> Face:
+def look(
+    aligned: UInt8[np.ndarray, "s s 3"], landmarker: FaceLandmarker, hand_landmarker: HandLandmarker
+) -> Face:
     """Parses an aligned photograph and looks for what covers the face.
 
     Raises:

@@ -234,7 +234,9 @@ def compose(
     if config.membrane:
         strength = feather(jnp.abs(moved).mean(-1), 2)
         elsewhere = jnp.clip(1 - meant / max(config.cam, 1e-3), 0, 1)
-        typical = jnp.nanmedian(jnp.where(elsewhere > 0, strength, jnp.nan), axis=(1, 2), keepdims=True)
+        typical = jnp.nanmedian(
+            jnp.where(elsewhere > 0, strength, jnp.nan), axis=(1, 2), keepdims=True
+        )
         typical = jnp.nan_to_num(typical) + 1e-3
         quiet = elsewhere / (1 + (strength / typical) ** 4)
         drift = feathered(fill(moved, quiet), config.rim)
@@ -281,7 +283,9 @@ def find(
     return Activation(*(jnp.stack(parts, 1) for parts in zip(*found, strict=True)))
 
 
-@functools.partial(jax.jit, static_argnames=("classifier", "config", "cam_config", "method", "user_mode"))
+@functools.partial(
+    jax.jit, static_argnames=("classifier", "config", "cam_config", "method", "user_mode")
+)
 def edit_window(
     classifier: nn.Module,
     variables: dict,
@@ -318,7 +322,9 @@ def edit_window(
     found = find(classifier, variables, jnp.stack(shown), classes, undo, cam_config, method)
     meant = jnp.max(found.mask * may, axis=1)
     window = cut(images, scaled(place, factor))
-    here, bound = (cut(x[..., None], scaled(place, grain))[..., 0] for x in (meant, jnp.max(may, axis=1)))
+    here, bound = (
+        cut(x[..., None], scaled(place, grain))[..., 0] for x in (meant, jnp.max(may, axis=1))
+    )
     source, mask = compose(window, windows[0], windows[-1], here, config)
     # Exactly 0 where nothing may change, however far the rim reaches.
     bound = jnp.clip(2 * resize(bound, mask.shape[1:], "bilinear"), 0, 1)

@@ -53,7 +53,10 @@ class Editor:
     """
 
     def __init__(
-        self, networks: pipeline.Pipeline, config: EditConfig = PRODUCT_CONFIG, method: str | None = None
+        self,
+        networks: pipeline.Pipeline,
+        config: EditConfig = PRODUCT_CONFIG,
+        method: str | None = None,
     ) -> None:
         """Takes networks as they are.
 
@@ -79,9 +82,15 @@ class Editor:
         self.params, self.decomposer = pipeline.inputs(networks)
         self.generator_hash = generator_hash(networks.generator)
         self.classifier_hash = trees.tree_hash(networks.classifier.variables)
-        self.encoder_hash = trees.tree_hash(networks.encoder.network.variables) if networks.encoder else ""
-        self.deghoster_hash = trees.tree_hash(networks.deghoster.variables) if networks.deghoster else ""
-        self.aligner_hash = trees.tree_hash(networks.aligner.network.variables) if networks.aligner else ""
+        self.encoder_hash = (
+            trees.tree_hash(networks.encoder.network.variables) if networks.encoder else ""
+        )
+        self.deghoster_hash = (
+            trees.tree_hash(networks.deghoster.variables) if networks.deghoster else ""
+        )
+        self.aligner_hash = (
+            trees.tree_hash(networks.aligner.network.variables) if networks.aligner else ""
+        )
         self.directions = dict(networks.directions)
         self._faces = FaceEditor(networks)
         self._inverters: dict[inversion.AnySettings, inversion.Inverter] = {}
@@ -124,7 +133,9 @@ class Editor:
           UserError: a folder lacks its network, or the networks do not fit together.
         """
         chosen = (folders.get(role) for role in ("generator", "encoder", "aligner"))
-        check_method(method or config.method, pipeline.has_aligner(*chosen))  # before anything is loaded
+        check_method(
+            method or config.method, pipeline.has_aligner(*chosen)
+        )  # before anything is loaded
         return cls(pipeline.from_checkpoints(**folders), config, method)
 
     def _inverter(self, settings: inversion.AnySettings) -> inversion.Inverter:
@@ -132,7 +143,9 @@ class Editor:
         if settings not in self._inverters:
             method = "prior" if isinstance(settings, inversion.InversionConfig) else "in_domain"
             networks = self.networks.generator, self.networks.encoder
-            self._inverters[settings] = inversion.Inverter(*networks, method=method, settings=settings)
+            self._inverters[settings] = inversion.Inverter(
+                *networks, method=method, settings=settings
+            )
         return self._inverters[settings]
 
     def invert(
@@ -159,14 +172,18 @@ class Editor:
         if self.networks.encoder is not None and refine == 0:
             return np.asarray(pipeline.encode(self.networks, image))[0]
         self._check_refine(refine)
-        inverter = self._inverter(config if refine == 0 else inversion.REFINEMENT.with_steps(refine))
+        inverter = self._inverter(
+            config if refine == 0 else inversion.REFINEMENT.with_steps(refine)
+        )
         store = CodeCache(inverter.recipe)
         codes = store.load(aligned) if cache else None
         if codes is None:
             found = inverter(image, progress=progress)
             codes = found.codes[0]
             if not np.isfinite(found.loss[0]):
-                raise UserError("the inversion found no finite loss for this face; try other landmarks or more light")
+                raise UserError(
+                    "the inversion found no finite loss for this face; try other landmarks or more light"
+                )
             if cache:
                 store.save(aligned, codes)
         return codes
@@ -175,7 +192,9 @@ class Editor:
         if refine < 0:
             raise UserError(f"refine={refine}: give 0 steps or more")
         if refine and self.networks.encoder is None:
-            raise UserError("a refinement begins at an encoder's code; give an encoder, or leave it out")
+            raise UserError(
+                "a refinement begins at an encoder's code; give an encoder, or leave it out"
+            )
 
     def edit(
         self,
@@ -246,10 +265,22 @@ class Editor:
             seconds = {"align": cropped, "invert": round(time.perf_counter() - begun, 3)}
             if config.window is not None and config.method != "invertibility":
                 edit = self._tune_face(
-                    original, codes, quad, strengths, user_mask, config, tuning, raw_strength, seconds, cache, progress
+                    original,
+                    codes,
+                    quad,
+                    strengths,
+                    user_mask,
+                    config,
+                    tuning,
+                    raw_strength,
+                    seconds,
+                    cache,
+                    progress,
                 )
             else:
-                edit = self._edit_face(original, codes, quad, strengths, user_mask, config, deghost, seconds)
+                edit = self._edit_face(
+                    original, codes, quad, strengths, user_mask, config, deghost, seconds
+                )
             weight = align.photo_mask(edit.paste_mask, quad, *pixels.shape[:2])
             image = align.paste(image, edit.source, edit.paste_mask, quad)
             touched |= weight > 0
@@ -262,7 +293,10 @@ class Editor:
             "size": [pixels.shape[1], pixels.shape[0]],
             "untouched_share": round(float(1 - touched.mean()), 6),
             "untouched_exact": bool((image == pixels).all(-1)[~touched].all()),
-            "seconds": {"faces": round(found - start, 3), "total": round(time.perf_counter() - start, 3)},
+            "seconds": {
+                "faces": round(found - start, 3),
+                "total": round(time.perf_counter() - start, 3),
+            },
             "faces": [edit.report for edit in faces],
             "versions": {"diffcam_jax": diffcam_jax.__version__, "jax": jax.__version__},
             "weights": {
@@ -279,16 +313,35 @@ class Editor:
     def _crop(self, pixels, quad) -> tuple[np.ndarray, float]:
         """The aligned face, and the seconds that it took."""
         start = time.perf_counter()
-        original = np.round(align.crop(pixels, quad, self.generator.resolution) * 255).astype(np.uint8)
+        original = np.round(align.crop(pixels, quad, self.generator.resolution) * 255).astype(
+            np.uint8
+        )
         return original, round(time.perf_counter() - start, 3)
 
     def _tune_face(
-        self, original, codes, quad, strengths, user_mask, config, tuning, raw, seconds, cache, progress
+        self,
+        original,
+        codes,
+        quad,
+        strengths,
+        user_mask,
+        config,
+        tuning,
+        raw,
+        seconds,
+        cache,
+        progress,
     ) -> FaceEdit:
         size, start = self.generator.resolution, time.perf_counter()
         by_hand = None if user_mask is None else align.crop(grey(user_mask), quad, size)[..., 0]
-        done = self._faces(original, codes, strengths, config, tuning, raw, by_hand, cache, progress)
-        seconds = {**seconds, **done.report["seconds"], "edit": round(time.perf_counter() - start, 3)}
+        done = self._faces(
+            original, codes, strengths, config, tuning, raw, by_hand, cache, progress
+        )
+        seconds = {
+            **seconds,
+            **done.report["seconds"],
+            "edit": round(time.perf_counter() - start, 3),
+        }
         report = {
             **done.report,
             "mask_area": round(float((done.mask > 0).mean()), 6),
@@ -299,7 +352,12 @@ class Editor:
         if done.window is not None:
             factor = size // self.generator.cells
             top, left = int(done.window.top) * factor, int(done.window.left) * factor
-            place = (top, top + done.window.height * factor, left, left + done.window.width * factor)
+            place = (
+                top,
+                top + done.window.height * factor,
+                left,
+                left + done.window.width * factor,
+            )
         return FaceEdit(
             aligned=original,
             inverted=from_unit(done.inverted),
@@ -318,7 +376,9 @@ class Editor:
             window_pixels=place,
         )
 
-    def _edit_face(self, original, codes, quad, strengths, user_mask, config, deghost, seconds) -> FaceEdit:
+    def _edit_face(
+        self, original, codes, quad, strengths, user_mask, config, deghost, seconds
+    ) -> FaceEdit:
         size, start = self.generator.resolution, time.perf_counter()
         config = dataclasses.replace(config, classifier_size=min(config.classifier_size, size))
         small_mask = None
@@ -326,7 +386,9 @@ class Editor:
             small_mask = jnp.asarray(align.crop(grey(user_mask), quad, size)[None, ..., 0])
         names = list(strengths)
         # A name without a class gets this far only with a method that asks no classifier.
-        classes = np.array([self.classes.index(name) if name in self.classes else -1 for name in names], np.int32)
+        classes = np.array(
+            [self.classes.index(name) if name in self.classes else -1 for name in names], np.int32
+        )
         edit = edit_batch(
             self.generator,
             self.classifier,
@@ -341,7 +403,9 @@ class Editor:
             self.deghoster if deghost else None,
             self.decomposer if config.method in DECOMPOSING else None,
         )
-        edit = jax.device_get(edit)  # from here on NumPy: every operation on a device would be compiled, at each start
+        edit = jax.device_get(
+            edit
+        )  # from here on NumPy: every operation on a device would be compiled, at each start
         logits, mask = [] if edit.logits is None else edit.logits[0], edit.mask[0]
         cam_mask, domain = (None if m is None else m[0] for m in (edit.cam_mask, edit.domain))
         report = {

@@ -160,13 +160,19 @@ class _Session:
         drafted = time.perf_counter()
         variables, told = self.generator.variables, None
         if settings is not None:
-            entry, told = tuned_window(self.generator, self.aligned, self.codes, window, settings, cache, progress)
+            entry, told = tuned_window(
+                self.generator, self.aligned, self.codes, window, settings, cache, progress
+            )
             window, notes = entry.window, told.pop("notes")
             self.notes += notes
             variables = jax.device_put(tuned_variables(variables, entry.deltas))
-        window = Window(*(jnp.int32(x) for x in (window.top, window.left)), window.height, window.width)
+        window = Window(
+            *(jnp.int32(x) for x in (window.top, window.left)), window.height, window.width
+        )
         tuned = time.perf_counter()
-        first = draw_window(self.generator.module, dict(variables), jnp.asarray(self.codes[None]), window)
+        first = draw_window(
+            self.generator.module, dict(variables), jnp.asarray(self.codes[None]), window
+        )
         may = self.without_missed(may, first, window)
         edit = functools.partial(self.blended, dict(variables), window, undo, first, may)
         reached, (result, last) = self.reached(asked, raw, edit)
@@ -177,7 +183,10 @@ class _Session:
             "strengths": {n: _told(r) for n, r in zip(self.names, reached, strict=True)},
             "tuning": told,
             "kept": self.kept,
-            "notes": [*self.notes, *(f"{n}: {r.note}" for n, r in zip(self.names, reached) if r.note)],
+            "notes": [
+                *self.notes,
+                *(f"{n}: {r.note}" for n, r in zip(self.names, reached) if r.note),
+            ],
             "classifier": judged(self.names, self.classifier.names, np.asarray(result.logits[0])),
             "seconds": {name: round(value, 3) for name, value in seconds.items()},
         }
@@ -209,7 +218,9 @@ class _Session:
         self.kept["hands"] = round(float(face.hands.mean()), 4)
         may = np.asarray(resize(jnp.asarray(may), (self.size, self.size), "area"))
         if self.config.method == "both":
-            networks = decomposing(self.generator.module, self.editor.decomposer, self.editor.params)
+            networks = decomposing(
+                self.generator.module, self.editor.decomposer, self.editor.params
+            )
             codes, settings = jnp.asarray(self.codes[None]), self.editor.decomposer.settings
             out = domain_mask(*networks, self.image, codes, settings, self.size)
             self.domain = out = np.asarray(refine(out, self.config.domain))
@@ -245,7 +256,9 @@ class _Session:
     def ladder(self, factors) -> jax.Array:
         """Codes after 0, 1, ... edits [r + 1, 1, n, k]."""
         steps = np.asarray(factors, np.float32)[:, None, None] * self.arrays[: len(factors)]
-        return jnp.asarray(np.concatenate([[self.codes], self.codes + np.cumsum(steps, 0)])[:, None])
+        return jnp.asarray(
+            np.concatenate([[self.codes], self.codes + np.cumsum(steps, 0)])[:, None]
+        )
 
     def without_missed(self, may: np.ndarray, first: jax.Array, window: Window) -> np.ndarray:
         """The regions less what the tuned generator still shows otherwise: something in front."""
@@ -330,7 +343,9 @@ class _Session:
         """The photograph as it is, for nothing of it may change."""
         photograph = np.asarray(self.image[0])
         nothing = np.zeros(self.aligned.shape[:2], np.float32)
-        told = {n: _told(Reached(a, 0.0, note="nothing may change")) for n, a in zip(self.names, asked)}
+        told = {
+            n: _told(Reached(a, 0.0, note="nothing may change")) for n, a in zip(self.names, asked)
+        }
         report = {"strengths": told, "tuning": None, "kept": self.kept, "notes": self.notes}
         report |= {"classifier": {}, "seconds": {"look": round(looked, 3)}}
         pictures = photograph, photograph, nothing, nothing, photograph, photograph
@@ -348,6 +363,9 @@ def _told(reached: Reached) -> dict[str, Any]:
     def number(x: float) -> float | None:
         return round(x, 4) if np.isfinite(x) else None
 
-    told = {name: number(getattr(reached, name)) for name in ("asked", "factor", "before", "after", "reached")}
+    told = {
+        name: number(getattr(reached, name))
+        for name in ("asked", "factor", "before", "after", "reached")
+    }
     tries = [[number(f), number(r)] for f, r in reached.tries]
     return {**told, "decided_by": reached.decided_by, "tries": tries}

@@ -68,7 +68,9 @@ def tuned_window(
     return entry, {"window": _place(window), **told, "notes": notes}
 
 
-def _tuned(generator, aligned, codes, window, settings, start, progress) -> tuple[Tuned, Window, list[str]]:
+def _tuned(
+    generator, aligned, codes, window, settings, start, progress
+) -> tuple[Tuned, Window, list[str]]:
     """Tunes, in the next smaller window when a device runs out of memory."""
     notes: list[str] = []
     while True:

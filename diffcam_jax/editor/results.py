@@ -77,7 +77,9 @@ class EditResult:
     latents = property(lambda self: self.faces[0].latents)
 
 
-def judged(names: Sequence[str], classes: Sequence[str], logits: Iterable[np.ndarray]) -> dict[str, Any]:
+def judged(
+    names: Sequence[str], classes: Sequence[str], logits: Iterable[np.ndarray]
+) -> dict[str, Any]:
     """What the classifier says of each edit, for the report.
 
     Args:
@@ -102,7 +104,9 @@ def spent(report: dict[str, Any]) -> str:
             parts[name] = parts.get(name, 0.0) + seconds
     if "tune" in parts:
         parts.pop("edit")  # look, draft, tune and blend are its parts
-    return f"{report['seconds']['all']:.1f} s: " + ", ".join(f"{name} {value:.1f}" for name, value in parts.items())
+    return f"{report['seconds']['all']:.1f} s: " + ", ".join(
+        f"{name} {value:.1f}" for name, value in parts.items()
+    )
 
 
 def reached(report: dict[str, Any]) -> list[str]:

@@ -54,7 +54,9 @@ def check_methods(methods: Sequence[str], tunes: bool = False) -> None:
     """
     allowed = [*inversion.METHODS, KNOWN]
     if unknown := [name for name in methods if name not in allowed]:
-        raise UserError(f"no way of inverting is called {', '.join(unknown)}; there are {', '.join(allowed)}")
+        raise UserError(
+            f"no way of inverting is called {', '.join(unknown)}; there are {', '.join(allowed)}"
+        )
     if inversion.TUNING in methods and not tunes:
         raise UserError(
             f"{inversion.TUNING} gives every picture a generator of its own, and this protocol "
@@ -77,10 +79,16 @@ def usable(
         UserError: see `check_methods`, or no method is left.
     """
     check_methods(methods, tunes)
-    left_out = [] if bench.world.encoder is not None else [name for name in methods if name in NEED_ENCODER]
+    left_out = (
+        []
+        if bench.world.encoder is not None
+        else [name for name in methods if name in NEED_ENCODER]
+    )
     found = [name for name in methods if name not in left_out]
     if not found:
-        raise UserError(f"{', '.join(left_out)} need an encoder; give its folder: --config.encoder=DIR")
+        raise UserError(
+            f"{', '.join(left_out)} need an encoder; give its folder: --config.encoder=DIR"
+        )
     note = f"Left out for want of an encoder: {', '.join(left_out)}; give one with --config.encoder=DIR."
     return found, [note] if left_out else []
 
@@ -118,7 +126,9 @@ class Coder:
         """
         if self.method == KNOWN:
             if item.code is None:
-                raise UserError(f"{item.name} was not drawn by the generator: its code is not known; choose a method")
+                raise UserError(
+                    f"{item.name} was not drawn by the generator: its code is not known; choose a method"
+                )
             return Coded(item, item.code(), float("nan"))
         pixels = item.read()
         digest = hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest()
@@ -140,9 +150,16 @@ class Coder:
         found = self._invert(jnp.asarray(to_unit(pixels))[None])
         tuned = found.tuned is None or np.isfinite(found.loss[0])
         if not (tuned and np.isfinite(found.codes).all()):
-            raise UserError(f"{key.picture}: {self.method} found no code with a finite loss; leave it out")
+            raise UserError(
+                f"{key.picture}: {self.method} found no code with a finite loss; leave it out"
+            )
         self._bench.store.put(
-            key, {"seconds": found.seconds, "compile_seconds": found.compile_seconds, "steps": found.steps}
+            key,
+            {
+                "seconds": found.seconds,
+                "compile_seconds": found.compile_seconds,
+                "steps": found.steps,
+            },
         )
         return found
 
@@ -161,6 +178,8 @@ def coded(bench: Bench, items: Sequence[Item], methods: Sequence[str]) -> list[C
         fitting = [name for name in coders if name != KNOWN or item.code is not None]
         with bench.listing(item.name):
             if not fitting:
-                raise UserError(f"{item.name} has no known code; add a way of inverting to the codes of this protocol")
+                raise UserError(
+                    f"{item.name} has no known code; add a way of inverting to the codes of this protocol"
+                )
             found.append(coders[fitting[0]](item))
     return found

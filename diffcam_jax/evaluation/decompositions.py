@@ -28,7 +28,11 @@ from diffcam_jax.ops.image import from_unit, to_unit
 NAME = "invertibility"
 OBJECT, TRUTH = "object", "truth"
 MASKS = {"mask": "network", "difference": "difference"}
-PICTURES = {"encoder": "encoder alone", "aligned": "aligned features", "kept": "aligned, out of domain kept"}
+PICTURES = {
+    "encoder": "encoder alone",
+    "aligned": "aligned features",
+    "kept": "aligned, out of domain kept",
+}
 SMOOTHING = 32  # the difference is smoothed over this part of the side
 
 
@@ -46,11 +50,15 @@ def paste(bench: Bench, faces: Sequence[Item]) -> dict[str, list[Item]]:
                 bench.store.save_picture(truth, np.repeat(mask[..., None], 3, -1))
                 bench.store.put(key, {})
                 bench.store.put(truth, {"area": float((mask >= 128).mean())})
-            members.append(Item(name, functools.partial(bench.store.load_picture, key), face.code, face.shown))
+            members.append(
+                Item(name, functools.partial(bench.store.load_picture, key), face.code, face.shown)
+            )
     return found
 
 
-def measure(bench: Bench, coder: Coder, items: Sequence[Item], label: str, share: float | None = None) -> list[Coded]:
+def measure(
+    bench: Bench, coder: Coder, items: Sequence[Item], label: str, share: float | None = None
+) -> list[Coded]:
     """Decomposes pictures and keeps what was found; gives those that could be inverted.
 
     Args:
@@ -80,10 +88,20 @@ def _measure(bench: Bench, one: Coded, share: float | None) -> None:
         maps["difference"] = largest(pixels, alone, share)
     truth = truth_of(bench, name, size)
     for kind, found in maps.items():
-        values = {column: getattr(measures, column)(found, truth) for column in ("iou", "coverage", "inside")}
+        values = {
+            column: getattr(measures, column)(found, truth)
+            for column in ("iou", "coverage", "inside")
+        }
         values["area"] = measures.area(found >= measures.THRESHOLD)
-        keep(bench, Key(NAME, kind, name), grey(found[0]), {column: value[0] for column, value in values.items()})
-    for kind, picture in zip(PICTURES, (alone, from_unit(parts.generated), from_unit(parts.image)), strict=True):
+        keep(
+            bench,
+            Key(NAME, kind, name),
+            grey(found[0]),
+            {column: value[0] for column, value in values.items()},
+        )
+    for kind, picture in zip(
+        PICTURES, (alone, from_unit(parts.generated), from_unit(parts.image)), strict=True
+    ):
         keep(bench, Key(NAME, kind, name), picture[0], bench.pairs(pixels, picture)[0])
 
 
@@ -107,7 +125,9 @@ def largest(
     return smooth >= np.quantile(smooth, 1 - share, axis=(1, 2), keepdims=True)
 
 
-def keep(bench: Bench, key: Key, picture: UInt8[np.ndarray, "s s 3"], values: Mapping[str, float]) -> None:
+def keep(
+    bench: Bench, key: Key, picture: UInt8[np.ndarray, "s s 3"], values: Mapping[str, float]
+) -> None:
     """Stores what was measured, with the picture that it was measured on."""
     bench.store.save_picture(key, picture)
     bench.store.put(key, values)

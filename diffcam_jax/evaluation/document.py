@@ -91,7 +91,12 @@ class Document:
 
     def markdown(self) -> str:
         """The report as Markdown; figures are links to files beside it."""
-        lines = [f"# {plain(self.title)}", "", f"`{' '.join(self.command.replace('`', '').split())}`", ""]
+        lines = [
+            f"# {plain(self.title)}",
+            "",
+            f"`{' '.join(self.command.replace('`', '').split())}`",
+            "",
+        ]
         for section in self.sections:
             lines += [f"## {plain(section.title)}", ""]
             lines += [f"{plain(paragraph)}\n" for paragraph in section.text]
@@ -100,14 +105,19 @@ class Document:
                 lines += [f"![{plain(figure.caption)}]({figure.name}.{figure.suffix})", ""]
         if self.problems:
             lines += ["## What could not be measured", ""]
-            lines += [f"* {plain(name)}: {plain(reason)}" for name, reason in self.problems.items()] + [""]
+            lines += [
+                f"* {plain(name)}: {plain(reason)}" for name, reason in self.problems.items()
+            ] + [""]
         lines += ["## How it was measured", ""]
         lines += [f"* {plain(name)}: {plain(value)}" for name, value in self.facts.items()]
         return "\n".join(lines) + "\n"
 
     def html(self) -> str:
         """The report as one HTML file with everything inside it; no script, nothing loaded."""
-        body = [f"<h1>{html.escape(self.title)}</h1>", f"<p><code>{html.escape(self.command)}</code></p>"]
+        body = [
+            f"<h1>{html.escape(self.title)}</h1>",
+            f"<p><code>{html.escape(self.command)}</code></p>",
+        ]
         for section in self.sections:
             body.append(f"<h2>{html.escape(section.title)}</h2>")
             body += [f"<p>{html.escape(paragraph)}</p>" for paragraph in section.text]
@@ -127,10 +137,19 @@ class Document:
             ]
             body.append("</ul>")
         body.append("<h2>How it was measured</h2><ul>")
-        body += [f"<li>{html.escape(name)}: {html.escape(value)}</li>" for name, value in self.facts.items()]
+        body += [
+            f"<li>{html.escape(name)}: {html.escape(value)}</li>"
+            for name, value in self.facts.items()
+        ]
         body.append("</ul>")
-        head = f'<meta charset="utf-8"><title>{html.escape(self.title)}</title><style>{_STYLE}</style>'
-        return f"<!doctype html>\n<html><head>{head}</head><body>\n" + "\n".join(body) + "\n</body></html>\n"
+        head = (
+            f'<meta charset="utf-8"><title>{html.escape(self.title)}</title><style>{_STYLE}</style>'
+        )
+        return (
+            f"<!doctype html>\n<html><head>{head}</head><body>\n"
+            + "\n".join(body)
+            + "\n</body></html>\n"
+        )
 
 
 def picture_figure(name: str, caption: str, sheet: Image.Image) -> Figure:
@@ -140,7 +159,9 @@ def picture_figure(name: str, caption: str, sheet: Image.Image) -> Figure:
     return Figure(name, caption, buffer.getvalue(), "jpg")
 
 
-def spread_plot(name: str, caption: str, groups: Mapping[str, Sequence[float]], axis: str) -> Figure:
+def spread_plot(
+    name: str, caption: str, groups: Mapping[str, Sequence[float]], axis: str
+) -> Figure:
     """Every picture's value as a dot, a column for each group with a line at its mean.
 
     Args:
@@ -163,7 +184,9 @@ def spread_plot(name: str, caption: str, groups: Mapping[str, Sequence[float]], 
     return _plot(name, caption, draw)
 
 
-def bar_plot(name: str, caption: str, values: Mapping[str, Mapping[str, float]], axis: str) -> Figure:
+def bar_plot(
+    name: str, caption: str, values: Mapping[str, Mapping[str, float]], axis: str
+) -> Figure:
     """Bars: a group for each entry, in it a bar for each series.
 
     Args:
@@ -177,15 +200,27 @@ def bar_plot(name: str, caption: str, values: Mapping[str, Mapping[str, float]],
         width = 0.8 / max(len(series), 1)
         for i, one in enumerate(series):
             heights = [group.get(one, float("nan")) for group in values.values()]
-            axes.bar(np.arange(len(values)) + (i - (len(series) - 1) / 2) * width, heights, width, label=_label(one))
-        axes.set_xticks(range(len(values)), [_label(g) for g in values], rotation=20 if len(values) > 4 else 0)
+            axes.bar(
+                np.arange(len(values)) + (i - (len(series) - 1) / 2) * width,
+                heights,
+                width,
+                label=_label(one),
+            )
+        axes.set_xticks(
+            range(len(values)), [_label(g) for g in values], rotation=20 if len(values) > 4 else 0
+        )
         axes.set_ylabel(axis)
         axes.legend()
 
     return _plot(name, caption, draw)
 
 
-def curve_plot(name: str, caption: str, curves: Mapping[str, tuple[np.ndarray, np.ndarray]], axes_are: tuple[str, str]):
+def curve_plot(
+    name: str,
+    caption: str,
+    curves: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    axes_are: tuple[str, str],
+):
     """Lines.
 
     Args:

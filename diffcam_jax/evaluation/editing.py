@@ -64,7 +64,11 @@ def run(bench: Bench) -> list[Section]:
     for attribute, (without, having) in halves.items():
         measure(bench, without, attribute, spread(scores[attribute].values()))
         records = {s: bench.store.measured(NAME, f"{s} {attribute}") for s in part.systems}
-        names = [one.item.name for one in without if all(one.item.name in found for found in records.values())]
+        names = [
+            one.item.name
+            for one in without
+            if all(one.item.name in found for found in records.values())
+        ]
         if len(names) < LEAST:
             raise UserError(
                 f"{len(names)} pictures could be edited along {attribute}, at least {LEAST} are needed: give more"
@@ -84,15 +88,33 @@ def run(bench: Bench) -> list[Section]:
     rows = [[*row, *cells] for row, cells in zip(split_rows, set_cells(split_scores))]
     notes = [*set_notes(bench, split_scores), INTERVALS]
     tables = [
-        Table("Edited pictures against those that have the attribute", heads, rows, notes, settings),
+        Table(
+            "Edited pictures against those that have the attribute", heads, rows, notes, settings
+        ),
         _table_one(bench, table_one, [SHARED, *notes], settings),
         *published.editing(),
     ]
-    figures = [bar_plot(f"{NAME}_moved", "How far each attribute's own score moved", moved, "standard deviations")]
-    return [Section("Editing", (__doc__ or "").split("\n\n"), tables, figures + _sheet(bench, everyone, part))]
+    figures = [
+        bar_plot(
+            f"{NAME}_moved",
+            "How far each attribute's own score moved",
+            moved,
+            "standard deviations",
+        )
+    ]
+    return [
+        Section(
+            "Editing",
+            (__doc__ or "").split("\n\n"),
+            tables,
+            figures + _sheet(bench, everyone, part),
+        )
+    ]
 
 
-def scored(bench: Bench, everyone: Sequence[Coded], attributes: Sequence[str]) -> dict[str, dict[str, float]]:
+def scored(
+    bench: Bench, everyone: Sequence[Coded], attributes: Sequence[str]
+) -> dict[str, dict[str, float]]:
     """attribute -> picture -> score."""
 
     def known(one: Coded) -> dict[str, float]:
@@ -105,7 +127,9 @@ def scored(bench: Bench, everyone: Sequence[Coded], attributes: Sequence[str]) -
             values = {name: float(column[i]) for name, column in found.items()}
             bench.store.put(Key("scores", "original", one.item.name), known(one) | values)
     kept = bench.store.measured("scores", "original")
-    return {name: {one.item.name: kept[one.item.name][name] for one in everyone} for name in attributes}
+    return {
+        name: {one.item.name: kept[one.item.name][name] for one in everyone} for name in attributes
+    }
 
 
 def split(
@@ -116,7 +140,10 @@ def split(
     Raises:
         UserError: too few pictures have a score.
     """
-    valid = sorted((one for one in everyone if np.isfinite(scores[one.item.name])), key=lambda o: scores[o.item.name])
+    valid = sorted(
+        (one for one in everyone if np.isfinite(scores[one.item.name])),
+        key=lambda o: scores[o.item.name],
+    )
     count = int(len(valid) * share)
     if count < LEAST:
         raise UserError(
@@ -131,15 +158,27 @@ def measure(bench: Bench, chosen: Sequence[Coded], attribute: str, unit: float) 
     part = bench.config.editing
     for group in edits.edited(bench, chosen, attribute, part, NAME):
         count, systems = len(group.which), len(group.results)
-        region = edits.grown(bench.judge.regions(group.originals, [attribute])[attribute], group.originals.shape[1])
-        before = [bench.store.get(Key("scores", "original", one.item.name))[attribute] for one in group.which]
+        region = edits.grown(
+            bench.judge.regions(group.originals, [attribute])[attribute], group.originals.shape[1]
+        )
+        before = [
+            bench.store.get(Key("scores", "original", one.item.name))[attribute]
+            for one in group.which
+        ]
         # Systems one behind the other: what is measured by networks is measured in full batches.
         flat = [result for results in group.results.values() for result in results]
-        pictures, masks = np.stack([one.picture for one in flat]), np.stack([one.mask for one in flat])
+        pictures, masks = (
+            np.stack([one.picture for one in flat]),
+            np.stack([one.mask for one in flat]),
+        )
         originals = np.concatenate([group.originals] * systems)
         same = untouched(originals, pictures, masks)
         after = bench.judge.scores(pictures, [attribute])[attribute]
-        columns = {"moved": (after - np.tile(before, systems)) / unit, "untouched": same.share, "exact": same.exact}
+        columns = {
+            "moved": (after - np.tile(before, systems)) / unit,
+            "untouched": same.share,
+            "exact": same.exact,
+        }
         outside = only_outside(originals, pictures, np.concatenate([region] * systems))
         for name in OUTSIDE:
             if name in bench.pairs.names:
@@ -147,7 +186,9 @@ def measure(bench: Bench, chosen: Sequence[Coded], attribute: str, unit: float) 
         if "identity" in bench.pairs.names:
             columns["identity"] = bench.pairs["identity"](originals, pictures)
         for i, result in enumerate(flat):
-            key = Key(NAME, f"{part.systems[i // count]} {attribute}", group.which[i % count].item.name)
+            key = Key(
+                NAME, f"{part.systems[i // count]} {attribute}", group.which[i % count].item.name
+            )
             bench.store.save_picture(key, result.picture)
             bench.store.put(key, {name: float(values[i]) for name, values in columns.items()})
 
@@ -162,11 +203,19 @@ def original_features(bench: Bench, everyone: Sequence[Coded]) -> dict[str, np.n
 def _results(bench: Bench, system: str, attribute: str, names: Sequence[str]) -> np.ndarray:
     subject = f"{system} {attribute}"
     keys = (Key(NAME, subject, name) for name in names)
-    return bench.sets.features(subject, " ".join(names), lambda: map(bench.store.load_picture, keys))
+    return bench.sets.features(
+        subject, " ".join(names), lambda: map(bench.store.load_picture, keys)
+    )
 
 
-def _table_one(bench: Bench, found: dict[str, list[tuple[SetScore, list]]], notes: list[str], settings) -> Table:
-    measured = {"identity": "ID", "untouched": "untouched pixels", "exact": "of those outside the mask, untouched"}
+def _table_one(
+    bench: Bench, found: dict[str, list[tuple[SetScore, list]]], notes: list[str], settings
+) -> Table:
+    measured = {
+        "identity": "ID",
+        "untouched": "untouched pixels",
+        "exact": "of those outside the mask, untouched",
+    }
     measured |= {"moved": "own score moved"}
     some = [score for parts in found.values() for score, _ in parts]
     heads = ["system", *(f"{head}, mean over attributes" for head in distance_heads(bench, some))]
@@ -199,10 +248,21 @@ def _kid(score: SetScore) -> float:
 def _sheet(bench: Bench, everyone: Sequence[Coded], part) -> list:
     rows = []
     for one in everyone:
-        done = [a for a in part.attributes if bench.store.has(Key(NAME, f"{part.systems[0]} {a}", one.item.name))]
+        done = [
+            a
+            for a in part.attributes
+            if bench.store.has(Key(NAME, f"{part.systems[0]} {a}", one.item.name))
+        ]
         if one.item.shown and done and len(rows) < SHOWN:
             attribute = done[0]
-            results = {s: bench.store.load_picture(Key(NAME, f"{s} {attribute}", one.item.name)) for s in part.systems}
+            results = {
+                s: bench.store.load_picture(Key(NAME, f"{s} {attribute}", one.item.name))
+                for s in part.systems
+            }
             labelled = {f"{attribute}: {system}": picture for system, picture in results.items()}
             rows.append(labelled_row({"picture": one.item.read(), **labelled}, 200))
-    return [picture_figure(f"{NAME}_pictures", "Pictures and their edits", stack_rows(rows))] if rows else []
+    return (
+        [picture_figure(f"{NAME}_pictures", "Pictures and their edits", stack_rows(rows))]
+        if rows
+        else []
+    )

@@ -93,16 +93,24 @@ def edit(
     )
     config = dataclasses.replace(VARIANTS[variant], classifier_size=min(256, pictures.shape[1]))
     deghoster = None if world.deghoster is None else world.deghoster.module
-    run = functools.partial(edit_batch, world.generator.module, world.classifier.model, world.params, *inputs)
+    run = functools.partial(
+        edit_batch, world.generator.module, world.classifier.model, world.params, *inputs
+    )
     methods = [name for name in systems if name != WHOLE]
     if WHOLE in systems and not set(methods) & set(METHODS):
         methods.append("diffcam")
     for method in methods:
-        result = run(dataclasses.replace(config, method=method), deghoster=deghoster, decomposer=world.decomposer)
+        result = run(
+            dataclasses.replace(config, method=method),
+            deghoster=deghoster,
+            decomposer=world.decomposer,
+        )
         mask = np.asarray(result.paste_mask)
         blended = from_unit(blend(images, result.source, result.paste_mask))
         found[method] = [Edited(*pair) for pair in zip(blended, mask)]
-        if WHOLE in systems and method in METHODS:  # the generator's own picture comes with any of these
+        if (
+            WHOLE in systems and method in METHODS
+        ):  # the generator's own picture comes with any of these
             everywhere = np.ones(pictures.shape[1:3], np.float32)
             found[WHOLE] = [Edited(picture, everywhere) for picture in from_unit(result.edited)]
     return {name: found[name] for name in systems}
@@ -122,7 +130,9 @@ class Group(NamedTuple):
     results: dict[str, list[Edited]]
 
 
-def edited(bench: Bench, chosen: Sequence[Coded], attribute: str, part, protocol: str) -> Iterator[Group]:
+def edited(
+    bench: Bench, chosen: Sequence[Coded], attribute: str, part, protocol: str
+) -> Iterator[Group]:
     """The edits of every picture that was not measured yet, a few pictures at a time.
 
     Args:
@@ -134,7 +144,9 @@ def edited(bench: Bench, chosen: Sequence[Coded], attribute: str, part, protocol
     """
 
     def missing(one: Coded) -> bool:
-        return not all(bench.store.has(Key(protocol, f"{s} {attribute}", one.item.name)) for s in part.systems)
+        return not all(
+            bench.store.has(Key(protocol, f"{s} {attribute}", one.item.name)) for s in part.systems
+        )
 
     waiting = (one for one in bench.progress(chosen, f"{protocol}: {attribute}") if missing(one))
     for few in groups(waiting, AT_A_TIME):
@@ -146,10 +158,17 @@ def edited(bench: Bench, chosen: Sequence[Coded], attribute: str, part, protocol
             continue
         # A short last batch is filled up, so that one program does for all.
         filled = read + [read[-1]] * (AT_A_TIME - len(read))
-        pictures, codes = np.stack([pixels for _, pixels in filled]), np.stack([one.code for one, _ in filled])
+        pictures, codes = (
+            np.stack([pixels for _, pixels in filled]),
+            np.stack([one.code for one, _ in filled]),
+        )
         results = edit(bench, pictures, codes, attribute, part.strength, part.systems, part.variant)
         count = len(read)
-        yield Group([one for one, _ in read], pictures[:count], {s: found[:count] for s, found in results.items()})
+        yield Group(
+            [one for one, _ in read],
+            pictures[:count],
+            {s: found[:count] for s, found in results.items()},
+        )
 
 
 def grown(regions: Bool[np.ndarray, "b s s"], side: int) -> Bool[np.ndarray, "b {side} {side}"]:

@@ -17,7 +17,14 @@ from diffcam_jax.evaluation.bench import Bench, groups
 from diffcam_jax.evaluation.document import Section, picture_figure
 from diffcam_jax.evaluation.instruments import SWD_SIDE, swd
 from diffcam_jax.evaluation.store import Key
-from diffcam_jax.evaluation.summary import INTERVALS, pair_cells, pair_heads, set_cells, set_heads, set_notes
+from diffcam_jax.evaluation.summary import (
+    INTERVALS,
+    pair_cells,
+    pair_heads,
+    set_cells,
+    set_heads,
+    set_notes,
+)
 from diffcam_jax.evaluation.tables import Table, number
 from diffcam_jax.faces.panel import labelled_row, stack_rows
 from diffcam_jax.faces.photo import read_photo, to_8_bits
@@ -52,13 +59,32 @@ def run(bench: Bench, compared: list[Path]) -> list[Section]:
             )
         features = [_features(bench, folder, files[folder], records) for folder in (truth, other)]
         scores.append(bench.sets(*features))
-        distance = sliced(bench, [[files[folder][name] for name in records] for folder in (truth, other)])
-        rows.append([str(other), str(len(records)), *pair_cells(bench, list(records.values())), number(distance, 2)])
+        distance = sliced(
+            bench, [[files[folder][name] for name in records] for folder in (truth, other)]
+        )
+        rows.append(
+            [
+                str(other),
+                str(len(records)),
+                *pair_cells(bench, list(records.values())),
+                number(distance, 2),
+            ]
+        )
         shown[other] = records
-    columns = ["folder", "pictures", *pair_heads(bench), f"SWD x1000 at {SWD_SIDE} or less", *set_heads(bench, scores)]
+    columns = [
+        "folder",
+        "pictures",
+        *pair_heads(bench),
+        f"SWD x1000 at {SWD_SIDE} or less",
+        *set_heads(bench, scores),
+    ]
     cells = [[*row, *more] for row, more in zip(rows, set_cells(scores))]
     notes = [*set_notes(bench, scores), INTERVALS]
-    settings = {"truth": truth, "size": bench.config.size or "as they are", "seed": bench.config.seed}
+    settings = {
+        "truth": truth,
+        "size": bench.config.size or "as they are",
+        "seed": bench.config.seed,
+    }
     settings |= bench.measuring
     table = Table(f"Against {truth}", columns, cells, notes, settings)
     return [Section("Folders", [__doc__ or ""], [table], _sheet(bench, files, truth, shown))]
@@ -72,12 +98,16 @@ def _files(folder: Path) -> dict[str, Path]:
     for name in list_names(folder):
         stem = name.rpartition(".")[0]
         if stem in files:
-            raise UserError(f"{folder} holds {files[stem].name} and {name}, which are one name; rename or remove one")
+            raise UserError(
+                f"{folder} holds {files[stem].name} and {name}, which are one name; rename or remove one"
+            )
         files[stem] = folder / name
     return files
 
 
-def check_names(truth: Path, of_truth: dict[str, Path], other: Path, of_other: dict[str, Path]) -> None:
+def check_names(
+    truth: Path, of_truth: dict[str, Path], other: Path, of_other: dict[str, Path]
+) -> None:
     """Whether two folders hold the same names.
 
     Raises:
@@ -87,7 +117,11 @@ def check_names(truth: Path, of_truth: dict[str, Path], other: Path, of_other: d
         (folder, sorted(a.keys() - b.keys()))
         for folder, a, b in ((other, of_truth, of_other), (truth, of_other, of_truth))
     ]
-    told = [f"{folder} lacks {len(names)} pictures (the first is {names[0]})" for folder, names in lacks if names]
+    told = [
+        f"{folder} lacks {len(names)} pictures (the first is {names[0]})"
+        for folder, names in lacks
+        if names
+    ]
     if told:
         raise UserError(
             f"{truth} has {len(of_truth)} pictures and {other} {len(of_other)}: {' and '.join(told)}; give both the same file names"
@@ -128,7 +162,9 @@ def pairs(
     return {name: values for name, values in found.items() if values is not None}
 
 
-def _read(bench: Bench, of_truth: dict[str, Path], of_other: dict[str, Path], subject: str) -> Iterator[tuple]:
+def _read(
+    bench: Bench, of_truth: dict[str, Path], of_other: dict[str, Path], subject: str
+) -> Iterator[tuple]:
     """Pairs that were not measured yet."""
     shape: tuple[int, ...] | None = None
     for name in bench.progress(of_truth, subject):
@@ -136,8 +172,12 @@ def _read(bench: Bench, of_truth: dict[str, Path], of_other: dict[str, Path], su
             with bench.listing(str(of_other[name])):
                 pair = [read(of[name], bench.config.size) for of in (of_truth, of_other)]
                 shape = shape or pair[0].shape
-                if any(picture.shape != shape for picture in pair):  # turned by its EXIF data, for instance
-                    raise UserError(f"{of_other[name]}: it or its partner is not upright as the others are; turn it")
+                if any(
+                    picture.shape != shape for picture in pair
+                ):  # turned by its EXIF data, for instance
+                    raise UserError(
+                        f"{of_other[name]}: it or its partner is not upright as the others are; turn it"
+                    )
                 yield name, *pair
 
 
@@ -147,7 +187,9 @@ def read(path: Path, size: int) -> np.ndarray:
 
 
 def _features(bench: Bench, folder: Path, files: dict[str, Path], names: dict) -> np.ndarray:
-    source = "\n".join(f"{folder.absolute()} {name} {files[name].stat().st_mtime_ns}" for name in names)
+    source = "\n".join(
+        f"{folder.absolute()} {name} {files[name].stat().st_mtime_ns}" for name in names
+    )
     label = f"features of {folder}"
     chosen = (read(files[name], bench.config.size) for name in bench.progress(names, label))
     return bench.sets.features("folder", source, lambda: chosen)
@@ -161,12 +203,24 @@ def sliced(bench: Bench, sets: list[list[Path]]) -> float:
     return swd(truth, found, bench.config.seed)
 
 
-def _sheet(bench: Bench, files: dict[Path, dict[str, Path]], truth: Path, shown: dict[Path, dict]) -> list:
-    names = [name for name in files[truth] if all(name in records for records in shown.values())][:SHOWN]
+def _sheet(
+    bench: Bench, files: dict[Path, dict[str, Path]], truth: Path, shown: dict[Path, dict]
+) -> list:
+    names = [name for name in files[truth] if all(name in records for records in shown.values())][
+        :SHOWN
+    ]
     rows = [
         labelled_row(
-            {folder.name or str(folder): read(files[folder][name], bench.config.size) for folder in files}, 160
+            {
+                folder.name or str(folder): read(files[folder][name], bench.config.size)
+                for folder in files
+            },
+            160,
         )
         for name in names
     ]
-    return [picture_figure("folders_pictures", "The first pictures of every folder", stack_rows(rows))] if rows else []
+    return (
+        [picture_figure("folders_pictures", "The first pictures of every folder", stack_rows(rows))]
+        if rows
+        else []
+    )

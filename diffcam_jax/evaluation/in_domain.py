@@ -27,7 +27,15 @@ from diffcam_jax.evaluation.instruments import SetScore, swd
 from diffcam_jax.evaluation.reconstruction import NAME as RECONSTRUCTED
 from diffcam_jax.evaluation.reconstruction import measure, reconstructed_set
 from diffcam_jax.evaluation.store import Key
-from diffcam_jax.evaluation.summary import INTERVALS, mean, mean_cell, set_cells, set_heads, set_notes, spread
+from diffcam_jax.evaluation.summary import (
+    INTERVALS,
+    mean,
+    mean_cell,
+    set_cells,
+    set_heads,
+    set_notes,
+    spread,
+)
 from diffcam_jax.evaluation.tables import Table, number
 from diffcam_jax.faces.panel import labelled_row, stack_rows
 
@@ -51,7 +59,9 @@ def run(bench: Bench) -> list[Section]:
         coder = Coder(bench, method)
         codes[method] = [coder(item) for item in items if item.name in measured[method]]
     if min(len(found) for found in codes.values()) < 2:
-        raise UserError("interpolation needs two pictures at least; add pictures to config.in_domain.sources")
+        raise UserError(
+            "interpolation needs two pictures at least; add pictures to config.in_domain.sources"
+        )
     tables = [_inversion(bench, items, measured, left_out, settings)]
     tables += [_made(bench, "Interpolation", codes, lambda found: _between(bench, found), settings)]
     tables += [_made(bench, "Manipulation", codes, lambda found: _moved(bench, found), settings)]
@@ -60,20 +70,40 @@ def run(bench: Bench) -> list[Section]:
     analysis, curves = _semantic(bench, codes, settings)
     text = (__doc__ or "").split("\n\n")
     figures = [*curves, *_sheet(bench, codes)]
-    return [Section("In-domain inversion", text, [*tables, analysis, *published.in_domain()], figures)]
+    return [
+        Section("In-domain inversion", text, [*tables, analysis, *published.in_domain()], figures)
+    ]
 
 
 def _inversion(bench: Bench, items, measured: dict, left_out: list[str], settings) -> Table:
-    scores = [reconstructed_set(bench, items, method, list(records)) for method, records in measured.items()]
+    scores = [
+        reconstructed_set(bench, items, method, list(records))
+        for method, records in measured.items()
+    ]
     rows = []
     for (method, records), cells in zip(measured.items(), set_cells(scores)):
         chosen = [item for item in items if item.name in records]
         truth = np.stack([item.read() for item in chosen])
-        again = np.stack([bench.store.load_picture(Key(RECONSTRUCTED, method, item.name)) for item in chosen])
-        own = [mean_cell(bench, (r[name] for r in records.values()), d) for name, d in (("mse", 4), ("seconds", 2))]
-        rows.append([method, str(len(chosen)), *cells, number(swd(truth, again, bench.config.seed), 2), *own])
+        again = np.stack(
+            [bench.store.load_picture(Key(RECONSTRUCTED, method, item.name)) for item in chosen]
+        )
+        own = [
+            mean_cell(bench, (r[name] for r in records.values()), d)
+            for name, d in (("mse", 4), ("seconds", 2))
+        ]
+        rows.append(
+            [
+                method,
+                str(len(chosen)),
+                *cells,
+                number(swd(truth, again, bench.config.seed), 2),
+                *own,
+            ]
+        )
     columns = ["method", "pictures", *set_heads(bench, scores), "SWD x1000", "MSE", "seconds"]
-    return Table("Inversion", columns, rows, [*left_out, *set_notes(bench, scores), INTERVALS], settings)
+    return Table(
+        "Inversion", columns, rows, [*left_out, *set_notes(bench, scores), INTERVALS], settings
+    )
 
 
 def _between(bench: Bench, found: Sequence[Coded]) -> list[np.ndarray]:
@@ -88,22 +118,35 @@ def _moved(bench: Bench, found: Sequence[Coded]) -> list[np.ndarray]:
     """Every code moved forwards and backwards, the attributes in turn."""
     part = bench.config.in_domain
     arrays = [bench.world.directions[name].array for name in part.attributes]
-    moves = [sign * part.strength * arrays[i % len(arrays)] for i in range(len(found)) for sign in (1, -1)]
+    moves = [
+        sign * part.strength * arrays[i % len(arrays)]
+        for i in range(len(found))
+        for sign in (1, -1)
+    ]
     return [one.code + move for one, move in zip([o for o in found for _ in range(2)], moves)]
 
 
-def _made(bench: Bench, title: str, codes: dict[str, list[Coded]], make: Callable, settings) -> Table:
+def _made(
+    bench: Bench, title: str, codes: dict[str, list[Coded]], make: Callable, settings
+) -> Table:
     """Pictures of made codes against the pictures that were inverted."""
     scores: list[SetScore] = []
     rows = []
     for method, found in codes.items():
         listed = f"{title} {method} " + " ".join(one.item.name for one in found)
         truth = bench.sets.features(
-            "truth", " ".join(o.item.name for o in found), lambda f=found: (o.item.read() for o in f)
+            "truth",
+            " ".join(o.item.name for o in found),
+            lambda f=found: (o.item.read() for o in f),
         )
         made = make(found)
-        drawn = [bench.world.draw(code[None], bench.size)[0] for code in bench.progress(made, f"{title}: {method}")]
-        scores.append(bench.sets(truth, bench.sets.features(f"{NAME}_{title}", listed, lambda d=drawn: d)))
+        drawn = [
+            bench.world.draw(code[None], bench.size)[0]
+            for code in bench.progress(made, f"{title}: {method}")
+        ]
+        scores.append(
+            bench.sets(truth, bench.sets.features(f"{NAME}_{title}", listed, lambda d=drawn: d))
+        )
         # As many as there are pictures, spread evenly: SWD compares sets of one size.
         even = [drawn[i * len(drawn) // len(found)] for i in range(len(found))]
         distance = swd(np.stack([o.item.read() for o in found]), np.stack(even), bench.config.seed)
@@ -122,7 +165,9 @@ def _edits(bench: Bench, found: Sequence[Coded], method: str) -> list[dict[str, 
         unit = spread(scores[attribute].values())
         for one in bench.progress(found, f"{method}: {attribute}"):
             key = Key(NAME, f"{method} {attribute}", one.item.name)
-            records.append(bench.once(key, lambda o=one, a=attribute, s=unit: _edit(bench, o, a, s, compared)))
+            records.append(
+                bench.once(key, lambda o=one, a=attribute, s=unit: _edit(bench, o, a, s, compared))
+            )
     return records
 
 
@@ -148,7 +193,9 @@ def _editability(bench: Bench, edits: dict[str, list[dict[str, float]]], setting
     return Table("Editability", columns, rows, [note], settings)
 
 
-def _order(measured: dict[str, dict], edits: dict[str, list[dict[str, float]]], settings) -> list[Table]:
+def _order(
+    measured: dict[str, dict], edits: dict[str, list[dict[str, float]]], settings
+) -> list[Table]:
     """The paper's claims about in-domain inversion, as far as the methods are there."""
 
     def average(method: str, name: str) -> float:
@@ -157,7 +204,12 @@ def _order(measured: dict[str, dict], edits: dict[str, list[dict[str, float]]], 
     rows = []
     for other, what, value, better in (
         ("encoder", "lower MSE", lambda m: average(m, "mse"), np.less),
-        ("image2stylegan", "more score moved per identity lost", lambda m: _gain(edits[m]), np.greater),
+        (
+            "image2stylegan",
+            "more score moved per identity lost",
+            lambda m: _gain(edits[m]),
+            np.greater,
+        ),
         ("image2stylegan", "fewer seconds", lambda m: average(m, "seconds"), np.less),
     ):
         if {OURS, other} <= set(measured):
@@ -194,9 +246,13 @@ def _semantic(bench: Bench, codes: dict[str, list[Coded]], settings) -> tuple[Ta
                 curves[method] = (curve.recall, curve.precision)
         rows.append([method, str(len(found)), *cells])
     note = "Average precision; chance is the share of pictures above the median."
-    table = Table("Semantic analysis", ["method", "pictures", *part.attributes], rows, [note], settings)
+    table = Table(
+        "Semantic analysis", ["method", "pictures", *part.attributes], rows, [note], settings
+    )
     label = f"Direction of {part.attributes[0]} as a classifier of inverted codes"
-    return table, [curve_plot(f"{NAME}_curves", label, curves, ("recall", "precision"))] if curves else []
+    return table, [
+        curve_plot(f"{NAME}_curves", label, curves, ("recall", "precision"))
+    ] if curves else []
 
 
 def _sheet(bench: Bench, codes: dict[str, list[Coded]]) -> list:
@@ -205,7 +261,16 @@ def _sheet(bench: Bench, codes: dict[str, list[Coded]]) -> list:
         shown = [one for one in found if one.item.shown][:2]
         if len(shown) == 2:
             a, b = shown
-            steps = {f"{method} {t:.2f}": a.code + t * (b.code - a.code) for t in (0.0, 0.25, 0.5, 0.75, 1.0)}
-            pictures = {label: bench.world.draw(code[None], bench.size)[0] for label, code in steps.items()}
+            steps = {
+                f"{method} {t:.2f}": a.code + t * (b.code - a.code)
+                for t in (0.0, 0.25, 0.5, 0.75, 1.0)
+            }
+            pictures = {
+                label: bench.world.draw(code[None], bench.size)[0] for label, code in steps.items()
+            }
             rows.append(labelled_row({"from": a.item.read(), **pictures, "to": b.item.read()}, 140))
-    return [picture_figure(f"{NAME}_pictures", "Interpolation between two codes", stack_rows(rows))] if rows else []
+    return (
+        [picture_figure(f"{NAME}_pictures", "Interpolation between two codes", stack_rows(rows))]
+        if rows
+        else []
+    )

@@ -74,9 +74,13 @@ class PairMeasures:
         UserError: an unknown name.
     """
 
-    def __init__(self, names: Sequence[str], devices: Sequence[jax.Device], arcface: str = "") -> None:
+    def __init__(
+        self, names: Sequence[str], devices: Sequence[jax.Device], arcface: str = ""
+    ) -> None:
         if unknown := [name for name in names if name not in PAIRS]:
-            raise UserError(f"config.pairs: no measure is called {', '.join(unknown)}; there are {', '.join(PAIRS)}")
+            raise UserError(
+                f"config.pairs: no measure is called {', '.join(unknown)}; there are {', '.join(PAIRS)}"
+            )
         self.names, self._devices, self._arcface = tuple(names), list(devices), arcface
 
     def __call__(self, a: Pictures, b: Pictures) -> list[dict[str, float]]:
@@ -145,7 +149,9 @@ class SetMeasures:
         store: keeps features that were made.
     """
 
-    def __init__(self, features: str, seed: int, devices: Sequence[jax.Device], store: Store) -> None:
+    def __init__(
+        self, features: str, seed: int, devices: Sequence[jax.Device], store: Store
+    ) -> None:
         if features not in FEATURES:
             raise UserError(f"config.features={features!r}: allowed are {', '.join(FEATURES)}")
         self.kind, self._seed, self._devices, self._store = features, seed, list(devices), store
@@ -171,7 +177,9 @@ class SetMeasures:
     def _network(self) -> Callable[[Iterable[np.ndarray]], np.ndarray]:
         return (ThumbnailFeatures if self.kind == "thumbnail" else InceptionFeatures)(self._devices)
 
-    def __call__(self, truth: Float[np.ndarray, "n d"], found: Float[np.ndarray, "m d"]) -> SetScore:
+    def __call__(
+        self, truth: Float[np.ndarray, "n d"], found: Float[np.ndarray, "m d"]
+    ) -> SetScore:
         """Distances of two sets of features."""
         counts = (len(truth), len(found))
         frechet = kernel = Interval(math.nan, math.nan, math.nan, min(counts))
@@ -196,7 +204,9 @@ def swd(truth: Pictures, found: Pictures, seed: int) -> float:
     if truth.shape != found.shape or truth.shape[2] != side or side < SMALLEST or side & (side - 1):
         return math.nan
     if side > SWD_SIDE:
-        truth, found = (np.stack([resize_square(p, SWD_SIDE) for p in part]) for part in (truth, found))
+        truth, found = (
+            np.stack([resize_square(p, SWD_SIDE) for p in part]) for part in (truth, found)
+        )
     return sliced_wasserstein(truth, found, jax.random.key(seed))["mean"]
 
 
@@ -216,7 +226,9 @@ class Judge:
             raise UserError(f"config.judge={kind!r}: allowed are faces and channels")
         self.kind, self._names = kind, list(world.directions)
 
-    def scores(self, pictures: Pictures, attributes: Sequence[str]) -> dict[str, Float[np.ndarray, " n"]]:
+    def scores(
+        self, pictures: Pictures, attributes: Sequence[str]
+    ) -> dict[str, Float[np.ndarray, " n"]]:
         """Attribute -> its score for every picture; NaN without a face.
 
         Raises:
@@ -226,12 +238,16 @@ class Judge:
             means = pictures.mean((1, 2))
             return {name: means[:, self._names.index(name) % 3] for name in attributes}
         if unknown := [name for name in attributes if name.lower() not in ATTRIBUTES]:
-            raise UserError(f"no scorer for the attribute {', '.join(unknown)}; there are {', '.join(ATTRIBUTES)}")
+            raise UserError(
+                f"no scorer for the attribute {', '.join(unknown)}; there are {', '.join(ATTRIBUTES)}"
+            )
         of = {name: ATTRIBUTES[name.lower()].score for name in attributes}
         found = attribute_scores(pictures, sorted(set(of.values())))
         return {name: found[score] for name, score in of.items()}
 
-    def regions(self, pictures: Pictures, attributes: Sequence[str]) -> dict[str, Bool[np.ndarray, "n s s"]]:
+    def regions(
+        self, pictures: Pictures, attributes: Sequence[str]
+    ) -> dict[str, Bool[np.ndarray, "n s s"]]:
         """Attribute -> the part of each picture that it belongs to, on a grid of 256 (stand-in: the picture's own).
 
         Raises:

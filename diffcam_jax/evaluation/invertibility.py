@@ -37,14 +37,26 @@ from diffcam_jax.evaluation.editing import scored
 from diffcam_jax.evaluation.instruments import PAIRS
 from diffcam_jax.evaluation.masks import COLUMNS
 from diffcam_jax.evaluation.store import Key
-from diffcam_jax.evaluation.summary import INTERVALS, mean, mean_cell, pair_cells, pair_heads, spread
+from diffcam_jax.evaluation.summary import (
+    INTERVALS,
+    mean,
+    mean_cell,
+    pair_cells,
+    pair_heads,
+    spread,
+)
 from diffcam_jax.evaluation.tables import Table
 from diffcam_jax.faces.panel import labelled_row, stack_rows
 from diffcam_jax.metrics import masks as measures
 
 TITLE = "Invertibility decomposition"
 PHOTOGRAPHS, BEHIND, CLEAN = "photographs", "faces behind objects", "no object"
-KEPT = ("identity", "lpips_vgg", "lpips_alex", "mse")  # measures of an edited picture against the photograph
+KEPT = (
+    "identity",
+    "lpips_vgg",
+    "lpips_alex",
+    "mse",
+)  # measures of an edited picture against the photograph
 SHOWN = 3
 
 
@@ -62,18 +74,32 @@ def run(bench: Bench) -> list[Section]:
     if bench.world.decomposer is None and len(bench.config.protocols) > 1:
         text = "Left out for want of an alignment network; give one with --config.aligner=DIR."
         return [Section(TITLE, [text], [], [])]
-    _ = bench.world.decomposing  # says so before anything is computed, where this protocol alone was asked for
+    _ = (
+        bench.world.decomposing
+    )  # says so before anything is computed, where this protocol alone was asked for
     edits.check(bench, part.systems, part.variant)
     bench.world.classes(list(part.attributes))
     coder, items = Coder(bench, part.method), bench.items(part)
-    photographs, faces = ([item for item in items if (item.code is None) is plain] for plain in (True, False))
+    photographs, faces = (
+        [item for item in items if (item.code is None) is plain] for plain in (True, False)
+    )
     behind = paste(bench, faces)
     share = mean(record["area"] for record in bench.store.measured(NAME, TRUTH).values())
     found = {PHOTOGRAPHS: measure(bench, coder, photographs, PHOTOGRAPHS)}
-    found |= {kind: measure(bench, coder, of, kind, share) for kind, of in {CLEAN: faces, **behind}.items()}
+    found |= {
+        kind: measure(bench, coder, of, kind, share)
+        for kind, of in {CLEAN: faces, **behind}.items()
+    }
     if not any(found.values()):
-        raise UserError(f"not one picture could be decomposed; the last one: {list(bench.problems.values())[-1]}")
-    mixed = [one for together in itertools.zip_longest(*(found[kind] for kind in behind)) for one in together if one]
+        raise UserError(
+            f"not one picture could be decomposed; the last one: {list(bench.problems.values())[-1]}"
+        )
+    mixed = [
+        one
+        for together in itertools.zip_longest(*(found[kind] for kind in behind))
+        for one in together
+        if one
+    ]
     edited = {PHOTOGRAPHS: found[PHOTOGRAPHS], BEHIND: mixed[: part.edited_faces]}
     everyone = [one for members in edited.values() for one in members]
     edit(bench, everyone)
@@ -81,10 +107,20 @@ def run(bench: Bench) -> list[Section]:
     tables = [_masks(bench, found, share, settings)] if faces else []
     tables += [_reconstruction(bench, found, settings), _edits(bench, edited, settings)]
     moved = {
-        attribute: {s: mean(r["moved"] for r in _records(bench, f"{s} {attribute}", everyone)) for s in part.systems}
+        attribute: {
+            s: mean(r["moved"] for r in _records(bench, f"{s} {attribute}", everyone))
+            for s in part.systems
+        }
         for attribute in part.attributes
     }
-    figures = [bar_plot(f"{NAME}_moved", "How far each attribute's own score moved", moved, "standard deviations")]
+    figures = [
+        bar_plot(
+            f"{NAME}_moved",
+            "How far each attribute's own score moved",
+            moved,
+            "standard deviations",
+        )
+    ]
     figures += _sheets(bench, edited, mixed[: 2 * len(HELD_OUT)])
     return [Section(TITLE, (__doc__ or "").split("\n\n"), tables, figures)]
 
@@ -101,8 +137,12 @@ def edit(bench: Bench, chosen: Sequence[Coded]) -> None:
             before = np.array([scores[attribute][name] for name in names])
             for system, results in group.results.items():
                 pictures = np.stack([result.picture for result in results])
-                columns = {"moved": (bench.judge.scores(pictures, [attribute])[attribute] - before) / unit}
-                columns |= {name: bench.pairs[name](group.originals, pictures) for name in _kept(bench)}
+                columns = {
+                    "moved": (bench.judge.scores(pictures, [attribute])[attribute] - before) / unit
+                }
+                columns |= {
+                    name: bench.pairs[name](group.originals, pictures) for name in _kept(bench)
+                }
                 columns["untouched"] = measures.untouched(group.originals, pictures).share
                 columns[OBJECT] = measures.untouched(group.originals, pictures, ~truth).exact
                 for i, name in enumerate(names):
@@ -120,12 +160,21 @@ def _records(bench: Bench, subject: str, of: Sequence[Coded]) -> list[dict[str, 
     return [found[one.item.name] for one in of if one.item.name in found]
 
 
-def _cells(bench: Bench, records: Sequence[Mapping[str, float]], columns: Sequence[str]) -> list[str]:
-    return [str(len(records)), *(mean_cell(bench, (r[column] for r in records), 3) for column in columns)]
+def _cells(
+    bench: Bench, records: Sequence[Mapping[str, float]], columns: Sequence[str]
+) -> list[str]:
+    return [
+        str(len(records)),
+        *(mean_cell(bench, (r[column] for r in records), 3) for column in columns),
+    ]
 
 
 def _masks(bench: Bench, found: Mapping[str, list[Coded]], share: float, settings) -> Table:
-    everything = {**{kind: found[kind] for kind in HELD_OUT}, "any of these": _behind(found), CLEAN: found[CLEAN]}
+    everything = {
+        **{kind: found[kind] for kind in HELD_OUT},
+        "any of these": _behind(found),
+        CLEAN: found[CLEAN],
+    }
     rows = [
         [kind, label, *_cells(bench, _records(bench, name, of), list(COLUMNS))]
         for kind, of in everything.items()
@@ -180,14 +229,23 @@ def _sheets(bench: Bench, edited: Mapping[str, list[Coded]], behind: Sequence[Co
     attribute = part.attributes[0]
     parts = {"encoder": "inversion", "aligned": "aligned", "mask": "mask m"}
     results = parts | {f"{system} {attribute}": f"{attribute}: {system}" for system in part.systems}
-    masks = parts | {"kept": "out of domain kept", TRUTH: "truth", "difference": "largest difference"}
+    masks = parts | {
+        "kept": "out of domain kept",
+        TRUTH: "truth",
+        "difference": "largest difference",
+    }
     sheets = {
         "pictures": (
             "What is out of domain is white in the masks",
             [r for of in edited.values() for r in rows(of, results)[:SHOWN]],
         ),
-        "masks": ("Faces behind objects; what is out of domain is white in the masks", rows(behind, masks)),
+        "masks": (
+            "Faces behind objects; what is out of domain is white in the masks",
+            rows(behind, masks),
+        ),
     }
     return [
-        picture_figure(f"{NAME}_{name}", text, stack_rows(found)) for name, (text, found) in sheets.items() if found
+        picture_figure(f"{NAME}_{name}", text, stack_rows(found))
+        for name, (text, found) in sheets.items()
+        if found
     ]

@@ -44,24 +44,43 @@ def run(bench: Bench) -> list[Section]:
     rows = []
     for attribute in part.attributes:
         rows += measure(bench, everyone, attribute)
-    found = {m: {a: bench.store.measured(NAME, f"{m} {a}") for a in part.attributes} for m in METHODS}
+    found = {
+        m: {a: bench.store.measured(NAME, f"{m} {a}") for a in part.attributes} for m in METHODS
+    }
     names = {one.item.name for one in everyone}
-    kept = {m: [r for of in found[m].values() for n, r in of.items() if n in names] for m in METHODS}
+    kept = {
+        m: [r for of in found[m].values() for n, r in of.items() if n in names] for m in METHODS
+    }
     table = [
-        [LABELS[m], str(len(records)), *(mean_cell(bench, (r[c] for r in records), 3) for c in COLUMNS)]
+        [
+            LABELS[m],
+            str(len(records)),
+            *(mean_cell(bench, (r[c] for r in records), 3) for c in COLUMNS),
+        ]
         for m, records in kept.items()
     ]
     of_each = {
-        a: {LABELS[m]: mean(r["iou"] for n, r in found[m][a].items() if n in names) for m in METHODS}
+        a: {
+            LABELS[m]: mean(r["iou"] for n, r in found[m][a].items() if n in names) for m in METHODS
+        }
         for a in part.attributes
     }
     settings = bench.settings(part, psi=bench.config.psi)
     tables = [
-        Table("Masks, all attributes", ["method", "masks", *COLUMNS.values()], table, [INTERVALS], settings),
+        Table(
+            "Masks, all attributes",
+            ["method", "masks", *COLUMNS.values()],
+            table,
+            [INTERVALS],
+            settings,
+        ),
         Table(
             "Mean IoU of each attribute",
             ["attribute", *LABELS.values()],
-            [[a, *(number(of_each[a][label], 3) for label in LABELS.values())] for a in part.attributes],
+            [
+                [a, *(number(of_each[a][label], 3) for label in LABELS.values())]
+                for a in part.attributes
+            ],
             [],
             settings,
         ),
@@ -69,7 +88,11 @@ def run(bench: Bench) -> list[Section]:
     figures = [bar_plot(f"{NAME}_iou", "Mean IoU of mask and region", of_each, "IoU")]
     if rows:
         figures.append(
-            picture_figure(f"{NAME}_pictures", "Pictures, edits and masks; the region is white", stack_rows(rows))
+            picture_figure(
+                f"{NAME}_pictures",
+                "Pictures, edits and masks; the region is white",
+                stack_rows(rows),
+            )
         )
     return [Section("Masks", (__doc__ or "").split("\n\n"), tables, figures)]
 
@@ -88,13 +111,18 @@ def draw(
         edits.VARIANTS[variant].cam,
         side,
     )
-    return {method: np.asarray(mask) for method, mask in masks.items()}, [from_unit(pictures) for pictures in pair]
+    return {method: np.asarray(mask) for method, mask in masks.items()}, [
+        from_unit(pictures) for pictures in pair
+    ]
 
 
 def _masks(generator, classifier, variables, code, step, classes, config, side):
     drawn, judged = variables
     pair = [generator.apply(drawn, w, method="synthesis", size=side) for w in (code, code + step)]
-    return pair, {name: method(classifier, judged, *pair, classes, config).mask for name, method in METHODS.items()}
+    return pair, {
+        name: method(classifier, judged, *pair, classes, config).mask
+        for name, method in METHODS.items()
+    }
 
 
 _draw = jax.jit(_masks, static_argnums=(0, 1, 6, 7))
@@ -114,16 +142,30 @@ def measure(bench: Bench, everyone: Sequence[Coded], attribute: str) -> list:
     for group in groups(waiting, AT_A_TIME):
         codes = np.stack([one.code for one in group + [group[-1]] * (AT_A_TIME - len(group))])
         masks, pair = draw(world, codes, attribute, part.strength, part.variant, side)
-        before, after = np.split(bench.judge.regions(np.concatenate(pair), [attribute])[attribute], 2)
+        before, after = np.split(
+            bench.judge.regions(np.concatenate(pair), [attribute])[attribute], 2
+        )
         region = before | after
         for method, mask in masks.items():
-            columns = {name: getattr(measures, name)(mask, region) for name in ("iou", "coverage", "inside")}
+            columns = {
+                name: getattr(measures, name)(mask, region)
+                for name in ("iou", "coverage", "inside")
+            }
             columns["area"] = measures.area(mask)
             for i, one in enumerate(group):
                 key = Key(NAME, f"{method} {attribute}", one.item.name)
-                bench.once(key, lambda c=columns, i=i: {name: float(values[i]) for name, values in c.items()})
+                bench.once(
+                    key,
+                    lambda c=columns, i=i: {name: float(values[i]) for name, values in c.items()},
+                )
         for i in (i for i, one in enumerate(group) if one is first):
-            overlays = {LABELS[method]: heat_overlay(pair[1][i], mask[i]) for method, mask in masks.items()}
+            overlays = {
+                LABELS[method]: heat_overlay(pair[1][i], mask[i]) for method, mask in masks.items()
+            }
             whole = edits.grown(region[i][None], side)[0].astype(np.float32)
-            shown.append(labelled_row({"picture": pair[0][i], attribute: pair[1][i], "region": whole, **overlays}, 160))
+            shown.append(
+                labelled_row(
+                    {"picture": pair[0][i], attribute: pair[1][i], "region": whole, **overlays}, 160
+                )
+            )
     return shown

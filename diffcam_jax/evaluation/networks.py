@@ -73,7 +73,14 @@ class World(NamedTuple):
     @property
     def _inputs(self) -> tuple[EditParams, Decomposer | None]:
         return pipeline.inputs(
-            Pipeline(self.generator, self.classifier, self.directions, self.encoder, self.deghoster, self.aligner)
+            Pipeline(
+                self.generator,
+                self.classifier,
+                self.directions,
+                self.encoder,
+                self.deghoster,
+                self.aligner,
+            )
         )
 
     @property
@@ -85,7 +92,9 @@ class World(NamedTuple):
         """
         params, decomposer = self._inputs
         if decomposer is None:
-            raise UserError("there is no alignment network for these networks; give its folder: --config.aligner=DIR")
+            raise UserError(
+                "there is no alignment network for these networks; give its folder: --config.aligner=DIR"
+            )
         return decomposing(self.generator.module, decomposer, params)
 
     def draw(
@@ -119,7 +128,9 @@ class World(NamedTuple):
         """
         known = [name for name in self.classifier.names if name in self.directions]
         if unknown := [name for name in attributes if name not in known]:
-            raise UserError(f"no direction and class for {', '.join(unknown)}; choose from {', '.join(known)}")
+            raise UserError(
+                f"no direction and class for {', '.join(unknown)}; choose from {', '.join(known)}"
+            )
         return np.array([self.classifier.names.index(name) for name in attributes], np.int32)
 
 
@@ -148,7 +159,9 @@ def open_world(config) -> World:
         hashes["deghoster"] = trees.tree_hash(networks.deghoster.variables)
     if networks.aligner is not None:
         hashes["aligner"] = trees.tree_hash(networks.aligner.network.variables)
-    hashes["directions"] = trees.tree_hash({name: direction.array for name, direction in networks.directions.items()})
+    hashes["directions"] = trees.tree_hash(
+        {name: direction.array for name, direction in networks.directions.items()}
+    )
     return World(
         networks.generator,
         networks.encoder,
@@ -161,19 +174,30 @@ def open_world(config) -> World:
 
 
 def _own_generator(config) -> bool:
-    return bool(config.generator) or bool(config.encoder and "generator" in pretrained.load(config.encoder).networks)
+    return bool(config.generator) or bool(
+        config.encoder and "generator" in pretrained.load(config.encoder).networks
+    )
 
 
 @functools.cache
 def _toy() -> World:
     world = toy_world()
-    model = DiffClassifier(depth=18, width=4, num_classes=len(world.names), split=1, strides=(1, 2, 2, 1))
+    model = DiffClassifier(
+        depth=18, width=4, num_classes=len(world.names), split=1, strides=(1, 2, 2, 1)
+    )
     blank = jnp.zeros((1, 32, 32, 3))
     variables = _random(model, 2, blank, blank)
     rows = wplus_rows(world.model)
     directions = {
         name: Direction(
-            name, np.asarray(array, np.float32)[:rows], (-1.0, 1.0), (0, rows), "", "none", "random", "none"
+            name,
+            np.asarray(array, np.float32)[:rows],
+            (-1.0, 1.0),
+            (0, rows),
+            "",
+            "none",
+            "random",
+            "none",
         )
         for name, array in zip(world.names, world.directions)
     }
@@ -194,17 +218,29 @@ def _aligned_toy() -> World:
     world = _toy()
     generator, size = world.generator.module, world.size
     body = ((1, 8, 1, 1), (2, 8, 1, 2), (2, 8, 1, 2), (2, 8, 2, 2), (2, 8, 1, 2))
-    encoder = MobileEncoder(wplus_rows(generator), size, generator.latent_size, 8, 8, 8, 2, 4, 8, body)
+    encoder = MobileEncoder(
+        wplus_rows(generator), size, generator.latent_size, 8, 8, 8, 2, 4, 8, body
+    )
     settings, sides = Settings(map_size=size), (size // 4, size // 2)
     aligner = aligner_for(
-        generator, encoder, settings, sides=sides, multiplier=0.5, align_corners=True, normalised=False
+        generator,
+        encoder,
+        settings,
+        sides=sides,
+        multiplier=0.5,
+        align_corners=True,
+        normalised=False,
     )
-    maps = [[jnp.zeros((1, s, s, c)) for s, c in zip(sides, of)] for of in (aligner.features, aligner.inputs)]
+    maps = [
+        [jnp.zeros((1, s, s, c)) for s, c in zip(sides, of)]
+        for of in (aligner.features, aligner.inputs)
+    ]
     read = Network(encoder, _random(encoder, 3, jnp.zeros((1, size, size, 3))))
     aligning = Network(aligner, _random(aligner, 4, *maps))
     latent_avg = np.zeros(generator.latent_size, np.float32)
     return world._replace(
-        encoder=Encoder(read, latent_avg, 0, wplus_rows(generator)), aligner=Masker(aligning, settings)
+        encoder=Encoder(read, latent_avg, 0, wplus_rows(generator)),
+        aligner=Masker(aligning, settings),
     )
 
 

@@ -62,13 +62,20 @@ def items(source: str, size: int, limit: int, config, prior: Callable[[], Prior]
         UserError: no such source, or it holds nothing.
     """
     if source in ("generated", "toy") and limit < 1:
-        raise UserError(f"{source} pictures have no end; give their number, as in sources={source}:100")
+        raise UserError(
+            f"{source} pictures have no end; give their number, as in sources={source}:100"
+        )
     if source == "generated":
         return _generated(prior(), size, limit)
     if source == "toy":
         toys = ToyPictures(limit, size, config.seed)
         return [Item(f"toy_{i:04d}", lambda i=i: toys[i]["image"]) for i in range(limit)]
-    makers = {"photographs": _photographs, "public_domain": _public_domain, "folder": _folder, "prepared": _prepared}
+    makers = {
+        "photographs": _photographs,
+        "public_domain": _public_domain,
+        "folder": _folder,
+        "prepared": _prepared,
+    }
     if source not in makers:
         raise UserError(f"no pictures are called {source!r}; choose from {', '.join(SOURCES)}")
     found = makers[source](size, config)
@@ -83,19 +90,28 @@ def parse_source(text: str) -> tuple[str, int]:
     """
     source, _, count = text.partition(":")
     if count and not count.isdigit():
-        raise UserError(f"{text!r}: what follows the colon is how many pictures to take; give a whole number")
+        raise UserError(
+            f"{text!r}: what follows the colon is how many pictures to take; give a whole number"
+        )
     return source, int(count or 0)
 
 
 def _generated(prior: Prior, size: int, count: int) -> list[Item]:
     """Sample i depends on the seed, the truncation and i alone."""
-    draw = jax.jit(lambda code: prior.model.apply(prior.variables, code[None], method="synthesis", size=size)[0])
+    draw = jax.jit(
+        lambda code: prior.model.apply(prior.variables, code[None], method="synthesis", size=size)[
+            0
+        ]
+    )
     code_of = jax.jit(lambda number: draw_code(prior, jnp.uint32(1), number))
 
     def code(number: int) -> np.ndarray:
         return np.asarray(code_of(jnp.uint32(number)))
 
-    return [Item(f"generated_{i:04d}", lambda i=i: from_unit(draw(code(i))), lambda i=i: code(i)) for i in range(count)]
+    return [
+        Item(f"generated_{i:04d}", lambda i=i: from_unit(draw(code(i))), lambda i=i: code(i))
+        for i in range(count)
+    ]
 
 
 def _photographs(size: int, config) -> list[Item]:
@@ -104,7 +120,10 @@ def _photographs(size: int, config) -> list[Item]:
 
 
 def _public_domain(size: int, config) -> list[Item]:
-    return [Item("hopper", lambda: _face(_hopper(), size)), Item("astronaut", lambda: _face(_astronaut(), size))]
+    return [
+        Item("hopper", lambda: _face(_hopper(), size)),
+        Item("astronaut", lambda: _face(_astronaut(), size)),
+    ]
 
 
 def _hopper() -> np.ndarray:
@@ -132,14 +151,19 @@ def _folder(size: int, config) -> list[Item]:
     if not config.folder:
         raise UserError("which pictures? name their folder: --config.folder=DIR")
     folder = pictures_folder(config.folder)
-    return [Item(name, lambda name=name: read_square(folder / name, size)[0]) for name in list_names(folder)]
+    return [
+        Item(name, lambda name=name: read_square(folder / name, size)[0])
+        for name in list_names(folder)
+    ]
 
 
 def _prepared(size: int, config) -> list[Item]:
     from diffcam_jax.data.builders import open_prepared
 
     if not config.prepared:
-        raise UserError("which data set? name a prepared one: --config.prepared=NAME, or its folder")
+        raise UserError(
+            "which data set? name a prepared one: --config.prepared=NAME, or its folder"
+        )
     is_folder = Path(config.prepared).is_dir()
     where = (config.prepared, "") if is_folder else (store.cache_dir() / "data", config.prepared)
     dataset = open_prepared(*where)

@@ -52,7 +52,9 @@ in-domain inversion | 91.18 | 33.91 | 76.43 | 17.99"""
 
 def _table(title: str, columns: str, text: str, *notes: str) -> Table:
     rows = [[cell.strip() for cell in line.split("|")] for line in text.splitlines()]
-    return Table(title, [column.strip() for column in columns.split("|")], rows, notes, published=True)
+    return Table(
+        title, [column.strip() for column in columns.split("|")], rows, notes, published=True
+    )
 
 
 def _inversions() -> Table:

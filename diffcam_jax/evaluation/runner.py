@@ -45,7 +45,9 @@ def evaluate(config: ConfigDict, workdir: Path, compared: Sequence[str], command
         try:
             document.write(workdir)
         except OSError as error:
-            raise UserError(f"cannot write the report to {workdir} ({error.strerror}); make room") from error
+            raise UserError(
+                f"cannot write the report to {workdir} ({error.strerror}); make room"
+            ) from error
     return document
 
 
@@ -53,11 +55,16 @@ def facts(config: ConfigDict) -> dict[str, str]:
     """Versions, machine and every setting."""
     memory = peak_memory()
     return {
-        "versions": ", ".join(f"{name} {_version(name)}" for name in ("jax", "jaxlib", "flax", "numpy", "scikit-image"))
+        "versions": ", ".join(
+            f"{name} {_version(name)}"
+            for name in ("jax", "jaxlib", "flax", "numpy", "scikit-image")
+        )
         + f", diffcam_jax {diffcam_jax.__version__}, Python {platform.python_version()}",
         "devices": ", ".join(f"{d.platform} {d.device_kind}" for d in jax.local_devices()),
         "peak memory of the process": f"{memory.host / 2**30:.2f} GiB",
-        "all settings": ", ".join(f"{name}={_plain(value)}" for name, value in sorted(config.items())),
+        "all settings": ", ".join(
+            f"{name}={_plain(value)}" for name, value in sorted(config.items())
+        ),
     }
 
 

@@ -38,9 +38,15 @@ def check(config: ConfigDict) -> None:
     """
     check_fields(config, COMMON, "configs/eval/all.py")
     if config.size & (config.size - 1):
-        raise UserError(f"config.size={config.size} is no power of two; take one, or 0 for the generator's own")
+        raise UserError(
+            f"config.size={config.size} is no power of two; take one, or 0 for the generator's own"
+        )
     for name in config.protocols:
         if name not in PROTOCOLS:
-            raise UserError(f"config.protocols: no protocol is called {name!r}; there are {', '.join(PROTOCOLS)}")
+            raise UserError(
+                f"config.protocols: no protocol is called {name!r}; there are {', '.join(PROTOCOLS)}"
+            )
         if name not in config:
-            raise UserError(f"config.protocols names {name}, but there are no settings for it (config.{name})")
+            raise UserError(
+                f"config.protocols names {name}, but there are no settings for it (config.{name})"
+            )

@@ -50,7 +50,9 @@ class Store:
             raise UserError(f"{path} cannot be read ({error}); choose another --workdir") from error
         self._values = dict(record for line in lines if (record := _record(line)))
         # A line cut short by a kill must not run into the next one.
-        write_atomically(path, "".join(_line(key, values) for key, values in self._values.items()).encode())
+        write_atomically(
+            path, "".join(_line(key, values) for key, values in self._values.items()).encode()
+        )
         self._file = path.open("a", buffering=1)
 
     def close(self) -> None:
@@ -70,7 +72,11 @@ class Store:
 
     def measured(self, protocol: str, subject: str) -> dict[str, dict[str, float]]:
         """picture -> values of everything measured under a protocol and a subject."""
-        return {k.picture: v for k, v in self._values.items() if (k.protocol, k.subject) == (protocol, subject)}
+        return {
+            k.picture: v
+            for k, v in self._values.items()
+            if (k.protocol, k.subject) == (protocol, subject)
+        }
 
     def picture_path(self, key: Key) -> Path:
         """Where a picture lies; names from outside never lead out of the folder."""
@@ -104,7 +110,9 @@ class Store:
             source: what it depends on; another source makes it anew.
             make: makes it.
         """
-        digest = hashlib.sha256(f"{name}\0{source}".encode(errors="surrogateescape")).hexdigest()[:16]
+        digest = hashlib.sha256(f"{name}\0{source}".encode(errors="surrogateescape")).hexdigest()[
+            :16
+        ]
         path = self.folder / "arrays" / f"{_safe(name)}_{digest}.npy"
         with contextlib.suppress(OSError, ValueError):  # absent or damaged: made anew
             return np.load(path, allow_pickle=False)

@@ -17,7 +17,9 @@ INTERVALS = "In brackets: 95 % confidence intervals, for means of pictures by bo
 def mean_cell(bench: Bench, values: Iterable[float], digits: int) -> str:
     """The mean of what is a number, with its bootstrap interval."""
     found = interval(
-        np.asarray(list(values), np.float64), seed=bench.config.seed, resamples=max(bench.config.bootstrap, 1)
+        np.asarray(list(values), np.float64),
+        seed=bench.config.seed,
+        resamples=max(bench.config.bootstrap, 1),
     )
     ends = (found.low, found.high) if bench.config.bootstrap else None
     return number(found.value, digits, ends)
@@ -47,7 +49,10 @@ def pair_heads(bench: Bench) -> list[str]:
 
 def pair_cells(bench: Bench, records: Sequence[Mapping[str, float]]) -> list[str]:
     """Means over pairs of every measure of the run."""
-    return [mean_cell(bench, (r[name] for r in records), PAIRS[name].digits) for name in bench.pairs.names]
+    return [
+        mean_cell(bench, (r[name] for r in records), PAIRS[name].digits)
+        for name in bench.pairs.names
+    ]
 
 
 def set_heads(bench: Bench, scores: Sequence[SetScore]) -> list[str]:

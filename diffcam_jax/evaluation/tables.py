@@ -29,7 +29,9 @@ class Table:
     def __post_init__(self) -> None:
         for row in self.rows:
             if len(row) != len(self.columns):
-                raise ValueError(f"table {self.title!r}: a row of {len(row)} cells under {len(self.columns)} columns")
+                raise ValueError(
+                    f"table {self.title!r}: a row of {len(row)} cells under {len(self.columns)} columns"
+                )
 
     @property
     def heading(self) -> str:
@@ -50,9 +52,15 @@ class Table:
     def html(self) -> str:
         """The same as HTML; all text is escaped."""
         head = "".join(f"<th>{html.escape(c)}</th>" for c in self.columns)
-        body = "".join("<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in row) + "</tr>" for row in self.rows)
+        body = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in row) + "</tr>"
+            for row in self.rows
+        )
         kind = ' class="published"' if self.published else ""
-        parts = [f"<h3>{html.escape(self.heading)}</h3>", f"<table{kind}><tr>{head}</tr>{body}</table>"]
+        parts = [
+            f"<h3>{html.escape(self.heading)}</h3>",
+            f"<table{kind}><tr>{head}</tr>{body}</table>",
+        ]
         parts += [f"<p>{html.escape(note)}</p>" for note in self.notes]
         if self.settings:
             parts.append(f'<p class="settings">{html.escape(self.settings_line())}</p>')

@@ -24,11 +24,15 @@ _EYES_AND_MOUTH = {
     68: (range(36, 42), range(42, 48), (48, 54)),
     5: ((0,), (1,), (3, 4)),
 }
-_FEATHER = 1 / 32  # of the crop's side: how far a mask fades out towards an edge that lies inside the photograph
+_FEATHER = (
+    1 / 32
+)  # of the crop's side: how far a mask fades out towards an edge that lies inside the photograph
 _SAME = 0.06  # difference in [0, 1] between edited and original crop beyond which the photograph's own detail goes
 _MIN_QUAD = 32  # pixels; below this side a face is a few pixels wide
 _MAX_QUAD = 8  # in sides of the photograph; beyond this the landmarks belong to another picture
-_STRIP_PIXELS = 4_000_000  # a large photograph is blended in strips of this many pixels, to spare memory
+_STRIP_PIXELS = (
+    4_000_000  # a large photograph is blended in strips of this many pixels, to spare memory
+)
 
 
 def ffhq_quad(points: Float[np.ndarray, "n 2"]) -> Quad:
@@ -51,13 +55,17 @@ def ffhq_quad(points: Float[np.ndarray, "n 2"]) -> Quad:
     if len(points) not in _EYES_AND_MOUTH:
         raise ValueError(f"{len(points)} landmarks; known are {sorted(_EYES_AND_MOUTH)}")
     rows = _EYES_AND_MOUTH[len(points)]
-    left_eye, right_eye, mouth = (points[list(part)].astype(np.float64).mean(axis=0) for part in rows)
+    left_eye, right_eye, mouth = (
+        points[list(part)].astype(np.float64).mean(axis=0) for part in rows
+    )
     eyes = (left_eye + right_eye) / 2
     eye_to_eye, eye_to_mouth = right_eye - left_eye, mouth - eyes
     x = eye_to_eye - np.array([-eye_to_mouth[1], eye_to_mouth[0]])
     length = np.hypot(*x)
     if not length > 0:
-        raise UserError("the landmarks put the eyes and the mouth in one place; give the landmarks of a face")
+        raise UserError(
+            "the landmarks put the eyes and the mouth in one place; give the landmarks of a face"
+        )
     x *= max(2.0 * np.hypot(*eye_to_eye), 1.8 * np.hypot(*eye_to_mouth)) / length
     y = np.array([-x[1], x[0]])
     centre = eyes + 0.1 * eye_to_mouth
@@ -77,7 +85,9 @@ def frame_quad(height: int, width: int) -> Quad:
         UserError: the picture is not square.
     """
     if height != width:
-        raise UserError(f"{width}x{height} pixels are not square, so this is no aligned face; leave out --aligned")
+        raise UserError(
+            f"{width}x{height} pixels are not square, so this is no aligned face; leave out --aligned"
+        )
     return np.array([[0, 0], [0, height], [width, height], [width, 0]], np.float64)
 
 
@@ -104,7 +114,10 @@ def crop(pixels: Pixels, quad: Quad, size: int) -> Float32[np.ndarray, "{size} {
     height, width = pixels.shape[:2]
     side = _side(quad)
     centre = quad.mean(axis=0)
-    if not (_MIN_QUAD <= side <= _MAX_QUAD * max(height, width) and np.all((centre > 0) & (centre < (width, height)))):
+    if not (
+        _MIN_QUAD <= side <= _MAX_QUAD * max(height, width)
+        and np.all((centre > 0) & (centre < (width, height)))
+    ):
         raise UserError(
             f"a face {side:.0f} pixels wide at ({centre[0]:.0f}, {centre[1]:.0f}) does not fit the {width}x{height} "
             f"photograph or is below {_MIN_QUAD} pixels; use a larger picture, or landmarks in pixels of this very one"
@@ -119,12 +132,19 @@ def crop(pixels: Pixels, quad: Quad, size: int) -> Float32[np.ndarray, "{size} {
     if shrink > 1:
         full = high - low
         reduced = np.maximum(np.round(full / shrink).astype(int), 1)
-        region = np.stack([_lanczos(_unit(region[..., c]), *reduced.tolist()) for c in range(3)], axis=-1)
+        region = np.stack(
+            [_lanczos(_unit(region[..., c]), *reduced.tolist()) for c in range(3)], axis=-1
+        )
         quad, border = quad * reduced / full, max(border // shrink, 3)
     else:
         region = _unit(region)
 
-    missing = np.ceil(np.concatenate([-quad.min(axis=0), quad.max(axis=0) - region.shape[1::-1]])).astype(int) + border
+    missing = (
+        np.ceil(np.concatenate([-quad.min(axis=0), quad.max(axis=0) - region.shape[1::-1]])).astype(
+            int
+        )
+        + border
+    )
     missing = np.maximum(missing, 0)
     if missing.max() > border:
         margins = np.maximum(missing, round(_side(quad) * 0.3))
@@ -132,7 +152,9 @@ def crop(pixels: Pixels, quad: Quad, size: int) -> Float32[np.ndarray, "{size} {
     return np.clip(_warp(region, _crop_to_photo(quad, size), size, size), 0, 1)
 
 
-def paste(pixels: Pixels, edited: Float[np.ndarray, "s s 3"], mask: Float[np.ndarray, "s s"], quad: Quad) -> Pixels:
+def paste(
+    pixels: Pixels, edited: Float[np.ndarray, "s s 3"], mask: Float[np.ndarray, "s s"], quad: Quad
+) -> Pixels:
     """Puts an edited crop back into its photograph, at the photograph's own resolution and depth.
 
     Eq. 5, M W(I') + (1 - M) I with the crop warped by W, would soften the skin inside the mask wherever the photograph
@@ -165,7 +187,12 @@ def paste(pixels: Pixels, edited: Float[np.ndarray, "s s 3"], mask: Float[np.nda
     rows, columns = np.flatnonzero(weight.any(axis=1)), np.flatnonzero(weight.any(axis=0))
     if not rows.size:
         return result
-    left, top, right, bottom = int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+    left, top, right, bottom = (
+        int(columns[0]),
+        int(rows[0]),
+        int(columns[-1]) + 1,
+        int(rows[-1]) + 1,
+    )
     # Only an enlarged crop may be cut into strips: each pixel is then computed on its own.
     step = max(1, _STRIP_PIXELS // (right - left)) if _side(quad) >= size else bottom - top
     for start in range(top, bottom, step):
@@ -203,7 +230,9 @@ def photo_mask(
     right, bottom = np.clip(np.ceil(quad.max(axis=0)).astype(int), 0, (width, height)).tolist()
     if left < right and top < bottom:
         to_crop = _photo_to_crop(quad, size, left, top)
-        result[top:bottom, left:right] = np.clip(_warp_mask(faded, to_crop, right - left, bottom - top), 0, 1)
+        result[top:bottom, left:right] = np.clip(
+            _warp_mask(faded, to_crop, right - left, bottom - top), 0, 1
+        )
     return result
 
 
@@ -247,7 +276,9 @@ def _photo_to_crop(quad: np.ndarray, size: int, left: int, top: int) -> np.ndarr
     return np.linalg.inv(_crop_to_photo(quad - np.array([left, top]), size))
 
 
-def _oversampled(image: np.ndarray, matrix: np.ndarray, width: int, height: int, interpolation: int) -> np.ndarray:
+def _oversampled(
+    image: np.ndarray, matrix: np.ndarray, width: int, height: int, interpolation: int
+) -> np.ndarray:
     """image[matrix @ place], sampled so densely that no pixel is stepped over; its edge goes on outside."""
     import cv2
 
@@ -280,10 +311,14 @@ def _lanczos(image: np.ndarray, width: int, height: int) -> np.ndarray:
         return image
     planes = image[..., None] if image.ndim == 2 else image
     reduced = [
-        Image.fromarray(np.ascontiguousarray(planes[..., c])).resize((width, height), Image.Resampling.LANCZOS)
+        Image.fromarray(np.ascontiguousarray(planes[..., c])).resize(
+            (width, height), Image.Resampling.LANCZOS
+        )
         for c in range(planes.shape[-1])
     ]
-    return np.stack([np.asarray(plane) for plane in reduced], axis=-1).reshape(height, width, *image.shape[2:])
+    return np.stack([np.asarray(plane) for plane in reduced], axis=-1).reshape(
+        height, width, *image.shape[2:]
+    )
 
 
 def _soften(plane: np.ndarray) -> np.ndarray:
@@ -305,11 +340,14 @@ def _pad(image: np.ndarray, margins: np.ndarray, blur: float) -> np.ndarray:
     height, width = image.shape[:2]
     x, y = np.arange(width, dtype=np.float32)[None, :], np.arange(height, dtype=np.float32)[:, None]
     outside = np.maximum(
-        1 - np.minimum(x / left, (width - 1 - x) / right), 1 - np.minimum(y / top, (height - 1 - y) / bottom)
+        1 - np.minimum(x / left, (width - 1 - x) / right),
+        1 - np.minimum(y / top, (height - 1 - y) / bottom),
     )[..., None]
     # Blur and median are smooth: they are computed on a reduced copy, which is what keeps large photographs quick.
     factor = max(1, int(blur / 4))
-    small = cv2.resize(image, (-(-width // factor), -(-height // factor)), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(
+        image, (-(-width // factor), -(-height // factor)), interpolation=cv2.INTER_AREA
+    )
     blurred = cv2.resize(cv2.GaussianBlur(small, (0, 0), blur / factor), (width, height))
     image = image + (blurred - image) * np.clip(3 * outside + 1, 0, 1)
     return image + (np.median(small, axis=(0, 1)) - image) * np.clip(outside, 0, 1)

@@ -32,7 +32,10 @@ def similarity_transform(
 
 
 def chip(
-    image: UInt8[np.ndarray, "h w 3"], points: Float[np.ndarray, "k 2"], template: Float[np.ndarray, "k 2"], side: int
+    image: UInt8[np.ndarray, "h w 3"],
+    points: Float[np.ndarray, "k 2"],
+    template: Float[np.ndarray, "k 2"],
+    side: int,
 ) -> UInt8[np.ndarray, "side side 3"]:
     """The square around a face in which `points` lie where `template` has them.
 
@@ -51,17 +54,27 @@ def chip(
     reduced = Image.fromarray(image).reduce(shrink)
     full = np.vstack([matrix @ np.diag([shrink, shrink, 1]), [0, 0, 1]])
     inverse = np.linalg.inv(full)[:2].ravel()
-    warped = reduced.transform((side, side), Image.Transform.AFFINE, tuple(inverse), Image.Resampling.BILINEAR)
+    warped = reduced.transform(
+        (side, side), Image.Transform.AFFINE, tuple(inverse), Image.Resampling.BILINEAR
+    )
     return np.asarray(warped)
 
 
 def lab(image: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w 3"]:
     """sRGB to CIE L*a*b* (D65): L in [0, 100]."""
     c = np.arange(256, dtype=np.float32) / 255
-    linear = np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4).astype(np.float32)[image]
-    to_xyz = [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+    linear = np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4).astype(np.float32)[
+        image
+    ]
+    to_xyz = [
+        [0.4124564, 0.3575761, 0.1804375],
+        [0.2126729, 0.7151522, 0.0721750],
+        [0.0193339, 0.1191920, 0.9503041],
+    ]
     white = [[0.95047], [1.0], [1.08883]]
     t = linear @ (np.array(to_xyz) / white).T.astype(np.float32)
-    f = np.where(t > (6 / 29) ** 3, np.cbrt(t), t / np.float32(3 * (6 / 29) ** 2) + np.float32(4 / 29))
+    f = np.where(
+        t > (6 / 29) ** 3, np.cbrt(t), t / np.float32(3 * (6 / 29) ** 2) + np.float32(4 / 29)
+    )
     x, y, z = f[..., 0], f[..., 1], f[..., 2]
     return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)

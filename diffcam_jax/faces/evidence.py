@@ -32,7 +32,13 @@ LEFT_EYE_OUTER, LEFT_EYE_INNER, RIGHT_EYE_INNER, RIGHT_EYE_OUTER, NOSE_BASE = 33
 # the mean face of dlib's 5-point shape predictor, which the age and gender networks were trained with.
 CHIP_POINTS = (LEFT_EYE_OUTER, LEFT_EYE_INNER, RIGHT_EYE_INNER, RIGHT_EYE_OUTER, NOSE_BASE)
 CHIP_TEMPLATE = np.array(
-    [[0.120575, 0.213727], [0.334085, 0.229064], [0.646060, 0.228967], [0.859567, 0.213498], [0.490112, 0.627798]]
+    [
+        [0.120575, 0.213727],
+        [0.334085, 0.229064],
+        [0.646060, 0.228967],
+        [0.859567, 0.213498],
+        [0.490112, 0.627798],
+    ]
 )
 CHIP_PADDING = 0.2
 CHIP_MEAN = np.array([122.782, 117.001, 104.298], np.float32)
@@ -75,7 +81,9 @@ class Evidence:
         """Mask [SIDE, SIDE] of the union of polygons, each given by landmark rows."""
         mask = Image.new("L", (SIDE, SIDE))
         for rows in polygons:
-            ImageDraw.Draw(mask).polygon([(float(x), float(y)) for x, y in self.points[list(rows)]], fill=1)
+            ImageDraw.Draw(mask).polygon(
+                [(float(x), float(y)) for x, y in self.points[list(rows)]], fill=1
+            )
         return np.asarray(mask, bool)
 
     @property
@@ -88,7 +96,11 @@ def gather(
     images: np.ndarray, needs: frozenset[str], landmarker: FaceLandmarker, batch_size: int
 ) -> Iterator[tuple[int, Evidence]]:
     """The evidence of every picture of a batch that shows a face, with its row."""
-    found = [(row, face) for row, image in enumerate(images) if (face := find_face(landmarker, image)) is not None]
+    found = [
+        (row, face)
+        for row, image in enumerate(images)
+        if (face := find_face(landmarker, image)) is not None
+    ]
     if not found:
         return
     rows = [row for row, _ in found]
@@ -98,21 +110,31 @@ def gather(
         for entry, labels, shares in zip(evidence, *parse(images[rows], batch_size), strict=True):
             entry.update(labels=labels, shares=shares)
     if "age" in needs:
-        for entry, probability in zip(evidence, _classify("age", 64, images[rows], points), strict=True):
+        for entry, probability in zip(
+            evidence, _classify("age", 64, images[rows], points), strict=True
+        ):
             entry["age"] = float(probability @ AGES)
     if "gender" in needs:
-        for entry, probability in zip(evidence, _classify("gender", 32, images[rows], points), strict=True):
+        for entry, probability in zip(
+            evidence, _classify("gender", 32, images[rows], points), strict=True
+        ):
             female, male = np.clip(probability.astype(np.float64), 1e-6, 1)
             entry["male"] = float(np.log(male / female))
     for (row, (unit_points, blendshapes)), entry in zip(found, evidence, strict=True):
         yield row, Evidence(resized(images[row], SIDE), unit_points * SIDE, blendshapes, **entry)
 
 
-def find_face(landmarker: FaceLandmarker, image: np.ndarray) -> tuple[np.ndarray, dict[str, float]] | None:
+def find_face(
+    landmarker: FaceLandmarker, image: np.ndarray
+) -> tuple[np.ndarray, dict[str, float]] | None:
     """Landmarks [478, 2] as a share of the side, and blendshapes, of the picture's face; None without a face."""
     small = resized(image, min(LANDMARK_INPUT, image.shape[0]))
     faces = landmarker.detect(small, search=False)
-    return (faces[0].points.astype(np.float32) / small.shape[0], faces[0].blendshapes) if faces else None
+    return (
+        (faces[0].points.astype(np.float32) / small.shape[0], faces[0].blendshapes)
+        if faces
+        else None
+    )
 
 
 @functools.cache
@@ -162,15 +184,26 @@ def session(name: str) -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise UserError("scoring faces needs onnxruntime; install it with: pip install onnxruntime") from error
+        raise UserError(
+            "scoring faces needs onnxruntime; install it with: pip install onnxruntime"
+        ) from error
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors only: SFace's constants listed as inputs draw a page of warnings
-    return onnxruntime.InferenceSession(str(store.fetch(name)), options, providers=["CPUExecutionProvider"])
+    options.log_severity_level = (
+        3  # errors only: SFace's constants listed as inputs draw a page of warnings
+    )
+    return onnxruntime.InferenceSession(
+        str(store.fetch(name)), options, providers=["CPUExecutionProvider"]
+    )
 
 
 def _classify(name: str, side: int, images: np.ndarray, points: Sequence[np.ndarray]) -> np.ndarray:
     """Class probabilities [n, classes] of the age or the gender network."""
     template = (CHIP_TEMPLATE + CHIP_PADDING) / (1 + 2 * CHIP_PADDING) * side
-    chips = [chip(image, p[list(CHIP_POINTS)], template, side) for image, p in zip(images, points, strict=True)]
+    chips = [
+        chip(image, p[list(CHIP_POINTS)], template, side)
+        for image, p in zip(images, points, strict=True)
+    ]
     inputs = (np.stack(chips).astype(np.float32) - CHIP_MEAN) * np.float32(CHIP_SCALE)
-    return session(name).run(None, {"images": np.ascontiguousarray(inputs.transpose(0, 3, 1, 2))})[0]
+    return session(name).run(None, {"images": np.ascontiguousarray(inputs.transpose(0, 3, 1, 2))})[
+        0
+    ]

@@ -46,7 +46,9 @@ class HandLandmarker:
             try:
                 self._landmarker = vision.HandLandmarker.create_from_options(options)
             except (RuntimeError, ValueError) as error:
-                raise UserError(f"{path}: not a hand landmarker model ({error}); delete it and run again") from error
+                raise UserError(
+                    f"{path}: not a hand landmarker model ({error}); delete it and run again"
+                ) from error
             self._close = weakref.finalize(self, free_landmarker, self._landmarker)
             self._look(np.zeros((256, 256, 3), np.uint8))  # the remaining messages come with it
 

@@ -28,7 +28,11 @@ from diffcam_jax.pretrained import store
 MAX_FACES = 32
 _LANDMARK_BYTES = 1 << 20
 _VIEW_SIDE = 1024  # pixels; larger pictures are looked at reduced: the networks see at most 256 pixels of a face
-_TILE_LEVELS = (2, 4, 8)  # tiles of a half, a quarter and an eighth of the longer side, overlapping by half
+_TILE_LEVELS = (
+    2,
+    4,
+    8,
+)  # tiles of a half, a quarter and an eighth of the longer side, overlapping by half
 _MIN_TILE = 192  # pixels; smaller tiles hold no face worth editing
 _UPRIGHT = 0.7  # cosine of 45 degrees: beyond that another quarter turn shows the face better
 _CLOSE_UP = 2.2  # side of the second, closer look at a face, in sides of its landmark box
@@ -71,9 +75,13 @@ class FaceLandmarker:
             try:
                 self._landmarker = vision.FaceLandmarker.create_from_options(options)
             except (RuntimeError, ValueError) as error:
-                raise UserError(f"{path}: not a face landmarker model ({error}); delete it and run again") from error
+                raise UserError(
+                    f"{path}: not a face landmarker model ({error}); delete it and run again"
+                ) from error
             self._close = weakref.finalize(self, free_landmarker, self._landmarker)
-            self._look(np.zeros((256, 256, 3), np.uint8))  # the remaining messages come with the first picture
+            self._look(
+                np.zeros((256, 256, 3), np.uint8)
+            )  # the remaining messages come with the first picture
 
     def __enter__(self) -> "FaceLandmarker":
         return self
@@ -111,7 +119,10 @@ class FaceLandmarker:
             for level in _TILE_LEVELS:
                 if len(faces) >= max_faces:
                     break
-                faces = _distinct(faces + self._look_closer(pixels, self._look_into_tiles(pixels, level), confirm=True))
+                faces = _distinct(
+                    faces
+                    + self._look_closer(pixels, self._look_into_tiles(pixels, level), confirm=True)
+                )
             if not any(_uprightness(face) > _UPRIGHT for face in faces):
                 faces = self._look_at_turned(pixels) or faces
         return sorted(faces, key=lambda face: face.area, reverse=True)[:max_faces]
@@ -121,7 +132,9 @@ class FaceLandmarker:
         import mediapipe as mp
 
         height, width = pixels.shape[:2]
-        picture = mp.Image(image_format=mp.ImageFormat.SRGB, data=np.ascontiguousarray(_reduced(pixels)))
+        picture = mp.Image(
+            image_format=mp.ImageFormat.SRGB, data=np.ascontiguousarray(_reduced(pixels))
+        )
         result = self._landmarker.detect(picture)
         return [
             _face(
@@ -137,7 +150,9 @@ class FaceLandmarker:
         margin = max(small.shape[:2]) // 4
         framed = np.pad(small, ((margin, margin), (margin, margin), (0, 0)), constant_values=128)
         scale = max(pixels.shape[:2]) / max(small.shape[:2])
-        return [_face((face.points - margin) * scale, face.blendshapes) for face in self._look(framed)]
+        return [
+            _face((face.points - margin) * scale, face.blendshapes) for face in self._look(framed)
+        ]
 
     def _look_into_tiles(self, pixels: np.ndarray, level: int) -> list[Face]:
         """The faces that lie wholly inside one of the tiles."""
@@ -150,7 +165,9 @@ class FaceLandmarker:
             for left in _starts(width, side):
                 tile = pixels[top : top + side, left : left + side]
                 for face in self._look(tile):
-                    if np.all(face.points > 0) and np.all(face.points < (tile.shape[1], tile.shape[0])):
+                    if np.all(face.points > 0) and np.all(
+                        face.points < (tile.shape[1], tile.shape[0])
+                    ):
                         faces.append(_face(face.points + np.array([left, top]), face.blendshapes))
         return _distinct(faces)
 
@@ -188,7 +205,10 @@ class FaceLandmarker:
             uprightness = max(map(_uprightness, faces), default=-1.0)
             if uprightness > best_uprightness:
                 best_uprightness = uprightness
-                best = [replace(face, points=_turned_back(face.points, quarter_turns, height, width)) for face in faces]
+                best = [
+                    replace(face, points=_turned_back(face.points, quarter_turns, height, width))
+                    for face in faces
+                ]
         return best
 
 
@@ -253,7 +273,9 @@ def select_faces(faces: Sequence[Face], which: int | str) -> list[Face]:
     if not isinstance(rank, int):
         raise ValueError(f"{which!r} is neither 'largest', 'all' nor a number")
     if not 1 <= rank <= len(faces):
-        raise UserError(f"face {rank} was asked for and {len(faces)} found; give a number from 1 to {len(faces)}")
+        raise UserError(
+            f"face {rank} was asked for and {len(faces)} found; give a number from 1 to {len(faces)}"
+        )
     return [faces[rank - 1]]
 
 
@@ -274,7 +296,9 @@ def read_landmarks_file(path: str | os.PathLike[str]) -> Float[np.ndarray, "n 2"
         with open(path, "rb") as file:
             text = file.read(_LANDMARK_BYTES + 1)
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: the landmarks cannot be read ({error}); check the name") from error
+        raise UserError(
+            f"{path}: the landmarks cannot be read ({error}); check the name"
+        ) from error
     try:
         if len(text) > _LANDMARK_BYTES:
             raise ValueError("the file is too large")
@@ -292,7 +316,9 @@ def read_landmarks_file(path: str | os.PathLike[str]) -> Float[np.ndarray, "n 2"
         if np.all(np.abs(points) <= 1):
             raise ValueError("shares of the picture instead of pixels")
     except (ValueError, TypeError, RecursionError) as error:
-        raise UserError(f"{path}: not landmarks ({error}); it needs 5, 68 or 478 rows of x and y in pixels") from error
+        raise UserError(
+            f"{path}: not landmarks ({error}); it needs 5, 68 or 478 rows of x and y in pixels"
+        ) from error
     return points
 
 
@@ -300,7 +326,9 @@ def free_landmarker(landmarker: object) -> None:
     """Closes MediaPipe's landmarker without the traceback that its destructor prints at interpreter exit."""
     try:
         landmarker.close()
-    except RuntimeError:  # its worker thread has ended with the interpreter, and the memory goes with the process
+    except (
+        RuntimeError
+    ):  # its worker thread has ended with the interpreter, and the memory goes with the process
         landmarker._handle = None
 
 

@@ -9,7 +9,9 @@ from PIL import Image, ImageDraw, ImageFont
 TILE, HEADER, GAP = 320, 26, 6
 
 
-def heat_overlay(picture: UInt8[np.ndarray, "h w 3"], mask: Float[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
+def heat_overlay(
+    picture: UInt8[np.ndarray, "h w 3"], mask: Float[np.ndarray, "h w"]
+) -> UInt8[np.ndarray, "h w 3"]:
     """Lays a mask over a picture: dimmed where the mask is 0, tinted orange where it is 1."""
     weight = mask[..., None]
     dimmed = picture * 0.45
@@ -35,7 +37,9 @@ def labelled_row(pictures: Mapping[str, np.ndarray], tile: int = TILE) -> Image.
     return _row(list(pictures.items()), tile)
 
 
-def labelled_grid(rows: Sequence[Sequence[tuple[str, np.ndarray | None]]], tile: int = TILE) -> Image.Image:
+def labelled_grid(
+    rows: Sequence[Sequence[tuple[str, np.ndarray | None]]], tile: int = TILE
+) -> Image.Image:
     """Rows of labelled pictures below each other; names may repeat, and a place may stay empty.
 
     Args:
@@ -55,7 +59,9 @@ def _row(cells: Sequence[tuple[str, np.ndarray | None]], tile: int) -> Image.Ima
             array = grey(array)
         width = max(1, round(array.shape[1] * tile / array.shape[0]))
         tiles.append(Image.fromarray(array).resize((width, tile), Image.Resampling.LANCZOS))
-    row = Image.new("RGB", (sum(t.width for t in tiles) + GAP * (len(tiles) + 1), tile + HEADER + GAP), "white")
+    row = Image.new(
+        "RGB", (sum(t.width for t in tiles) + GAP * (len(tiles) + 1), tile + HEADER + GAP), "white"
+    )
     draw, font, x = ImageDraw.Draw(row), ImageFont.load_default(15), GAP
     for (label, _), picture in zip(cells, tiles):
         draw.text((x + 2, 5), _fitting(label, font, picture.width), fill="black", font=font)

@@ -29,9 +29,23 @@ Pixels = UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]
 Plane = UInt8[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"]
 
 MIN_SIDE = 64  # pixels; the smallest picture in which a face can still be found and aligned
-MAX_PIXELS = 120_000_000  # a 108-megapixel phone passes; Pillow itself refuses anything above 178 million
+MAX_PIXELS = (
+    120_000_000  # a 108-megapixel phone passes; Pillow itself refuses anything above 178 million
+)
 MAX_BYTES = 1 << 30
-SUFFIXES = (".avif", ".bmp", ".gif", ".heic", ".heif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+SUFFIXES = (
+    ".avif",
+    ".bmp",
+    ".gif",
+    ".heic",
+    ".heif",
+    ".jpeg",
+    ".jpg",
+    ".png",
+    ".tif",
+    ".tiff",
+    ".webp",
+)
 _FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "MPO", "PNG", "TIFF", "WEBP")
 _STILL_WITH_PAGES = ("MPO", "TIFF")  # further frames are depth maps, previews or pages, not motion
 _ORIENTATION = 0x0112
@@ -90,11 +104,15 @@ def read_photo(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Ph
         image = _open_header(path, data, max_pixels)
         mode, icc_profile, dpi = image.mode, image.info.get("icc_profile"), image.info.get("dpi")
         try:
-            pixels, alpha = _decode_16(path, data, image) if _is_16_bit(image, data) else _decode_8(image)
+            pixels, alpha = (
+                _decode_16(path, data, image) if _is_16_bit(image, data) else _decode_8(image)
+            )
         except UserError:
             raise
         except Exception as error:  # a hostile file can make a decoder raise anything at all
-            raise UserError(f"{path}: the picture is cut short or damaged ({error}); get a fresh copy of it") from error
+            raise UserError(
+                f"{path}: the picture is cut short or damaged ({error}); get a fresh copy of it"
+            ) from error
     # A grey or CMYK profile does not describe the RGB pixels that come out; CMYK was converted through its own.
     if not icc_profile or icc_profile[16:20] != b"RGB ":
         icc_profile = None
@@ -137,9 +155,15 @@ def write_photo(path: str | os.PathLike[str], photo: Photo | Pixels) -> None:
         ) from error
 
 
-def to_8_bits(pixels: UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
+def to_8_bits(
+    pixels: UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"],
+) -> UInt8[np.ndarray, "h w 3"]:
     """Rounds 16-bit pixels."""
-    return pixels if pixels.dtype == np.uint8 else ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    return (
+        pixels
+        if pixels.dtype == np.uint8
+        else ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    )
 
 
 def list_photos(folder: str | os.PathLike[str]) -> list[Path]:
@@ -158,10 +182,18 @@ def list_photos(folder: str | os.PathLike[str]) -> list[Path]:
     try:
         entries = sorted(folder.iterdir())
     except OSError as error:
-        raise UserError(f"{folder}: cannot be listed ({error.strerror}); give an existing folder") from error
-    photos = [p for p in entries if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and p.is_file()]
+        raise UserError(
+            f"{folder}: cannot be listed ({error.strerror}); give an existing folder"
+        ) from error
+    photos = [
+        p
+        for p in entries
+        if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and p.is_file()
+    ]
     if not photos:
-        raise UserError(f"{folder}: no pictures in this folder; it needs files ending in {', '.join(SUFFIXES)}")
+        raise UserError(
+            f"{folder}: no pictures in this folder; it needs files ending in {', '.join(SUFFIXES)}"
+        )
     return photos
 
 
@@ -185,7 +217,9 @@ def _read_bytes(path: Path) -> bytes:
     try:
         size = path.stat().st_size
         if size > MAX_BYTES:
-            raise UserError(f"{path}: {size / 1e6:,.0f} MB is too large a file; the limit is {MAX_BYTES / 1e6:,.0f} MB")
+            raise UserError(
+                f"{path}: {size / 1e6:,.0f} MB is too large a file; the limit is {MAX_BYTES / 1e6:,.0f} MB"
+            )
         # A device or a pipe has no size: the bound on read() holds for those too.
         with path.open("rb") as file:
             data = file.read(MAX_BYTES)
@@ -203,11 +237,17 @@ def _open_header(path: Path, data: bytes, max_pixels: int) -> Image.Image:
         raise UserError(f"{path}: HEIC pictures cannot be read; export it as JPEG or PNG")
     Image.init()  # registers the rarer formats
     try:
-        image = Image.open(io.BytesIO(data), formats=[name for name in _FORMATS if name in Image.OPEN])
+        image = Image.open(
+            io.BytesIO(data), formats=[name for name in _FORMATS if name in Image.OPEN]
+        )
     except Image.DecompressionBombError as error:
-        raise UserError(f"{path}: the header claims far too many pixels ({error}); scale the picture down") from error
+        raise UserError(
+            f"{path}: the header claims far too many pixels ({error}); scale the picture down"
+        ) from error
     except Exception as error:  # a hostile file can make a parser raise anything at all
-        raise UserError(f"{path}: not a picture, or not one of {', '.join(_FORMATS)}; convert it to PNG") from error
+        raise UserError(
+            f"{path}: not a picture, or not one of {', '.join(_FORMATS)}; convert it to PNG"
+        ) from error
     width, height = image.size
     if width * height > max_pixels:
         raise UserError(
@@ -230,7 +270,20 @@ def _is_16_bit(image: Image.Image, data: bytes) -> bool:
 
 
 def _decode_8(image: Image.Image) -> tuple[Pixels, Plane | None]:
-    if image.mode not in ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"):
+    if image.mode not in (
+        "1",
+        "L",
+        "LA",
+        "La",
+        "P",
+        "PA",
+        "RGB",
+        "RGBA",
+        "RGBa",
+        "RGBX",
+        "CMYK",
+        "YCbCr",
+    ):
         raise ValueError(f"pixels of kind {image.mode} are neither 8- nor 16-bit colours")
     profile = image.info.get("icc_profile")
     image = ImageOps.exif_transpose(image)
@@ -245,7 +298,9 @@ def _decode_8(image: Image.Image) -> tuple[Pixels, Plane | None]:
 def _cmyk_to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
     """Inks have no colour without their profile; a profile that is itself broken leaves the plain conversion."""
     try:
-        return ImageCms.profileToProfile(image, io.BytesIO(profile), ImageCms.createProfile("sRGB"), outputMode="RGB")
+        return ImageCms.profileToProfile(
+            image, io.BytesIO(profile), ImageCms.createProfile("sRGB"), outputMode="RGB"
+        )
     except (ImageCms.PyCMSError, OSError):
         return image
 
@@ -257,8 +312,13 @@ def _decode_16(path: Path, data: bytes, image: Image.Image) -> tuple[Pixels, Pla
     orientation = image.getexif().get(_ORIENTATION, 1)
     inverted = False
     if image.format == "TIFF":
-        if image.tag_v2.get(_PLANAR_CONFIGURATION, 1) != 1 and len(image.tag_v2[_BITS_PER_SAMPLE]) > 1:
-            raise UserError(f"{path}: 16-bit TIFF with separate colour planes; save it with interleaved channels")
+        if (
+            image.tag_v2.get(_PLANAR_CONFIGURATION, 1) != 1
+            and len(image.tag_v2[_BITS_PER_SAMPLE]) > 1
+        ):
+            raise UserError(
+                f"{path}: 16-bit TIFF with separate colour planes; save it with interleaved channels"
+            )
         inverted = image.tag_v2.get(_PHOTOMETRIC) == 0
         orientation = 1  # OpenCV turns TIFF pictures by itself, and only those
     image.load()  # Pillow refuses a cut or damaged file without the pages that OpenCV then writes to stderr

@@ -20,8 +20,52 @@ from diffcam_jax.nn.bisenet import CLASSES
 LEFT_EYE, RIGHT_EYE = (33, 133, 159, 145), (362, 263, 386, 374)
 NOSE_TIP = 1
 MOUTH_LEFT, MOUTH_RIGHT, INNER_LIP_TOP, INNER_LIP_BOTTOM = 61, 291, 13, 14
-OUTER_LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
-LOWER_FACE = (58, 172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397, 288, 410, 426, 327, 2, 98, 206, 186)
+OUTER_LIPS = (
+    61,
+    146,
+    91,
+    181,
+    84,
+    17,
+    314,
+    405,
+    321,
+    375,
+    291,
+    409,
+    270,
+    269,
+    267,
+    0,
+    37,
+    39,
+    40,
+    185,
+)
+LOWER_FACE = (
+    58,
+    172,
+    136,
+    150,
+    149,
+    176,
+    148,
+    152,
+    377,
+    400,
+    378,
+    379,
+    365,
+    397,
+    288,
+    410,
+    426,
+    327,
+    2,
+    98,
+    206,
+    186,
+)
 CHEEKS = ((117, 118, 101, 36, 205, 187, 147, 123), (346, 347, 330, 266, 425, 411, 376, 352))
 
 # Nose tip's height above the plane of the outer eye corners over their distance, in MediaPipe's canonical face.
@@ -34,7 +78,9 @@ def _smiling(e: Evidence) -> float:
 
 
 def _mouth_open(e: Evidence) -> float:
-    return float(np.linalg.norm(e.points[INNER_LIP_BOTTOM] - e.points[INNER_LIP_TOP])) / e.eye_distance
+    return (
+        float(np.linalg.norm(e.points[INNER_LIP_BOTTOM] - e.points[INNER_LIP_TOP])) / e.eye_distance
+    )
 
 
 def _eyes_closed(e: Evidence) -> float:
@@ -64,7 +110,9 @@ def _beard(e: Evidence) -> float:
         return float("nan")
     darkness = 1 - float(lightness[below].mean() / np.median(lightness[bare]))
     greyness = 1 - float(chroma[below].mean() / max(float(np.median(chroma[bare])), 5.0))
-    roughness = float(texture[below].mean() - texture[bare].mean()) / float(np.median(lightness[bare]))
+    roughness = float(texture[below].mean() - texture[bare].mean()) / float(
+        np.median(lightness[bare])
+    )
     return darkness + 0.5 * greyness + 8 * roughness
 
 
@@ -114,7 +162,9 @@ SCORERS = {
 
 
 def score(
-    images: UInt8[np.ndarray, "n side side 3"], names: Sequence[str] | None = None, batch_size: int = 8
+    images: UInt8[np.ndarray, "n side side 3"],
+    names: Sequence[str] | None = None,
+    batch_size: int = 8,
 ) -> dict[str, Float[np.ndarray, " n"]]:
     """Score every picture by every named scorer.
 
@@ -147,6 +197,10 @@ def _box_blur(x: Float[np.ndarray, "h w"], radius: int) -> Float[np.ndarray, "h 
     """Mean over a (2 radius + 1) square, edges repeated."""
     width = 2 * radius + 1
     for axis in range(2):
-        padded = np.pad(x, [(radius, radius) if a == axis else (0, 0) for a in range(2)], mode="edge")
-        x = sum(np.take(padded, range(i, i + x.shape[axis]), axis) for i in range(width)) / np.float32(width)
+        padded = np.pad(
+            x, [(radius, radius) if a == axis else (0, 0) for a in range(2)], mode="edge"
+        )
+        x = sum(
+            np.take(padded, range(i, i + x.shape[axis]), axis) for i in range(width)
+        ) / np.float32(width)
     return x

@@ -29,7 +29,11 @@ class Codes(NamedTuple):
 
 
 def save(
-    path: str | Path, codes: Float[np.ndarray, "m n k"], generator_hash: str, method: str, names: Sequence[str]
+    path: str | Path,
+    codes: Float[np.ndarray, "m n k"],
+    generator_hash: str,
+    method: str,
+    names: Sequence[str],
 ) -> None:
     """Writes codes; the file appears whole or not at all.
 
@@ -45,13 +49,23 @@ def save(
     """
     codes = np.asarray(codes, np.float32)
     if codes.ndim != 3 or len(names) != len(codes):
-        raise UserError(f"codes of shape {codes.shape} with {len(names)} names; give W+ codes [m, n, k] and m names")
+        raise UserError(
+            f"codes of shape {codes.shape} with {len(names)} names; give W+ codes [m, n, k] and m names"
+        )
     if not np.isfinite(codes).all():
-        raise UserError(f"codes with values that are no numbers are not kept in {path}; invert again")
+        raise UserError(
+            f"codes with values that are no numbers are not kept in {path}; invert again"
+        )
     try:
-        trees.save(path, {"codes": codes}, {"generator": generator_hash, "method": method, "names": list(names)})
+        trees.save(
+            path,
+            {"codes": codes},
+            {"generator": generator_hash, "method": method, "names": list(names)},
+        )
     except OSError as error:
-        raise UserError(f"cannot write {path} ({error.strerror or error}); choose another place") from error
+        raise UserError(
+            f"cannot write {path} ({error.strerror or error}); choose another place"
+        ) from error
 
 
 def load(path: str | Path, generator_hash: str, rows: int | None = None) -> Codes:
@@ -67,7 +81,12 @@ def load(path: str | Path, generator_hash: str, rows: int | None = None) -> Code
     """
     tree, header = trees.load(path)
     codes, names = tree.get("codes"), header.get("names")
-    if not isinstance(codes, np.ndarray) or codes.ndim != 3 or not isinstance(names, list) or len(names) != len(codes):
+    if (
+        not isinstance(codes, np.ndarray)
+        or codes.ndim != 3
+        or not isinstance(names, list)
+        or len(names) != len(codes)
+    ):
         raise UserError(f"{path} holds no inverted codes; write them with invert.py")
     if header.get("generator") != generator_hash:
         raise UserError(
@@ -75,7 +94,15 @@ def load(path: str | Path, generator_hash: str, rows: int | None = None) -> Code
             f"{generator_hash[:8]}); invert the photographs again, or take the generator they were made for"
         )
     if rows is not None and codes.shape[1] != rows:
-        raise UserError(f"the codes in {path} have {codes.shape[1]} rows, the generator reads {rows}; invert again")
+        raise UserError(
+            f"the codes in {path} have {codes.shape[1]} rows, the generator reads {rows}; invert again"
+        )
     if not np.isfinite(codes).all():
-        raise UserError(f"the codes in {path} hold values that are no numbers; invert the photographs again")
-    return Codes(codes.astype(np.float32, copy=False), tuple(str(name) for name in names), str(header.get("method")))
+        raise UserError(
+            f"the codes in {path} hold values that are no numbers; invert the photographs again"
+        )
+    return Codes(
+        codes.astype(np.float32, copy=False),
+        tuple(str(name) for name in names),
+        str(header.get("method")),
+    )

@@ -57,7 +57,9 @@ class ModelFolder:
 
 def describe(module: nn.Module) -> dict[str, Any]:
     """A module's class and constructor arguments, ready for JSON."""
-    fields = [f.name for f in dataclasses.fields(module) if f.init and f.name not in ("parent", "name")]
+    fields = [
+        f.name for f in dataclasses.fields(module) if f.init and f.name not in ("parent", "name")
+    ]
     return {
         "module": f"{type(module).__module__}.{type(module).__name__}",
         "kwargs": {name: _listed(getattr(module, name)) for name in fields},
@@ -101,14 +103,21 @@ def load(folder: str | Path) -> ModelFolder:
             f"{folder} is not a folder of converted weights (no config.json); see convert_weights"
         ) from error
     except ValueError as error:
-        raise UserError(f"{folder / 'config.json'} is damaged ({error}); convert the checkpoint again") from error
+        raise UserError(
+            f"{folder / 'config.json'} is damaged ({error}); convert the checkpoint again"
+        ) from error
     if not isinstance(config, dict):
-        raise UserError(f"{folder / 'config.json'} is damaged (no table in it); convert the checkpoint again")
+        raise UserError(
+            f"{folder / 'config.json'} is damaged (no table in it); convert the checkpoint again"
+        )
     tree, metadata = trees.load(folder / "model.safetensors")
     if metadata.get("tree_hash") != config.get("tree_hash"):
-        raise UserError(f"config.json and model.safetensors in {folder} do not belong together; convert again")
+        raise UserError(
+            f"config.json and model.safetensors in {folder} do not belong together; convert again"
+        )
     networks = {
-        role: Network(build(description), tree[role]) for role, description in config.get("networks", {}).items()
+        role: Network(build(description), tree[role])
+        for role, description in config.get("networks", {}).items()
     }
     return ModelFolder(networks, tree.get("arrays", {}) if networks else tree, config)
 
@@ -143,7 +152,9 @@ def save(
         **config,
         "networks": {role: describe(network.module) for role, network in networks.items()},
         "parameters": {
-            role: sum(leaf.size for leaf in trees.flatten(network.variables.get("params", {})).values())
+            role: sum(
+                leaf.size for leaf in trees.flatten(network.variables.get("params", {})).values()
+            )
             for role, network in networks.items()
         },
         "tree_hash": trees.tree_hash(tree),
@@ -154,7 +165,9 @@ def save(
         trees.save(folder / "model.safetensors", tree, {**content, "official": official or {}})
         write_config(folder, content)
     except OSError as error:
-        raise UserError(f"cannot write to {folder} ({error.strerror or error}); choose another --dst") from error
+        raise UserError(
+            f"cannot write to {folder} ({error.strerror or error}); choose another --dst"
+        ) from error
     return content
 
 

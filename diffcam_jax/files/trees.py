@@ -40,7 +40,9 @@ def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, np.ndarray
     flat = {}
     for name, value in params.items():
         if not isinstance(name, str) or not name or "/" in name or name == _METADATA:
-            raise ValueError(f"parameter name {name!r} is not a non-empty string without '/', or is reserved")
+            raise ValueError(
+                f"parameter name {name!r} is not a non-empty string without '/', or is reserved"
+            )
         if isinstance(value, Mapping):
             flat.update(flatten(value, f"{prefix}{name}/"))
         else:
@@ -80,7 +82,11 @@ def tree_hash(params: Mapping[str, Any]) -> str:
 
 
 def _little_endian(array: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"), copy=False)).reshape(-1).view(np.uint8)
+    return (
+        np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"), copy=False))
+        .reshape(-1)
+        .view(np.uint8)
+    )
 
 
 def save(path: str | os.PathLike, params: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
@@ -96,15 +102,25 @@ def save(path: str | os.PathLike, params: Mapping[str, Any], metadata: Mapping[s
       ValueError: a name with "/" in it, or an array of a type that safetensors does not know.
     """
     arrays = flatten(params)
-    header: dict[str, Any] = {_METADATA: {name: json.dumps(value) for name, value in sorted(metadata.items())}}
-    order = sorted(arrays, key=lambda name: -arrays[name].itemsize)  # widest first keeps every array aligned
+    header: dict[str, Any] = {
+        _METADATA: {name: json.dumps(value) for name, value in sorted(metadata.items())}
+    }
+    order = sorted(
+        arrays, key=lambda name: -arrays[name].itemsize
+    )  # widest first keeps every array aligned
     end = 0
     for name in order:
         array = arrays[name]
         if array.dtype.name not in _DTYPES:
-            raise ValueError(f"parameter {name!r} is {array.dtype.name}; known are {', '.join(_DTYPES)}")
+            raise ValueError(
+                f"parameter {name!r} is {array.dtype.name}; known are {', '.join(_DTYPES)}"
+            )
         start, end = end, end + array.nbytes
-        header[name] = {"dtype": _DTYPES[array.dtype.name], "shape": array.shape, "data_offsets": (start, end)}
+        header[name] = {
+            "dtype": _DTYPES[array.dtype.name],
+            "shape": array.shape,
+            "data_offsets": (start, end),
+        }
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     with replacing(Path(path)) as file:
@@ -133,7 +149,9 @@ def load(path: str | os.PathLike) -> tuple[Params, dict[str, Any]]:
             notes = file.metadata() or {}
         return unflatten(arrays), {name: _decoded(text) for name, text in notes.items()}
     except (SafetensorError, ValueError, OSError) as error:
-        raise UserError(f"{path} is not a readable safetensors file ({error}); fetch or convert it again") from error
+        raise UserError(
+            f"{path} is not a readable safetensors file ({error}); fetch or convert it again"
+        ) from error
 
 
 def _decoded(text: str) -> Any:

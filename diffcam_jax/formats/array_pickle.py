@@ -32,7 +32,9 @@ def read_numpy_pickle(data: bytes) -> Any:
     try:
         return resolve(ArrayUnpickler(io.BytesIO(data)).load(), {})
     except Exception as error:  # a damaged pickle can end in nearly any exception
-        raise UserError(f"not a readable pickle of arrays ({reason(error)}); get the file again") from error
+        raise UserError(
+            f"not a readable pickle of arrays ({reason(error)}); get the file again"
+        ) from error
 
 
 def reason(error: Exception) -> str:
@@ -56,7 +58,9 @@ class Storage(_Opaque):
 
 
 class _Tensor(_Opaque):
-    def __init__(self, storage: Storage, offset: int, shape: tuple[int, ...], strides: tuple[int, ...]):
+    def __init__(
+        self, storage: Storage, offset: int, shape: tuple[int, ...], strides: tuple[int, ...]
+    ):
         self.storage, self.offset, self.shape, self.strides = storage, offset, shape, strides
 
     def resolve(self) -> np.ndarray:
@@ -64,15 +68,23 @@ class _Tensor(_Opaque):
             raise ValueError("a tensor without its storage")
         array, numbers = self.storage.array, (self.offset, *self.shape, *self.strides)
         if not all(isinstance(number, int) and number >= 0 for number in numbers):
-            raise ValueError(f"a tensor of shape {self.shape}, strides {self.strides}, offset {self.offset}")
+            raise ValueError(
+                f"a tensor of shape {self.shape}, strides {self.strides}, offset {self.offset}"
+            )
         count = math.prod(self.shape)
-        last = self.offset + sum((size - 1) * step for size, step in zip(self.shape, self.strides, strict=True))
+        last = self.offset + sum(
+            (size - 1) * step for size, step in zip(self.shape, self.strides, strict=True)
+        )
         if count > array.size or (count and last >= array.size):
-            raise ValueError(f"a tensor of shape {self.shape}, strides {self.strides} in {array.size} elements")
+            raise ValueError(
+                f"a tensor of shape {self.shape}, strides {self.strides} in {array.size} elements"
+            )
         if not count:
             return np.zeros(self.shape, array.dtype)
         strides = [step * array.itemsize for step in self.strides]
-        return np.lib.stride_tricks.as_strided(array[self.offset :], self.shape, strides, writeable=False)
+        return np.lib.stride_tricks.as_strided(
+            array[self.offset :], self.shape, strides, writeable=False
+        )
 
 
 class _Dtype:
@@ -176,7 +188,9 @@ class ArrayUnpickler(pickle._Unpickler):
         kind, storage_type, key, _, count, *view = pid
         if kind != "storage" or any(view) or not isinstance(count, int) or count < 0:
             raise pickle.UnpicklingError("a storage of an unknown kind")
-        storage = self.storages.setdefault(key, Storage(np.dtype(_TORCH_DTYPES[storage_type]), key, count))
+        storage = self.storages.setdefault(
+            key, Storage(np.dtype(_TORCH_DTYPES[storage_type]), key, count)
+        )
         if storage.dtype != np.dtype(_TORCH_DTYPES[storage_type]):
             raise pickle.UnpicklingError("a storage that is read as two types")
         return storage
@@ -184,7 +198,9 @@ class ArrayUnpickler(pickle._Unpickler):
     def _dict(self, *items: Any) -> dict:
         return _Dict(*items)
 
-    def _tensor(self, storage: Storage, offset: int, shape: tuple, strides: tuple, *_: Any) -> _Tensor:
+    def _tensor(
+        self, storage: Storage, offset: int, shape: tuple, strides: tuple, *_: Any
+    ) -> _Tensor:
         return _Tensor(storage, offset, shape, strides)
 
     def _parameter(self, tensor: _Tensor, *_: Any) -> _Tensor:
@@ -196,9 +212,13 @@ class ArrayUnpickler(pickle._Unpickler):
     def _array(self, *_: Any) -> _Array:
         return _Array()
 
-    def _from_buffer(self, content: bytes, dtype: _Dtype, shape: tuple, order: str, axes: Any = None) -> _Array:
+    def _from_buffer(
+        self, content: bytes, dtype: _Dtype, shape: tuple, order: str, axes: Any = None
+    ) -> _Array:
         result = _Array()
-        result.array = np.frombuffer(content, dtype.dtype).reshape(shape, order="C" if order == "K" else order)
+        result.array = np.frombuffer(content, dtype.dtype).reshape(
+            shape, order="C" if order == "K" else order
+        )
         if axes is not None:
             result.array = result.array.transpose(axes)
         return result

@@ -36,7 +36,9 @@ def read_openvino_ir(xml_bytes: bytes, bin_bytes: bytes) -> list[tuple[str, np.n
             constants.append((layer["name"], _constant(attributes, bin_bytes)))
 
     def refuse_doctype(*_) -> None:
-        raise UserError("the network's XML declares a document type, which OpenVINO never writes; get the file again")
+        raise UserError(
+            "the network's XML declares a document type, which OpenVINO never writes; get the file again"
+        )
 
     parser = expat.ParserCreate()
     parser.StartElementHandler = start
@@ -44,7 +46,9 @@ def read_openvino_ir(xml_bytes: bytes, bin_bytes: bytes) -> list[tuple[str, np.n
     try:
         parser.Parse(xml_bytes, True)
     except (expat.ExpatError, KeyError, ValueError) as error:
-        raise UserError(f"not a readable OpenVINO network ({error}); get the .xml and .bin files again") from error
+        raise UserError(
+            f"not a readable OpenVINO network ({error}); get the .xml and .bin files again"
+        ) from error
     return constants
 
 
@@ -52,6 +56,12 @@ def _constant(attributes: dict[str, str], bin_bytes: bytes) -> np.ndarray:
     shape = [int(size) for size in attributes["shape"].split(",") if size.strip()]
     dtype = np.dtype(_DTYPES[attributes["element_type"]])
     offset, size = int(attributes["offset"]), int(attributes["size"])
-    if min([offset, *shape]) < 0 or size != math.prod(shape) * dtype.itemsize or offset + size > len(bin_bytes):
-        raise ValueError(f"constant of {size} bytes at {offset} with shape {shape} in {len(bin_bytes)} bytes")
+    if (
+        min([offset, *shape]) < 0
+        or size != math.prod(shape) * dtype.itemsize
+        or offset + size > len(bin_bytes)
+    ):
+        raise ValueError(
+            f"constant of {size} bytes at {offset} with shape {shape} in {len(bin_bytes)} bytes"
+        )
     return np.frombuffer(bin_bytes, dtype, math.prod(shape), offset).reshape(shape)

@@ -13,11 +13,20 @@ from typing import Any
 import numpy as np
 
 from diffcam_jax.errors import UserError
-from diffcam_jax.formats.array_pickle import ArrayUnpickler, Storage, _Dict, _Reader, reason, resolve
+from diffcam_jax.formats.array_pickle import (
+    ArrayUnpickler,
+    Storage,
+    _Dict,
+    _Reader,
+    reason,
+    resolve,
+)
 from diffcam_jax.formats.torch_checkpoint import load_legacy
 
 
-def read_persistent_pickle(source: str | os.PathLike | bytes) -> dict[str, dict[str, dict[str, Any]]]:
+def read_persistent_pickle(
+    source: str | os.PathLike | bytes,
+) -> dict[str, dict[str, dict[str, Any]]]:
     """Read the networks of a file like NVIDIA's ffhq.pkl without torch; no code in it is run or compiled.
 
     Args:
@@ -39,10 +48,13 @@ def read_persistent_pickle(source: str | os.PathLike | bytes) -> dict[str, dict[
         if not found:
             raise ValueError("it holds no network")
         return {
-            key: {"state": dict(_arrays(module, "", set())), "init": _init(module)} for key, module in found.items()
+            key: {"state": dict(_arrays(module, "", set())), "init": _init(module)}
+            for key, module in found.items()
         }
     except Exception as error:  # a damaged pickle can end in nearly any exception
-        raise UserError(f"{name} is not a readable network pickle ({reason(error)}); get it again") from error
+        raise UserError(
+            f"{name} is not a readable network pickle ({reason(error)}); get it again"
+        ) from error
 
 
 class _Module(dict):
@@ -62,7 +74,11 @@ class _PersistentUnpickler(ArrayUnpickler):
             ("builtins", "set"): frozenset,
             ("__builtin__", "set"): frozenset,
         }
-        return _Reader(functions[module, name]) if (module, name) in functions else super().find_class(module, name)
+        return (
+            _Reader(functions[module, name])
+            if (module, name) in functions
+            else super().find_class(module, name)
+        )
 
 
 def _reconstruct(meta: Mapping[str, Any]) -> _Module:

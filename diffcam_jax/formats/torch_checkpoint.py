@@ -39,7 +39,9 @@ def read_torch(source: str | os.PathLike | bytes) -> dict[str, Any]:
                 raise ValueError(f"it holds a {type(tree).__name__}, not a dict of tensors")
             return tree
     except Exception as error:  # a damaged pickle can end in nearly any exception
-        raise UserError(f"{name} is not a readable PyTorch checkpoint ({reason(error)}); get it again") from error
+        raise UserError(
+            f"{name} is not a readable PyTorch checkpoint ({reason(error)}); get it again"
+        ) from error
 
 
 def read_zip(file: io.BufferedIOBase, unpickler: type[ArrayUnpickler] = ArrayUnpickler) -> Any:
@@ -71,7 +73,9 @@ def read_zip(file: io.BufferedIOBase, unpickler: type[ArrayUnpickler] = ArrayUnp
         reader = unpickler(io.BytesIO(read(pickles[0])))
         tree = reader.load()
         for storage in reader.storages.values():
-            storage.array = np.frombuffer(read(f"{root}data/{storage.key}"), storage.dtype, storage.count)
+            storage.array = np.frombuffer(
+                read(f"{root}data/{storage.key}"), storage.dtype, storage.count
+            )
         return resolve(tree, {})
 
 
@@ -95,5 +99,7 @@ def load_legacy(file: io.BufferedIOBase) -> Any:
         (count,) = struct.unpack("<q", file.read(8))
         if count != storage.count:
             raise ValueError(f"storage of {count} elements where {storage.count} were announced")
-        storage.array = np.frombuffer(file.read(count * storage.dtype.itemsize), storage.dtype, count)
+        storage.array = np.frombuffer(
+            file.read(count * storage.dtype.itemsize), storage.dtype, count
+        )
     return tree

@@ -29,7 +29,13 @@ class _Global:
 
 class _Storage:
     def __init__(self, key: int, array: np.ndarray):
-        self.id = ("storage", _Global("torch", _STORAGES[array.dtype.name]), str(key), "cpu", array.size)
+        self.id = (
+            "storage",
+            _Global("torch", _STORAGES[array.dtype.name]),
+            str(key),
+            "cpu",
+            array.size,
+        )
 
 
 class _Tensor:
@@ -84,7 +90,11 @@ def write_torch(path: Path, tree: Mapping[str, Any]) -> None:
     stream = io.BytesIO()
     _Pickler(stream, protocol=2).dump(plain(tree))
     with replacing(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        for name, content in {"data.pkl": stream.getvalue(), "byteorder": b"little", "version": b"3\n"}.items():
+        for name, content in {
+            "data.pkl": stream.getvalue(),
+            "byteorder": b"little",
+            "version": b"3\n",
+        }.items():
             archive.writestr(zipfile.ZipInfo(f"archive/{name}", _EPOCH), content)
         for key, array in enumerate(arrays):
             archive.writestr(zipfile.ZipInfo(f"archive/data/{key}", _EPOCH), array.tobytes())

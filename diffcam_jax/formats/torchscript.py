@@ -17,7 +17,13 @@ from diffcam_jax.formats.array_pickle import ArrayUnpickler, _Reader, reason
 from diffcam_jax.formats.torch_checkpoint import read_zip
 
 # What wraps lists and dicts whose elements have a declared type; here the value is all that counts.
-_TYPED = ("build_intlist", "build_doublelist", "build_boollist", "build_tensorlist", "restore_type_tag")
+_TYPED = (
+    "build_intlist",
+    "build_doublelist",
+    "build_boollist",
+    "build_tensorlist",
+    "restore_type_tag",
+)
 
 
 def read_torchscript(source: str | os.PathLike | bytes) -> dict[str, np.ndarray]:
@@ -42,10 +48,14 @@ def read_torchscript(source: str | os.PathLike | bytes) -> dict[str, np.ndarray]
             raise ValueError(f"it holds a {type(tree).__name__}, not a module")
         return dict(_arrays(tree, "", set()))
     except Exception as error:  # a damaged pickle can end in nearly any exception
-        raise UserError(f"{name} is not a readable TorchScript archive ({reason(error)}); get it again") from error
+        raise UserError(
+            f"{name} is not a readable TorchScript archive ({reason(error)}); get it again"
+        ) from error
 
 
-def _arrays(tree: Mapping[Any, Any], prefix: str, seen: set[int]) -> Iterator[tuple[str, np.ndarray]]:
+def _arrays(
+    tree: Mapping[Any, Any], prefix: str, seen: set[int]
+) -> Iterator[tuple[str, np.ndarray]]:
     # Each object once: a few bytes could nest shared objects into more names than there is memory for, or endlessly.
     seen.add(id(tree))
     for key, value in tree.items():

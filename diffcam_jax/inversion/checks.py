@@ -48,21 +48,34 @@ def check_settings(method: str, settings: AnySettings) -> None:
         raise UserError(
             f"{method} takes {kind.__name__}, not {type(settings).__name__}; start from DEFAULTS[{method!r}]"
         )
-    numbers = {name: v for name, v in dataclasses.asdict(settings).items() if not isinstance(v, str)}
+    numbers = {
+        name: v for name, v in dataclasses.asdict(settings).items() if not isinstance(v, str)
+    }
     if bad := [name for name, value in numbers.items() if not (np.isfinite(value) and value >= 0)]:
-        raise UserError(f"{bad[0]}={numbers[bad[0]]}: settings of an inversion are finite and not negative")
+        raise UserError(
+            f"{bad[0]}={numbers[bad[0]]}: settings of an inversion are finite and not negative"
+        )
     if settings.steps < 1 and method != "encoder":
         raise UserError("steps=0: take at least one step, or the method encoder, which takes none")
     if settings.patience > LONGEST_PATIENCE:
-        raise UserError(f"patience={settings.patience}: at most {LONGEST_PATIENCE}; 0 never stops early")
+        raise UserError(
+            f"patience={settings.patience}: at most {LONGEST_PATIENCE}; 0 never stops early"
+        )
     if isinstance(settings, TuningSettings):  # the generator's own side is compared
         return
     if settings.size < SMALLEST or settings.size & (settings.size - 1):
-        raise UserError(f"size={settings.size}: the side that is compared is a power of two from {SMALLEST} up")
+        raise UserError(
+            f"size={settings.size}: the side that is compared is a power of two from {SMALLEST} up"
+        )
 
 
 def check_encoder(
-    method: str, encoder: encoding.Encoder | None, generator: nn.Module, rows: int, agrees: bool, start: bool
+    method: str,
+    encoder: encoding.Encoder | None,
+    generator: nn.Module,
+    rows: int,
+    agrees: bool,
+    start: bool,
 ) -> None:
     """Whether the method has the encoder it needs, and one of this generator's shape.
 
@@ -79,7 +92,9 @@ def check_encoder(
     """
     if encoder is None:
         if method == "encoder" or (method == "in_domain" and (agrees or not start)):
-            raise UserError(f"the method {method} needs an encoder; give one, or choose image2stylegan, mse or prior")
+            raise UserError(
+                f"the method {method} needs an encoder; give one, or choose image2stylegan, mse or prior"
+            )
         return
     if encoder.rows != rows:
         raise UserError(
@@ -112,15 +127,23 @@ def check_inputs(
         UserError: says which does not, and what was given.
     """
     if len(images) == 0 or images.shape[1] != images.shape[2] or images.shape[3] != 3:
-        raise UserError(f"photographs of shape {tuple(images.shape)}: give aligned ones, [b, s, s, 3]")
+        raise UserError(
+            f"photographs of shape {tuple(images.shape)}: give aligned ones, [b, s, s, 3]"
+        )
     if mask is not None:
         if mask.shape != images.shape[:3]:
-            raise UserError(f"the mask is {_size(mask)}, the photographs are {_size(images[..., 0])}; give equal sizes")
+            raise UserError(
+                f"the mask is {_size(mask)}, the photographs are {_size(images[..., 0])}; give equal sizes"
+            )
         values = np.asarray(mask)
         if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1):
-            raise UserError("the mask has values outside [0, 1]; give 1 where the photograph counts and 0 elsewhere")
+            raise UserError(
+                "the mask has values outside [0, 1]; give 1 where the photograph counts and 0 elsewhere"
+            )
         if not values.any((1, 2)).all():
-            raise UserError("the mask is empty: nothing of the photograph would count; mark what is to be kept")
+            raise UserError(
+                "the mask is empty: nothing of the photograph would count; mark what is to be kept"
+            )
     if start is not None:
         if start.shape != (len(images), *shape):
             raise UserError(
@@ -128,7 +151,9 @@ def check_inputs(
                 f"give codes of this generator, one for each photograph"
             )
         if not np.isfinite(np.asarray(start)).all():
-            raise UserError("the start codes hold values that are no numbers; leave them out to begin at the mean code")
+            raise UserError(
+                "the start codes hold values that are no numbers; leave them out to begin at the mean code"
+            )
     if seconds is not None and not seconds > 0:
         raise UserError(f"seconds={seconds}: give a time above 0, or none for no limit")
     if restarts < 0:

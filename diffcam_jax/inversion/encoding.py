@@ -52,19 +52,28 @@ def encoder_of(folder: ModelFolder, rows: int) -> Encoder:
         UserError: the folder has no encoder.
     """
     network = folder.network("encoder")
-    if getattr(network.module, "frozen", 0):  # a matter of training: no gradient would pass through it
+    if getattr(
+        network.module, "frozen", 0
+    ):  # a matter of training: no gradient would pass through it
         network = network._replace(module=network.module.clone(frozen=0))
     module, arrays = network.module, folder.arrays
     iterative = isinstance(module, BackboneEncoder | ResNetBackboneEncoder)
     if (
         hasattr(module, "n_styles") and "latent_avg" in arrays
     ):  # known without tracing the network, which takes a second
-        return Encoder(network, arrays["latent_avg"], RESTYLE_STEPS if iterative else 0, module.n_styles)
+        return Encoder(
+            network, arrays["latent_avg"], RESTYLE_STEPS if iterative else 0, module.n_styles
+        )
     side = input_size(module)
     picture = jax.ShapeDtypeStruct((1, side, side, 6 if iterative else 3), jnp.float32)
     codes = jax.eval_shape(module.apply, network.variables, picture)
     latent_avg = arrays.get("latent_avg", np.zeros(codes.shape[-1], np.float32))
-    return Encoder(network, latent_avg, RESTYLE_STEPS if iterative else 0, rows if codes.ndim == 2 else codes.shape[1])
+    return Encoder(
+        network,
+        latent_avg,
+        RESTYLE_STEPS if iterative else 0,
+        rows if codes.ndim == 2 else codes.shape[1],
+    )
 
 
 def input_size(encoder: nn.Module) -> int:
@@ -77,7 +86,9 @@ def shrink(images: Float[Array, "b h w 3"], size: int = ENCODER_SIZE) -> Float[A
     longer = max(images.shape[1:3])
     if longer <= size:
         return images
-    return resize(images, (images.shape[1] * size // longer, images.shape[2] * size // longer), "area")
+    return resize(
+        images, (images.shape[1] * size // longer, images.shape[2] * size // longer), "area"
+    )
 
 
 def fit(pictures: Float[Array, "b h w 3"], size: int) -> Float[Array, "b s s 3"]:
@@ -89,7 +100,10 @@ def draw(
     generator: nn.Module, variables: Mapping[str, Any], codes: Float[Array, "b n k"], size: int
 ) -> Float[Array, "b s s 3"]:
     """A generator's pictures at the size an encoder reads."""
-    return fit(generator.apply(variables, codes, method="synthesis", size=min(size, generator.resolution)), size)
+    return fit(
+        generator.apply(variables, codes, method="synthesis", size=min(size, generator.resolution)),
+        size,
+    )
 
 
 def encode(

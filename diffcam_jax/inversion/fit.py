@@ -85,21 +85,29 @@ class Fit:
     b2 = 0.999
 
     def target(
-        self, frozen: Frozen, images: Float[Array, "b s s 3"], mask: Float[Array, "b s s"] | None = None
+        self,
+        frozen: Frozen,
+        images: Float[Array, "b s s 3"],
+        mask: Float[Array, "b s s"] | None = None,
     ) -> Target:
         """The photographs at the size of the comparison with their features, computed once."""
         images = encoding.fit(images, self.size)
         if mask is not None:
             mask = mask_at(mask, self.size)
             images = images * mask
-        seen = tuple(judge.see(given, images) for judge, given in zip(self.judges, frozen.judges, strict=True))
+        seen = tuple(
+            judge.see(given, images)
+            for judge, given in zip(self.judges, frozen.judges, strict=True)
+        )
         return Target(images, seen, mask)
 
     def draw(self, frozen: Frozen, codes: Float[Array, "b n k"]) -> Float[Array, "b v v 3"]:
         """The codes' pictures at the size of the comparison."""
         return self.generator.apply(frozen.generator, codes, size=self.size, method="synthesis")
 
-    def loss(self, frozen: Frozen, target: Target, weights: Weights, unknown: Unknown) -> Float[Array, " b"]:
+    def loss(
+        self, frozen: Frozen, target: Target, weights: Weights, unknown: Unknown
+    ) -> Float[Array, " b"]:
         """One value per picture; see above."""
         codes = self.codes(unknown)
         image = self.draw(frozen, codes)

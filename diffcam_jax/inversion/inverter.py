@@ -67,7 +67,13 @@ class Inverter:
         check_method(method, space)
         self.settings = DEFAULTS[method] if settings is None else settings
         check_settings(method, self.settings)
-        self.generator, self.encoder, self.method, self.space, self.seed = generator, encoder, method, space, seed
+        self.generator, self.encoder, self.method, self.space, self.seed = (
+            generator,
+            encoder,
+            method,
+            space,
+            seed,
+        )
         self.rows = wplus_rows(generator.module)
         self.size = generator.module.resolution
         if method == TUNING:
@@ -116,7 +122,9 @@ class Inverter:
     @functools.cached_property
     def _mean(self) -> Float[Array, "n k"]:
         if self.method == "prior":
-            return jnp.broadcast_to(self._stats.mean, (self.rows, self.generator.module.latent_size))
+            return jnp.broadcast_to(
+                self._stats.mean, (self.rows, self.generator.module.latent_size)
+            )
         return mean_code(self.generator, self.rows)
 
     def _problem(self, masked: bool) -> tuple[prior.Prior | Fit, prior.Networks | Frozen]:
@@ -124,14 +132,20 @@ class Inverter:
         module, variables = self.generator
         given = tuple(one.variables for one in self._judges)
         if self.method == "prior":
-            return prior.Prior(module, self.size), jax.device_put(prior.Networks(variables, given[0], self._stats))
+            return prior.Prior(module, self.size), jax.device_put(
+                prior.Networks(variables, given[0], self._stats)
+            )
         frozen, reader = Frozen(variables, given), None
         if self.encoder is not None:
-            frozen = frozen._replace(encoder=self.encoder.network.variables, average=self.encoder.latent_avg)
+            frozen = frozen._replace(
+                encoder=self.encoder.network.variables, average=self.encoder.latent_avg
+            )
         if self._agrees(masked):
             reader = Reader(self.encoder.network.module, self.encoder.steps, self.encoder.rows)
         judges = tuple(one.judge for one in self._judges)
-        return Fit(module, self.size, self.rows, judges, reader, self.settings.offsets != 1), jax.device_put(frozen)
+        return Fit(
+            module, self.size, self.rows, judges, reader, self.settings.offsets != 1
+        ), jax.device_put(frozen)
 
     def _first(self, images: Float[Array, "b s s 3"]) -> Float[Array, "b n k"]:
         if self._begins is not None:
@@ -187,7 +201,9 @@ class Inverter:
                 first = random_codes(self.generator, self._mean, key, len(images))
             remaining = None if seconds is None else seconds - spent
             if remaining is not None and remaining <= 0:
-                notes.append(f"{seconds:g} s had passed: {restarts + 1 - turn} of {restarts} restarts were not made")
+                notes.append(
+                    f"{seconds:g} s had passed: {restarts + 1 - turn} of {restarts} restarts were not made"
+                )
                 break
             searched = time.perf_counter()
             result = minimise(
@@ -221,7 +237,9 @@ class Inverter:
 
     def _encoded(self, images: Float[Array, "b s s 3"], mask: Any, begun: float) -> Inversion:
         if mask is not None:
-            raise UserError("the method encoder reads whole photographs; leave the mask out, or choose in_domain")
+            raise UserError(
+                "the method encoder reads whole photographs; leave the mask out, or choose in_domain"
+            )
         codes = in_space(encoding.read(self.generator, self.encoder, images), self.space)
         loss = np.asarray(_error(*self._problem(False), images, codes))
         codes, seconds = np.asarray(codes), time.perf_counter() - begun
@@ -244,7 +262,9 @@ def _notes(result: Minimum, steps: int, seconds: float | None) -> list[str]:
     for number, (times, loss) in enumerate(zip(result.failures, result.loss, strict=True), start=1):
         if times >= CHANCES:
             best = "there is no code for it" if np.isinf(loss) else "its best code so far is kept"
-            notes.append(f"picture {number}: loss or gradient was no number {times} times; given up, {best}")
+            notes.append(
+                f"picture {number}: loss or gradient was no number {times} times; given up, {best}"
+            )
         elif times:
             notes.append(
                 f"picture {number}: loss or gradient was no number {times} times; went on from its best code "

@@ -55,7 +55,9 @@ class LpipsVgg:
 
     def see(self, variables: dict[str, Any], images: Float[Array, "b v v 3"]) -> Seen:
         vgg = VGG16(taps=VGG16_LPIPS_TAPS[: len(variables["heads"])])
-        return losses.lpips_features(images, lambda x: list(vgg.apply({"params": variables["trunk"]}, x).values()))
+        return losses.lpips_features(
+            images, lambda x: list(vgg.apply({"params": variables["trunk"]}, x).values())
+        )
 
     def distance(self, variables: dict[str, Any], seen: Seen, target: Seen) -> Float[Array, " b"]:
         heads = [variables["heads"][name] for name in sorted(variables["heads"])]
@@ -112,7 +114,9 @@ def appoint(method: str, settings: Any) -> tuple[Appointed, ...]:
     found = []
     if settings.perceptual and method in ("in_domain", "image2stylegan"):
         in_domain = method == "in_domain"
-        features, variables = perceptual.in_domain(settings.weights) if in_domain else perceptual.image2stylegan()
+        features, variables = (
+            perceptual.in_domain(settings.weights) if in_domain else perceptual.image2stylegan()
+        )
         found.append(Appointed(Vgg(features), variables))
     if settings.lpips and method == "in_domain":
         found.append(_lpips())
@@ -123,4 +127,6 @@ def appoint(method: str, settings: Any) -> tuple[Appointed, ...]:
 
 
 def _lpips() -> Appointed:
-    return Appointed(LpipsVgg(), dict(pretrained.load("lpips").network("lpips_vgg").variables["params"]))
+    return Appointed(
+        LpipsVgg(), dict(pretrained.load("lpips").network("lpips_vgg").variables["params"])
+    )

@@ -136,9 +136,15 @@ def _where(choice: Bool[Array, " b"], yes: Array, no: Array) -> Array:
     return jnp.where(choice.reshape(-1, *[1] * (max(yes.ndim, no.ndim) - 1)), yes, no)
 
 
-def _next_moments(moved: Any, moment: Any, moves: Bool[Array, ""], failed: Bool[Array, " b"]) -> Any:
+def _next_moments(
+    moved: Any, moment: Any, moves: Bool[Array, ""], failed: Bool[Array, " b"]
+) -> Any:
     """Adam's moments after a step: as they were while an array rests, and none for a picture that begins again."""
-    return jax.tree.map(lambda new, old: _where(failed, jnp.zeros_like(new), jnp.where(moves, new, old)), moved, moment)
+    return jax.tree.map(
+        lambda new, old: _where(failed, jnp.zeros_like(new), jnp.where(moves, new, old)),
+        moved,
+        moment,
+    )
 
 
 def step(
@@ -167,7 +173,9 @@ def step(
     failed = state.active & ~finite
     best = tuple(_where(better, x, y) for x, y in zip(state.unknown, state.best, strict=True))
 
-    window = jnp.concatenate([state.window[1:], jnp.where(jnp.isfinite(values), values, jnp.inf)[None]])
+    window = jnp.concatenate(
+        [state.window[1:], jnp.where(jnp.isfinite(values), values, jnp.inf)[None]]
+    )
     before = jnp.minimum(state.before, state.window[0])
     recent = jnp.arange(LONGEST_PATIENCE)[:, None] >= LONGEST_PATIENCE - pace.patience
     lowest = jnp.minimum(before, jnp.where(recent, jnp.inf, window).min(0))
@@ -177,8 +185,12 @@ def step(
     active = state.active & ~settled & (failures < CHANCES)
 
     unknown, moments, adam = [], [], optax.scale_by_adam(b2=problem.b2)
-    for x, top, gradient, moment, rate in zip(state.unknown, best, gradients, state.moments, pace.rates, strict=True):
-        direction, moved = jax.vmap(adam.update)(_where(finite, gradient, jnp.zeros_like(gradient)), moment)
+    for x, top, gradient, moment, rate in zip(
+        state.unknown, best, gradients, state.moments, pace.rates, strict=True
+    ):
+        direction, moved = jax.vmap(adam.update)(
+            _where(finite, gradient, jnp.zeros_like(gradient)), moment
+        )
         length = (rate * state.slowed).reshape(-1, *[1] * (x.ndim - 1))
         # A picture that failed begins again, one that comes to rest does so where it was best.
         unknown.append(_where(active & finite, x - length * direction, top))
@@ -231,7 +243,9 @@ def minimise(
             if lane.moving:
                 # A step's memory is taken when it is asked for: on a CPU one waits for the one before it.
                 jax.block_until_ready(busy.get(lane.place))
-                lane.state, row = _jitted_step(problem, lane.state, lane.frozen, lane.target, weights, pace(index))
+                lane.state, row = _jitted_step(
+                    problem, lane.state, lane.frozen, lane.target, weights, pace(index)
+                )
                 lane.rows.append(row)
                 if lane.place is not None:
                     busy[lane.place] = row[0]
@@ -251,15 +265,26 @@ def minimise(
     # A lane that came to rest before the others repeats its last row.
     rows = [jax.device_get(lane.rows + lane.rows[-1:] * (made - len(lane.rows))) for lane in lanes]
     history, moving = (
-        np.concatenate([np.stack(column) for column in part], 1) for part in zip(*(zip(*r) for r in rows))
+        np.concatenate([np.stack(column) for column in part], 1)
+        for part in zip(*(zip(*r) for r in rows))
     )
     # The step that ran while the last picture was seen to rest moved nothing.
     count = next((i + 1 for i, row in enumerate(moving) if not row.any()), len(moving))
     ends = [(lane.state.best_loss, lane.state.failures, lane.state.active) for lane in lanes]
     loss, failures, active = (np.concatenate(parts) for parts in zip(*jax.device_get(ends)))
-    best = tuple(jnp.concatenate(parts) for parts in zip(*jax.device_get([lane.state.best for lane in lanes])))
+    best = tuple(
+        jnp.concatenate(parts)
+        for parts in zip(*jax.device_get([lane.state.best for lane in lanes]))
+    )
     return Minimum(
-        best, loss, history[:count], failures, active, compiled, time.perf_counter() - begun, late and count < steps
+        best,
+        loss,
+        history[:count],
+        failures,
+        active,
+        compiled,
+        time.perf_counter() - begun,
+        late and count < steps,
     )
 
 
@@ -281,11 +306,15 @@ def _lanes(start: Unknown, frozen: Any, target: Any) -> list[_Lane]:
     if jax.default_backend() != "cpu":
         return [_Lane(initial(start), frozen, target, None)]
     devices = jax.local_devices()[: len(start[0])]
-    copies = [frozen if device == devices[0] else jax.device_put(frozen, device) for device in devices]
+    copies = [
+        frozen if device == devices[0] else jax.device_put(frozen, device) for device in devices
+    ]
     lanes = []
     for i in range(len(start[0])):
         own, aim = jax.tree.map(lambda x: x[i : i + 1], (start, target))  # noqa: B023
         place = i % len(devices)
         given = initial(own), copies[place], aim
-        lanes.append(_Lane(*(given if len(devices) == 1 else jax.device_put(given, devices[place])), place))
+        lanes.append(
+            _Lane(*(given if len(devices) == 1 else jax.device_put(given, devices[place])), place)
+        )
     return lanes

@@ -59,7 +59,9 @@ class Networks(NamedTuple):
     stats: LatentStats
 
 
-def views(image: Float[Array, "b s s c"]) -> tuple[Float[Array, "b w w c"], Float[Array, "b f f c"]]:
+def views(
+    image: Float[Array, "b s s c"],
+) -> tuple[Float[Array, "b w w c"], Float[Array, "b f f c"]]:
     """The whole picture at a quarter of its side, and the face at full detail, half the side wide.
 
     The face gets the detail because edits happen there: what surrounds it comes from the photograph in the end.
@@ -70,7 +72,9 @@ def views(image: Float[Array, "b s s c"]) -> tuple[Float[Array, "b w w c"], Floa
     return whole, image[:, top : top + side // 2, left : left + side // 2]
 
 
-def _fit(nets: Networks, weights: Weights, image: Float[Array, "b v v 3"], target: View) -> Float[Array, " b"]:
+def _fit(
+    nets: Networks, weights: Weights, image: Float[Array, "b v v 3"], target: View
+) -> Float[Array, " b"]:
     image = image if target.mask is None else image * target.mask
     distance = _LPIPS.distance(nets.lpips, _LPIPS.see(nets.lpips, image), target.features)
     return distance + weights.pixel * losses.mse(image, target.image)
@@ -90,24 +94,35 @@ class Prior:
     b2 = 0.999
 
     def target(
-        self, frozen: Networks, images: Float[Array, "b s s 3"], mask: Float[Array, "b s s"] | None = None
+        self,
+        frozen: Networks,
+        images: Float[Array, "b s s 3"],
+        mask: Float[Array, "b s s"] | None = None,
     ) -> Target:
         """The photographs' views with their features, computed once."""
         pictures = views(encoding.fit(images, self.size))
         masks = (None, None) if mask is None else views(mask_at(mask, self.size))
         pictures = [x if m is None else x * m for x, m in zip(pictures, masks, strict=True)]
-        return Target(*(View(x, _LPIPS.see(frozen.lpips, x), m) for x, m in zip(pictures, masks, strict=True)))
+        return Target(
+            *(View(x, _LPIPS.see(frozen.lpips, x), m) for x, m in zip(pictures, masks, strict=True))
+        )
 
-    def loss(self, frozen: Networks, target: Target, weights: Weights, unknown: Unknown) -> Float[Array, " b"]:
+    def loss(
+        self, frozen: Networks, target: Target, weights: Weights, unknown: Unknown
+    ) -> Float[Array, " b"]:
         """Fit of both views plus the prior, one value per picture.
 
         fit = LPIPS + pixel * MSE; loss = fit(whole) + face * fit(face)
         + prior * (mean white(w - mean)^2 + 2 mean white(offsets)^2).
         """
         w, offsets = unknown
-        image = self.generator.apply(frozen.generator, self.codes(unknown), size=self.size, method="synthesis")
+        image = self.generator.apply(
+            frozen.generator, self.codes(unknown), size=self.size, method="synthesis"
+        )
         whole, face = views(image)
-        fit = _fit(frozen, weights, whole, target.whole) + weights.face * _fit(frozen, weights, face, target.face)
+        fit = _fit(frozen, weights, whole, target.whole) + weights.face * _fit(
+            frozen, weights, face, target.face
+        )
         prior = (whiten(w - frozen.stats.mean, frozen.stats) ** 2).mean(-1)
         prior = prior + 2 * (whiten(offsets, frozen.stats) ** 2).mean((1, 2))
         return fit + weights.prior * prior
@@ -131,7 +146,12 @@ class Prior:
         """The numbers of a step; no picture settles before the offsets had their chance."""
         w_rate, offset_rate = rates(config, index)
         chance = index + 1 >= (config.w_steps if space == "w+" else 0) + config.patience
-        return Pace((w_rate, offset_rate if space == "w+" else 0.0), config.patience, config.tolerance, chance)
+        return Pace(
+            (w_rate, offset_rate if space == "w+" else 0.0),
+            config.patience,
+            config.tolerance,
+            chance,
+        )
 
 
 def rates(config: InversionConfig, index: int) -> tuple[float, float]:

@@ -45,7 +45,9 @@ class InversionConfig:
 
     def with_steps(self, steps: int) -> "InversionConfig":
         """The same with other steps in all, shared out between w and the offsets as before."""
-        return dataclasses.replace(self, steps=steps, w_steps=round(self.w_steps * steps / self.steps))
+        return dataclasses.replace(
+            self, steps=steps, w_steps=round(self.w_steps * steps / self.steps)
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,5 +136,13 @@ DEFAULTS: dict[str, AnySettings] = {
 # ends at LPIPS 0.281 and SFace 0.556, rows 0.163 apart, and glasses no longer take; these at 0.321, 0.867 and 0.077. A rate of 0.1 moves rows
 # 0.124 apart for an LPIPS 0.013 lower, and weakens beards and age. Counting codes in deviations of the prior along its axes was no better.
 REFINEMENT = Settings(
-    rate=0.05, cosine=True, pixel=0.3, perceptual=0.0, lpips=1.0, identity=0.3, domain=0.3, offsets=0.25, patience=0
+    rate=0.05,
+    cosine=True,
+    pixel=0.3,
+    perceptual=0.0,
+    lpips=1.0,
+    identity=0.3,
+    domain=0.3,
+    offsets=0.25,
+    patience=0,
 )

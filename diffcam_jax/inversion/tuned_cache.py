@@ -60,7 +60,9 @@ class TunedCache:
     def load(self) -> list[Entry]:
         """Everything that was tuned of this photograph, the window used last first."""
         entries = []
-        for path in sorted(self.folder.glob(f"{self._name}_*.safetensors"), key=_used, reverse=True):
+        for path in sorted(
+            self.folder.glob(f"{self._name}_*.safetensors"), key=_used, reverse=True
+        ):
             try:
                 tree, metadata = trees.load(path)
                 window = Window(*(int(number) for number in metadata["window"]))

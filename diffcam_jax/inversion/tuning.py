@@ -138,7 +138,9 @@ def check_generator(generator: Network) -> None:
     tuned_paths(generator.variables)
 
 
-def tuned_variables(variables: Mapping[str, Any], deltas: Mapping[Path, Array | np.ndarray]) -> dict[str, Any]:
+def tuned_variables(
+    variables: Mapping[str, Any], deltas: Mapping[Path, Array | np.ndarray]
+) -> dict[str, Any]:
     """A generator's variables with one photograph's changes added.
 
     Args:
@@ -192,7 +194,9 @@ class Tuning:
         """The windows as the tuned generators draw them."""
 
         def one(code: Array, top: Array, left: Array, deltas: Unknown) -> Array:
-            variables = tuned_variables(frozen.generator, dict(zip(self.paths, deltas, strict=True)))
+            variables = tuned_variables(
+                frozen.generator, dict(zip(self.paths, deltas, strict=True))
+            )
             window = Window(top, left, self.height, self.width)
             return self.generator.apply(variables, code[None], method="synthesis", window=window)[0]
 
@@ -201,7 +205,9 @@ class Tuning:
             return one(*jax.tree.map(lambda x: x[0], arguments))[None]
         return jax.vmap(one)(*arguments)
 
-    def loss(self, frozen: Frozen, target: Target, weights: Weights, unknown: Unknown) -> Float[Array, " b"]:
+    def loss(
+        self, frozen: Frozen, target: Target, weights: Weights, unknown: Unknown
+    ) -> Float[Array, " b"]:
         """LPIPS + squared error at half size + squared error at full size, one value per picture."""
         full = self.draw(frozen, target, unknown)
         half = _halved(full)
@@ -225,7 +231,9 @@ def pace(settings: TuningSettings, deviations: tuple[float, ...], index: int) ->
     rise = min(1.0, (index + 1) / max(settings.warmup, 1))
     rate = settings.rate * rise * cosine(index, settings.steps)
     may_settle = index + 1 > settings.patience
-    return Pace(tuple(rate * d for d in deviations), settings.patience, settings.tolerance, may_settle)
+    return Pace(
+        tuple(rate * d for d in deviations), settings.patience, settings.tolerance, may_settle
+    )
 
 
 @functools.cache
@@ -273,7 +281,9 @@ def tune(
     frozen = Frozen(dict(generator.variables), (_lpips(),) if settings.lpips else ())
     problem = Tuning(generator.module, window.height, window.width, paths, judges)
     count = len(codes)
-    top, left = (jnp.broadcast_to(jnp.asarray(x, jnp.int32), count) for x in (window.top, window.left))
+    top, left = (
+        jnp.broadcast_to(jnp.asarray(x, jnp.int32), count) for x in (window.top, window.left)
+    )
     target = _target(problem, frozen, jnp.asarray(codes), jnp.asarray(images), top, left)
     zeros = {path: np.zeros((count, *flat[path].shape), np.float16) for path in paths}
     first = tuple(jnp.asarray({**zeros, **(start or {})}[path], jnp.float32) for path in paths)

@@ -23,7 +23,9 @@ def nonsaturating_loss(fake: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
     return jax.nn.softplus(-fake)
 
 
-def logistic_loss(real: Float[Array, "*batch"], fake: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+def logistic_loss(
+    real: Float[Array, "*batch"], fake: Float[Array, "*batch"]
+) -> Float[Array, "*batch"]:
     """The discriminator's loss for each pair of a real and a fake picture.
 
     Args:

@@ -47,11 +47,16 @@ class Features:
     scale: float = 1.0
     network: type[VGG16] = VGG16
 
-    def __call__(self, variables: dict[str, Any], images: Float[Array, "b h w 3"]) -> tuple[Array, ...]:
+    def __call__(
+        self, variables: dict[str, Any], images: Float[Array, "b h w 3"]
+    ) -> tuple[Array, ...]:
         """The features [b, h_k, w_k, c_k] at the taps."""
         mean, std = np.float32(IMAGENET_MEAN), np.float32(IMAGENET_STD)
         images = caffe_preprocess(images) if self.caffe else ((images + 1) / 2 - mean) / std
-        return tuple(self.scale * found for found in self.network(taps=self.taps).apply(variables, images).values())
+        return tuple(
+            self.scale * found
+            for found in self.network(taps=self.taps).apply(variables, images).values()
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +71,9 @@ class Embedding:
     network: nn.Module
     levels: bool
 
-    def __call__(self, variables: dict[str, Any], images: Float[Array, "b s s 3"]) -> Float[Array, "b k"]:
+    def __call__(
+        self, variables: dict[str, Any], images: Float[Array, "b s s 3"]
+    ) -> Float[Array, "b k"]:
         """Embeddings, not of unit length."""
         if images.shape[1] < IDENTITY_SIDE:
             images = resize(images, (IDENTITY_SIDE, IDENTITY_SIDE))
@@ -89,7 +96,9 @@ def identity(source: str = "") -> tuple[Embedding, dict[str, Any]]:
 
 def distance(pred: Sequence[Array], target: Sequence[Array]) -> Float[Array, " b"]:
     """Mean squared error of features, summed over the taps."""
-    return sum((losses.mse(a, b) for a, b in zip(pred, target, strict=True)), jnp.zeros(len(pred[0])))
+    return sum(
+        (losses.mse(a, b) for a, b in zip(pred, target, strict=True)), jnp.zeros(len(pred[0]))
+    )
 
 
 def in_domain(source: str = "") -> tuple[Features, dict[str, Any]]:
@@ -105,7 +114,9 @@ def in_domain(source: str = "") -> tuple[Features, dict[str, Any]]:
         Zhu et al., In-Domain GAN Inversion (2004.00049), section 3.2 and the released code.
     """
     if source:
-        return Features(IN_DOMAIN_TAPS, caffe=True), dict(pretrained.load(source).network("perceptual").variables)
+        return Features(IN_DOMAIN_TAPS, caffe=True), dict(
+            pretrained.load(source).network("perceptual").variables
+        )
     return Features(IN_DOMAIN_TAPS, scale=CAFFE_SCALE), _embedded()
 
 
@@ -125,7 +136,9 @@ def absolute(
     pred: Sequence[Array], target: Sequence[Array], weights: Sequence[float] = DECOMPOSITION_WEIGHTS
 ) -> Float[Array, " b"]:
     """Mean absolute error of features, a weighted sum over the taps."""
-    return sum(w * jnp.abs(a - b).mean((1, 2, 3)) for w, a, b in zip(weights, pred, target, strict=True))
+    return sum(
+        w * jnp.abs(a - b).mean((1, 2, 3)) for w, a, b in zip(weights, pred, target, strict=True)
+    )
 
 
 def gram(features: Float[Array, "b h w c"]) -> Float[Array, "b c c"]:
@@ -162,12 +175,16 @@ def decomposition(source: str = "") -> tuple[Features, dict[str, Any]]:
     if source:
         module, variables = pretrained.load(source).network("perceptual")
         nineteen = isinstance(module, VGG19)
-        return Features(VGG19_TAPS if nineteen else VGG16_TAPS, network=type(module)), dict(variables)
+        return Features(VGG19_TAPS if nineteen else VGG16_TAPS, network=type(module)), dict(
+            variables
+        )
     return Features(VGG16_TAPS), {"params": dict(_trunk())}
 
 
 def _embedded() -> dict[str, Any]:
-    return {"params": {name: layer for name, layer in _trunk().items() if not name.startswith("conv5")}}
+    return {
+        "params": {name: layer for name, layer in _trunk().items() if not name.startswith("conv5")}
+    }
 
 
 def _trunk() -> dict[str, Any]:

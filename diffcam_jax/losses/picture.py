@@ -17,7 +17,9 @@ def mse(pred: Float[Array, "b h w c"], target: Float[Array, "b h w c"]) -> Float
     return ((pred - target) ** 2).mean((1, 2, 3))
 
 
-def perceptual(pred: Float[Array, "b h w 3"], target: Float[Array, "b h w 3"], trunk: Trunk) -> Float[Array, " b"]:
+def perceptual(
+    pred: Float[Array, "b h w 3"], target: Float[Array, "b h w 3"], trunk: Trunk
+) -> Float[Array, " b"]:
     """Mean squared error of a trunk's features, summed over its taps.
 
     Args:
@@ -30,13 +32,18 @@ def perceptual(pred: Float[Array, "b h w 3"], target: Float[Array, "b h w 3"], t
 
 
 def lpips(
-    pred: Float[Array, "b h w 3"], target: Float[Array, "b h w 3"], trunk: Trunk, heads: Sequence[Array]
+    pred: Float[Array, "b h w 3"],
+    target: Float[Array, "b h w 3"],
+    trunk: Trunk,
+    heads: Sequence[Array],
 ) -> Float[Array, " b"]:
     """LPIPS of two pictures; see `lpips_features` and `lpips_distance`."""
     return lpips_distance(lpips_features(pred, trunk), lpips_features(target, trunk), heads)
 
 
-def identity_distance(embedding_a: Float[Array, "b k"], embedding_b: Float[Array, "b k"]) -> Float[Array, " b"]:
+def identity_distance(
+    embedding_a: Float[Array, "b k"], embedding_b: Float[Array, "b k"]
+) -> Float[Array, " b"]:
     """One minus the cosine between two faces' embeddings.
 
     Args:

@@ -23,7 +23,9 @@ def available() -> tuple[tuple[str, ...], str]:
     return tuple(name for name in scorers.SCORERS if name not in missing), note
 
 
-def scores(pictures: Pictures, names: Sequence[str] | None = None) -> dict[str, Float[np.ndarray, " n"]]:
+def scores(
+    pictures: Pictures, names: Sequence[str] | None = None
+) -> dict[str, Float[np.ndarray, " n"]]:
     """Every named score of every picture, NaN where no face was found.
 
     Args:
@@ -34,12 +36,19 @@ def scores(pictures: Pictures, names: Sequence[str] | None = None) -> dict[str, 
         UserError: an unknown name, something that is no aligned picture, or onnxruntime is missing and a named score needs it.
     """
     names = available()[0] if names is None else tuple(names)
-    scorers.score(np.zeros((0, 256, 256, 3), np.uint8), names)  # names are wrong before the first picture is read
+    scorers.score(
+        np.zeros((0, 256, 256, 3), np.uint8), names
+    )  # names are wrong before the first picture is read
     parts = [scorers.score(part, names) for part in runs(pictures, _AT_A_TIME)]
-    return {name: np.concatenate([np.zeros(0, np.float32), *(part[name] for part in parts)]) for name in names}
+    return {
+        name: np.concatenate([np.zeros(0, np.float32), *(part[name] for part in parts)])
+        for name in names
+    }
 
 
-def change(before: Pictures, after: Pictures, names: Sequence[str] | None = None) -> dict[str, Float[np.ndarray, " n"]]:
+def change(
+    before: Pictures, after: Pictures, names: Sequence[str] | None = None
+) -> dict[str, Float[np.ndarray, " n"]]:
     """By how much each score rises from one picture to the other, NaN where either shows no face.
 
     Args:
@@ -52,5 +61,7 @@ def change(before: Pictures, after: Pictures, names: Sequence[str] | None = None
     first, second = scores(before, names), scores(after, names)
     counts = [len(next(iter(found.values()), ())) for found in (first, second)]
     if counts[0] != counts[1]:
-        raise UserError(f"{counts[0]} pictures before and {counts[1]} after; pairs need the same number of both")
+        raise UserError(
+            f"{counts[0]} pictures before and {counts[1]} after; pairs need the same number of both"
+        )
     return {name: second[name] - first[name] for name in first}

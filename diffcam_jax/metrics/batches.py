@@ -25,7 +25,9 @@ _SPLIT, _EVERYWHERE = PartitionSpec(_AXIS), PartitionSpec()
 def to_square(images: UInt8[Array, "b h w 3"], side: int) -> Float[Array, "b side side 3"]:
     """uint8 to float32 in [-1, 1] at another size: area mean when shrinking, bilinear when growing (each axis for itself)."""
     h, w = images.shape[1:3]
-    x = resize(images.astype(jnp.float32) / 127.5 - 1, (side, w), "area" if h > side else "bilinear")
+    x = resize(
+        images.astype(jnp.float32) / 127.5 - 1, (side, w), "area" if h > side else "bilinear"
+    )
     return resize(x, (side, side), "area" if w > side else "bilinear")
 
 
@@ -55,8 +57,12 @@ class Batched:
         self._split = NamedSharding(mesh, _SPLIT)
         self._variables = jax.device_put(variables, NamedSharding(mesh, _EVERYWHERE))
 
-        def shared(call: Callable[..., Array], first: PartitionSpec, *rest: PartitionSpec) -> Callable[..., Array]:
-            mapped = jax.shard_map(call, mesh=mesh, in_specs=(first, *rest), out_specs=_SPLIT, check_vma=False)
+        def shared(
+            call: Callable[..., Array], first: PartitionSpec, *rest: PartitionSpec
+        ) -> Callable[..., Array]:
+            mapped = jax.shard_map(
+                call, mesh=mesh, in_specs=(first, *rest), out_specs=_SPLIT, check_vma=False
+            )
             return _exact(jax.jit(mapped))
 
         self._prepare, self._prepare_one = shared(prepare, _SPLIT), _exact(jax.jit(prepare))
@@ -112,9 +118,13 @@ def _exact(program: Callable[..., Array]) -> Callable[..., Array]:
 def _batches(columns: Sequence[Pictures], rows: int) -> Iterator[tuple[list[np.ndarray], ...]]:
     iterators = [iter(column) for column in columns]
     while True:
-        batch = tuple([checked(picture) for picture in islice(iterator, rows)] for iterator in iterators)
+        batch = tuple(
+            [checked(picture) for picture in islice(iterator, rows)] for iterator in iterators
+        )
         if len({len(part) for part in batch}) > 1:
-            raise UserError("the two sets have different numbers of pictures; pairs need the same number of both")
+            raise UserError(
+                "the two sets have different numbers of pictures; pairs need the same number of both"
+            )
         if batch[0]:
             yield batch
         if len(batch[0]) < rows:
@@ -128,7 +138,12 @@ def checked(picture: np.ndarray) -> UInt8[np.ndarray, "h w 3"]:
         UserError: it is not uint8 RGB.
     """
     picture = np.asarray(picture)
-    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
+    if (
+        picture.dtype != np.uint8
+        or picture.ndim != 3
+        or picture.shape[2] != 3
+        or 0 in picture.shape
+    ):
         raise UserError(
             f"a picture of the form {picture.shape}, {picture.dtype}, cannot be scored; give RGB of 8 bits, [h, w, 3]"
         )

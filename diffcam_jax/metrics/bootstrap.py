@@ -100,7 +100,9 @@ def half_samples(n: int, repeats: int, seed: int) -> Bool[np.ndarray, "repeats n
     return rng.permuted(np.tile(np.arange(n) < n // 2, (repeats, 1)), axis=1)
 
 
-def spread_interval(value: float, halves: Float[np.ndarray, " repeats"], count: int, level: float = 0.95) -> Interval:
+def spread_interval(
+    value: float, halves: Float[np.ndarray, " repeats"], count: int, level: float = 0.95
+) -> Interval:
     """The interval of a measure of whole sets.
 
     Args:

@@ -74,7 +74,9 @@ def compute(state: Moments) -> Statistics:
         UserError: fewer than two vectors.
     """
     if state.count < 2:
-        raise UserError(f"a Frechet distance needs 2 pictures of each set at least, got {state.count}; add pictures")
+        raise UserError(
+            f"a Frechet distance needs 2 pictures of each set at least, got {state.count}; add pictures"
+        )
     return Statistics(state.mean, state.scatter / (state.count - 1))
 
 
@@ -133,8 +135,12 @@ def frechet_interval(
             f"a confidence interval of FID needs 4 pictures of each set at least, got {count}; add pictures"
         )
     value = _distance(a, b)
-    halves = zip(half_samples(len(a), repeats, seed), half_samples(len(b), repeats, seed + 1), strict=True)
-    return spread_interval(value, np.array([_distance(a[i], b[j]) for i, j in halves]), count, level)
+    halves = zip(
+        half_samples(len(a), repeats, seed), half_samples(len(b), repeats, seed + 1), strict=True
+    )
+    return spread_interval(
+        value, np.array([_distance(a[i], b[j]) for i, j in halves]), count, level
+    )
 
 
 def _distance(a: np.ndarray, b: np.ndarray) -> float:

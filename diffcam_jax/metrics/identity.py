@@ -26,7 +26,13 @@ ARCFACE_LEAST = 256
 # Where a 112-pixel SFace crop puts (left eye, right eye, nose tip, left and right mouth corner), in pixels.
 IDENTITY_SIDE = 112
 IDENTITY_TEMPLATE = np.array(
-    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
+    [
+        [38.2946, 51.6963],
+        [73.5318, 51.5014],
+        [56.0252, 71.7366],
+        [41.5493, 92.3655],
+        [70.7299, 92.2041],
+    ]
 )
 
 
@@ -43,11 +49,18 @@ class Identity:
     """
 
     def __init__(
-        self, arcface: str | Path | None = None, devices: Sequence[jax.Device] | None = None, batch: int = 8
+        self,
+        arcface: str | Path | None = None,
+        devices: Sequence[jax.Device] | None = None,
+        batch: int = 8,
     ) -> None:
         self.name = "SFace" if arcface is None else "ArcFace"
-        module, variables = pretrained.load("sface" if arcface is None else arcface).network("identity")
-        self._run = Batched(module.apply, variables, _pixels if arcface is None else _cropped, devices, batch)
+        module, variables = pretrained.load("sface" if arcface is None else arcface).network(
+            "identity"
+        )
+        self._run = Batched(
+            module.apply, variables, _pixels if arcface is None else _cropped, devices, batch
+        )
 
     def __call__(self, a: Pictures, b: Pictures) -> Float[np.ndarray, " n"]:
         """Cosine of every pair; NaN where SFace finds no face in one of them.

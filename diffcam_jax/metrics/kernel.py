@@ -15,13 +15,19 @@ HALVES = 400
 _ROWS = 512
 
 
-def polynomial(a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "m d"]) -> Float[np.ndarray, "n m"]:
+def polynomial(
+    a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "m d"]
+) -> Float[np.ndarray, "n m"]:
     """The kernel of all pairs."""
     return (a @ b.T / a.shape[1] + 1) ** DEGREE
 
 
 def kid(
-    a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "m d"], subsets: int = 100, size: int = 1000, seed: int = 0
+    a: Float[np.ndarray, "n d"],
+    b: Float[np.ndarray, "m d"],
+    subsets: int = 100,
+    size: int = 1000,
+    seed: int = 0,
 ) -> tuple[float, float]:
     """KID as it is published: the mean over random subsets of both sets, and the standard deviation over these.
 
@@ -61,11 +67,15 @@ def kid_interval(
     """
     a, b = _checked(a, b, 4)
     value = _sums(a, b, *(np.ones((1, len(x))) for x in (a, b)))[0]
-    halves = _sums(a, b, half_samples(len(a), repeats, seed), half_samples(len(b), repeats, seed + 1))
+    halves = _sums(
+        a, b, half_samples(len(a), repeats, seed), half_samples(len(b), repeats, seed + 1)
+    )
     return spread_interval(float(value), halves, min(len(a), len(b)), level)
 
 
-def _sums(a: np.ndarray, b: np.ndarray, of_a: np.ndarray, of_b: np.ndarray) -> Float[np.ndarray, " r"]:
+def _sums(
+    a: np.ndarray, b: np.ndarray, of_a: np.ndarray, of_b: np.ndarray
+) -> Float[np.ndarray, " r"]:
     """The unbiased squared discrepancy of r pairs of parts, which [r, n] and [r, m] weights of 0 and 1 choose."""
     of_a, of_b = np.asarray(of_a, np.float64), np.asarray(of_b, np.float64)
     n, m = of_a.sum(1), of_b.sum(1)
@@ -74,8 +84,14 @@ def _sums(a: np.ndarray, b: np.ndarray, of_a: np.ndarray, of_b: np.ndarray) -> F
         _quadratic(b, b, of_b, of_b),
         _quadratic(a, b, of_a, of_b),
     )
-    own_a, own_b = (of @ ((x**2).sum(1) / x.shape[1] + 1) ** DEGREE for x, of in ((a, of_a), (b, of_b)))
-    return (within_a - own_a) / (n * (n - 1)) + (within_b - own_b) / (m * (m - 1)) - 2 * between / (n * m)
+    own_a, own_b = (
+        of @ ((x**2).sum(1) / x.shape[1] + 1) ** DEGREE for x, of in ((a, of_a), (b, of_b))
+    )
+    return (
+        (within_a - own_a) / (n * (n - 1))
+        + (within_b - own_b) / (m * (m - 1))
+        - 2 * between / (n * m)
+    )
 
 
 def _quadratic(x: np.ndarray, y: np.ndarray, of_x: np.ndarray, of_y: np.ndarray) -> np.ndarray:
@@ -90,5 +106,7 @@ def _quadratic(x: np.ndarray, y: np.ndarray, of_x: np.ndarray, of_y: np.ndarray)
 def _checked(a: np.ndarray, b: np.ndarray, least: int = 2) -> tuple[np.ndarray, np.ndarray]:
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if min(len(a), len(b)) < least:
-        raise UserError(f"KID needs {least} pictures of each set at least, got {min(len(a), len(b))}; add pictures")
+        raise UserError(
+            f"KID needs {least} pictures of each set at least, got {min(len(a), len(b))}; add pictures"
+        )
     return a, b

@@ -6,7 +6,9 @@ from jaxtyping import Float
 TRIMMED = (1.0, 99.0)
 
 
-def lec(codes: Float[np.ndarray, "n *rows k"], codes_again: Float[np.ndarray, "m *more k2"]) -> Float[np.ndarray, " n"]:
+def lec(
+    codes: Float[np.ndarray, "n *rows k"], codes_again: Float[np.ndarray, "m *more k2"]
+) -> Float[np.ndarray, " n"]:
     """|w - f^-1(E(G(f(w))))| of every picture, w = E(x); lower is better.
 
     The published number is the `trimmed_mean` of these.
@@ -22,7 +24,9 @@ def lec(codes: Float[np.ndarray, "n *rows k"], codes_again: Float[np.ndarray, "m
     """
     codes, codes_again = np.asarray(codes, np.float64), np.asarray(codes_again, np.float64)
     if codes.shape != codes_again.shape or codes.ndim < 2:
-        raise ValueError(f"codes must be [n, ..., k] and of one shape, got {codes.shape} and {codes_again.shape}")
+        raise ValueError(
+            f"codes must be [n, ..., k] and of one shape, got {codes.shape} and {codes_again.shape}"
+        )
     return np.sqrt(((codes - codes_again) ** 2).reshape(len(codes), -1).sum(1))
 
 

@@ -35,10 +35,14 @@ def precision_recall(
     Raises:
         UserError: too few vectors.
     """
-    return PrecisionRecall(float(within(generated, real, k).mean()), float(within(real, generated, k).mean()))
+    return PrecisionRecall(
+        float(within(generated, real, k).mean()), float(within(real, generated, k).mean())
+    )
 
 
-def within(queries: Float[np.ndarray, "n d"], members: Float[np.ndarray, "m d"], k: int = 3) -> Bool[np.ndarray, " n"]:
+def within(
+    queries: Float[np.ndarray, "n d"], members: Float[np.ndarray, "m d"], k: int = 3
+) -> Bool[np.ndarray, " n"]:
     """Which queries lie within a set: the values whose mean precision and recall are, for confidence intervals.
 
     Args:
@@ -53,9 +57,13 @@ def within(queries: Float[np.ndarray, "n d"], members: Float[np.ndarray, "m d"],
     queries, members = np.asarray(queries, np.float64), np.asarray(members, np.float64)
     # Position k counts from 0, and the nearest vector to a member is itself.
     stripes = range(0, len(members), _ROWS)
-    radii = np.concatenate([np.partition(_squares(members[i : i + _ROWS], members), k, axis=1)[:, k] for i in stripes])
+    radii = np.concatenate(
+        [np.partition(_squares(members[i : i + _ROWS], members), k, axis=1)[:, k] for i in stripes]
+    )
     stripes = range(0, len(queries), _ROWS)
-    return np.concatenate([(_squares(queries[i : i + _ROWS], members) <= radii).any(1) for i in stripes])
+    return np.concatenate(
+        [(_squares(queries[i : i + _ROWS], members) <= radii).any(1) for i in stripes]
+    )
 
 
 def _squares(x: np.ndarray, y: np.ndarray) -> np.ndarray:

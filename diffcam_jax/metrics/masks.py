@@ -24,7 +24,29 @@ _LIPS = ("mouth", "upper_lip", "lower_lip")
 _EYES, _BROWS = ("left_eye", "right_eye"), ("left_brow", "right_brow")
 _FACE = ("skin", "nose", "eyeglasses", *_EYES, *_BROWS, *_LIPS)
 # Rows of the 478 landmarks, clockwise: the upper edges of the brows, the right temple, below the eyes, the left temple.
-_EYE_BAND = (70, 63, 105, 66, 107, 336, 296, 334, 293, 300, 356, 345, 346, 347, 348, 197, 119, 118, 117, 116, 127)
+_EYE_BAND = (
+    70,
+    63,
+    105,
+    66,
+    107,
+    336,
+    296,
+    334,
+    293,
+    300,
+    356,
+    345,
+    346,
+    347,
+    348,
+    197,
+    119,
+    118,
+    117,
+    116,
+    127,
+)
 
 Masks = Float[np.ndarray, "_ _ _"] | Bool[np.ndarray, "_ _ _"]
 Saved = Shaped[np.ndarray, "_ _ _ _"]
@@ -35,7 +57,9 @@ def _of_face(e: Evidence, *classes: str) -> np.ndarray:
     """What is parsed as any of the classes near the landmarks: a second face in the picture has eyes, too."""
     near, margin = np.zeros((SIDE, SIDE), bool), 0.2 * e.eye_distance
     (left, top), (right, bottom) = e.points.min(0) - margin, e.points.max(0) + margin
-    near[max(int(top), 0) : max(int(bottom) + 1, 0), max(int(left), 0) : max(int(right) + 1, 0)] = True
+    near[max(int(top), 0) : max(int(bottom) + 1, 0), max(int(left), 0) : max(int(right) + 1, 0)] = (
+        True
+    )
     return e.has(*classes) & near
 
 
@@ -57,7 +81,9 @@ REGIONS: dict[str, Region] = {
 }
 
 
-def regions(pictures: Pictures, attributes: Sequence[str]) -> dict[str, Bool[np.ndarray, "n 256 256"]]:
+def regions(
+    pictures: Pictures, attributes: Sequence[str]
+) -> dict[str, Bool[np.ndarray, "n 256 256"]]:
     """Where each attribute lies, by face parsing and landmarks.
 
     Args:
@@ -71,7 +97,9 @@ def regions(pictures: Pictures, attributes: Sequence[str]) -> dict[str, Bool[np.
         UserError: an attribute without a region, or something that is no aligned picture.
     """
     if unknown := [name for name in attributes if name not in REGIONS]:
-        raise UserError(f"no region is known for {', '.join(unknown)}; there are {', '.join(REGIONS)}")
+        raise UserError(
+            f"no region is known for {', '.join(unknown)}; there are {', '.join(REGIONS)}"
+        )
     parts = [np.zeros((len(attributes), 0, SIDE, SIDE), bool)]
     with FaceLandmarker() as landmarker:
         for stack in runs(pictures, _AT_A_TIME):
@@ -136,7 +164,11 @@ def untouched(original: Saved, result: Saved, mask: Masks | None = None) -> Unto
         ValueError: other types or shapes.
     """
     original, result = np.asarray(original), np.asarray(result)
-    if original.dtype != result.dtype or original.dtype.kind != "u" or original.shape != result.shape:
+    if (
+        original.dtype != result.dtype
+        or original.dtype.kind != "u"
+        or original.shape != result.shape
+    ):
         raise ValueError(
             f"pictures must be of one unsigned type and shape, got {original.dtype} {original.shape} and "
             f"{result.dtype} {result.shape}"
@@ -147,7 +179,9 @@ def untouched(original: Saved, result: Saved, mask: Masks | None = None) -> Unto
     if mask.shape != equal.shape:
         raise ValueError(f"the mask must be {equal.shape}, got {mask.shape}")
     outside = mask == 0
-    return Untouched(equal.mean((1, 2)), _share((equal & outside).sum((1, 2)), outside.sum((1, 2)), outside))
+    return Untouched(
+        equal.mean((1, 2)), _share((equal & outside).sum((1, 2)), outside.sum((1, 2)), outside)
+    )
 
 
 def only_outside(original: Saved, result: Saved, mask: Masks) -> Saved:
@@ -158,9 +192,13 @@ def only_outside(original: Saved, result: Saved, mask: Masks) -> Saved:
 def _pair(mask: Masks, region: Masks, threshold: float) -> tuple[np.ndarray, np.ndarray]:
     mask, region = np.asarray(mask, np.float32), np.asarray(region)
     if mask.ndim != 3 or region.ndim != 3 or len(mask) != len(region):
-        raise ValueError(f"masks and regions must be [n, h, w], got {mask.shape} and {region.shape}")
+        raise ValueError(
+            f"masks and regions must be [n, h, w], got {mask.shape} and {region.shape}"
+        )
     size = region.shape[1:]
-    return np.asarray(resize(jnp.asarray(mask), size, "area")) >= threshold, region.astype(np.float32) >= THRESHOLD
+    return np.asarray(resize(jnp.asarray(mask), size, "area")) >= threshold, region.astype(
+        np.float32
+    ) >= THRESHOLD
 
 
 def _share(part: np.ndarray, whole: np.ndarray, region: np.ndarray) -> Float[np.ndarray, " n"]:

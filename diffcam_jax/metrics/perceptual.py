@@ -45,7 +45,9 @@ class Lpips:
         batch: int = 8,
     ) -> None:
         if size is not None and size < SMALLEST:
-            raise UserError(f"LPIPS needs pictures of {SMALLEST} pixels at least; a size of {size} was asked for")
+            raise UserError(
+                f"LPIPS needs pictures of {SMALLEST} pixels at least; a size of {size} was asked for"
+            )
         module, variables = _network(net, weights)
         prepare = _unit if size is None else lambda images: to_square(images, size)
         self._run = Batched(module.apply, variables, prepare, devices, batch)
@@ -73,7 +75,9 @@ def _network(net: str, folder: str | Path | None) -> Network:
         return pretrained.load("lpips").network(f"lpips_{net}")
     network = pretrained.load(folder).network("lpips")
     if network.module.net != net:
-        raise UserError(f"{folder} holds LPIPS {network.module.net}, not {net}; give the folder of {net}")
+        raise UserError(
+            f"{folder} holds LPIPS {network.module.net}, not {net}; give the folder of {net}"
+        )
     return network
 
 

@@ -51,7 +51,9 @@ def psnr(a: Pictures, b: Pictures, crop: int = 0) -> Float[Array, " b"]:
 
 
 @functools.partial(jax.jit, static_argnames=("window", "crop"))
-def ssim(a: Pictures, b: Pictures, window: Window = "gaussian", crop: int = 0) -> Float[Array, " b"]:
+def ssim(
+    a: Pictures, b: Pictures, window: Window = "gaussian", crop: int = 0
+) -> Float[Array, " b"]:
     """Structural similarity, the mean over channels and over the pixels whose window lies inside the picture.
 
     Args:
@@ -109,7 +111,9 @@ def _terms(a: Array, b: Array, window: Window) -> tuple[Array, Array]:
     """The brightness term of SSIM, and contrast and structure together, at every pixel whose window lies inside."""
     taps = _TAPS[window]
     if min(a.shape[1:3]) < taps:
-        raise ValueError(f"SSIM with a {window} window needs {taps}x{taps} pixels, got {a.shape[1]}x{a.shape[2]}")
+        raise ValueError(
+            f"SSIM with a {window} window needs {taps}x{taps} pixels, got {a.shape[1]}x{a.shape[2]}"
+        )
     # Moments about the pictures' own means, which covariances do not depend on: fewer digits cancel.
     centre_a, centre_b = (z.mean((1, 2), keepdims=True) for z in (a, b))
     x, y = a - centre_a, b - centre_b
@@ -129,10 +133,16 @@ def _terms(a: Array, b: Array, window: Window) -> tuple[Array, Array]:
 def _mean(x: Array, window: Window) -> Array:
     """Weighted means over the windows that lie inside, as shifted sums along one axis and then the other."""
     taps = _TAPS[window]
-    raw = [math.exp(-((i - taps // 2) ** 2) / (2 * _SIGMA**2)) if window == "gaussian" else 1.0 for i in range(taps)]
+    raw = [
+        math.exp(-((i - taps // 2) ** 2) / (2 * _SIGMA**2)) if window == "gaussian" else 1.0
+        for i in range(taps)
+    ]
     for axis in (1, 2):
         size = x.shape[axis] - taps + 1
-        x = sum(jax.lax.slice_in_dim(x, i, i + size, axis=axis) * (tap / sum(raw)) for i, tap in enumerate(raw))
+        x = sum(
+            jax.lax.slice_in_dim(x, i, i + size, axis=axis) * (tap / sum(raw))
+            for i, tap in enumerate(raw)
+        )
     return x
 
 
@@ -154,7 +164,9 @@ def _unit(pictures: Pictures) -> Array:
 
 def _inside(a: Pictures, b: Pictures, crop: int) -> tuple[Array, Array]:
     if a.ndim != 4 or a.shape != b.shape:
-        raise ValueError(f"pictures must be [b, h, w, c] and of one shape, got {a.shape} and {b.shape}")
+        raise ValueError(
+            f"pictures must be [b, h, w, c] and of one shape, got {a.shape} and {b.shape}"
+        )
     h, w = a.shape[1:3]
     if min(h, w) <= 2 * crop:
         raise ValueError(f"nothing is left of {h}x{w} pixels inside a border of {crop}")

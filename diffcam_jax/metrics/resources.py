@@ -66,7 +66,9 @@ def peak_memory() -> Memory:
     Peaks never fall: methods are compared in processes of their own.
     """
     # Linux counts in KiB, macOS in bytes.
-    host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
+        1 if sys.platform == "darwin" else 1024
+    )
     accounts = [account for device in jax.local_devices() if (account := device.memory_stats())]
     peaks = [account["peak_bytes_in_use"] for account in accounts if "peak_bytes_in_use" in account]
     return Memory(host, max(peaks, default=None))

@@ -24,7 +24,10 @@ def _smooth(x: Float[Array, "b h w c"], gain: float = 1.0) -> Float[Array, "b h 
     for axis in (1, 2):
         size = x.shape[axis]
         padded = jnp.pad(x, [(2, 2) if i == axis else (0, 0) for i in range(4)], mode="reflect")
-        x = sum(gain * tap * jax.lax.slice_in_dim(padded, i, i + size, axis=axis) for i, tap in enumerate(_TAPS))
+        x = sum(
+            gain * tap * jax.lax.slice_in_dim(padded, i, i + size, axis=axis)
+            for i, tap in enumerate(_TAPS)
+        )
     return x
 
 
@@ -45,7 +48,9 @@ def laplacian_pyramid(images: Float[Array, "b h w c"]) -> list[Float[Array, "b _
     """
     size = images.shape[1]
     if images.shape[2] != size or size < SMALLEST or size & (size - 1):
-        raise ValueError(f"pictures must be square, a power of two and at least {SMALLEST} px, got {images.shape}")
+        raise ValueError(
+            f"pictures must be square, a power of two and at least {SMALLEST} px, got {images.shape}"
+        )
     levels = []
     while images.shape[1] > SMALLEST:
         smaller = _smooth(images)[:, ::2, ::2]
@@ -67,7 +72,9 @@ def patches(level: np.ndarray, centres: Int[np.ndarray, "n 2"]) -> Float[np.ndar
     Returns: [n, c * 49], channel by channel and, in it, column by column, the order of the published code.
     """
     if len(centres) % len(level):
-        raise ValueError(f"{len(centres)} centres cannot be shared out evenly among {len(level)} pictures")
+        raise ValueError(
+            f"{len(centres)} centres cannot be shared out evenly among {len(level)} pictures"
+        )
     picture = np.arange(len(centres)) // (len(centres) // len(level))
     around = np.arange(PATCH) - PATCH // 2
     x, y = centres[:, 0, None, None] + around[:, None], centres[:, 1, None, None] + around
@@ -77,7 +84,9 @@ def patches(level: np.ndarray, centres: Int[np.ndarray, "n 2"]) -> Float[np.ndar
 def normalised(descriptors: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
     """Every channel of a set's patches to mean 0 and standard deviation 1, over all of them together."""
     x = descriptors.reshape(len(descriptors), -1, PATCH * PATCH)
-    mean, deviation = (f(x, axis=(0, 2), keepdims=True, dtype=np.float64) for f in (np.mean, np.std))
+    mean, deviation = (
+        f(x, axis=(0, 2), keepdims=True, dtype=np.float64) for f in (np.mean, np.std)
+    )
     return ((x - mean.astype(x.dtype)) / deviation.astype(x.dtype)).reshape(descriptors.shape)
 
 
@@ -95,7 +104,9 @@ def sliced_distance(
 
 
 def level_distance(
-    a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "n d"], repeats: Sequence[Float[np.ndarray, "d k"]]
+    a: Float[np.ndarray, "n d"],
+    b: Float[np.ndarray, "n d"],
+    repeats: Sequence[Float[np.ndarray, "d k"]],
 ) -> float:
     """Times 1000: the distance of two sets of patches of one level, the mean over several sets of directions.
 
@@ -148,7 +159,9 @@ def _descriptors(images: np.ndarray, key: Array, count: int, batch: int) -> dict
         for level in _pyramid(jnp.asarray(part, jnp.float32)):
             size = level.shape[1]
             centres = _centres(jax.random.fold_in(key, size), start, len(part), count, size)
-            found.setdefault(size, []).append(patches(np.asarray(level), np.asarray(centres).reshape(-1, 2)))
+            found.setdefault(size, []).append(
+                patches(np.asarray(level), np.asarray(centres).reshape(-1, 2))
+            )
     return {size: np.concatenate(parts) for size, parts in found.items()}
 
 

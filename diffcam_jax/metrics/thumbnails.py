@@ -26,7 +26,10 @@ def thumbnail_features(images: UInt8[Array, "b h w 3"]) -> Float[Array, "b 224"]
     x = images.astype(jnp.float32) / 255
     grey = x.mean(-1, keepdims=True)
     across, down = jnp.abs(jnp.diff(grey, axis=2)), jnp.abs(jnp.diff(grey, axis=1))
-    parts = [resize(x, (8, 8), "area"), *(resize(edges, (4, 4), "area") for edges in (across, down))]
+    parts = [
+        resize(x, (8, 8), "area"),
+        *(resize(edges, (4, 4), "area") for edges in (across, down)),
+    ]
     return jnp.concatenate([part.reshape(len(x), -1) for part in parts], 1)
 
 

@@ -91,7 +91,9 @@ class FeatureFusion(nn.Module):
         self.squeeze = nn.Conv(64, (1, 1), use_bias=False)
         self.excite = nn.Conv(256, (1, 1), use_bias=False)
 
-    def __call__(self, spatial: Float[Array, "b h w c"], context: Float[Array, "b h w d"]) -> Float[Array, "b h w 256"]:
+    def __call__(
+        self, spatial: Float[Array, "b h w c"], context: Float[Array, "b h w d"]
+    ) -> Float[Array, "b h w 256"]:
         x = nn.relu(self.conv(jnp.concatenate([spatial, context], axis=-1)))
         gate = nn.sigmoid(self.excite(nn.relu(self.squeeze(x.mean((1, 2), keepdims=True)))))
         return x * gate + x
@@ -143,7 +145,9 @@ def upsample_logits(logits: Float[Array, "b h w c"], size: int) -> Float[Array, 
     # scale_and_translate samples pixel centres: the half-pixel terms move the grid onto the corners.
     translation = 0.5 - 0.5 * scale
     shape = (logits.shape[0], size, size, logits.shape[3])
-    return jax.image.scale_and_translate(logits, shape, (1, 2), scale, translation, method="linear", antialias=False)
+    return jax.image.scale_and_translate(
+        logits, shape, (1, 2), scale, translation, method="linear", antialias=False
+    )
 
 
 def from_torch(state_dict: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -159,14 +163,20 @@ def from_torch(state_dict: Mapping[str, np.ndarray]) -> dict[str, Any]:
         KeyError: a key is missing, or a key is left over (all of them are named).
     """
     unused = ("conv_out16.", "conv_out32.")
-    rest = {k: v for k, v in state_dict.items() if not k.startswith(unused) and not k.endswith("num_batches_tracked")}
+    rest = {
+        k: v
+        for k, v in state_dict.items()
+        if not k.startswith(unused) and not k.endswith("num_batches_tracked")
+    }
 
     def kernel(key: str) -> np.ndarray:
         return np.asarray(rest.pop(f"{key}.weight"), np.float32).transpose(2, 3, 1, 0)
 
     def folded(conv: str, norm: str) -> dict[str, np.ndarray]:
         names = ("weight", "bias", "running_mean", "running_var")
-        weight, bias, mean, var = (np.asarray(rest.pop(f"{norm}.{name}"), np.float64) for name in names)
+        weight, bias, mean, var = (
+            np.asarray(rest.pop(f"{norm}.{name}"), np.float64) for name in names
+        )
         gain = weight / np.sqrt(var + BATCH_NORM_EPS)
         return {
             "kernel": (kernel(conv) * gain).astype(np.float32),
@@ -180,14 +190,19 @@ def from_torch(state_dict: Mapping[str, np.ndarray]) -> dict[str, Any]:
     for stage in range(1, 5):
         for index in range(2):
             key = f"cp.resnet.layer{stage}.{index}"
-            entry = {name: folded(f"{key}.{name}", f"{key}.bn{name[-1]}") for name in ("conv1", "conv2")}
+            entry = {
+                name: folded(f"{key}.{name}", f"{key}.bn{name[-1]}") for name in ("conv1", "conv2")
+            }
             if stage > 1 and index == 0:
                 entry["downsample"] = folded(f"{key}.downsample.0", f"{key}.downsample.1")
             resnet[f"layer{stage}_{index}"] = entry
     params: dict[str, Any] = {"resnet": resnet}
     for arm in ("arm16", "arm32"):
         key = f"cp.{arm}"
-        params[arm] = {"conv": block(f"{key}.conv"), "attention": folded(f"{key}.conv_atten", f"{key}.bn_atten")}
+        params[arm] = {
+            "conv": block(f"{key}.conv"),
+            "attention": folded(f"{key}.conv_atten", f"{key}.bn_atten"),
+        }
     for head in ("conv_avg", "conv_head32", "conv_head16"):
         params[head] = block(f"cp.{head}")
     params["ffm"] = {

@@ -26,7 +26,11 @@ class PairClassifier(nn.Module):
         return self.fc(activations)
 
     def __call__(
-        self, inverted: Float[Array, "b h w 3"], edited: Float[Array, "b h w 3"], sign: int = 1, train: bool = False
+        self,
+        inverted: Float[Array, "b h w 3"],
+        edited: Float[Array, "b h w 3"],
+        sign: int = 1,
+        train: bool = False,
     ) -> tuple[Float[Array, "b n"], Float[Array, "b h2 w2 c"]]:
         """head(sign * (features(edited) - features(inverted))).
 
@@ -61,11 +65,15 @@ class DiffClassifier(PairClassifier):
 
     def setup(self) -> None:
         if not 0 <= self.split <= BLOCKS[self.depth][2]:
-            raise ValueError(f"split {self.split}: layer3 of depth {self.depth} has {BLOCKS[self.depth][2]} blocks")
+            raise ValueError(
+                f"split {self.split}: layer3 of depth {self.depth} has {BLOCKS[self.depth][2]} blocks"
+            )
         self.trunk = ResNet(self.depth, self.width, strides=self.strides)
         self.fc = nn.Dense(self.num_classes)
 
-    def features(self, images: Float[Array, "b h w 3"], train: bool = False) -> Float[Array, "b h2 w2 c"]:
+    def features(
+        self, images: Float[Array, "b h w 3"], train: bool = False
+    ) -> Float[Array, "b h2 w2 c"]:
         """conv1 .. layer2 and the first `split` blocks of layer3; for the official net [b,16,16,1024] at 256."""
         size = (images.shape[1] // self.shrink, images.shape[2] // self.shrink)
         x = self.trunk.stem(resize(images, size, "area"), train)
@@ -139,11 +147,14 @@ class LocalClassifier(PairClassifier):
         self.trunk = LocalTrunk(self.stem, self.rows)
         self.floor = self.param("floor", nn.initializers.constant(-1.0), ())  # of the logarithm
         self.layer = [
-            nn.Dense(self.width, use_bias=False, kernel_init=nn.initializers.he_normal()) for _ in range(self.layers)
+            nn.Dense(self.width, use_bias=False, kernel_init=nn.initializers.he_normal())
+            for _ in range(self.layers)
         ]
         self.fc = nn.Dense(self.num_classes, use_bias=False)
 
-    def features(self, images: Float[Array, "b h w 3"], train: bool = False) -> Float[Array, "b h2 w2 c"]:
+    def features(
+        self, images: Float[Array, "b h w 3"], train: bool = False
+    ) -> Float[Array, "b h2 w2 c"]:
         """A map of 1/8 of the side, which must be divisible by 8; [b,32,32,128] at 256. `train` makes no difference."""
         return self.trunk(images)
 

@@ -23,7 +23,11 @@ def pixel_shuffle(x: Float[Array, "b h w c4"]) -> Float[Array, "b h2 w2 c"]:
     torch keeps the four values of an output channel side by side instead; here contiguous runs of channels are moved.
     """
     b, h, w, c = x.shape
-    return x.reshape(b, h, w, 2, 2, c // 4).transpose(0, 1, 3, 2, 4, 5).reshape(b, 2 * h, 2 * w, c // 4)
+    return (
+        x.reshape(b, h, w, 2, 2, c // 4)
+        .transpose(0, 1, 3, 2, 4, 5)
+        .reshape(b, 2 * h, 2 * w, c // 4)
+    )
 
 
 class Down(nn.Module):
@@ -123,25 +127,33 @@ class Deghoster(nn.Module):
 
     def setup(self) -> None:
         if self.in_size not in [2**i for i in range(2, len(self.widths) + 1)]:
-            raise ValueError(f"in_size {self.in_size}: a power of two from 4 on, below the output's {self.out_size}")
+            raise ValueError(
+                f"in_size {self.in_size}: a power of two from 4 on, below the output's {self.out_size}"
+            )
         levels = _level(self.in_size) + 1
         small, large = self.widths[:levels], self.widths[levels:]
         self.rrdb = RRDBNet(small[-1], self.rrdb_width, self.blocks, self.growth, self.remat)
         self.down = [Down(width) for width in reversed(small[:-1])]
         self.to_styles = ToStyles(small[0], self.num_styles, self.latent_size)
-        self.generator = StyleGAN2Generator(self.widths, self.latent_size, self.mapping_layers, pixel_norm_inside=False)
+        self.generator = StyleGAN2Generator(
+            self.widths, self.latent_size, self.mapping_layers, pixel_norm_inside=False
+        )
         self.fusion = [nn.Conv(width, (3, 3)) for width in small]
         self.up = [Up(width) for width in large]
         self.to_image = ToImage(self.image_width)
 
-    def encode(self, images: Float[Array, "b h w 3"]) -> tuple[dict[int, Array], Float[Array, "b n k"]]:
+    def encode(
+        self, images: Float[Array, "b h w 3"]
+    ) -> tuple[dict[int, Array], Float[Array, "b n k"]]:
         """Feature maps by their side, `in_size` down to 4, and the W+ code.
 
         Raises:
           ValueError: pictures of another size.
         """
         if images.shape[1:] != (self.in_size, self.in_size, 3):
-            raise ValueError(f"pictures must be [b, {self.in_size}, {self.in_size}, 3], got {images.shape}")
+            raise ValueError(
+                f"pictures must be [b, {self.in_size}, {self.in_size}, 3], got {images.shape}"
+            )
         maps = {self.in_size: self.rrdb(images)}
         x = maps[self.in_size]
         for down in self.down:
@@ -168,7 +180,9 @@ class Deghoster(nn.Module):
             return self.fusion[_level(size)](jnp.concatenate([x, maps[size]], axis=-1))
 
         if self.is_initializing():
-            self.generator(jnp.zeros((1, self.latent_size)))  # a complete prior, with the layers that are not run here
+            self.generator(
+                jnp.zeros((1, self.latent_size))
+            )  # a complete prior, with the layers that are not run here
         generated = self.generator.features(styles, noise="fixed", before_up=fuse)
         x = self.up[0](maps[self.in_size])
         for up in self.up[1:]:

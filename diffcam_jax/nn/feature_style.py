@@ -40,7 +40,9 @@ class Unit(nn.Module):
         if self.stride > 1:
             self.shortcut_conv, self.shortcut_bn = _conv(self.width, 1, self.stride), norm()
 
-    def __call__(self, x: Float[Array, "b h w c"], train: bool = False) -> Float[Array, "b h2 w2 d"]:
+    def __call__(
+        self, x: Float[Array, "b h w c"], train: bool = False
+    ) -> Float[Array, "b h2 w2 d"]:
         frozen = not train
         y = self.prelu(self.bn2(self.conv1(self.bn1(x, frozen)), frozen))
         y = self.bn3(self.conv2(y), frozen)
@@ -65,7 +67,9 @@ class IResNet(nn.Module):
             for index in range(count)
         ]
 
-    def __call__(self, x: Float[Array, "b h w c"], train: bool = False) -> tuple[Float[Array, "b _ _ _"], ...]:
+    def __call__(
+        self, x: Float[Array, "b h w c"], train: bool = False
+    ) -> tuple[Float[Array, "b _ _ _"], ...]:
         """Features of the input layer and of the last unit of every group; arguments as for `FeatureStyleEncoder`."""
         x = self.input_prelu(self.input_bn(self.input_conv(x), not train))
         return group_maps(x, self.unit, self.counts, train)
@@ -91,7 +95,11 @@ class FeatureStyleEncoder(nn.Module):
 
     def setup(self) -> None:
         self.body = IResNet(self.counts, self.widths)
-        self.content_bn1, self.content_conv1, self.content_bn2 = norm(), _conv(self.content_width), norm()
+        self.content_bn1, self.content_conv1, self.content_bn2 = (
+            norm(),
+            _conv(self.content_width),
+            norm(),
+        )
         self.content_prelu, self.content_conv2 = PReLU(), _conv(self.content_width, stride=2)
         self.content_bn3 = norm()
         self.styles = [nn.Dense(self.width) for _ in range(self.n_styles)]
@@ -116,6 +124,8 @@ class FeatureStyleEncoder(nn.Module):
         pooled = pooled.reshape(len(images), math.prod(pooled.shape[1:]))
         return jnp.stack([dense(pooled) for dense in self.styles], axis=1), content
 
-    def __call__(self, images: Float[Array, "b h w c"], train: bool = False) -> Float[Array, "b n k"]:
+    def __call__(
+        self, images: Float[Array, "b h w c"], train: bool = False
+    ) -> Float[Array, "b n k"]:
         """Offsets of the W+ code from the average; arguments as for `with_content`."""
         return self.with_content(images, train)[0]

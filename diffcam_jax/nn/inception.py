@@ -37,7 +37,9 @@ class BasicConv(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 d"]:
         stride = (self.stride, self.stride)
-        x = nn.Conv(self.features, self.kernel, stride, self.padding, use_bias=False, name="conv")(x)
+        x = nn.Conv(self.features, self.kernel, stride, self.padding, use_bias=False, name="conv")(
+            x
+        )
         return nn.relu(nn.BatchNorm(use_running_average=True, epsilon=1e-3, name="bn")(x))
 
 
@@ -47,11 +49,15 @@ def average_pool3(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
     x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
     x = x[:, :-2] + x[:, 1:-1] + x[:, 2:]
     x = x[:, :, :-2] + x[:, :, 1:-1] + x[:, :, 2:]
-    rows, columns = (np.minimum(np.arange(n) + 1, n - 1) - np.maximum(np.arange(n) - 1, 0) + 1 for n in (h, w))
+    rows, columns = (
+        np.minimum(np.arange(n) + 1, n - 1) - np.maximum(np.arange(n) - 1, 0) + 1 for n in (h, w)
+    )
     return x * np.asarray(1 / np.outer(rows, columns), np.float32)[..., None]
 
 
-def max_pool3(x: Float[Array, "b h w c"], stride: int = 2, pad: int = 0) -> Float[Array, "b h2 w2 c"]:
+def max_pool3(
+    x: Float[Array, "b h w c"], stride: int = 2, pad: int = 0
+) -> Float[Array, "b h2 w2 c"]:
     """Maximum over 3x3, as shifted maxima: XLA's window maximum is many times slower on a CPU."""
     for axis in (1, 2):
         if pad:
@@ -124,7 +130,9 @@ class MixedD(nn.Module):
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 d"]:
         seven = _chain(x, "branch7x7x3", (192, (1, 1)), (192, (1, 7)), (192, (7, 1)))
         branches = [
-            BasicConv(320, (3, 3), 2, "VALID", name="branch3x3_2")(_chain(x, "branch3x3", (192, (1, 1)))),
+            BasicConv(320, (3, 3), 2, "VALID", name="branch3x3_2")(
+                _chain(x, "branch3x3", (192, (1, 1)))
+            ),
             BasicConv(192, (3, 3), 2, "VALID", name="branch7x7x3_4")(seven),
             max_pool3(x),
         ]
@@ -162,7 +170,9 @@ class InceptionV3(nn.Module):
     num_classes: int | None = None
 
     @nn.compact
-    def __call__(self, images: Float[Array, "b h w 3"]) -> tuple[Float[Array, "b 2048"], dict[str, Array]]:
+    def __call__(
+        self, images: Float[Array, "b h w 3"]
+    ) -> tuple[Float[Array, "b 2048"], dict[str, Array]]:
         """The features of the last average pool, and taps.
 
         Args:

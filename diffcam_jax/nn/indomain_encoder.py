@@ -45,8 +45,12 @@ class ConvUnit(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], train: bool = False) -> Float[Array, "b h w d"]:
-        x = nn.Conv(self.features, (self.size, self.size), use_bias=self.bias, kernel_init=_he, name="conv")(x)
-        norm = nn.BatchNorm(not train, momentum=0.9, epsilon=1e-5, use_scale=self.norm_scale, name="bn")
+        x = nn.Conv(
+            self.features, (self.size, self.size), use_bias=self.bias, kernel_init=_he, name="conv"
+        )(x)
+        norm = nn.BatchNorm(
+            not train, momentum=0.9, epsilon=1e-5, use_scale=self.norm_scale, name="bn"
+        )
         if self.norm_first:
             x = norm(x)
         if self.activate:
@@ -66,14 +70,18 @@ class ResidualBlock(nn.Module):
     released: bool
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"], train: bool = False) -> Float[Array, "b h2 w2 d"]:
+    def __call__(
+        self, x: Float[Array, "b h w c"], train: bool = False
+    ) -> Float[Array, "b h2 w2 d"]:
         b, h, w, channels = x.shape
         x = x.reshape(b, h // 2, 2, w // 2, 2, channels).mean((2, 4))
         order = {"norm_first": self.released, "norm_scale": self.released}
         main = ConvUnit(min(channels, self.features), name="main1", **order)(x, train)
         main = ConvUnit(self.features, name="main2", **order)(main, train)
         if channels != self.features:
-            x = ConvUnit(self.features, 1, bias=False, activate=self.released, name="shortcut", **order)(x, train)
+            x = ConvUnit(
+                self.features, 1, bias=False, activate=self.released, name="shortcut", **order
+            )(x, train)
         return main + x
 
 
@@ -96,7 +104,9 @@ class CodeHead(nn.Module):
             x = (x / math.sqrt(x.shape[-1])) @ kernel
         else:
             x = nn.Dense(self.features, kernel_init=nn.initializers.lecun_normal(), name="dense")(x)
-        return nn.BatchNorm(not train, momentum=0.9, epsilon=1e-5, use_scale=self.released, name="bn")(x)
+        return nn.BatchNorm(
+            not train, momentum=0.9, epsilon=1e-5, use_scale=self.released, name="bn"
+        )(x)
 
 
 class InDomainEncoder(nn.Module):
@@ -126,7 +136,9 @@ class InDomainEncoder(nn.Module):
         """The first layer, at full resolution."""
         return ConvUnit(self.widths[0], bias=False)
 
-    def __call__(self, images: Float[Array, "b h w 3"], train: bool = False) -> Float[Array, "b n k"]:
+    def __call__(
+        self, images: Float[Array, "b h w 3"], train: bool = False
+    ) -> Float[Array, "b n k"]:
         """W+ codes of pictures.
 
         Args:
@@ -140,7 +152,9 @@ class InDomainEncoder(nn.Module):
           ValueError: pictures of another side.
         """
         if images.shape[1:3] != (self.resolution, self.resolution):
-            raise ValueError(f"this encoder takes pictures of side {self.resolution}, got {images.shape[1:3]}")
+            raise ValueError(
+                f"this encoder takes pictures of side {self.resolution}, got {images.shape[1:3]}"
+            )
         x: Array = jnp.asarray(images)
         for block in self.block:
             x = block(x, train)

@@ -80,7 +80,9 @@ class AlignNet(nn.Module):
     normalised: bool = True
 
     @nn.compact
-    def __call__(self, generated: Float[Array, "b h w c"], encoded: Float[Array, "b h w c"]) -> Float[Array, "b h w 3"]:
+    def __call__(
+        self, generated: Float[Array, "b h w c"], encoded: Float[Array, "b h w c"]
+    ) -> Float[Array, "b h w 3"]:
         """dx, dy in [-scale, scale] and the mask in (0, 1), not yet blurred.
 
         Args:
@@ -150,7 +152,9 @@ class SpatialAlignment(nn.Module):
             if cycle < self.cycles - 1:
                 current = self._moved(seen, shift, mask)
         if coarser is not None:
-            mask = merge(resize(coarser[..., 2:], mask.shape[1:3], "bicubic", align_corners=True), mask)
+            mask = merge(
+                resize(coarser[..., 2:], mask.shape[1:3], "bicubic", align_corners=True), mask
+            )
         return self._moved(generated, shift, mask), jnp.concatenate([shift, mask], axis=-1)
 
     def _moved(self, x: Array, shift: Array, mask: Array) -> Array:
@@ -185,13 +189,22 @@ class Aligner(nn.Module):
         widths = [max(1, round(features * self.multiplier)) for features in self.features]
         self.encoded = [nn.Dense(width) for width in widths]
         self.level = [
-            SpatialAlignment(width if narrow else None, self.scale, self.normalised, self.cycles, self.align_corners)
+            SpatialAlignment(
+                width if narrow else None,
+                self.scale,
+                self.normalised,
+                self.cycles,
+                self.align_corners,
+            )
             for width in widths
         ]
         if self.pyramid:
             self.lateral = [nn.Dense(self.pyramid) for _ in widths]
             # The path adds nothing at first: what levels compare begins as the maps themselves.
-            self.told = [nn.Dense(width, use_bias=False, kernel_init=nn.initializers.zeros) for width in widths]
+            self.told = [
+                nn.Dense(width, use_bias=False, kernel_init=nn.initializers.zeros)
+                for width in widths
+            ]
 
     def encode(self, maps: Sequence[Float[Array, "b _ _ _"]]) -> list[Float[Array, "b _ _ _"]]:
         """The encoder's maps, coarse to fine, in the channels that each level compares."""
@@ -201,7 +214,9 @@ class Aligner(nn.Module):
         path = None
         for index, (lateral, told) in enumerate(zip(self.lateral, self.told)):
             side = lateral(maps[index])
-            path = nn.leaky_relu(side if path is None else side + resize(path, side.shape[1:3]), 0.2)
+            path = nn.leaky_relu(
+                side if path is None else side + resize(path, side.shape[1:3]), 0.2
+            )
             encoded[index] += told(path)
         return encoded
 
@@ -228,11 +243,15 @@ class Aligner(nn.Module):
 class BicubicEncoder4Editing(Encoder4Editing):
     """e4e as this method's release has it: its pyramid is enlarged bicubically, so that e4e's own weights give other codes."""
 
-    def heads(self, images: Float[Array, "b h w c"], stop: int, train: bool = False) -> list[Float[Array, "b k"]]:
+    def heads(
+        self, images: Float[Array, "b h w c"], stop: int, train: bool = False
+    ) -> list[Float[Array, "b k"]]:
         """What the first `stop` heads make of a picture."""
         _, _, fine, middle, coarse = self.body(images, train)
         maps = [coarse]
         for lateral in (self.latlayer1(middle), self.latlayer2(fine)):
-            maps.append(resize(maps[-1], lateral.shape[1:3], "bicubic", align_corners=True) + lateral)
+            maps.append(
+                resize(maps[-1], lateral.shape[1:3], "bicubic", align_corners=True) + lateral
+            )
         levels = [sum(row >= bound for bound in (COARSE_ROWS, MIDDLE_ROWS)) for row in range(stop)]
         return [head(maps[level]) for head, level in zip(self.styles, levels)]

@@ -66,7 +66,9 @@ class Unit(nn.Module):
         if self.project:
             self.shortcut_conv, self.shortcut_bn = _conv(self.width, 1), norm()
 
-    def __call__(self, x: Float[Array, "b h w c"], train: bool = False) -> Float[Array, "b h2 w2 d"]:
+    def __call__(
+        self, x: Float[Array, "b h w c"], train: bool = False
+    ) -> Float[Array, "b h2 w2 d"]:
         frozen = not train
         y = self.prelu(self.conv1(self.bn1(x, frozen)))
         y = self.bn2(self.conv2(y), frozen)
@@ -120,7 +122,9 @@ class IRSE(nn.Module):
             before = width
         self.unit = units
 
-    def __call__(self, x: Float[Array, "b h w c"], train: bool = False) -> tuple[Float[Array, "b _ _ _"], ...]:
+    def __call__(
+        self, x: Float[Array, "b h w c"], train: bool = False
+    ) -> tuple[Float[Array, "b _ _ _"], ...]:
         """Features of the input layer and of the last unit of every group (of IR-SE50: units 2, 6, 20 and 23).
 
         Args:
@@ -146,7 +150,11 @@ class ArcFace(nn.Module):
 
     def setup(self) -> None:
         self.body = IRSE(self.counts, self.widths, self.squeeze)
-        self.output_bn, self.output_dense, self.embedding_bn = norm(), nn.Dense(self.features), norm()
+        self.output_bn, self.output_dense, self.embedding_bn = (
+            norm(),
+            nn.Dense(self.features),
+            norm(),
+        )
 
     def __call__(self, faces: Float[Array, "b h w 3"]) -> Float[Array, "b k"]:
         """Embeddings of unit length.
@@ -172,6 +180,8 @@ def identity_crop(images: Float[Array, "b h w 3"]) -> Float[Array, "b 112 112 3"
         ValueError: pictures smaller than 256.
     """
     if min(images.shape[1:3]) < 256:
-        raise ValueError(f"pictures of {images.shape[1]}x{images.shape[2]}: the identity crop needs 256x256 or more")
+        raise ValueError(
+            f"pictures of {images.shape[1]}x{images.shape[2]}: the identity crop needs 256x256 or more"
+        )
     images = resize(images, (256, 256), "area")
     return resize(images[:, CROP_ROWS, CROP_COLUMNS], (CROP_SIZE, CROP_SIZE), "area")

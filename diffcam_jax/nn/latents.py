@@ -29,7 +29,9 @@ class LatentStats:
     eigenvalues: Float[Array, " k"]
 
 
-def latent_stats(model: nn.Module, variables: Mapping[str, Any], key: jax.Array, n: int = 4096) -> LatentStats:
+def latent_stats(
+    model: nn.Module, variables: Mapping[str, Any], key: jax.Array, n: int = 4096
+) -> LatentStats:
     """Moments of w = mapping(z) over `n` normal draws of z.
 
     Args:
@@ -39,7 +41,9 @@ def latent_stats(model: nn.Module, variables: Mapping[str, Any], key: jax.Array,
       n: number of draws.
     """
     w = sample_w(model, variables, key, n)
-    return moments(w.reshape(-1, w.shape[-1]))  # a mapping of its own for every row counts as so many draws
+    return moments(
+        w.reshape(-1, w.shape[-1])
+    )  # a mapping of its own for every row counts as so many draws
 
 
 def moments(w: Float[Array, "n k"]) -> LatentStats:
@@ -49,7 +53,9 @@ def moments(w: Float[Array, "n k"]) -> LatentStats:
     return LatentStats(mean, eigenvectors[:, ::-1], jnp.maximum(eigenvalues[::-1], 0.0))
 
 
-def sample_w(model: nn.Module, variables: Mapping[str, Any], key: jax.Array, n: int) -> Float[Array, "n *rows k"]:
+def sample_w(
+    model: nn.Module, variables: Mapping[str, Any], key: jax.Array, n: int
+) -> Float[Array, "n *rows k"]:
     """Draws `n` codes w = mapping(z) with z normal; [n, rows, k] where every row has a mapping of its own."""
     return model.apply(variables, jax.random.normal(key, (n, model.latent_size)), method="mapping")
 
@@ -83,7 +89,9 @@ def to_wplus(w: Float[Array, "b k"], n: int = WPLUS_ROWS) -> Float[Array, "b n k
     return jnp.broadcast_to(w[:, None], (w.shape[0], n, w.shape[1]))
 
 
-def whiten(delta: Float[Array, "... k"], stats: LatentStats, epsilon: float = 1e-3) -> Float[Array, "... k"]:
+def whiten(
+    delta: Float[Array, "... k"], stats: LatentStats, epsilon: float = 1e-3
+) -> Float[Array, "... k"]:
     """Coordinates of a difference of codes in standard deviations of the prior.
 
     Args:
@@ -95,7 +103,10 @@ def whiten(delta: Float[Array, "... k"], stats: LatentStats, epsilon: float = 1e
 
 
 def mix_styles(
-    first: Float[Array, "b *rows k"], second: Float[Array, "b *more k"], index: int, num_styles: int = WPLUS_ROWS
+    first: Float[Array, "b *rows k"],
+    second: Float[Array, "b *more k"],
+    index: int,
+    num_styles: int = WPLUS_ROWS,
 ) -> Float[Array, "b n k"]:
     """Style mixing: coarse layers of one code, fine layers of another.
 

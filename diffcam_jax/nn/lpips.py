@@ -48,7 +48,9 @@ def _unit(feature: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
     return feature / (norm + LPIPS_EPSILON)
 
 
-def lpips_distance(pred: Sequence[Array], target: Sequence[Array], heads: Sequence[Array]) -> Float[Array, " b"]:
+def lpips_distance(
+    pred: Sequence[Array], target: Sequence[Array], heads: Sequence[Array]
+) -> Float[Array, " b"]:
     """LPIPS between two sets of unit-length features.
 
     Args:
@@ -102,6 +104,8 @@ class Lpips(nn.Module):
         taps = zip(self.features(a), self.features(b), self.heads(), strict=True)
         return jnp.stack([lpips_distance([x], [y], [head]) for x, y, head in taps], axis=-1)
 
-    def __call__(self, a: Float[Array, "b h w 3"], b: Float[Array, "b h w 3"]) -> Float[Array, " b"]:
+    def __call__(
+        self, a: Float[Array, "b h w 3"], b: Float[Array, "b h w 3"]
+    ) -> Float[Array, " b"]:
         """The distance of each pair."""
         return self.shares(a, b).sum(-1)

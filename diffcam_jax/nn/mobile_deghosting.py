@@ -59,7 +59,9 @@ class Mix(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         kernel = self.param("depthwise", nn.initializers.normal(1 / 3), (3, 3, x.shape[-1]))
-        inner = nn.leaky_relu(nn.Dense(2 * x.shape[-1], name="widen")(depthwise3x3(x, kernel)), SLOPE)
+        inner = nn.leaky_relu(
+            nn.Dense(2 * x.shape[-1], name="widen")(depthwise3x3(x, kernel)), SLOPE
+        )
         return x + nn.Dense(x.shape[-1], kernel_init=_quiet, name="narrow")(inner)
 
 
@@ -82,7 +84,9 @@ class MobileDeghoster(nn.Module):
     rank: int = 48
     prior: str = ""
 
-    def __call__(self, views: Views, generator: nn.Module, variables: Any) -> Float[Array, "b s s 3"]:
+    def __call__(
+        self, views: Views, generator: nn.Module, variables: Any
+    ) -> Float[Array, "b s s 3"]:
         """The blend without ghosts.
 
         Args:
@@ -98,17 +102,27 @@ class MobileDeghoster(nn.Module):
         fused, original, inverted, edited, mask, codes = views
         side, small = fused.shape[1], (self.in_size, self.in_size)
         if side % self.in_size or fused.shape[2] != side:
-            raise ValueError(f"the side of the pictures must be a multiple of {self.in_size}, got {fused.shape}")
+            raise ValueError(
+                f"the side of the pictures must be a multiple of {self.in_size}, got {fused.shape}"
+            )
         if not isinstance(generator, MobileStyleGAN):
-            raise ValueError(f"the prior has to be a MobileStyleGAN, got a {type(generator).__name__}")
+            raise ValueError(
+                f"the prior has to be a MobileStyleGAN, got a {type(generator).__name__}"
+            )
         parts = fused, edited - original, original - inverted, mask[..., None]
-        factors = self.factors(resize(jnp.concatenate(parts, -1), small, "area"), codes, generator, variables)
+        factors = self.factors(
+            resize(jnp.concatenate(parts, -1), small, "area"), codes, generator, variables
+        )
         a, b, d = jnp.split(resize(factors, (side, side), "bilinear"), (1, 2), axis=-1)
         return fused + a * parts[1] + b * parts[2] + d
 
     @nn.compact
     def factors(
-        self, x: Float[Array, "b h h 10"], codes: Float[Array, "b rows k"], generator: nn.Module, variables: Any
+        self,
+        x: Float[Array, "b h h 10"],
+        codes: Float[Array, "b rows k"],
+        generator: nn.Module,
+        variables: Any,
     ) -> Float[Array, "b h h 5"]:
         """a, b and d at `in_size`.
 
@@ -124,7 +138,9 @@ class MobileDeghoster(nn.Module):
             )
         maps = {}
         for side, width in zip(sides, self.widths, strict=True):
-            x = maps[side] = Mix(name=f"encode_{side}")(nn.Dense(width, name=f"enter_{side}")(_blocks(x)))
+            x = maps[side] = Mix(name=f"encode_{side}")(
+                nn.Dense(width, name=f"enter_{side}")(_blocks(x))
+            )
 
         drawn = self._drawn(maps, codes, generator, variables)
         x = None
@@ -135,25 +151,41 @@ class MobileDeghoster(nn.Module):
             if x is not None:
                 joined += pixel_shuffle(nn.Dense(4 * width, name=f"rise_{side}")(x))
             x = Mix(name=f"decode_{side}")(nn.leaky_relu(joined, SLOPE))
-        return pixel_shuffle(nn.Dense(4 * FACTORS, kernel_init=nn.initializers.zeros, name="leave")(x))
+        return pixel_shuffle(
+            nn.Dense(4 * FACTORS, kernel_init=nn.initializers.zeros, name="leave")(x)
+        )
 
     def _drawn(
-        self, maps: dict[int, Array], codes: Float[Array, "b rows k"], generator: nn.Module, variables: Any
+        self,
+        maps: dict[int, Array],
+        codes: Float[Array, "b rows k"],
+        generator: nn.Module,
+        variables: Any,
     ) -> dict[int, Array]:
         """The prior's features by their side, with the encoder's maps taken up at every one."""
         levels = self.prior_side.bit_length() - 2  # 4 is the first
         rows = 2 * levels - 1
-        read = nn.leaky_relu(nn.Dense(maps[4].shape[-1], name="read")(maps[4].reshape(len(codes), -1)), SLOPE)
-        coefficients = nn.Dense(rows * self.rank, name="coefficients")(read).reshape(-1, rows, self.rank)
-        offsets = nn.Dense(codes.shape[-1], use_bias=False, kernel_init=nn.initializers.zeros, name="basis")
+        read = nn.leaky_relu(
+            nn.Dense(maps[4].shape[-1], name="read")(maps[4].reshape(len(codes), -1)), SLOPE
+        )
+        coefficients = nn.Dense(rows * self.rank, name="coefficients")(read).reshape(
+            -1, rows, self.rank
+        )
+        offsets = nn.Dense(
+            codes.shape[-1], use_bias=False, kernel_init=nn.initializers.zeros, name="basis"
+        )
         w = codes[:, :rows] + offsets(coefficients)
 
         frozen, drawn = jax.lax.stop_gradient(variables), {}
         x = generator.apply(frozen, w[:, 0], method=_first)
         for level in range(levels):
             if level:
-                x = generator.apply(frozen, level - 1, x, w[:, 2 * level - 1], w[:, 2 * level], method=_next)
-            taken = nn.Dense(x.shape[-1], kernel_init=nn.initializers.zeros, name=f"taken_{x.shape[1]}")
+                x = generator.apply(
+                    frozen, level - 1, x, w[:, 2 * level - 1], w[:, 2 * level], method=_next
+                )
+            taken = nn.Dense(
+                x.shape[-1], kernel_init=nn.initializers.zeros, name=f"taken_{x.shape[1]}"
+            )
             x = drawn[x.shape[1]] = x + taken(maps[x.shape[1]])
         return drawn
 
@@ -177,7 +209,11 @@ def _next(
 def _blocks(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c4"]:
     """Blocks of 2x2 pixels side by side on the channel axis."""
     b, h, w, c = x.shape
-    return x.reshape(b, h // 2, 2, w // 2, 2, c).transpose(0, 1, 3, 2, 4, 5).reshape(b, h // 2, w // 2, 4 * c)
+    return (
+        x.reshape(b, h // 2, 2, w // 2, 2, c)
+        .transpose(0, 1, 3, 2, 4, 5)
+        .reshape(b, h // 2, w // 2, 4 * c)
+    )
 
 
 def _scaled(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:

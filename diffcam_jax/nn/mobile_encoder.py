@@ -94,12 +94,16 @@ class MobileEncoder(nn.Module):
         self.body = MobileNetV2(self.stem, self.rows, self.frozen)
         self.lateral = [nn.Dense(self.channels) for _ in range(3)]
         self.reader = [Reader(self.features, self.reduced, self.grid) for _ in range(3)]
-        bounds = [min(bound, self.n_styles) for bound in (0, COARSE_ROWS, MIDDLE_ROWS, self.n_styles)]
+        bounds = [
+            min(bound, self.n_styles) for bound in (0, COARSE_ROWS, MIDDLE_ROWS, self.n_styles)
+        ]
         counts = [after - before for before, after in itertools.pairwise(bounds)]
         self.level = [Level(count, self.width, self.rank) for count in counts if count]
         self.base = nn.Dense(self.width, kernel_init=nn.initializers.normal(0.01))
 
-    def __call__(self, images: Float[Array, "b h w 3"], train: bool = False) -> Float[Array, "b n k"]:
+    def __call__(
+        self, images: Float[Array, "b h w 3"], train: bool = False
+    ) -> Float[Array, "b n k"]:
         """Offsets of the W+ code from the average.
 
         Args:
@@ -107,7 +111,9 @@ class MobileEncoder(nn.Module):
             train: batch normalisation by batch statistics (make "batch_stats" mutable) instead of the stored ones.
         """
         x, read = None, []
-        for features, lateral, reader in zip(self.body(images, train)[::-1], self.lateral, self.reader, strict=True):
+        for features, lateral, reader in zip(
+            self.body(images, train)[::-1], self.lateral, self.reader, strict=True
+        ):
             side = lateral(features)
             x = side if x is None else side + x.repeat(2, 1).repeat(2, 2)
             read.append(reader(x, train))

@@ -37,13 +37,19 @@ class Modulation(nn.Module):
 
     @nn.compact
     def __call__(self, w: Float[Array, "b k"]) -> Float[Array, "b 1 1 c"]:
-        kernel = self.param("kernel", nn.initializers.normal(1 / math.sqrt(w.shape[-1])), (w.shape[-1], self.features))
+        kernel = self.param(
+            "kernel",
+            nn.initializers.normal(1 / math.sqrt(w.shape[-1])),
+            (w.shape[-1], self.features),
+        )
         bias = self.param("bias", nn.initializers.ones, (self.features,))
         return (w @ kernel + bias)[:, None, None, :]
 
 
 @jax.custom_vjp
-def depthwise3x3(x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c"]) -> Float[Array, "b h w c"]:
+def depthwise3x3(
+    x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c"]
+) -> Float[Array, "b h w c"]:
     """Depthwise 3x3 convolution, zero padding 1, as nine shifted multiply-adds (many times faster than XLA's on CPU)."""
     return _shifted_sum(x, kernel)
 
@@ -67,7 +73,10 @@ def _depthwise_backward(residuals: tuple[Array, Array], gradient: Array) -> tupl
     x, kernel = residuals
     h, w = x.shape[1:3]
     padded = _padded(x)
-    taps = [[(padded[:, i : i + h, j : j + w] * gradient).sum((0, 1, 2)) for j in range(3)] for i in range(3)]
+    taps = [
+        [(padded[:, i : i + h, j : j + w] * gradient).sum((0, 1, 2)) for j in range(3)]
+        for i in range(3)
+    ]
     return _shifted_sum(gradient, kernel[::-1, ::-1]), jnp.array(taps)
 
 
@@ -100,7 +109,9 @@ class StyledConv(nn.Module):
             x = x @ self.param("pointwise", normal, (channels, self.features))
         else:
             kernel = self.param("kernel", normal, (3, 3, channels, self.features))
-            x = jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+            x = jax.lax.conv_general_dilated(
+                x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+            )
         if replace is not None:
             x = replace(h, x)
         if place is None:
@@ -264,7 +275,9 @@ class MobileStyleGAN(nn.Module):
         return self.synthesis(self.mapping(z))
 
 
-def mobile_stylegan_from_ir(mapping: list[tuple[str, np.ndarray]], synthesis: list[tuple[str, np.ndarray]]) -> dict:
+def mobile_stylegan_from_ir(
+    mapping: list[tuple[str, np.ndarray]], synthesis: list[tuple[str, np.ndarray]]
+) -> dict:
     """Parameters of `MobileStyleGAN` from the constants of its published OpenVINO networks.
 
     Args:
@@ -280,13 +293,22 @@ def mobile_stylegan_from_ir(mapping: list[tuple[str, np.ndarray]], synthesis: li
     kernels = [a for _, a in mapping if a.ndim == 2 and a.shape[0] > 1]
     biases = [a for _, a in mapping if a.ndim == 1 and a.size > 1]
     params: dict = {
-        f"dense_{i}": {"kernel": k.T, "bias": b} for i, (k, b) in enumerate(zip(kernels, biases, strict=True))
+        f"dense_{i}": {"kernel": k.T, "bias": b}
+        for i, (k, b) in enumerate(zip(kernels, biases, strict=True))
     }
 
     named = {name: a for name, a in synthesis if name.startswith("m.")}
     # The demodulated kernels and the noise maps carry no name of their own; both come in the order of the layers.
-    dense_kernels = iter([a for name, a in synthesis if name.startswith("Mul_") and name.endswith("_copy")])
-    noises = iter([a for _, a in synthesis if a.ndim == 4 and a.shape[:2] == (1, 1) and a.shape[2] == a.shape[3] > 1])
+    dense_kernels = iter(
+        [a for name, a in synthesis if name.startswith("Mul_") and name.endswith("_copy")]
+    )
+    noises = iter(
+        [
+            a
+            for _, a in synthesis
+            if a.ndim == 4 and a.shape[:2] == (1, 1) and a.shape[2] == a.shape[3] > 1
+        ]
+    )
 
     def modulation(name: str) -> dict:
         return {"kernel": named[f"{name}.weight"].T, "bias": named[f"{name}.bias"][0]}
@@ -297,7 +319,10 @@ def mobile_stylegan_from_ir(mapping: list[tuple[str, np.ndarray]], synthesis: li
         return np.concatenate([low] + [high[..., k::3] for k in range(3)], axis=-1)
 
     def conv(name: str, feeds_haar: bool) -> dict:
-        kernel, order = next(dense_kernels).transpose(2, 3, 1, 0), contiguous if feeds_haar else lambda a: a
+        kernel, order = (
+            next(dense_kernels).transpose(2, 3, 1, 0),
+            contiguous if feeds_haar else lambda a: a,
+        )
         layer = {"modulation": modulation(f"{name}.conv.modulation"), "noise": next(noises)[0, 0]}
         layer["bias"] = order(named[f"{name}.bias"][0, :, 0, 0])
         if f"{name}.conv.weight_dw" in named:

@@ -24,7 +24,15 @@ from diffcam_jax.ops.image import IMAGENET_MEAN, IMAGENET_STD
 
 STEM_WIDTH = 32
 # Rows of table 2: (factor of the inner channels, channels, blocks, stride of the first).
-ROWS = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+ROWS = (
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
 
 
 def _norm() -> nn.BatchNorm:
@@ -51,11 +59,15 @@ def _back(x: Array, rows: int, columns: int) -> Array:
 
 
 @jax.custom_vjp
-def depthwise3x3_halving(x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c"]) -> Float[Array, "b h2 w2 c"]:
+def depthwise3x3_halving(
+    x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c"]
+) -> Float[Array, "b h2 w2 c"]:
     """Depthwise 3x3 convolution of stride 2, zero padding 1, of maps with even sides."""
     phases = _phases(x)
     return sum(
-        _back(phases[p][q], r, s) * kernel[i, j] for i, (p, r) in enumerate(_TAPS) for j, (q, s) in enumerate(_TAPS)
+        _back(phases[p][q], r, s) * kernel[i, j]
+        for i, (p, r) in enumerate(_TAPS)
+        for j, (q, s) in enumerate(_TAPS)
     )
 
 
@@ -87,12 +99,22 @@ class Stem(nn.Module):
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 d"]:
         b, h, w, c = x.shape
         kernel = self.param("kernel", nn.initializers.he_normal(), (3, 3, c, self.features))
-        x = x.reshape(b, h // 2, 2, w // 2, 2, c).transpose(0, 1, 3, 2, 4, 5).reshape(b, h // 2, w // 2, 4 * c)
+        x = (
+            x.reshape(b, h // 2, 2, w // 2, 2, c)
+            .transpose(0, 1, 3, 2, 4, 5)
+            .reshape(b, h // 2, w // 2, 4 * c)
+        )
         # A leading row and column of zeros turn offsets -1..1 into -2..1, two whole blocks.
-        kernel = jnp.pad(kernel, ((1, 0), (1, 0), (0, 0), (0, 0))).reshape(2, 2, 2, 2, c, self.features)
+        kernel = jnp.pad(kernel, ((1, 0), (1, 0), (0, 0), (0, 0))).reshape(
+            2, 2, 2, 2, c, self.features
+        )
         kernel = kernel.transpose(0, 2, 1, 3, 4, 5).reshape(2, 2, 4 * c, self.features)
         return jax.lax.conv_general_dilated(
-            x, kernel.astype(x.dtype), (1, 1), ((1, 0), (1, 0)), dimension_numbers=("NHWC", "HWIO", "NHWC")
+            x,
+            kernel.astype(x.dtype),
+            (1, 1),
+            ((1, 0), (1, 0)),
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
         )
 
 
@@ -128,7 +150,9 @@ class InvertedResidual(nn.Module):
         self.filter, self.filter_bn = Depthwise(self.stride), _norm()
         self.narrow, self.narrow_bn = Pointwise(self.features), _norm()
 
-    def __call__(self, x: Float[Array, "b h w c"], train: bool = False) -> Float[Array, "b h2 w2 d"]:
+    def __call__(
+        self, x: Float[Array, "b h w c"], train: bool = False
+    ) -> Float[Array, "b h2 w2 d"]:
         frozen, y = not train, x
         if self.inner is not None:
             y = nn.relu6(self.widen_bn(self.widen(y), frozen))
@@ -172,7 +196,9 @@ class MobileNetV2(nn.Module):
         self.conv, self.bn = Stem(self.stem), _norm()
         self.block = residual_blocks(self.stem, self.rows)
 
-    def __call__(self, images: Float[Array, "b h w 3"], train: bool = False) -> tuple[Float[Array, "b _ _ _"], ...]:
+    def __call__(
+        self, images: Float[Array, "b h w 3"], train: bool = False
+    ) -> tuple[Float[Array, "b _ _ _"], ...]:
         """The last map at each of the strides 8, 16 and 32.
 
         Args:
@@ -205,19 +231,24 @@ def mobilenet_v2_from_torch(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
     rest = {
         name: array
         for name, array in state.items()
-        if not name.startswith(("features.18.", "classifier.")) and not name.endswith("num_batches_tracked")
+        if not name.startswith(("features.18.", "classifier."))
+        and not name.endswith("num_batches_tracked")
     }
     flat: dict[tuple[str, ...], np.ndarray] = {}
 
     def take(name: str, path: tuple[str, ...], depthwise: bool = False) -> None:
         kernel = np.asarray(rest.pop(f"{name}.weight"), np.float32).transpose(2, 3, 1, 0)
-        flat["params", *path, "kernel"] = np.ascontiguousarray(kernel[:, :, 0] if depthwise else kernel)
+        flat["params", *path, "kernel"] = np.ascontiguousarray(
+            kernel[:, :, 0] if depthwise else kernel
+        )
 
     def take_norm(name: str, path: tuple[str, ...]) -> None:
         for ours, theirs in (("scale", "weight"), ("bias", "bias")):
             flat["params", *path, ours] = np.asarray(rest.pop(f"{name}.{theirs}"), np.float32)
         for ours in ("mean", "var"):
-            flat["batch_stats", *path, ours] = np.asarray(rest.pop(f"{name}.running_{ours}"), np.float32)
+            flat["batch_stats", *path, ours] = np.asarray(
+                rest.pop(f"{name}.running_{ours}"), np.float32
+            )
 
     take("features.0.0", ("conv",))
     take_norm("features.0.1", ("bn",))

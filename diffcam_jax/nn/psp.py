@@ -47,7 +47,9 @@ class Halving(nn.Module):
         # As one matrix product: heads that read the same map share the patches once compiled, and neither small maps nor
         # larger batches are slow, as they are in a CPU's strided convolutions (up to 2 and 10 times).
         x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-        patches = jnp.concatenate([x[:, i : i + h : 2, j : j + w : 2] for i in range(3) for j in range(3)], axis=-1)
+        patches = jnp.concatenate(
+            [x[:, i : i + h : 2, j : j + w : 2] for i in range(3) for j in range(3)], axis=-1
+        )
         x = patches @ kernel.reshape(9 * c, self.features)
         return nn.leaky_relu(x + bias, 0.01)
 
@@ -74,11 +76,15 @@ class Map2Style(nn.Module):
         for conv in self.convs:
             x = conv(x)
         if x.shape[1:3] != (1, 1):
-            raise ValueError(f"a head of {self.halvings} halvings leaves {x.shape[1:3]} pixels of a map of {size}")
+            raise ValueError(
+                f"a head of {self.halvings} halvings leaves {x.shape[1:3]} pixels of a map of {size}"
+            )
         return self.linear(x[:, 0, 0])
 
 
-def upsample_add(coarse: Float[Array, "b h w c"], lateral: Float[Array, "b h2 w2 c"]) -> Float[Array, "b h2 w2 c"]:
+def upsample_add(
+    coarse: Float[Array, "b h w c"], lateral: Float[Array, "b h2 w2 c"]
+) -> Float[Array, "b h2 w2 c"]:
     """Enlarges a map bilinearly, corner pixels on corner pixels, to the size of another and adds that.
 
     Reference:
@@ -116,15 +122,23 @@ class GradualStyleEncoder(nn.Module):
             for row in range(self.n_styles)
         ]
 
-    def heads(self, images: Float[Array, "b h w c"], stop: int, train: bool = False) -> list[Float[Array, "b k"]]:
+    def heads(
+        self, images: Float[Array, "b h w c"], stop: int, train: bool = False
+    ) -> list[Float[Array, "b k"]]:
         """What the first `stop` heads make of a picture."""
         _, _, c1, c2, c3 = self.body(images, train)
         p2 = upsample_add(c3, self.latlayer1(c2))
         p1 = upsample_add(p2, self.latlayer2(c1))
-        maps = [c3] * COARSE_ROWS + [p2] * (MIDDLE_ROWS - COARSE_ROWS) + [p1] * max(stop - MIDDLE_ROWS, 0)
+        maps = (
+            [c3] * COARSE_ROWS
+            + [p2] * (MIDDLE_ROWS - COARSE_ROWS)
+            + [p1] * max(stop - MIDDLE_ROWS, 0)
+        )
         return [head(features) for head, features in zip(self.styles[:stop], maps)]
 
-    def __call__(self, images: Float[Array, "b h w c"], train: bool = False) -> Float[Array, "b n k"]:
+    def __call__(
+        self, images: Float[Array, "b h w c"], train: bool = False
+    ) -> Float[Array, "b n k"]:
         """Offsets of the W+ code from the average.
 
         Args:
@@ -178,7 +192,9 @@ class IntoWPlus(nn.Module):
         self.output_bn, self.output_dense = norm(), nn.Dense(self.width)
         self.linear = EqualLinear(self.n_styles * self.width)
 
-    def __call__(self, images: Float[Array, "b h w c"], train: bool = False) -> Float[Array, "b n k"]:
+    def __call__(
+        self, images: Float[Array, "b h w c"], train: bool = False
+    ) -> Float[Array, "b n k"]:
         """Offsets of the W+ code from the average; arguments as for `GradualStyleEncoder`."""
         x = self.output_bn(self.body(images, train)[-1], not train)
         x = resize(x, (self.pool, self.pool), "area")

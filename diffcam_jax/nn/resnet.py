@@ -62,12 +62,20 @@ class StemConv(nn.Module):
         kernel = self.param("kernel", _kernel_init, (7, 7, x.shape[-1], self.features))
         x = jnp.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, x.shape[2] % 2), (0, 0)))
         b, h, w, c = x.shape
-        x = x.reshape(b, h // 2, 2, w // 2, 2, c).transpose(0, 1, 3, 2, 4, 5).reshape(b, h // 2, w // 2, 4 * c)
+        x = (
+            x.reshape(b, h // 2, 2, w // 2, 2, c)
+            .transpose(0, 1, 3, 2, 4, 5)
+            .reshape(b, h // 2, w // 2, 4 * c)
+        )
         # A leading row and column of zeros turn offsets -3..3 into -4..3, four whole blocks.
-        kernel = jnp.pad(kernel, ((1, 0), (1, 0), (0, 0), (0, 0))).reshape(4, 2, 4, 2, c, self.features)
+        kernel = jnp.pad(kernel, ((1, 0), (1, 0), (0, 0), (0, 0))).reshape(
+            4, 2, 4, 2, c, self.features
+        )
         kernel = kernel.transpose(0, 2, 1, 3, 4, 5).reshape(4, 4, 4 * c, self.features)
         pad = ((2, 1), (2, 1))
-        return jax.lax.conv_general_dilated(x, kernel, (1, 1), pad, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        return jax.lax.conv_general_dilated(
+            x, kernel, (1, 1), pad, dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
 
 
 def max_pool3(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
@@ -96,7 +104,9 @@ class BasicBlock(nn.Module):
         if self.project:
             self.downsample_conv, self.downsample_bn = _conv(self.width, 1, self.stride), _norm()
 
-    def __call__(self, x: Float[Array, "b h w c"], train: bool = False) -> Float[Array, "b h2 w2 c2"]:
+    def __call__(
+        self, x: Float[Array, "b h w c"], train: bool = False
+    ) -> Float[Array, "b h2 w2 c2"]:
         frozen = not train
         y = nn.relu(self.bn1(self.conv1(x), use_running_average=frozen))
         y = self.bn2(self.conv2(y), use_running_average=frozen)
@@ -118,9 +128,14 @@ class Bottleneck(nn.Module):
         self.conv2, self.bn2 = _conv(self.width, 3, self.stride), _norm()
         self.conv3, self.bn3 = _conv(4 * self.width, 1), _norm()
         if self.project:
-            self.downsample_conv, self.downsample_bn = _conv(4 * self.width, 1, self.stride), _norm()
+            self.downsample_conv, self.downsample_bn = (
+                _conv(4 * self.width, 1, self.stride),
+                _norm(),
+            )
 
-    def __call__(self, x: Float[Array, "b h w c"], train: bool = False) -> Float[Array, "b h2 w2 c2"]:
+    def __call__(
+        self, x: Float[Array, "b h w c"], train: bool = False
+    ) -> Float[Array, "b h2 w2 c2"]:
         frozen = not train
         y = nn.relu(self.bn1(self.conv1(x), use_running_average=frozen))
         y = nn.relu(self.bn2(self.conv2(y), use_running_average=frozen))
@@ -165,13 +180,20 @@ class ResNet(nn.Module):
         if self.num_classes is not None:
             self.fc = nn.Dense(self.num_classes)
 
-    def stem(self, images: Float[Array, "b h w 3"], train: bool = False) -> Float[Array, "b h4 w4 c"]:
+    def stem(
+        self, images: Float[Array, "b h w 3"], train: bool = False
+    ) -> Float[Array, "b h4 w4 c"]:
         """conv1, bn1, ReLU and the 3x3 stride-2 max pool: 1/4 of the input size."""
         x = nn.relu(self.bn1(self.conv1(images), use_running_average=not train))
         return max_pool3(x)
 
     def stage(
-        self, index: int, x: Float[Array, "b h w c"], train: bool = False, start: int = 0, stop: int | None = None
+        self,
+        index: int,
+        x: Float[Array, "b h w c"],
+        train: bool = False,
+        start: int = 0,
+        stop: int | None = None,
     ) -> Float[Array, "b h2 w2 c2"]:
         """Run blocks [start, stop) of layer `index` (1 to 4)."""
         for block in (self.layer1, self.layer2, self.layer3, self.layer4)[index - 1][start:stop]:

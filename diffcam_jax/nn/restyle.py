@@ -48,7 +48,9 @@ class BackboneEncoder(nn.Module):
         halvings = int(math.log2(self.size // BODY_STRIDE))
         self.styles = [Map2Style(self.width, halvings, self.channels) for _ in range(self.n_styles)]
 
-    def __call__(self, images: Float[Array, "b h w c"], train: bool = False) -> Float[Array, "b n k"]:
+    def __call__(
+        self, images: Float[Array, "b h w c"], train: bool = False
+    ) -> Float[Array, "b n k"]:
         """Correction of the W+ code; `train` normalises by batch statistics (make "batch_stats" mutable)."""
         x = self.body(images, train)[-1]
         return _rows([head(x) for head in self.styles], self.progressive)
@@ -81,7 +83,9 @@ class ResNetBackboneEncoder(nn.Module):
         halvings = int(math.log2(self.size // BODY_STRIDE))
         self.styles = [Map2Style(self.width, halvings, self.channels) for _ in range(self.n_styles)]
 
-    def __call__(self, images: Float[Array, "b h w c"], train: bool = False) -> Float[Array, "b n k"]:
+    def __call__(
+        self, images: Float[Array, "b h w c"], train: bool = False
+    ) -> Float[Array, "b n k"]:
         """Correction of the W+ code; `train` normalises by batch statistics (make "batch_stats" mutable)."""
         x = self.prelu(self.bn1(self.conv1(images), not train))
         for block in self.body:

@@ -19,7 +19,17 @@ FEATURES = 128
 STEM_WIDTH = 32
 INPUT_SCALING = {"scalar_op1": [127.5], "scalar_op2": [1 / 128]}  # subtracted, then multiplied
 # (channels, stride) of the separable convolutions.
-UNITS = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *[(512, 1)] * 5, (1024, 2), (1024, 1))
+UNITS = (
+    (64, 1),
+    (128, 2),
+    (128, 1),
+    (256, 2),
+    (256, 1),
+    (512, 2),
+    *[(512, 1)] * 5,
+    (1024, 2),
+    (1024, 1),
+)
 
 
 def _norm(epsilon: float) -> nn.BatchNorm:
@@ -54,7 +64,11 @@ class SeparableConv(nn.Module):
 
     def setup(self) -> None:
         self.dw_conv, self.dw_bn, self.dw_prelu = Depthwise(self.stride), _norm(1e-3), PReLU()
-        self.conv, self.bn, self.prelu = nn.Conv(self.width, (1, 1), use_bias=False), _norm(1e-3), PReLU()
+        self.conv, self.bn, self.prelu = (
+            nn.Conv(self.width, (1, 1), use_bias=False),
+            _norm(1e-3),
+            PReLU(),
+        )
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 d"]:
         x = self.dw_prelu(self.dw_bn(self.dw_conv(x)))
@@ -103,12 +117,15 @@ def sface_from_onnx(constants: Mapping[str, np.ndarray]) -> dict:
         array = left.pop(name, None)
         if array is None or array.shape != shape:
             found = "missing" if array is None else f"{array.shape} instead of {shape}"
-            raise UserError(f"this is not the SFace network, {name} is {found}; get sface.onnx again")
+            raise UserError(
+                f"this is not the SFace network, {name} is {found}; get sface.onnx again"
+            )
         return np.asarray(array, np.float32)
 
     def norm(source: str, channels: int) -> tuple[dict, dict]:
         scale, bias, mean, var = (
-            take(f"{source}_{name}", (channels,)) for name in ("gamma", "beta", "moving_mean", "moving_var")
+            take(f"{source}_{name}", (channels,))
+            for name in ("gamma", "beta", "moving_mean", "moving_var")
         )
         return {"scale": scale, "bias": bias}, {"mean": mean, "var": var}
 
@@ -117,7 +134,11 @@ def sface_from_onnx(constants: Mapping[str, np.ndarray]) -> dict:
         channels = kernel.shape[-1]
         bn, moments = norm(f"{source}_batchnorm", channels)
         slope = take(f"{source}_relu_gamma", (channels, 1, 1)).reshape(-1)
-        layers = {f"{prefix}conv": {"kernel": kernel}, f"{prefix}bn": bn, f"{prefix}prelu": {"negative_slope": slope}}
+        layers = {
+            f"{prefix}conv": {"kernel": kernel},
+            f"{prefix}bn": bn,
+            f"{prefix}prelu": {"negative_slope": slope},
+        }
         return layers, {f"{prefix}bn": moments}
 
     kernel = take("conv_1_conv2d_weight", (STEM_WIDTH, 3, 3, 3)).transpose(2, 3, 1, 0)
@@ -129,16 +150,26 @@ def sface_from_onnx(constants: Mapping[str, np.ndarray]) -> dict:
         depthwise, depthwise_stats = block(f"{source}_dw", "dw_", kernel)
         kernel = take(f"{source}_conv2d_weight", (width, before, 1, 1)).transpose(2, 3, 1, 0)
         pointwise, pointwise_stats = block(source, "", kernel)
-        params[f"unit_{i}"], stats[f"unit_{i}"] = depthwise | pointwise, depthwise_stats | pointwise_stats
+        params[f"unit_{i}"], stats[f"unit_{i}"] = (
+            depthwise | pointwise,
+            depthwise_stats | pointwise_stats,
+        )
         before = width
     params["last_bn"], stats["last_bn"] = norm("bn1", before)
     side = SIDE // 16
     # The published network flattens [c, h, w], ours [h, w, c].
-    kernel = take("pre_fc1_weight", (FEATURES, before * side * side)).reshape(FEATURES, before, side, side)
+    kernel = take("pre_fc1_weight", (FEATURES, before * side * side)).reshape(
+        FEATURES, before, side, side
+    )
     kernel = kernel.transpose(2, 3, 1, 0).reshape(-1, FEATURES)
-    params["fc"] = {"kernel": np.ascontiguousarray(kernel), "bias": take("pre_fc1_bias", (FEATURES,))}
+    params["fc"] = {
+        "kernel": np.ascontiguousarray(kernel),
+        "bias": take("pre_fc1_bias", (FEATURES,)),
+    }
     params["fc_bn"], stats["fc_bn"] = norm("fc1", FEATURES)
     # What is left over is the scaling of the input, which is built in.
     if {name: array.reshape(-1).tolist() for name, array in left.items()} != INPUT_SCALING:
-        raise UserError(f"this is not the SFace network, left over are {', '.join(left)}; get sface.onnx again")
+        raise UserError(
+            f"this is not the SFace network, left over are {', '.join(left)}; get sface.onnx again"
+        )
     return {"params": params, "batch_stats": stats}

@@ -62,16 +62,22 @@ class Layer(nn.Module):
     source: str
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"], w: Float[Array, "b k"], noise: str) -> Float[Array, "b h2 w2 d"]:
+    def __call__(
+        self, x: Float[Array, "b h w c"], w: Float[Array, "b k"], noise: str
+    ) -> Float[Array, "b h2 w2 d"]:
         if self.source != "const":
             kernel = self.param("kernel", _normal(1.0), (3, 3, x.shape[-1], self.features))
             kernel = kernel * (math.sqrt(2) / math.sqrt(9 * x.shape[-1]))
             if self.source == "up":
                 x = fir(nearest_conv3x3(x, kernel), TAPS_121, (1, 1))
             else:
-                x = jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+                x = jax.lax.conv_general_dilated(
+                    x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+                )
         shape = (self.size, self.size)
-        noise_map = self.variable("noise", "map", lambda: jax.random.normal(self.make_rng("params"), shape))
+        noise_map = self.variable(
+            "noise", "map", lambda: jax.random.normal(self.make_rng("params"), shape)
+        )
         strength = self.param("strength", nn.initializers.zeros, (self.features,))
         if noise == "fixed":
             x = x + noise_map.value[..., None] * strength
@@ -80,7 +86,9 @@ class Layer(nn.Module):
         x = nn.leaky_relu(x + self.param("bias", nn.initializers.zeros, (self.features,)), SLOPE)
         x = x - x.mean((1, 2), keepdims=True)
         x = x * jax.lax.rsqrt((x**2).mean((1, 2), keepdims=True) + EPSILON)
-        scale, shift = jnp.split(ScaledDense(2 * self.features, name="style")(w)[:, None, None], 2, axis=-1)
+        scale, shift = jnp.split(
+            ScaledDense(2 * self.features, name="style")(w)[:, None, None], 2, axis=-1
+        )
         return x * (scale + 1) + shift
 
 
@@ -154,7 +162,9 @@ class StyleGAN1Generator(nn.Module):
             raise ValueError(f"noise {noise!r}: allowed are {', '.join(NOISE_MODES)}")
         rows = self._rows(w) if w.ndim == 2 else w
         if rows.shape[1] != self.num_styles:
-            raise ValueError(f"W+ codes of this generator have {self.num_styles} rows, got {rows.shape[1]}")
+            raise ValueError(
+                f"W+ codes of this generator have {self.num_styles} rows, got {rows.shape[1]}"
+            )
         x = jnp.broadcast_to(self.const, (len(w), *self.const.shape))
         for i, layer in enumerate(self.layer):
             x = layer(x, rows[:, i], noise)

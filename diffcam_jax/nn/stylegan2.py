@@ -38,7 +38,9 @@ GAIN = math.sqrt(2)
 BORDER = 3
 
 
-def config_widths(resolution: int, channel_multiplier: int | float = 2, channel_max: int = 512) -> tuple[int, ...]:
+def config_widths(
+    resolution: int, channel_multiplier: int | float = 2, channel_max: int = 512
+) -> tuple[int, ...]:
     """Channels at 4, 8, 16, ... up to a resolution: 2^14 multiplier / side, at most `channel_max`.
 
     Args:
@@ -50,7 +52,8 @@ def config_widths(resolution: int, channel_multiplier: int | float = 2, channel_
     """
     sides = [2**k for k in range(2, resolution.bit_length())]
     return tuple(
-        min(channel_max, int(2**14 * channel_multiplier / side)) if side > 32 else channel_max for side in sides
+        min(channel_max, int(2**14 * channel_multiplier / side)) if side > 32 else channel_max
+        for side in sides
     )
 
 
@@ -73,7 +76,9 @@ class MappingLayer(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b k"]) -> Float[Array, "b c"]:
-        kernel = self.param("kernel", nn.initializers.normal(1 / MAPPING_RATE), (x.shape[-1], self.features))
+        kernel = self.param(
+            "kernel", nn.initializers.normal(1 / MAPPING_RATE), (x.shape[-1], self.features)
+        )
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         x = x @ (kernel * (MAPPING_RATE / math.sqrt(x.shape[-1]))) + bias * MAPPING_RATE
         return GAIN * nn.leaky_relu(x, SLOPE)
@@ -97,7 +102,9 @@ class StyledConv(nn.Module):
 
     def setup(self):
         self.modulation = Modulation(self.in_features)
-        self.kernel = self.param("kernel", nn.initializers.normal(1.0), (3, 3, self.in_features, self.features))
+        self.kernel = self.param(
+            "kernel", nn.initializers.normal(1.0), (3, 3, self.in_features, self.features)
+        )
         self.strength = self.param("strength", nn.initializers.zeros, ())
         self.bias = self.param("bias", nn.initializers.zeros, (self.features,))
         if self.is_initializing():
@@ -125,7 +132,9 @@ class StyledConv(nn.Module):
         if self.up:
             x = up_conv(x, self.kernel)
         else:
-            x = jax.lax.conv_general_dilated(x, self.kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+            x = jax.lax.conv_general_dilated(
+                x, self.kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+            )
         # A leaky ReLU lets positive factors through: its gain goes into what is added up before it.
         if replace is None:
             x = x * (GAIN * demodulation)[:, None, None] + GAIN * self.bias
@@ -165,7 +174,9 @@ class ToRGB(nn.Module):
         """The factors of the input channels."""
         return self.modulation(w)
 
-    def __call__(self, x: Float[Array, "b h w c"], style: Float[Array, "b c"]) -> Float[Array, "b h w 3"]:
+    def __call__(
+        self, x: Float[Array, "b h w c"], style: Float[Array, "b c"]
+    ) -> Float[Array, "b h w 3"]:
         kernels = (style / math.sqrt(self.in_features))[:, :, None] * self.kernel
         x = jnp.einsum("bhwc,bcd->bhwd", x, kernels) + self.bias
         return x if self.clamp is None else jnp.clip(x, -self.clamp, self.clamp)
@@ -229,7 +240,11 @@ class StyleGAN2Generator(nn.Module):
     def mapping(self, z: Float[Array, "b k"]) -> Float[Array, "b k"]:
         """Maps normally distributed z [b, 512] to w [b, 512]."""
         square = jnp.mean(z**2, axis=-1, keepdims=True)
-        w = z * jax.lax.rsqrt(square + 1e-8) if self.pixel_norm_inside else z / (jnp.sqrt(square) + 1e-6)
+        w = (
+            z * jax.lax.rsqrt(square + 1e-8)
+            if self.pixel_norm_inside
+            else z / (jnp.sqrt(square) + 1e-6)
+        )
         for dense in self.dense:
             w = dense(w)
         return w
@@ -310,7 +325,9 @@ class StyleGAN2Generator(nn.Module):
         _, picture = self._drawn(styles, noise, after_up, len(self.widths))
         return resize(picture, (size or self.resolution,) * 2, "area")
 
-    def _drawn(self, styles: tuple[Array, ...], noise: str, after_up: AfterUp | None, n: int) -> Trunk:
+    def _drawn(
+        self, styles: tuple[Array, ...], noise: str, after_up: AfterUp | None, n: int
+    ) -> Trunk:
         """Features and picture at the n-th side."""
         maps, picture = self._maps(styles, noise, None, after_up), None
         for to_rgb, style, (_, x) in zip((self.to_rgb1, *self.to_rgbs)[:n], styles[1::3], maps):
@@ -333,7 +350,11 @@ class StyleGAN2Generator(nn.Module):
         return dict(self._maps(self.style_vectors(w), noise, before_up))
 
     def _maps(
-        self, styles: tuple[Array, ...], noise: str, before_up: BeforeUp | None, after_up: AfterUp | None = None
+        self,
+        styles: tuple[Array, ...],
+        noise: str,
+        before_up: BeforeUp | None,
+        after_up: AfterUp | None = None,
     ) -> Iterator[tuple[int, Array]]:
         x = jnp.broadcast_to(self.const, (styles[0].shape[0], *self.const.shape))
         x = self.conv1(x, styles[0], noise)

@@ -36,7 +36,9 @@ def minibatch_stddev(x: Float[Array, "b h w c"], group: int = GROUP) -> Float[Ar
     """
     group = min(group, len(x))
     if len(x) % group:
-        raise ValueError(f"a batch of {len(x)} has no groups of {group}; give at most {group} samples or a multiple")
+        raise ValueError(
+            f"a batch of {len(x)} has no groups of {group}; give at most {group} samples or a multiple"
+        )
     groups = x.reshape(group, -1, *x.shape[1:])
     deviation = jnp.sqrt(groups.var(0) + 1e-8)
     return jnp.tile(deviation.mean((1, 2, 3)), group)
@@ -53,15 +55,21 @@ class ScaledConv(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 d"]:
         channels = x.shape[-1]
-        kernel = self.param("kernel", nn.initializers.normal(1.0), (self.size, self.size, channels, self.features))
+        kernel = self.param(
+            "kernel", nn.initializers.normal(1.0), (self.size, self.size, channels, self.features)
+        )
         kernel = kernel / math.sqrt(self.size**2 * channels)
         if self.down:
             x = down_conv(x, kernel)
         else:
-            x = jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+            x = jax.lax.conv_general_dilated(
+                x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+            )
         if not self.activate:
             return x
-        return GAIN * nn.leaky_relu(x + self.param("bias", nn.initializers.zeros, (self.features,)), SLOPE)
+        return GAIN * nn.leaky_relu(
+            x + self.param("bias", nn.initializers.zeros, (self.features,)), SLOPE
+        )
 
 
 class ScaledDense(nn.Module):
@@ -73,7 +81,9 @@ class ScaledDense(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b c"]) -> Float[Array, "b d"]:
         kernel = self.param("kernel", nn.initializers.normal(1.0), (x.shape[-1], self.features))
-        x = x @ (kernel / math.sqrt(x.shape[-1])) + self.param("bias", nn.initializers.zeros, (self.features,))
+        x = x @ (kernel / math.sqrt(x.shape[-1])) + self.param(
+            "bias", nn.initializers.zeros, (self.features,)
+        )
         return GAIN * nn.leaky_relu(x, SLOPE) if self.activate else x
 
 
@@ -124,7 +134,9 @@ class StyleGAN2Discriminator(nn.Module):
         x = images
         for layer in self.convs:
             x = layer(x)
-        deviation = jnp.broadcast_to(minibatch_stddev(x, self.group)[:, None, None, None], (*x.shape[:3], 1))
+        deviation = jnp.broadcast_to(
+            minibatch_stddev(x, self.group)[:, None, None, None], (*x.shape[:3], 1)
+        )
         x = self.final_conv(jnp.concatenate([x, deviation], -1)).reshape(len(x), -1)
         for layer in self.final_linear:
             x = layer(x)

@@ -52,7 +52,11 @@ class VGG16(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w 3"]) -> dict[str, Array]:
         """The features at `taps`, by name."""
-        layers = [f"{stage}_{i}" for stage, widths in enumerate(self.widths, 1) for i in range(1, len(widths) + 1)]
+        layers = [
+            f"{stage}_{i}"
+            for stage, widths in enumerate(self.widths, 1)
+            for i in range(1, len(widths) + 1)
+        ]
         _check_taps(self.taps, layers)
         found: dict[str, Array] = {}
         for stage, widths in enumerate(self.widths, start=1):

@@ -23,7 +23,9 @@ SATURATION = 1.0
 Probability = float | Float[Array, ""]
 
 
-def augment(key: PRNGKeyArray, images: Float[Array, "b h w 3"], probability: Probability) -> Float[Array, "b h w 3"]:
+def augment(
+    key: PRNGKeyArray, images: Float[Array, "b h w 3"], probability: Probability
+) -> Float[Array, "b h w 3"]:
     """Changes every picture at random.
 
     Args:
@@ -67,15 +69,21 @@ def draw_affine(
     zoom = jnp.exp2(jnp.where(happens[:, 3], SCALE * normal[:, 0], 0.0))
     stretch = jnp.exp2(jnp.where(happens[:, 4], SCALE * normal[:, 1], 0.0))
     part = jnp.where(happens[:, 5:6], SHIFT * normal[:, 2:4] * size, 0.0)
-    first, second = (_rotated(jnp.where(turns[:, i], math.pi * (2 * value[:, 4 + i] - 1), 0.0)) for i in (0, 1))
+    first, second = (
+        _rotated(jnp.where(turns[:, i], math.pi * (2 * value[:, 4 + i] - 1), 0.0)) for i in (0, 1)
+    )
 
     with jax.default_matmul_precision("highest"):  # a rounded rotation moves far pixels
-        matrices = _scaled(mirror, jnp.ones(count)) @ _rotated(quarters * (math.pi / 2)) @ _moved(whole)
+        matrices = (
+            _scaled(mirror, jnp.ones(count)) @ _rotated(quarters * (math.pi / 2)) @ _moved(whole)
+        )
         matrices = matrices @ _scaled(zoom, zoom) @ first @ _scaled(stretch, 1 / stretch) @ second
         return matrices @ _moved(part)
 
 
-def _draws(key: PRNGKeyArray, count: int, chances: int, values: int, normals: int) -> tuple[Array, Array, Array]:
+def _draws(
+    key: PRNGKeyArray, count: int, chances: int, values: int, normals: int
+) -> tuple[Array, Array, Array]:
     """Uniform in [0, 1): [count, chances] and [count, values]; standard normal: [count, normals]."""
     uniform, normal = jax.random.split(key)
     both = jax.random.uniform(uniform, (count, chances + values))
@@ -87,7 +95,12 @@ def _scaled(x: Array, y: Array) -> Float[Array, "b 3 3"]:
 
 
 def _rotated(angle: Array) -> Float[Array, "b 3 3"]:
-    cos, sin, zero, one = jnp.cos(angle), jnp.sin(angle), jnp.zeros_like(angle), jnp.ones_like(angle)
+    cos, sin, zero, one = (
+        jnp.cos(angle),
+        jnp.sin(angle),
+        jnp.zeros_like(angle),
+        jnp.ones_like(angle),
+    )
     rows = [jnp.stack(row, -1) for row in ((cos, -sin, zero), (sin, cos, zero), (zero, zero, one))]
     return jnp.stack(rows, 1)
 
@@ -96,7 +109,9 @@ def _moved(shift: Float[Array, "b 2"]) -> Float[Array, "b 3 3"]:
     return jnp.broadcast_to(jnp.eye(3), (len(shift), 3, 3)).at[:, :2, 2].set(shift)
 
 
-def resample(images: Float[Array, "b h w c"], matrices: Float[Array, "b 3 3"]) -> Float[Array, "b h w c"]:
+def resample(
+    images: Float[Array, "b h w c"], matrices: Float[Array, "b 3 3"]
+) -> Float[Array, "b h w c"]:
     """Affine maps of pictures: bilinear, mirrored about the outermost pixels as often as needed.
 
     Args:
@@ -105,9 +120,13 @@ def resample(images: Float[Array, "b h w c"], matrices: Float[Array, "b 3 3"]) -
     """
     b, h, w, c = images.shape
     centre = jnp.array([(w - 1) / 2, (h - 1) / 2])
-    y, x = jnp.meshgrid(jnp.arange(h, dtype=jnp.float32), jnp.arange(w, dtype=jnp.float32), indexing="ij")
+    y, x = jnp.meshgrid(
+        jnp.arange(h, dtype=jnp.float32), jnp.arange(w, dtype=jnp.float32), indexing="ij"
+    )
     grid = jnp.stack([x.ravel(), y.ravel()], -1) - centre
-    turned = jnp.einsum("bij,nj->bni", matrices[:, :2, :2], grid, precision=jax.lax.Precision.HIGHEST)
+    turned = jnp.einsum(
+        "bij,nj->bni", matrices[:, :2, :2], grid, precision=jax.lax.Precision.HIGHEST
+    )
     place = turned + matrices[:, None, :2, 2] + centre
     low = jnp.floor(place)
     share = place - low
@@ -118,7 +137,9 @@ def resample(images: Float[Array, "b h w c"], matrices: Float[Array, "b 3 3"]) -
         for dx in (0, 1):
             index = _mirrored(low[..., 1] + dy, h) * w + _mirrored(low[..., 0] + dx, w)
             weight = jnp.abs(1 - dx - share[..., 0]) * jnp.abs(1 - dy - share[..., 1])
-            result += weight[..., None] * jnp.take_along_axis(pixels, index[..., None], 1, mode="promise_in_bounds")
+            result += weight[..., None] * jnp.take_along_axis(
+                pixels, index[..., None], 1, mode="promise_in_bounds"
+            )
     return result.reshape(b, h, w, c)
 
 
@@ -139,8 +160,14 @@ def draw_colours(key: PRNGKeyArray, count: int, probability: Probability) -> Flo
     """
     chance, value, normal = _draws(key, count, 5, 2, 3)
     happens = chance < jnp.asarray(probability, jnp.float32)
-    strength = jnp.where(happens[:, :3], normal * jnp.array([BRIGHTNESS, CONTRAST, SATURATION]), 0.0)[..., None, None]
-    brightness, contrast, saturation = strength[:, 0], jnp.exp2(strength[:, 1]), jnp.exp2(strength[:, 2])
+    strength = jnp.where(
+        happens[:, :3], normal * jnp.array([BRIGHTNESS, CONTRAST, SATURATION]), 0.0
+    )[..., None, None]
+    brightness, contrast, saturation = (
+        strength[:, 0],
+        jnp.exp2(strength[:, 1]),
+        jnp.exp2(strength[:, 2]),
+    )
     mirror = jnp.where(happens[:, 3] & (value[:, 0] < 0.5), -1.0, 1.0)[:, None, None]
     angle = jnp.where(happens[:, 4], math.pi * (2 * value[:, 1] - 1), 0.0)[:, None, None]
 
@@ -148,13 +175,21 @@ def draw_colours(key: PRNGKeyArray, count: int, probability: Probability) -> Flo
     along, across = jnp.outer(grey, grey), jnp.eye(3) - jnp.outer(grey, grey)
     turn = jnp.cross(grey, jnp.eye(3)).T  # v -> grey x v
     # Mirrored lightness acts along the axis, hue and saturation across it: the three are one sum.
-    matrices = contrast * (mirror * along + saturation * (jnp.cos(angle) * across + jnp.sin(angle) * turn))
-    offset = matrices.sum(2, keepdims=True) * brightness  # which comes first, the same for all channels
+    matrices = contrast * (
+        mirror * along + saturation * (jnp.cos(angle) * across + jnp.sin(angle) * turn)
+    )
+    offset = (
+        matrices.sum(2, keepdims=True) * brightness
+    )  # which comes first, the same for all channels
     last = jnp.broadcast_to(jnp.array([[[0.0, 0.0, 0.0, 1.0]]]), (count, 1, 4))
     return jnp.concatenate([jnp.concatenate([matrices, offset], 2), last], 1)
 
 
-def recolour(images: Float[Array, "b h w 3"], matrices: Float[Array, "b 4 4"]) -> Float[Array, "b h w 3"]:
+def recolour(
+    images: Float[Array, "b h w 3"], matrices: Float[Array, "b 4 4"]
+) -> Float[Array, "b h w 3"]:
     """Applies an affine map of (r, g, b, 1) to every pixel."""
-    colours = jnp.einsum("bhwc,bdc->bhwd", images, matrices[:, :3, :3], precision=jax.lax.Precision.HIGHEST)
+    colours = jnp.einsum(
+        "bhwc,bdc->bhwd", images, matrices[:, :3, :3], precision=jax.lax.Precision.HIGHEST
+    )
     return colours + matrices[:, None, None, :3, 3]

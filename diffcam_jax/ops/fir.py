@@ -97,5 +97,9 @@ def downsample(x: Float[Array, "b h w c"], taps: Taps = TAPS_1331) -> Float[Arra
 
 
 # Up and down are each other's transpose, apart from the direction of the taps and the factor 2 an axis.
-upsample.defvjp(lambda x, taps: (upsample(x, taps), None), lambda taps, _, g: (4 * downsample(g, taps[::-1]),))
-downsample.defvjp(lambda x, taps: (downsample(x, taps), None), lambda taps, _, g: (upsample(g, taps[::-1]) / 4,))
+upsample.defvjp(
+    lambda x, taps: (upsample(x, taps), None), lambda taps, _, g: (4 * downsample(g, taps[::-1]),)
+)
+downsample.defvjp(
+    lambda x, taps: (downsample(x, taps), None), lambda taps, _, g: (upsample(g, taps[::-1]) / 4,)
+)

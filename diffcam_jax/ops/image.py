@@ -21,7 +21,9 @@ def to_unit(pixels: UInt[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
     return pixels.astype(np.float32) * np.float32(2 / np.iinfo(pixels.dtype).max) - np.float32(1)
 
 
-def from_unit(images: Float[np.ndarray | Array, "*shape"], dtype: type = np.uint8) -> UInt[np.ndarray, "*shape"]:
+def from_unit(
+    images: Float[np.ndarray | Array, "*shape"], dtype: type = np.uint8
+) -> UInt[np.ndarray, "*shape"]:
     """[-1,1] to uint8 or uint16, clamped and rounded: the inverse of to_unit, exact on its image."""
     top = np.iinfo(dtype).max
     unit = (np.asarray(images, np.float32) + np.float32(1)) * np.float32(top / 2)
@@ -38,7 +40,9 @@ def _weights(source: int, target: int, method: str) -> np.ndarray:
     """[target, source] matrix of one axis of a resize."""
     out = np.zeros((target, source), np.float64)
     rows = np.arange(target)
-    if method == "bilinear":  # align_corners False: pixel centres at half-integers, positions clamped at the borders
+    if (
+        method == "bilinear"
+    ):  # align_corners False: pixel centres at half-integers, positions clamped at the borders
         position = np.clip((rows + 0.5) * source / target - 0.5, 0, source - 1)
         low = np.floor(position).astype(int)
         np.add.at(out, (rows, low), 1 - (position - low))
@@ -50,7 +54,9 @@ def _weights(source: int, target: int, method: str) -> np.ndarray:
     return out.astype(np.float32)
 
 
-def resize(x: Float[Array, "b h w *c"], size: tuple[int, int], method: str = "bilinear") -> Float[Array, "b h2 w2 *c"]:
+def resize(
+    x: Float[Array, "b h w *c"], size: tuple[int, int], method: str = "bilinear"
+) -> Float[Array, "b h2 w2 *c"]:
     """Resize axes 1 and 2 as torch's F.interpolate does (align_corners False, no antialiasing).
 
     Args:
@@ -72,5 +78,9 @@ def resize(x: Float[Array, "b h w *c"], size: tuple[int, int], method: str = "bi
             x = jnp.mean(x.reshape(shape), axis=axis + 1)
         else:
             weights = _weights(source, target, method)
-            x = jnp.moveaxis(jnp.tensordot(weights, x, ((1,), (axis,)), precision=jax.lax.Precision.HIGHEST), 0, axis)
+            x = jnp.moveaxis(
+                jnp.tensordot(weights, x, ((1,), (axis,)), precision=jax.lax.Precision.HIGHEST),
+                0,
+                axis,
+            )
     return x

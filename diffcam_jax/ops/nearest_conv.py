@@ -9,7 +9,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
-def nearest_conv3x3(x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c d"]) -> Float[Array, "b h2 w2 d"]:
+def nearest_conv3x3(
+    x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c d"]
+) -> Float[Array, "b h2 w2 d"]:
     """Repeats every sample twice along both axes, then convolves with zero padding 1.
 
     Args:
@@ -25,7 +27,11 @@ def nearest_conv3x3(x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c d"])
     for i, row_kernel in enumerate(_phases(kernel, 0)):
         columns = [
             jax.lax.conv_general_dilated(
-                x, phase, (1, 1), ((1 - i, i), (1 - j, j)), dimension_numbers=("NHWC", "HWIO", "NHWC")
+                x,
+                phase,
+                (1, 1),
+                ((1 - i, i), (1 - j, j)),
+                dimension_numbers=("NHWC", "HWIO", "NHWC"),
             )
             for j, phase in enumerate(_phases(row_kernel, 1))
         ]

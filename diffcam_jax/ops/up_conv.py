@@ -18,7 +18,9 @@ from diffcam_jax.ops.fir import TAPS_1331, fir
 _OUTER, _INNER = 0.25, 0.75
 
 
-def up_conv(x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c d"]) -> Float[Array, "b h2 w2 d"]:
+def up_conv(
+    x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c d"]
+) -> Float[Array, "b h2 w2 d"]:
     """Doubles both spatial axes.
 
     Args:
@@ -34,11 +36,16 @@ def up_conv(x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c d"]) -> Floa
         _blurred(_conv(x, part[2::-2], 1, 1), _conv(x, part[1:2], 1, 1), 1)
         for part in (kernel[:, 2::-2], kernel[:, 1:2])
     ]
-    rows = [jnp.stack(_blurred(even, odd, 2), 3).reshape(b, h, 2 * w, d) for even, odd in zip(*columns, strict=True)]
+    rows = [
+        jnp.stack(_blurred(even, odd, 2), 3).reshape(b, h, 2 * w, d)
+        for even, odd in zip(*columns, strict=True)
+    ]
     return jnp.stack(rows, 2).reshape(b, 2 * h, 2 * w, d)
 
 
-def down_conv(x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c d"]) -> Float[Array, "b h2 w2 d"]:
+def down_conv(
+    x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c d"]
+) -> Float[Array, "b h2 w2 d"]:
     """Halves both spatial axes, which must be even.
 
     Args:
@@ -57,21 +64,32 @@ def down_conv(x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c d"]) -> Fl
 def _conv(x: Array, kernel: Array, rows: int, columns: int) -> Array:
     """Plain convolution; its gradient for the kernel is a product for each tap, many times faster here than XLA's own."""
     padding = ((rows, rows), (columns, columns))
-    return jax.lax.conv_general_dilated(x, kernel, (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    return jax.lax.conv_general_dilated(
+        x, kernel, (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
 
 
-def _conv_backward(rows: int, columns: int, saved: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
+def _conv_backward(
+    rows: int, columns: int, saved: tuple[Array, Array], gradient: Array
+) -> tuple[Array, Array]:
     x, kernel = saved
     n, m = kernel.shape[:2]
     h, w = gradient.shape[1:3]
     turned = kernel[::-1, ::-1].swapaxes(2, 3)
     by_x = _conv(gradient, turned, n - 1 - rows, m - 1 - columns)
-    x = jax.lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), (rows, rows, 0), (columns, columns, 0), (0, 0, 0)))
-    taps = [[jnp.einsum("bhwc,bhwd->cd", x[:, i : i + h, j : j + w], gradient) for j in range(m)] for i in range(n)]
+    x = jax.lax.pad(
+        x, jnp.zeros((), x.dtype), ((0, 0, 0), (rows, rows, 0), (columns, columns, 0), (0, 0, 0))
+    )
+    taps = [
+        [jnp.einsum("bhwc,bhwd->cd", x[:, i : i + h, j : j + w], gradient) for j in range(m)]
+        for i in range(n)
+    ]
     return by_x, jnp.stack([jnp.stack(row) for row in taps])
 
 
-_conv.defvjp(lambda x, kernel, rows, columns: (_conv(x, kernel, rows, columns), (x, kernel)), _conv_backward)
+_conv.defvjp(
+    lambda x, kernel, rows, columns: (_conv(x, kernel, rows, columns), (x, kernel)), _conv_backward
+)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -83,7 +101,11 @@ def _blurred(even: Array, odd: Array, axis: int) -> tuple[Array, Array]:
       odd: n + 2 samples -1, 1, 3, ..., of which the first and the last are zero.
     """
     n = even.shape[axis] - 1
-    e, e1, o, o1, o2 = _at(even, axis, n, 0), _at(even, axis, n, 1), *(_at(odd, axis, n, k) for k in range(3))
+    e, e1, o, o1, o2 = (
+        _at(even, axis, n, 0),
+        _at(even, axis, n, 1),
+        *(_at(odd, axis, n, k) for k in range(3)),
+    )
     return _OUTER * (o + e1) + _INNER * (e + o1), _OUTER * (e + o2) + _INNER * (o1 + e1)
 
 

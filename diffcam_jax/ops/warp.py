@@ -64,12 +64,17 @@ def shifted(
             for this one, as the release of 2212.09262 does: a shift of zero then enlarges the map slightly and mixes zeros in at its border.
     """
     h, w = x.shape[1:3]
-    own = np.stack(np.meshgrid(np.linspace(-1, 1, w), np.linspace(-1, 1, h)), axis=-1).astype(np.float32)
+    own = np.stack(np.meshgrid(np.linspace(-1, 1, w), np.linspace(-1, 1, h)), axis=-1).astype(
+        np.float32
+    )
     return grid_sample(x, own + shift, align_corners)
 
 
 def resize(
-    x: Float[Array, "b h w c"], size: tuple[int, int], method: str = "bilinear", align_corners: bool = False
+    x: Float[Array, "b h w c"],
+    size: tuple[int, int],
+    method: str = "bilinear",
+    align_corners: bool = False,
 ) -> Float[Array, "b h2 w2 c"]:
     """Resizes a map without antialiasing; places beyond the border take the border's pixels.
 
@@ -86,7 +91,11 @@ def resize(
     for axis, target in zip((1, 2), size, strict=True):
         if target != x.shape[axis]:
             weights = _weights(x.shape[axis], target, method, align_corners)
-            x = jnp.moveaxis(jnp.tensordot(weights, x, ((1,), (axis,)), precision=jax.lax.Precision.HIGHEST), 0, axis)
+            x = jnp.moveaxis(
+                jnp.tensordot(weights, x, ((1,), (axis,)), precision=jax.lax.Precision.HIGHEST),
+                0,
+                axis,
+            )
     return x
 
 
@@ -94,7 +103,11 @@ def resize(
 def _weights(source: int, target: int, method: str, align_corners: bool) -> np.ndarray:
     """[target, source] matrix of one axis of a resize."""
     rows = np.arange(target)
-    position = rows * ((source - 1) / max(target - 1, 1)) if align_corners else (rows + 0.5) * source / target - 0.5
+    position = (
+        rows * ((source - 1) / max(target - 1, 1))
+        if align_corners
+        else (rows + 0.5) * source / target - 0.5
+    )
     low = np.floor(position).astype(int)
     out = np.zeros((target, source), np.float64)
     for offset in (0, 1) if method == "bilinear" else (-1, 0, 1, 2):

@@ -69,7 +69,9 @@ def within(window: Window, outer: Window) -> Window:
     return Window(top, left, window.height, window.width)
 
 
-def narrowing(window: Window, cells: int, side: int, border: int) -> Iterator[tuple[Window, Window]]:
+def narrowing(
+    window: Window, cells: int, side: int, border: int
+) -> Iterator[tuple[Window, Window]]:
     """What a generator keeps of its maps to draw a window, from the map of cells to a larger one.
 
     Every map is cut anew: the border that is left of the one before is larger than it must be.

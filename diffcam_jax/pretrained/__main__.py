@@ -17,7 +17,9 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m diffcam_jax.pretrained", description="The store of pretrained parts."
     )
     commands = parser.add_subparsers(dest="command", title="commands (default: list)")
-    commands.add_parser("list", help="the parts, whether they are here, their download size and licence")
+    commands.add_parser(
+        "list", help="the parts, whether they are here, their download size and licence"
+    )
     fetching = commands.add_parser("fetch", help="download and convert parts")
     fetching.add_argument("names", nargs="+", metavar="NAME", help="a part's name, or all")
     options = parser.parse_args(arguments)
@@ -32,7 +34,9 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"cache: {cache_dir()}")
     for part in parts.PARTS.values():
         size = f"{part.archive.size / 1e6:.0f} MB" if part.archive else "-"
-        print(f"{part.name:22}{state(part):10}{size:>7}  {part.description}\n{'':41}licence: {part.licence}")
+        print(
+            f"{part.name:22}{state(part):10}{size:>7}  {part.description}\n{'':41}licence: {part.licence}"
+        )
     return 0
 
 

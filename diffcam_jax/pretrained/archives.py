@@ -58,11 +58,15 @@ def read_members(path: Path, members: Sequence[str], limit: int = MEMBER_LIMIT) 
             with tarfile.open(path, "r|*") as archive:
                 for member in _tar_files(archive):
                     if member.name in members and member.name not in found:
-                        found[member.name] = _read(archive.extractfile(member), member.size, limit, member.name)
+                        found[member.name] = _read(
+                            archive.extractfile(member), member.size, limit, member.name
+                        )
                     if len(found) == len(set(members)):
                         break
     if missing := [name for name in members if name not in found]:
-        raise UserError(f"{path.name} has no file {', '.join(missing)}; it is not the archive that was expected")
+        raise UserError(
+            f"{path.name} has no file {', '.join(missing)}; it is not the archive that was expected"
+        )
     return found
 
 
@@ -71,8 +75,17 @@ def _readable(path: Path) -> Iterator[None]:
     try:
         yield
     # RuntimeError and its NotImplementedError: an encrypted member, or a compression that Python does not know.
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, RuntimeError) as error:
-        raise UserError(f"{path} is not a readable wheel, zip or tar archive ({error}); get it again") from error
+    except (
+        zipfile.BadZipFile,
+        tarfile.TarError,
+        zlib.error,
+        EOFError,
+        OSError,
+        RuntimeError,
+    ) as error:
+        raise UserError(
+            f"{path} is not a readable wheel, zip or tar archive ({error}); get it again"
+        ) from error
 
 
 def _tar_files(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
@@ -80,7 +93,9 @@ def _tar_files(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
     for member in archive:
         passed += member.size
         if passed > _ARCHIVE_LIMIT:
-            raise UserError(f"the archive unpacks to more than {_ARCHIVE_LIMIT >> 30} GiB; it is not one of ours")
+            raise UserError(
+                f"the archive unpacks to more than {_ARCHIVE_LIMIT >> 30} GiB; it is not one of ours"
+            )
         if member.isfile():
             yield member
 
@@ -89,5 +104,7 @@ def _read(file, size: int, limit: int, name: str) -> bytes:
     with file:
         content = file.read(limit + 1) if size <= limit else b""
     if size > limit or len(content) > limit:
-        raise UserError(f"{name} in the archive is larger than {limit} bytes; it is not one of ours")
+        raise UserError(
+            f"{name} in the archive is larger than {limit} bytes; it is not one of ours"
+        )
     return content

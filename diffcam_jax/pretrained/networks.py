@@ -19,11 +19,17 @@ Tree = Mapping[str, Any]
 
 
 def _generator(tree: Tree) -> dict[str, Network]:
-    return {"generator": Network(MobileStyleGAN(**parts.PARTS["mobile_stylegan_ffhq"].kwargs), {"params": tree})}
+    return {
+        "generator": Network(
+            MobileStyleGAN(**parts.PARTS["mobile_stylegan_ffhq"].kwargs), {"params": tree}
+        )
+    }
 
 
 def _lpips(tree: Tree) -> dict[str, Network]:
-    return {f"lpips_{net}": Network(Lpips(net), {"params": tree[name]}) for net, name in _LPIPS.items()}
+    return {
+        f"lpips_{net}": Network(Lpips(net), {"params": tree[name]}) for net, name in _LPIPS.items()
+    }
 
 
 _LPIPS = {"vgg": "vgg16", "alex": "alexnet"}

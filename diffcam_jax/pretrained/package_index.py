@@ -48,7 +48,10 @@ class PipSettings:
     def pages(self, package: str) -> list[str]:
         """The addresses that may list a package's files, local ones first."""
         normalised = re.sub(r"[-_.]+", "-", package).lower()
-        pages = [*self.find_links, *(f"{index.rstrip('/')}/{normalised}/" for index in self.indexes)]
+        pages = [
+            *self.find_links,
+            *(f"{index.rstrip('/')}/{normalised}/" for index in self.indexes),
+        ]
         return sorted(pages, key=lambda page: local_path(page) is None)
 
 
@@ -72,7 +75,12 @@ def _ask_pip(*arguments: str) -> str:
     environment = {**os.environ, "COLUMNS": "1000", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     try:
         answer = subprocess.run(
-            [*_pip_command(), *arguments], capture_output=True, text=True, timeout=60, env=environment, check=False
+            [*_pip_command(), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env=environment,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""
@@ -98,7 +106,10 @@ def pip_settings() -> PipSettings:
     merged = found.get("global", {}) | found.get("download", {}) | environment
     indexes: list[str] = []
     if merged.get("no-index", "").lower() not in ("1", "true", "yes", "on"):
-        indexes = [*(merged.get("index-url") or _default_index()).split(), *merged.get("extra-index-url", "").split()]
+        indexes = [
+            *(merged.get("index-url") or _default_index()).split(),
+            *merged.get("extra-index-url", "").split(),
+        ]
     return PipSettings(
         indexes=tuple(indexes),
         find_links=tuple(merged.get("find-links", "").split()),
@@ -111,7 +122,9 @@ def pip_settings() -> PipSettings:
 
 
 def _default_index() -> str:
-    stated = re.search(r"--index-url.*?\(default:?\s+(\S+?)\)", _ask_pip("download", "--help"), re.DOTALL)
+    stated = re.search(
+        r"--index-url.*?\(default:?\s+(\S+?)\)", _ask_pip("download", "--help"), re.DOTALL
+    )
     return stated.group(1) if stated else ""
 
 
@@ -191,12 +204,22 @@ def file_addresses(
         if (folder / filename).is_file():
             return [str(folder / filename)]
         listing = folder / "index.html" if folder.is_dir() else folder
-        addresses = _html_links(listing.resolve().as_uri(), listing.read_bytes()) if listing.is_file() else []
+        addresses = (
+            _html_links(listing.resolve().as_uri(), listing.read_bytes())
+            if listing.is_file()
+            else []
+        )
     addresses = [urldefrag(address).url for address in addresses]
-    return [address for address in addresses if unquote(urlsplit(address).path.rpartition("/")[2]) == filename]
+    return [
+        address
+        for address in addresses
+        if unquote(urlsplit(address).path.rpartition("/")[2]) == filename
+    ]
 
 
-def _remote_links(page: str, session: requests.Session, timeout: float | tuple[float, float]) -> list[str]:
+def _remote_links(
+    page: str, session: requests.Session, timeout: float | tuple[float, float]
+) -> list[str]:
     body = bytearray()
     with session.get(page, headers={"Accept": _ACCEPT}, timeout=timeout, stream=True) as answer:
         if answer.status_code == requests.codes.not_found:

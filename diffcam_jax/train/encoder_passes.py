@@ -52,7 +52,11 @@ class Inverter:
 
     def stage(self, step: Array) -> Array:
         """The last row that has a delta of its own at a step."""
-        return jnp.int32(self.rows - 1) if self._stages is None else stage_of(step, *self._stages, self.rows)
+        return (
+            jnp.int32(self.rows - 1)
+            if self._stages is None
+            else stage_of(step, *self._stages, self.rows)
+        )
 
     def passes(
         self, state: TrainState, params: Any, images: Float[Array, "b s s 3"], train: bool
@@ -69,7 +73,9 @@ class Inverter:
             The passes, and the collections that changed.
         """
         variables, changed = {**state.nets["encoder"].variables, "params": params}, {}
-        codes = jnp.broadcast_to(state.extra["latent_avg"], (len(images), self.rows, self.generator.latent_size))
+        codes = jnp.broadcast_to(
+            state.extra["latent_avg"], (len(images), self.rows, self.generator.latent_size)
+        )
         picture = state.extra.get("avg_image")
         found = []
         for _ in range(self.count):
@@ -87,7 +93,9 @@ class Inverter:
             found.append(Pass(codes, picture))
         return found, changed
 
-    def _encode(self, variables: dict, given: Float[Array, "b s s c"], train: bool) -> tuple[Array, dict]:
+    def _encode(
+        self, variables: dict, given: Float[Array, "b s s c"], train: bool
+    ) -> tuple[Array, dict]:
         if self.reads < self.size:
             given = encoding.fit(given, self.reads)
         if self._half:

@@ -8,7 +8,9 @@ from jaxtyping import Array, UInt8
 Arrays = Mapping[str, np.ndarray]
 
 
-def means(measure: Callable[[Arrays], Mapping[str, Array | np.ndarray]], arrays: Arrays, size: int) -> dict[str, float]:
+def means(
+    measure: Callable[[Arrays], Mapping[str, Array | np.ndarray]], arrays: Arrays, size: int
+) -> dict[str, float]:
     """Means over pictures of what is measured on each; those whose number is not defined (nan) do not count.
 
     Args:
@@ -17,11 +19,18 @@ def means(measure: Callable[[Arrays], Mapping[str, Array | np.ndarray]], arrays:
         size: of a batch; the last one may be smaller.
     """
     count = len(next(iter(arrays.values())))
-    parts = [measure({name: array[i : i + size] for name, array in arrays.items()}) for i in range(0, count, size)]
-    return {name: float(np.nanmean(np.concatenate([part[name] for part in parts]))) for name in parts[0]}
+    parts = [
+        measure({name: array[i : i + size] for name, array in arrays.items()})
+        for i in range(0, count, size)
+    ]
+    return {
+        name: float(np.nanmean(np.concatenate([part[name] for part in parts]))) for name in parts[0]
+    }
 
 
-def sheet(columns: Sequence[UInt8[Array, "n s s 3"] | UInt8[np.ndarray, "n s s 3"]]) -> UInt8[np.ndarray, "h w 3"]:
+def sheet(
+    columns: Sequence[UInt8[Array, "n s s 3"] | UInt8[np.ndarray, "n s s 3"]],
+) -> UInt8[np.ndarray, "h w 3"]:
     """One picture: a row for every face, beside each other what the columns have of it."""
     rows = np.concatenate([np.asarray(column) for column in columns], axis=2)
     return rows.reshape(-1, *rows.shape[2:])

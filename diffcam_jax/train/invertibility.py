@@ -34,19 +34,32 @@ from diffcam_jax.train import held_out
 from diffcam_jax.train.invertibility_losses import Losses
 from diffcam_jax.train.invertibility_passes import Decomposer, load_edits, load_networks
 from diffcam_jax.train.invertibility_start import correlated
-from diffcam_jax.train.state import Batch, Metrics, Net, TrainState, average, gradients, update, young
+from diffcam_jax.train.state import (
+    Batch,
+    Metrics,
+    Net,
+    TrainState,
+    average,
+    gradients,
+    update,
+    young,
+)
 from diffcam_jax.train.trainer import Phase, Source, Trainer
 
 SAMPLE_ROWS = 6
 
 
-def make_source(config: ConfigDict, batch_size: int, process: int = 0, processes: int = 1) -> Source:
+def make_source(
+    config: ConfigDict, batch_size: int, process: int = 0, processes: int = 1
+) -> Source:
     """The data of a run, see `data.sources.make_source`; held-out pictures get objects of kinds that training never shows."""
     data = sources.make_source(config, batch_size, process, processes)
     if config.data.get("masks", False):
         pairs = [
             occluders.held_out(picture, kind, np.random.default_rng((config.seed, number)))
-            for number, (picture, kind) in enumerate(zip(data.held_out["image"], itertools.cycle(occluders.HELD_OUT)))
+            for number, (picture, kind) in enumerate(
+                zip(data.held_out["image"], itertools.cycle(occluders.HELD_OUT))
+            )
         ]
         images, masks = (np.stack(part) for part in zip(*pairs, strict=True))
         data.held_out = {**data.held_out, "image": images, "mask": masks}
@@ -73,8 +86,12 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
     decompose = Decomposer(config, networks, load_edits(config, modules.generator))
     terms = Losses(config, len(levels))
     if config.correlated and (config.model.multiplier == 1 or config.model.normalised):
-        raise UserError("config.correlated is for config.model.multiplier below 1 and normalised=False; set it to 0")
-    optimiser, judging = (make_optimiser(options) for options in (config.optimiser, config.discriminator.optimiser))
+        raise UserError(
+            "config.correlated is for config.model.multiplier below 1 and normalised=False; set it to 0"
+        )
+    optimiser, judging = (
+        make_optimiser(options) for options in (config.optimiser, config.discriminator.optimiser)
+    )
     run = functools.partial(gradients, axis=axis, accumulate=config.accumulate)
     judge = discriminator(config, size) if config.loss.get("adversarial") else None
     if judge is not None and any(stage[-1] != size for stage in stages):
@@ -93,7 +110,9 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
         params = jax.jit(aligner.init)(keys[0], *maps)["params"]
         if config.correlated:
             variables = Variables(**networks.variables, aligner={}, latent_avg=networks.latent_avg)
-            params = correlated(modules, variables, networks.settings, params, config.seed, config.correlated)
+            params = correlated(
+                modules, variables, networks.settings, params, config.seed, config.correlated
+            )
         nets = {"aligner": Net.create({"params": params}, optimiser)}
         if judge is not None:
             blank = jnp.zeros((1, size, size, 3))
@@ -117,7 +136,9 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
     ) -> tuple[TrainState, Metrics]:
         frozen = {name: state.nets[f"frozen/{name}"].variables for name in terms.frozen}
 
-        def loss(params: Any, batch: Batch, key: PRNGKeyArray) -> tuple[Array, tuple[Metrics, dict]]:
+        def loss(
+            params: Any, batch: Batch, key: PRNGKeyArray
+        ) -> tuple[Array, tuple[Metrics, dict]]:
             found = decompose(state, params, batch, key, largest, size)
             adversary = None if judge is None else functools.partial(opinion, state)
             total, values = terms(found, frozen, adversary)
@@ -130,11 +151,16 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
     def train_judge(
         state: TrainState, batch: Batch, key: PRNGKeyArray, largest: int, size: int
     ) -> tuple[TrainState, Metrics]:
-        def loss(params: Any, batch: Batch, key: PRNGKeyArray) -> tuple[Array, tuple[Metrics, dict]]:
+        def loss(
+            params: Any, batch: Batch, key: PRNGKeyArray
+        ) -> tuple[Array, tuple[Metrics, dict]]:
             found = decompose(state, state.nets["aligner"].params, batch, key, largest, size)
             variables = {**state.nets["discriminator"].variables, "params": params}
             real, fake = logits(variables, found.wanted), logits(variables, found.image)
-            return logistic_loss(real, fake).mean(), ({"real": real.mean(), "fake": fake.mean()}, {})
+            return logistic_loss(real, fake).mean(), (
+                {"real": real.mean(), "fake": fake.mean()},
+                {},
+            )
 
         grads, metrics, _ = run(loss, state.nets["discriminator"].params, batch, key)
         return update(state, "discriminator", judging, grads, metrics)
@@ -147,8 +173,13 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
             for x in (found.masks[-1], found.truth)
             if x is not None
         ]
-        numbers = {"mse": losses.mse(found.generated, found.wanted), "mask": found.masks[-1].mean((1, 2))}
-        return [quantise(x) for x in (found.wanted, found.generated, *masks, found.image)], numbers | {
+        numbers = {
+            "mse": losses.mse(found.generated, found.wanted),
+            "mask": found.masks[-1].mean((1, 2)),
+        }
+        return [
+            quantise(x) for x in (found.wanted, found.generated, *masks, found.image)
+        ], numbers | {
             "found": found.masks[-1],
             "truth": found.truth,
         }
@@ -163,7 +194,9 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
         return {**means, "score": means.get("iou", -means["mse"])}
 
     def samples(state: TrainState) -> dict[str, np.ndarray]:
-        columns = look(state, {name: array[:SAMPLE_ROWS] for name, array in data.held_out.items()})[0]
+        columns = look(state, {name: array[:SAMPLE_ROWS] for name, array in data.held_out.items()})[
+            0
+        ]
         return {"decompositions": held_out.sheet(columns)}
 
     def export(state: TrainState, folder: Path) -> Any:
@@ -177,20 +210,26 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
             "licence": "that of the generator's pictures: non-commercial research",
             "training": json.loads(config.to_json_best_effort()),
         }
-        halved = jax.tree.map(lambda leaf: np.asarray(leaf, np.float16), {"params": state.ema["aligner"]})
+        halved = jax.tree.map(
+            lambda leaf: np.asarray(leaf, np.float16), {"params": state.ema["aligner"]}
+        )
         return model_folder.save(folder, {"aligner": Network(modules.aligner, halved)}, {}, content)
 
     phases = []
     for since, until, *sides in stages:
         at = dict(zip(("largest", "size"), sides, strict=True))
         if judge is not None:
-            phases.append(Phase("d", functools.partial(train_judge, **at), since=since, until=until))
+            phases.append(
+                Phase("d", functools.partial(train_judge, **at), since=since, until=until)
+            )
         phases.append(Phase("g", functools.partial(train, **at), since=since, until=until))
     following = "python edit.py --method both --aligner {workdir} PHOTO --attribute smiling=1"
     return Trainer(create, tuple(phases), samples, evaluate, export, following)
 
 
-def stages_of(config: ConfigDict, levels: tuple[int, ...], resolution: int) -> list[tuple[int, int | None, int, int]]:
+def stages_of(
+    config: ConfigDict, levels: tuple[int, ...], resolution: int
+) -> list[tuple[int, int | None, int, int]]:
     """(first step, the first that is no longer its own, finest level, side of the pictures) of every stage.
 
     Raises:
@@ -207,12 +246,17 @@ def stages_of(config: ConfigDict, levels: tuple[int, ...], resolution: int) -> l
                 f"larger, up to {resolution}"
             )
     ends = [*firsts[1:], None]
-    return [(first, end, level, size) for (first, level, size), end in zip(config.stages, ends, strict=True)]
+    return [
+        (first, end, level, size)
+        for (first, level, size), end in zip(config.stages, ends, strict=True)
+    ]
 
 
 def make_optimiser(options: ConfigDict) -> optax.GradientTransformation:
     """Adam, whose rate is multiplied by `decay` once in `every` steps."""
-    rate = optax.exponential_decay(options.learning_rate, options.every, options.decay, staircase=True)
+    rate = optax.exponential_decay(
+        options.learning_rate, options.every, options.decay, staircase=True
+    )
     return optax.adam(rate, options.b1, options.b2)
 
 

@@ -47,7 +47,9 @@ def dice(mask: Float[Array, "b h w"], truth: Float[Array, "b h w"]) -> Float[Arr
     return 1 - (2 * (mask * truth).sum() + 1) / (mask.sum() + truth.sum() + 1)
 
 
-def truth_loss(masks: Sequence[Float[Array, "b _ _"]], truth: Float[Array, "b s s"]) -> Float[Array, ""]:
+def truth_loss(
+    masks: Sequence[Float[Array, "b _ _"]], truth: Float[Array, "b s s"]
+) -> Float[Array, ""]:
     """How far masks are from known ones.
 
     Args:
@@ -55,8 +57,14 @@ def truth_loss(masks: Sequence[Float[Array, "b _ _"]], truth: Float[Array, "b s 
         truth: at the merged one's size.
     """
     *levels, fused = masks
-    entropies = [cross_entropy(mask, resize(truth, mask.shape[1:3], "area")).mean() for mask in levels]
-    return cross_entropy(fused, truth).mean() + dice(fused, truth) + sum(entropies) / max(len(entropies), 1)
+    entropies = [
+        cross_entropy(mask, resize(truth, mask.shape[1:3], "area")).mean() for mask in levels
+    ]
+    return (
+        cross_entropy(fused, truth).mean()
+        + dice(fused, truth)
+        + sum(entropies) / max(len(entropies), 1)
+    )
 
 
 class Losses:
@@ -76,7 +84,9 @@ class Losses:
 
     def __init__(self, config: ConfigDict, levels: int) -> None:
         if unknown := set(config.loss) - set(NAMES):
-            raise UserError(f"config.loss has no {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
+            raise UserError(
+                f"config.loss has no {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}"
+            )
         if len(config.areas) != levels + 1:
             raise UserError(
                 f"config.areas has {len(config.areas)} limits; give {levels + 1}, one a level and one in all"
@@ -87,7 +97,10 @@ class Losses:
         self._features, features = None, {}
         if not self.weights.keys().isdisjoint(("perceptual", "style")):
             self._features, features = perceptual.decomposition(config.perceptual)
-        frozen = {"identity": self._identity.variables if self._identity else {}, "perceptual": features}
+        frozen = {
+            "identity": self._identity.variables if self._identity else {},
+            "perceptual": features,
+        }
         self.frozen = {name: variables for name, variables in frozen.items() if variables}
 
     def __call__(
@@ -110,18 +123,30 @@ class Losses:
         if "pixel" in self.weights:
             terms["pixel"] = mean(losses.mse(found.image, found.wanted))
         if "identity" in self.weights:
-            terms["identity"] = mean(self._identity.function(frozen["identity"], found.image, found.wanted))
+            terms["identity"] = mean(
+                self._identity.function(frozen["identity"], found.image, found.wanted)
+            )
         if self._features is not None:
-            ours, theirs = (self._features(frozen["perceptual"], x) for x in (found.image, found.wanted))
+            ours, theirs = (
+                self._features(frozen["perceptual"], x) for x in (found.image, found.wanted)
+            )
             compared = {"perceptual": perceptual.absolute, "style": perceptual.style}
-            terms |= {name: mean(compare(ours, theirs)) for name, compare in compared.items() if name in self.weights}
+            terms |= {
+                name: mean(compare(ours, theirs))
+                for name, compare in compared.items()
+                if name in self.weights
+            }
         if opinion is not None:
             terms["adversarial"] = opinion(found.image).mean()
         if "area" in self.weights:
             *levels, fused = found.masks
-            terms["area"] = area_loss([*levels, fused], [*self._areas[: len(levels)], self._areas[-1]])
+            terms["area"] = area_loss(
+                [*levels, fused], [*self._areas[: len(levels)], self._areas[-1]]
+            )
         if "binary" in self.weights:
             terms["binary"] = binary_loss(found.masks)
         if "truth" in self.weights and found.truth is not None:
             terms["truth"] = truth_loss(found.masks, found.truth)
-        return sum((self.weights[name] * value for name, value in terms.items()), jnp.float32(0)), terms
+        return sum(
+            (self.weights[name] * value for name, value in terms.items()), jnp.float32(0)
+        ), terms

@@ -17,7 +17,16 @@ from ml_collections import ConfigDict
 
 from diffcam_jax.editing import pipeline
 from diffcam_jax.editing.compose import blend
-from diffcam_jax.editing.decomposition import Modules, Settings, Variables, aligner_for, draw, encode, fuse, settings_of
+from diffcam_jax.editing.decomposition import (
+    Modules,
+    Settings,
+    Variables,
+    aligner_for,
+    draw,
+    encode,
+    fuse,
+    settings_of,
+)
 from diffcam_jax.errors import UserError
 from diffcam_jax.files.model_folder import ModelFolder, Network
 from diffcam_jax.inversion import encoding
@@ -81,18 +90,28 @@ def load_networks(config: ConfigDict) -> Networks:
     if config.generator == "toy":
         folders = _toy_folders()
     else:
-        encoder = pretrained.load(config.encoder) if config.encoder else pipeline.shipped(pipeline.ENCODER)
+        encoder = (
+            pretrained.load(config.encoder)
+            if config.encoder
+            else pipeline.shipped(pipeline.ENCODER)
+        )
         if encoder is None:
             raise UserError("this version comes with no encoder; give --config.encoder=FOLDER")
         folders = pretrained.load(config.generator or "mobile_stylegan_ffhq"), encoder
     drawing, reading = folders[0].network("generator"), folders[1].network("encoder")
     model = dict(config.model)
-    sides = tuple(model.pop("sides", ())) or tuple(side for side in SIDES if side <= drawing.module.resolution)
+    sides = tuple(model.pop("sides", ())) or tuple(
+        side for side in SIDES if side <= drawing.module.resolution
+    )
     settings = settings_of(reading.module, sides)
     aligner = aligner_for(drawing.module, reading.module, settings, sides=sides, **model)
-    average = jnp.asarray(folders[1].arrays.get("latent_avg", jnp.zeros(drawing.module.latent_size)))
+    average = jnp.asarray(
+        folders[1].arrays.get("latent_avg", jnp.zeros(drawing.module.latent_size))
+    )
     variables = {"generator": drawing.variables, "encoder": reading.variables}
-    return Networks(Modules(drawing.module, reading.module, aligner), variables, average, settings, folders)
+    return Networks(
+        Modules(drawing.module, reading.module, aligner), variables, average, settings, folders
+    )
 
 
 def load_edits(config: ConfigDict, generator: Any) -> Float[Array, "n rows k"] | None:
@@ -107,7 +126,9 @@ def load_edits(config: ConfigDict, generator: Any) -> Float[Array, "n rows k"] |
     if config.generator == "toy":
         return jax.random.normal(jax.random.key(1), (2, rows, generator.latent_size))
     found = pipeline.read_directions(config.directions or None)
-    return jnp.stack([jnp.asarray(one.fitted(rows, generator.latent_size).array) for one in found.values()])
+    return jnp.stack(
+        [jnp.asarray(one.fitted(rows, generator.latent_size).array) for one in found.values()]
+    )
 
 
 class Decomposer:
@@ -119,14 +140,22 @@ class Decomposer:
         edits: of `load_edits`.
     """
 
-    def __init__(self, config: ConfigDict, networks: Networks, edits: Float[Array, "n rows k"] | None) -> None:
+    def __init__(
+        self, config: ConfigDict, networks: Networks, edits: Float[Array, "n rows k"] | None
+    ) -> None:
         self._modules, self._settings = networks.modules, networks.settings
         self._edits, self._share, self._strengths = edits, config.edits, tuple(config.strengths)
         self._nearest = config.nearest
         self._passing = any(config.loss.get(name) for name in PICTURE_LOSSES)
 
     def __call__(
-        self, state: TrainState, params: Any, batch: Batch, key: PRNGKeyArray | None, largest: int, size: int
+        self,
+        state: TrainState,
+        params: Any,
+        batch: Batch,
+        key: PRNGKeyArray | None,
+        largest: int,
+        size: int,
     ) -> Pass:
         """Draws a batch.
 
@@ -147,11 +176,15 @@ class Decomposer:
         )
         images = batch["image"].astype(jnp.float32) / 127.5 - 1
         wanted = encoding.fit(images, size)
-        codes, maps = jax.lax.stop_gradient(encode(self._modules, variables, images, self._settings))
+        codes, maps = jax.lax.stop_gradient(
+            encode(self._modules, variables, images, self._settings)
+        )
         edited = jnp.zeros(len(images))
         if key is not None:
             codes, edited = self._varied(codes, batch.get("code"), key)
-        generated, fields = draw(self._modules, variables, codes, maps, size, largest, self._passing)
+        generated, fields = draw(
+            self._modules, variables, codes, maps, size, largest, self._passing
+        )
         masks = [field[..., 2] for field in fields]
         fused = fuse(masks, size)
         truth = None
@@ -171,7 +204,9 @@ class Decomposer:
             return codes, jnp.zeros(count)
         edited = (jax.random.uniform(chosen, (count,)) < self._share).astype(jnp.float32)
         moves = self._edits[jax.random.randint(which, (count,), 0, len(self._edits)), :rows]
-        strengths = jax.random.uniform(strength, (count,), minval=self._strengths[0], maxval=self._strengths[1])
+        strengths = jax.random.uniform(
+            strength, (count,), minval=self._strengths[0], maxval=self._strengths[1]
+        )
         return codes + (edited * strengths)[:, None, None] * moves, edited
 
 
@@ -187,6 +222,8 @@ def _toy_folders() -> tuple[ModelFolder, ModelFolder]:
         (("generator", generator, (1, TOY_LATENT)), ("encoder", encoder, (1, 32, 32, 3)))
     ):
         # The default generator of random numbers takes the compiler long for so many small arrays.
-        variables = jax.jit(module.init)(jax.random.key(number, impl="unsafe_rbg"), jnp.zeros(shape))
+        variables = jax.jit(module.init)(
+            jax.random.key(number, impl="unsafe_rbg"), jnp.zeros(shape)
+        )
         networks[name] = ModelFolder({name: Network(module, variables)}, {}, {"kind": "toy"})
     return networks["generator"], networks["encoder"]

@@ -78,7 +78,9 @@ def _moments(
         return features
 
     size = min(generator.resolution, max(settings.map_size, max(sides)))
-    pictures = generator.apply(variables.generator, codes, size=size, after_up=record, method="synthesis")
+    pictures = generator.apply(
+        variables.generator, codes, size=size, after_up=record, method="synthesis"
+    )
     maps = encoder_maps(modules, variables, pictures.clip(-1, 1), settings)
     return [_products(drawn[side], features) for side, features in zip(sides, maps, strict=True)]
 
@@ -86,7 +88,8 @@ def _moments(
 def _products(x: Float[Array, "b h w c"], y: Float[Array, "b h w d"]) -> tuple[Array, Array, Array]:
     """x'x, y'y and x'y over all places, every picture's own mean taken off, as instance norms do."""
     x, y = (
-        (z - z.mean((1, 2), keepdims=True)).reshape(-1, z.shape[-1]) / np.sqrt(z.size / z.shape[-1]) for z in (x, y)
+        (z - z.mean((1, 2), keepdims=True)).reshape(-1, z.shape[-1]) / np.sqrt(z.size / z.shape[-1])
+        for z in (x, y)
     )
     return x.T @ x, y.T @ y, x.T @ y
 

@@ -72,10 +72,15 @@ def fit(
         UserError: nothing but updates that are not finite; or a checkpoint cannot be written.
     """
     at = int(devices.view(state.step))
-    programs = [devices.compile(keyed(phase, number)) for number, phase in enumerate(trainer.phases)]
+    programs = [
+        devices.compile(keyed(phase, number)) for number, phase in enumerate(trainer.phases)
+    ]
     latest: dict[str, dict] = {}
     mark = (at, time.perf_counter())
-    with _interruptions() as interruptions, contextlib.closing(_batches(data, at, until, devices)) as batches:
+    with (
+        _interruptions() as interruptions,
+        contextlib.closing(_batches(data, at, until, devices)) as batches,
+    ):
         for batch in batches:
             for phase, program in zip(trainer.phases, programs, strict=True):
                 if phase.due(at):
@@ -109,7 +114,10 @@ def fit(
                 checkpoints.save(at, state, force=True)
                 checkpoints.wait()
                 if report:
-                    print(f"stopped and saved at step {at}; the same command goes on from there", file=sys.stderr)
+                    print(
+                        f"stopped and saved at step {at}; the same command goes on from there",
+                        file=sys.stderr,
+                    )
                 raise SystemExit(128 + signal.SIGINT if signal.SIGINT in interruptions else 0)
     return state
 
@@ -120,11 +128,17 @@ def _due(step: int, every: int) -> bool:
 
 def _numbers(counts: tuple[jax.Array, dict[str, dict]]) -> dict[str, float]:
     skipped, latest = jax.device_get(counts)
-    numbers = {f"{phase}/{name}": float(value) for phase, metrics in latest.items() for name, value in metrics.items()}
+    numbers = {
+        f"{phase}/{name}": float(value)
+        for phase, metrics in latest.items()
+        for name, value in metrics.items()
+    }
     return {**numbers, "run/skipped": float(skipped)}
 
 
-def _check_health(in_a_row: dict[str, jax.Array], patience: int, at: int, checkpoints: Checkpoints) -> None:
+def _check_health(
+    in_a_row: dict[str, jax.Array], patience: int, at: int, checkpoints: Checkpoints
+) -> None:
     worst = max(((int(count), name) for name, count in in_a_row.items()), default=(0, ""))
     if worst[0] < patience:
         return
@@ -168,9 +182,13 @@ def _interruptions() -> Iterator[list[int]]:
     """
     caught: list[int] = []
     signals = (signal.SIGINT, signal.SIGTERM)
-    handlers = [signal.signal(number, lambda number, _: caught.append(number)) for number in signals]
+    handlers = [
+        signal.signal(number, lambda number, _: caught.append(number)) for number in signals
+    ]
     try:
         yield caught
     finally:
         for number, handler in zip(signals, handlers, strict=True):
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)  # None: set by a library in C
+            signal.signal(
+                number, signal.SIG_DFL if handler is None else handler
+            )  # None: set by a library in C

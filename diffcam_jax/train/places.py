@@ -46,7 +46,9 @@ class PlaceConfig:
     share: float = 0.7
 
 
-def changes(inverted: Float[Array, "b h w 3"], edited: Float[Array, "b h w 3"]) -> Float[Array, "2 b g g"]:
+def changes(
+    inverted: Float[Array, "b h w 3"], edited: Float[Array, "b h w 3"]
+) -> Float[Array, "2 b g g"]:
     """How much colours and how much details change in each cell, mean 1.
 
     Args:
@@ -54,7 +56,9 @@ def changes(inverted: Float[Array, "b h w 3"], edited: Float[Array, "b h w 3"]) 
     """
     delta = edited - inverted
     size = delta.shape[1:3]
-    coarse = resize(resize(delta, (min(DETAIL, size[0] // 2), min(DETAIL, size[1] // 2)), "area"), size)
+    coarse = resize(
+        resize(delta, (min(DETAIL, size[0] // 2), min(DETAIL, size[1] // 2)), "area"), size
+    )
     maps = jnp.stack([jnp.mean(jnp.abs(d), axis=-1) for d in (delta, delta - coarse)])
     grid = (size[0] // CELL, size[1] // CELL)
     maps = resize(maps.reshape(-1, *size), grid, "area").reshape(2, -1, *grid)
@@ -111,7 +115,9 @@ class Places(NamedTuple):
         return np.where(self.whole[classes, None, None], self.head, place).astype(np.float32)
 
 
-def learn(changes: Iterable[Float[np.ndarray, "2 n g g"]], names: tuple[str, ...], config: PlaceConfig) -> Places:
+def learn(
+    changes: Iterable[Float[np.ndarray, "2 n g g"]], names: tuple[str, ...], config: PlaceConfig
+) -> Places:
     """Averages over faces.
 
     Args:
@@ -122,7 +128,9 @@ def learn(changes: Iterable[Float[np.ndarray, "2 n g g"]], names: tuple[str, ...
     colour, detail = np.stack(list(changes), axis=1)
     own = np.sqrt(colour * detail).mean(0)
     others = config.contrast * (own.sum(0) - own) / max(len(own) - 1, 1)
-    top = config.share * np.quantile(np.maximum(own - others, 0).reshape(len(own), -1), 0.995, axis=1)
+    top = config.share * np.quantile(
+        np.maximum(own - others, 0).reshape(len(own), -1), 0.995, axis=1
+    )
     # Mean over spread: high where faces agree. Half of an aligned picture lies outside the head, a third well inside.
     alike = (detail.mean(0) / (detail.std(0) + 0.1 * detail.mean(0) + 1e-6)).mean(0)[None]
     for _ in range(HEAD_PASSES):

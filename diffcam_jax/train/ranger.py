@@ -24,7 +24,9 @@ class LookaheadState(NamedTuple):
     fast: Any
 
 
-def lookahead(fast: optax.GradientTransformation, period: int = 6, share: float = 0.5) -> optax.GradientTransformation:
+def lookahead(
+    fast: optax.GradientTransformation, period: int = 6, share: float = 0.5
+) -> optax.GradientTransformation:
     """Every `period` updates the slow weights go `share` of the way to the fast ones, which then start from there.
 
     Args:
@@ -43,7 +45,9 @@ def lookahead(fast: optax.GradientTransformation, period: int = 6, share: float 
         # A copy: the parameters are donated to the next step, and so is this state.
         return LookaheadState(jnp.int32(0), jax.tree.map(jnp.copy, params), fast.init(params))
 
-    def update(gradients: Any, state: LookaheadState, params: Any = None) -> tuple[Any, LookaheadState]:
+    def update(
+        gradients: Any, state: LookaheadState, params: Any = None
+    ) -> tuple[Any, LookaheadState]:
         updates, fast_state = fast.update(gradients, state.fast, params)
         count = state.count + 1
         meet = count % period == 0
@@ -90,7 +94,9 @@ def ranger(
         b1, b2, eps: of Adam.
         period, share: of Lookahead.
     """
-    return lookahead(optax.chain(centralise(), optax.radam(learning_rate, b1, b2, eps)), period, share)
+    return lookahead(
+        optax.chain(centralise(), optax.radam(learning_rate, b1, b2, eps)), period, share
+    )
 
 
 def make_optimiser(options: ConfigDict, steps: int) -> optax.GradientTransformation:

@@ -57,7 +57,11 @@ class Report:
         self._file.write(json.dumps({"step": step, "seconds": seconds, **valid}) + "\n")
         for name, value in values.items():
             self._events.add_scalar(name, value, step)
-        shown = {name: f"{value:.3g}" for name, value in values.items() if name.endswith(("/loss", "/score"))}
+        shown = {
+            name: f"{value:.3g}"
+            for name, value in values.items()
+            if name.endswith(("/loss", "/score"))
+        }
         if shown:
             self._bar.set_postfix(shown)
 
@@ -76,7 +80,9 @@ def _record(line: str) -> dict | None:
         return None
 
 
-def overlay(image: UInt8[np.ndarray, "h w 3"], mask: Float[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
+def overlay(
+    image: UInt8[np.ndarray, "h w 3"], mask: Float[np.ndarray, "h w"]
+) -> UInt8[np.ndarray, "h w 3"]:
     """A mask as a heat map over a picture."""
     heat = matplotlib.colormaps["turbo"](mask)[..., :3] * 255
     weight = 0.6 * mask[..., None]
@@ -101,8 +107,14 @@ def grid(
 
 def batch_grid(batch: Mapping[str, np.ndarray], rows: int = 8) -> UInt8[np.ndarray, "h w 3"] | None:
     """The first pictures of a batch, a column for each of its arrays uint8 [b, s, s, 3]; None when it has none."""
-    pictures = {n: x for n, x in batch.items() if x.dtype == np.uint8 and x.ndim == 4 and x.shape[-1] == 3}
-    return grid(list(zip(*(x[:rows] for x in pictures.values()))), list(pictures)) if pictures else None
+    pictures = {
+        n: x for n, x in batch.items() if x.dtype == np.uint8 and x.ndim == 4 and x.shape[-1] == 3
+    }
+    return (
+        grid(list(zip(*(x[:rows] for x in pictures.values()))), list(pictures))
+        if pictures
+        else None
+    )
 
 
 def save_picture(path: str | os.PathLike, picture: UInt8[np.ndarray, "_ _ 3"]) -> None:

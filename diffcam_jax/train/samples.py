@@ -38,11 +38,18 @@ class Samples:
     """
 
     def __init__(
-        self, generator: StyleGAN2Generator, held_out: np.ndarray, seed: int, batch_size: int, inception: bool
+        self,
+        generator: StyleGAN2Generator,
+        held_out: np.ndarray,
+        seed: int,
+        batch_size: int,
+        inception: bool,
     ) -> None:
         self._generator, self._held_out, self._batch_size = generator, held_out, batch_size
         self._key = jax.random.fold_in(jax.random.key(seed), 1)
-        self.mean_code = jax.jit(lambda variables: sample_w(generator, variables, self._key, MEAN_DRAWS).mean(0))
+        self.mean_code = jax.jit(
+            lambda variables: sample_w(generator, variables, self._key, MEAN_DRAWS).mean(0)
+        )
         self._features: dict[str, Any] = {"frechet": ThumbnailFeatures(batch=batch_size)}
         if inception:
             self._features["fid"] = InceptionFeatures(batch=batch_size)
@@ -60,7 +67,9 @@ class Samples:
         size, mean = self._batch_size, self.mean_code(variables)
         parts = []
         for i in range(-(-count // size)):
-            z = jax.random.normal(jax.random.fold_in(self._key, i), (size, self._generator.latent_size))
+            z = jax.random.normal(
+                jax.random.fold_in(self._key, i), (size, self._generator.latent_size)
+            )
             parts.append(np.asarray(self._program(variables, z, mean, psi)))
         return np.concatenate(parts)[:count]
 
@@ -68,7 +77,11 @@ class Samples:
         """A grid of pictures, truncated about the average code."""
         drawn = self.draw(state, COLUMNS * ROWS, PSI)
         side = drawn.shape[1]
-        grid = drawn.reshape(ROWS, COLUMNS, side, side, 3).swapaxes(1, 2).reshape(ROWS * side, COLUMNS * side, 3)
+        grid = (
+            drawn.reshape(ROWS, COLUMNS, side, side, 3)
+            .swapaxes(1, 2)
+            .reshape(ROWS * side, COLUMNS * side, 3)
+        )
         return {"ema": grid}
 
     def distance(self, state: TrainState) -> dict[str, float]:
@@ -82,4 +95,6 @@ class Samples:
 
     @functools.cached_property
     def _real(self) -> dict[str, Statistics]:
-        return {name: statistics(features(self._held_out)) for name, features in self._features.items()}
+        return {
+            name: statistics(features(self._held_out)) for name, features in self._features.items()
+        }

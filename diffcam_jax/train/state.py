@@ -34,10 +34,16 @@ class Net:
     opt_state: Any = None
 
     @classmethod
-    def create(cls, variables: dict, optimiser: optax.GradientTransformation | None = None) -> "Net":
+    def create(
+        cls, variables: dict, optimiser: optax.GradientTransformation | None = None
+    ) -> "Net":
         """From a network's initial variables."""
         rest = {name: value for name, value in variables.items() if name != "params"}
-        return cls(variables["params"], rest, None if optimiser is None else optimiser.init(variables["params"]))
+        return cls(
+            variables["params"],
+            rest,
+            None if optimiser is None else optimiser.init(variables["params"]),
+        )
 
     @property
     def variables(self) -> dict:
@@ -69,7 +75,11 @@ class TrainState:
 
     @classmethod
     def create(
-        cls, nets: dict[str, Net], seed: int, ema: tuple[str, ...] = (), extra: dict[str, Any] | None = None
+        cls,
+        nets: dict[str, Net],
+        seed: int,
+        ema: tuple[str, ...] = (),
+        extra: dict[str, Any] | None = None,
     ) -> "TrainState":
         """The state before the first step.
 
@@ -86,11 +96,19 @@ class TrainState:
 
     def phase_key(self, phase: int) -> PRNGKeyArray:
         """The key of a phase of the coming step."""
-        return jax.random.fold_in(jax.random.fold_in(jax.random.wrap_key_data(self.key), self.step), phase)
+        return jax.random.fold_in(
+            jax.random.fold_in(jax.random.wrap_key_data(self.key), self.step), phase
+        )
 
 
 def gradients(
-    loss: Loss, params: Any, batch: Batch, key: PRNGKeyArray, *, axis: str | None = None, accumulate: int = 1
+    loss: Loss,
+    params: Any,
+    batch: Batch,
+    key: PRNGKeyArray,
+    *,
+    axis: str | None = None,
+    accumulate: int = 1,
 ) -> tuple[Any, Metrics, dict]:
     """The gradient of a loss, averaged over microbatches and devices.
 

@@ -27,7 +27,12 @@ from ml_collections import ConfigDict
 
 from diffcam_jax.errors import UserError
 from diffcam_jax.files import model_folder
-from diffcam_jax.losses.adversarial import logistic_loss, nonsaturating_loss, path_length_penalty, r1_penalty
+from diffcam_jax.losses.adversarial import (
+    logistic_loss,
+    nonsaturating_loss,
+    path_length_penalty,
+    r1_penalty,
+)
 from diffcam_jax.nn.latents import to_wplus
 from diffcam_jax.nn.stylegan2 import StyleGAN2Generator, config_widths
 from diffcam_jax.nn.stylegan2_discriminator import StyleGAN2Discriminator
@@ -52,7 +57,9 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
         UserError: a field has a value that cannot be.
     """
     if config.precision != "float32":
-        raise UserError(f"config.precision={config.precision}: StyleGAN2 trains in float32; leave the option out")
+        raise UserError(
+            f"config.precision={config.precision}: StyleGAN2 trains in float32; leave the option out"
+        )
     probability = ada_probability(config.ada)
     game = Game(*networks(config), config.style_mixing, config.ada != "off")
     d_optimiser = lazy_adam(config.learning_rate, config.r1_every)
@@ -62,10 +69,18 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
     def create() -> TrainState:
         keys = jax.random.split(jax.random.key(config.seed))
         nets = {
-            "generator": Net.create(_initialised(game.generator, keys[0], game.blank_code), g_optimiser),
-            "discriminator": Net.create(_initialised(game.discriminator, keys[1], game.blank_picture), d_optimiser),
+            "generator": Net.create(
+                _initialised(game.generator, keys[0], game.blank_code), g_optimiser
+            ),
+            "discriminator": Net.create(
+                _initialised(game.discriminator, keys[1], game.blank_picture), d_optimiser
+            ),
         }
-        extra = {"path_mean": jnp.float32(0), "ada_p": jnp.float32(probability), "ada_signs": jnp.float32(0)}
+        extra = {
+            "path_mean": jnp.float32(0),
+            "ada_p": jnp.float32(probability),
+            "ada_signs": jnp.float32(0),
+        }
         return TrainState.create(nets, config.seed, ("generator",), extra)
 
     def train_d(state: TrainState, batch: Batch, key: PRNGKeyArray) -> tuple[TrainState, Metrics]:
@@ -83,7 +98,9 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
         grads, metrics, changed = run(loss, state.nets["discriminator"].params, batch, key)
         return update(state, "discriminator", d_optimiser, grads, metrics, changed)
 
-    def train_path(state: TrainState, batch: Batch, key: PRNGKeyArray) -> tuple[TrainState, Metrics]:
+    def train_path(
+        state: TrainState, batch: Batch, key: PRNGKeyArray
+    ) -> tuple[TrainState, Metrics]:
         loss = functools.partial(game.path_loss, state, config.path_weight * config.path_every)
         grads, metrics, changed = run(loss, state.nets["generator"].params, batch, key)
         new, metrics = update(state, "generator", g_optimiser, grads, metrics, changed)
@@ -97,7 +114,9 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
         decay = ema_decay(state.step, config.batch_size, config.ema_kimg, config.ema_rampup)
         return average(new, "generator", decay), metrics
 
-    samples = Samples(game.generator, data.held_out["image"], config.seed, config.batch_size, config.eval_fid)
+    samples = Samples(
+        game.generator, data.held_out["image"], config.seed, config.batch_size, config.eval_fid
+    )
 
     def export(state: TrainState, folder: Path) -> Any:
         generator, discriminator = state.nets["generator"], state.nets["discriminator"]
@@ -111,7 +130,9 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
             folder,
             {
                 "generator": model_folder.Network(game.generator, jax.device_get(drawn)),
-                "discriminator": model_folder.Network(game.discriminator, jax.device_get(discriminator.variables)),
+                "discriminator": model_folder.Network(
+                    game.discriminator, jax.device_get(discriminator.variables)
+                ),
             },
             {"latent_avg": np.asarray(samples.mean_code(drawn))},
             description,
@@ -145,9 +166,13 @@ def networks(config: ConfigDict) -> tuple[StyleGAN2Generator, StyleGAN2Discrimin
     """
     model, size = config.model, config.data.size
     if size < 8 or size & (size - 1):
-        raise UserError(f"config.data.size={size}: StyleGAN2 draws powers of two from 8 up; take 64, 128 or 256")
+        raise UserError(
+            f"config.data.size={size}: StyleGAN2 draws powers of two from 8 up; take 64, 128 or 256"
+        )
     widths = config_widths(size, model.channel_multiplier, model.channel_max)
-    return StyleGAN2Generator(widths, model.latent_size, model.mapping_layers), StyleGAN2Discriminator(widths)
+    return StyleGAN2Generator(
+        widths, model.latent_size, model.mapping_layers
+    ), StyleGAN2Discriminator(widths)
 
 
 def ada_probability(text: str) -> float:
@@ -194,7 +219,9 @@ def ema_decay(step: Array, batch_size: int, kimg: float, rampup: float) -> Float
     return 0.5 ** (batch_size / jnp.maximum(jnp.minimum(1000 * kimg, rampup * seen), 1e-8))
 
 
-def adapt(extra: dict[str, Array], sign: Array, step: Array, target: float, speed: float) -> dict[str, Array]:
+def adapt(
+    extra: dict[str, Array], sign: Array, step: Array, target: float, speed: float
+) -> dict[str, Array]:
     """ADA's controller: more augmentation while the discriminator is too sure of the real pictures.
 
     Args:
@@ -211,7 +238,11 @@ def adapt(extra: dict[str, Array], sign: Array, step: Array, target: float, spee
     signs = extra["ada_signs"] + jnp.where(jnp.isfinite(sign), sign, target)
     due = (step + 1) % ADA_INTERVAL == 0
     moved = jnp.clip(extra["ada_p"] + speed * jnp.sign(signs / ADA_INTERVAL - target), 0.0, 1.0)
-    return {**extra, "ada_p": jnp.where(due, moved, extra["ada_p"]), "ada_signs": jnp.where(due, 0.0, signs)}
+    return {
+        **extra,
+        "ada_p": jnp.where(due, moved, extra["ada_p"]),
+        "ada_signs": jnp.where(due, 0.0, signs),
+    }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -247,14 +278,20 @@ class Game:
         draw, chance, place = jax.random.split(key, 3)
         rows = self.generator.num_styles
         z = jax.random.normal(draw, (2 * count, self.generator.latent_size))
-        first, second = jnp.split(to_wplus(self.generator.apply({"params": params}, z, method="mapping"), rows), 2)
+        first, second = jnp.split(
+            to_wplus(self.generator.apply({"params": params}, z, method="mapping"), rows), 2
+        )
         mixed = jax.random.bernoulli(chance, self.mixing, (count,))
         cut = jnp.where(mixed, jax.random.randint(place, (count,), 1, rows), rows)
         return jnp.where((jnp.arange(rows) < cut[:, None])[..., None], first, second)
 
-    def draw(self, params: Any, codes: Float[Array, "b n k"], key: PRNGKeyArray) -> Float[Array, "b s s 3"]:
+    def draw(
+        self, params: Any, codes: Float[Array, "b n k"], key: PRNGKeyArray
+    ) -> Float[Array, "b s s 3"]:
         """Pictures of codes, with fresh noise."""
-        return self.generator.apply({"params": params}, codes, noise="random", rngs={"noise": key}, method="synthesis")
+        return self.generator.apply(
+            {"params": params}, codes, noise="random", rngs={"noise": key}, method="synthesis"
+        )
 
     def fakes(self, params: Any, key: PRNGKeyArray, count: int) -> Float[Array, "b s s 3"]:
         """Random pictures."""
@@ -265,7 +302,9 @@ class Game:
         """Logits of pictures."""
         return self.discriminator.apply({"params": params}, images)
 
-    def seen(self, state: TrainState, images: Float[Array, "b s s 3"], key: PRNGKeyArray) -> Float[Array, "b s s 3"]:
+    def seen(
+        self, state: TrainState, images: Float[Array, "b s s 3"], key: PRNGKeyArray
+    ) -> Float[Array, "b s s 3"]:
         """Pictures as the discriminator sees them: augmented, where that is wanted."""
         return augment(key, images, state.extra["ada_p"]) if self.augmented else images
 
@@ -283,7 +322,9 @@ class Game:
             )
         return batch["image"].astype(jnp.float32) / 127.5 - 1
 
-    def discriminator_loss(self, state: TrainState, params: Any, batch: Batch, key: PRNGKeyArray) -> Result:
+    def discriminator_loss(
+        self, state: TrainState, params: Any, batch: Batch, key: PRNGKeyArray
+    ) -> Result:
         """Logistic loss on real and generated pictures."""
         draw, change = jax.random.split(key)
         real = self.reals(batch)
@@ -291,26 +332,43 @@ class Game:
         both = jnp.split(self.seen(state, jnp.concatenate([real, fake]), change), 2)
         # One after the other: real and generated pictures must not share a group of the minibatch deviation.
         on_real, on_fake = (self.judge(params, images) for images in both)
-        metrics = {"real": on_real.mean(), "fake": on_fake.mean(), "real_sign": jnp.sign(on_real).mean()}
+        metrics = {
+            "real": on_real.mean(),
+            "fake": on_fake.mean(),
+            "real_sign": jnp.sign(on_real).mean(),
+        }
         return logistic_loss(on_real, on_fake).mean(), (metrics, {})
 
-    def r1_loss(self, state: TrainState, weight: float, params: Any, batch: Batch, key: PRNGKeyArray) -> Result:
+    def r1_loss(
+        self, state: TrainState, weight: float, params: Any, batch: Batch, key: PRNGKeyArray
+    ) -> Result:
         """Weighted R1 penalty on real pictures."""
-        penalty = r1_penalty(lambda x: self.judge(params, self.seen(state, x, key)), self.reals(batch)).mean()
+        penalty = r1_penalty(
+            lambda x: self.judge(params, self.seen(state, x, key)), self.reals(batch)
+        ).mean()
         return weight * penalty, ({"penalty": penalty}, {})
 
-    def generator_loss(self, state: TrainState, params: Any, batch: Batch, key: PRNGKeyArray) -> Result:
+    def generator_loss(
+        self, state: TrainState, params: Any, batch: Batch, key: PRNGKeyArray
+    ) -> Result:
         """Non-saturating loss on as many pictures as the batch holds."""
         draw, change = jax.random.split(key)
         fake = self.fakes(params, draw, len(batch["image"]))
         logits = self.judge(state.nets["discriminator"].params, self.seen(state, fake, change))
         return nonsaturating_loss(logits).mean(), ({}, {})
 
-    def path_loss(self, state: TrainState, weight: float, params: Any, batch: Batch, key: PRNGKeyArray) -> Result:
+    def path_loss(
+        self, state: TrainState, weight: float, params: Any, batch: Batch, key: PRNGKeyArray
+    ) -> Result:
         """Weighted path length penalty on half as many pictures as the batch holds."""
         code, noise, direction = jax.random.split(key, 3)
         codes = self.codes(params, code, max(1, len(batch["image"]) // 2))
         synthesis: Callable = lambda codes: self.draw(params, codes, noise)  # noqa: E731
         shape = (len(codes), *self.blank_picture.shape[1:])
-        found = path_length_penalty(synthesis, codes, jax.random.normal(direction, shape), state.extra["path_mean"])
-        return weight * found.penalty.mean(), ({"mean": found.mean, "length": found.lengths.mean()}, {})
+        found = path_length_penalty(
+            synthesis, codes, jax.random.normal(direction, shape), state.extra["path_mean"]
+        )
+        return weight * found.penalty.mean(), (
+            {"mean": found.mean, "length": found.lengths.mean()},
+            {},
+        )

@@ -27,7 +27,12 @@ def size(tree: Any) -> int:
 
 
 def dry_run(
-    config: ConfigDict, trainer: Trainer, state: TrainState, data: Source, devices: Devices, workdir: Path
+    config: ConfigDict,
+    trainer: Trainer,
+    state: TrainState,
+    data: Source,
+    devices: Devices,
+    workdir: Path,
 ) -> None:
     """Prints configuration, networks and memory, and writes samples/first_batch.png.
 
@@ -52,7 +57,10 @@ def dry_run(
     )
     print("compiling (kept for the run; ctrl-c leaves the account out) ...", file=sys.stderr)
     for number, phase in enumerate(trainer.phases):
-        print(f"{phase.name:16} {_megabytes(devices.memory(keyed(phase, number), state, batch)):>12}", flush=True)
+        print(
+            f"{phase.name:16} {_megabytes(devices.memory(keyed(phase, number), state, batch)):>12}",
+            flush=True,
+        )
     print("nothing was trained; leave out --dry-run to begin")
 
 

@@ -52,7 +52,11 @@ class Phase:
 
     def due(self, step: int) -> bool:
         """Whether the phase runs at a step."""
-        return self.since <= step and (self.until is None or step < self.until) and step % self.every == 0
+        return (
+            self.since <= step
+            and (self.until is None or step < self.until)
+            and step % self.every == 0
+        )
 
 
 @dataclass(frozen=True)

@@ -33,13 +33,24 @@ def forget_compiled_programs():
 
 def folders(parent):
     found = sorted(path.parent for path in pathlib.Path(parent).glob("*/manifest.json"))
-    return [pytest.param(p, id=p.name, marks=[pytest.mark.weights] if p.name in REAL else []) for p in found]
+    return [
+        pytest.param(p, id=p.name, marks=[pytest.mark.weights] if p.name in REAL else [])
+        for p in found
+    ]
 
 
 @pytest.mark.parametrize("folder", folders(DATA))
 def test_fixture(folder):
     rows = check(Fixture(folder))
-    assert rows and [f"{row.name}: {row.error} of {row.tolerance} {row.note}" for row in rows if not row.passed] == []
+    assert (
+        rows
+        and [
+            f"{row.name}: {row.error} of {row.tolerance} {row.note}"
+            for row in rows
+            if not row.passed
+        ]
+        == []
+    )
 
 
 @pytest.mark.fixtures
@@ -83,7 +94,11 @@ def test_what_cannot_be_checked_fails(metrics, tmp_path, capsys):
     (tmp_path / "other" / "manifest.json").write_text('{"kind": "nothing_known"}')
     assert main(["check", str(metrics), str(tmp_path / "other"), str(tmp_path / "missing")]) == 1
     out = capsys.readouterr().out
-    assert "not computed" in out and "nothing_known" in out and "missing is not a parity fixture" in out
+    assert (
+        "not computed" in out
+        and "nothing_known" in out
+        and "missing is not a parity fixture" in out
+    )
     assert "0 of 3 fixtures agree" in out
 
 
@@ -100,4 +115,6 @@ def test_keys_of_a_larger_checkpoint_are_checked_without_numbers(tmp_path, capsy
 
 def test_every_kind_has_a_fixture_here():
     here = {Fixture(path.values[0]).kind.removesuffix("_1024") for path in folders(DATA)}
-    assert here >= set(CHECKS) - {"restyle"}  # as large as two others; its parts are psp_gradual's and resnet's
+    assert here >= set(CHECKS) - {
+        "restyle"
+    }  # as large as two others; its parts are psp_gradual's and resnet's
