@@ -62,7 +62,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         "--method",
         choices=("diffcam", "grad_cam", "cam", "invertibility", "both"),
         default="diffcam",
-        help="where the edit acts; both keeps what the generator cannot draw out of Diff-CAM's mask (default: diffcam)",
+        help="where the edit acts; both keeps what the generator cannot draw out of Diff-CAM's "
+        "mask (default: diffcam)",
     )
     parser.add_argument(
         "--variant",
@@ -130,7 +131,8 @@ def parse_strengths(pairs: list[str]) -> dict[str, float]:
             number = math.nan
         if not math.isfinite(number):
             raise UserError(
-                f"--attribute {pair}: {value or 'nothing'!r} is not a number; write for example {name}=1"
+                f"--attribute {pair}: {value or 'nothing'!r} is not a number; write for example "
+                f"{name}=1"
             )
         if name in strengths:
             raise UserError(f"--attribute {name} is given twice; add the strengths up")
@@ -170,7 +172,8 @@ def find_photos(paths: list[Path]) -> list[Path]:
     for photo in photos:
         if photo.stem in stems and photo != stems[photo.stem]:
             raise UserError(
-                f"{stems[photo.stem]} and {photo} would both be written to {photo.stem}.png; rename one"
+                f"{stems[photo.stem]} and {photo} would both be written to {photo.stem}.png; "
+                "rename one"
             )
         stems[photo.stem] = photo
     return list(stems.values())
@@ -189,7 +192,8 @@ def edit_config(options: argparse.Namespace):
     variant = options.variant or ("product" if ours else "official")
     cam = diffcam.variant("official" if variant == "product" else variant)
     if variant == "paper":
-        # The shipped classifier was trained on features(T) - features(I'), so Eq. 1's sign is not for choice here.
+        # The shipped classifier was trained on features(T) - features(I'), so Eq. 1's sign is not
+        # for choice here.
         cam = dataclasses.replace(cam, sign=1)
     base = (
         PRODUCT_CONFIG if variant == "product" else EditConfig(mask=MaskConfig(resize=cam.resize))
@@ -232,7 +236,8 @@ def check_method(options: argparse.Namespace) -> None:
     )
     if options.aligner is not None and options.method not in editing.DECOMPOSING:
         raise UserError(
-            f"--aligner {options.aligner} is of no use to --method {options.method}; add --method both"
+            f"--aligner {options.aligner} is of no use to --method {options.method}; add "
+            "--method both"
         )
 
 
@@ -255,7 +260,8 @@ def run(options: argparse.Namespace) -> int:
     from diffcam_jax.editing import pipeline
     from diffcam_jax.editor.results import reached, spent
 
-    # ---------------------------------------------------------------- what is asked for; checked before anything is loaded
+    # ---------------------------------------------------------------- what is asked for; checked
+    # before anything is loaded
     directions = pipeline.read_directions(options.directions)
     if options.list:
         for direction in directions.values():
@@ -287,7 +293,8 @@ def run(options: argparse.Namespace) -> int:
         "directions": {name: directions[name].sha256 for name in strengths},
     }
 
-    # ---------------------------------------------------------------- set-up, once for all photographs
+    # ---------------------------------------------------------------- set-up, once for all
+    # photographs
     from tqdm import tqdm
 
     todo = (
@@ -337,13 +344,16 @@ def run(options: argparse.Namespace) -> int:
     else:
         write_json(options.out / "errors.json", failed)
         print(
-            f"{done} edited, {len(photos) - len(todo)} done before, {len(failed)} failed; look into {options.out}"
+            f"{done} edited, {len(photos) - len(todo)} done before, {len(failed)} failed; look "
+            f"into {options.out}"
         )
     return 1 if failed else 0
 
 
 def make_editor(directions, config, folders: dict[str, Path]):
-    """The editor of the embedded or the given networks, with compiled programs kept on disk so that the next start is quick."""
+    """The editor of the embedded or the given networks, with compiled programs kept on disk so that
+    the next start is quick.
+    """
     from diffcam_jax.command.compilation import keep_compiled_programs
     from diffcam_jax.editor.editor import Editor
 

@@ -3,7 +3,8 @@
     python evaluate.py --config configs/eval/NAME.py --workdir OUT [--config.FIELD=VALUE ...]
     python evaluate.py --folders A B [C ...] --workdir OUT         B, C ... against A, by file name and as sets
 
-A run that was cut short goes on with the same command; OUT/report.html opens in any browser, without network.
+A run that was cut short goes on with the same command; OUT/report.html opens in any browser,
+without network.
 """
 
 import errno
@@ -21,7 +22,8 @@ from diffcam_jax.errors import UserError
 from diffcam_jax.evaluation import settings
 from diffcam_jax.evaluation.runner import evaluate
 
-# No default here: it would be read, and fail on a mistyped field, before anything can be said about it in one line.
+# No default here: it would be read, and fail on a mistyped field, before anything can be said about
+# it in one line.
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Configuration file; all.py, or folders.py for --folders."
 )
@@ -67,13 +69,17 @@ def main(argv: list[str]) -> None:
             raise
         command.leave(
             UserError(
-                f"cannot write to {_WORKDIR.value} ({error.strerror}); make room and run the same again"
+                f"cannot write to {_WORKDIR.value} ({error.strerror}); make room and run the "
+                "same again"
             )
         )
 
 
 def parse_flags(argv: list[str]) -> list[str]:
-    """The arguments that are no flags, which may stand anywhere; folders have a configuration of their own."""
+    """The arguments that are no flags, which may stand anywhere.
+
+    Folders have a configuration of their own.
+    """
     flags.FLAGS.set_gnu_getopt(True)
     given = {
         argument.lstrip("-").partition("=")[0] for argument in argv[1:] if argument.startswith("-")

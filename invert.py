@@ -6,7 +6,8 @@ python invert.py manipulate A --direction smiling --direction old --out out     
 python invert.py mix CONTENT... --style STYLE... --out out                       grid
 python invert.py diffuse TARGET... --context CONTEXT... --out out                grid
 
-A, B, CONTENT and STYLE are photographs or files of codes that `invert` wrote. `python invert.py COMMAND --help` lists the options.
+A, B, CONTENT and STYLE are photographs or files of codes that `invert` wrote. `python invert.py
+COMMAND --help` lists the options.
 """
 
 import argparse
@@ -43,7 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         print(
-            f"stopped; {options.out} has what was finished; the same command goes on from the codes found",
+            f"stopped; {options.out} has what was finished; the same command goes on from the "
+            "codes found",
             file=sys.stderr,
         )
         return 130
@@ -69,8 +71,10 @@ def method_of(options: argparse.Namespace, photos: bool = True) -> str:
             )
     if photos and method in NEED_ENCODER and not encoder:
         raise UserError(
-            f"the method {method} needs an encoder of this generator: train one with python train.py --config "
-            f"configs/encoder_mobile.py, or convert one with convert_weights, and give --encoder DIR; or choose --method prior"
+            f"the method {method} needs an encoder of this generator: train one with python "
+            "train.py --config "
+            "configs/encoder_mobile.py, or convert one with convert_weights, and give --encoder "
+            "DIR; or choose --method prior"
         )
     return method
 
@@ -91,11 +95,13 @@ def choice_of(options: argparse.Namespace, photos: Sequence[Path]) -> "Choice":
     face = parse_face(options.face)
     if face == "all":
         raise UserError(
-            "--face all: one face of each photograph is inverted; give a number from 1 (the largest) on"
+            "--face all: one face of each photograph is inverted; give a number from 1 (the "
+            "largest) on"
         )
     if options.landmarks is not None and len(photos) != 1:
         raise UserError(
-            f"--landmarks are those of one photograph, and {len(photos)} were given; give them one by one"
+            f"--landmarks are those of one photograph, and {len(photos)} were given; give them "
+            "one by one"
         )
     return Choice(options.aligned, face, read_landmarks(options))
 
@@ -133,7 +139,9 @@ def listed(paths: Sequence[Path]) -> list[Path]:
 def open_sources(
     options: argparse.Namespace, *groups: Sequence[Path]
 ) -> tuple["Studio", list[list["Face"]], Callable[[list["Face"]], list["Face"]]]:
-    """The generator, the faces of every group of sources, and what gives codes to those of photographs."""
+    """The generator, the faces of every group of sources, and what gives codes to those of
+    photographs.
+    """
     from diffcam_jax.applications import sources
 
     groups = tuple(listed(group) for group in groups)
@@ -442,6 +450,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
 if __name__ == "__main__":
     keep_freed_memory()
     collect_rarely()
-    # So many photographs of a batch are searched for side by side on a CPU, see `inversion.optimise`; JAX asks once, when it starts.
+    # So many photographs of a batch are searched for side by side on a CPU, see
+    # `inversion.optimise`; JAX asks once, when it starts.
     os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(min(4, os.cpu_count() or 1)))
     sys.exit(main())

@@ -1,10 +1,11 @@
 """Train a network of the system on your own pictures.
 
-    python train.py --config configs/NAME.py --workdir DIR [--config.batch_size=16 ...] [--dry-run] [--noresume]
+    python train.py --config configs/NAME.py --workdir DIR [--config.batch_size=16 ...] [--dry-run]
+    [--noresume]
     ... --coordinator HOST:PORT --num_processes N --process_id I      on each of several hosts that share DIR
 
-A run continues from its last checkpoint, also after it was killed; a finished one only exports again. DIR is then
-opened by edit.py and evaluate.py.
+A run continues from its last checkpoint, also after it was killed; a finished one only exports
+again. DIR is then opened by edit.py and evaluate.py.
 """
 
 import contextlib
@@ -51,31 +52,36 @@ def train(
     """Trains, or continues to; see the flags."""
     began = time.perf_counter()
 
-    # ------------------------------------------------------------------------------------------------ config
+    # ------------------------------------------------------------------------------------------------
+    # config
     settings.check(config, TRAINERS)
     plain = command.plain(config)
     checkpoints_folder = workdir / "checkpoints"
     if resume and not dry_run:
         check_config(workdir, plain)
 
-    # ------------------------------------------------------------------------------------------------ devices
+    # ------------------------------------------------------------------------------------------------
+    # devices
     devices = Devices(config.devices or None)
     leads = devices.process == 0  # the one that writes
     batch_size = devices.batch_size(config.batch_size, config.accumulate)
 
-    # ------------------------------------------------------------------------------------------------ data
+    # ------------------------------------------------------------------------------------------------
+    # data
     module = importlib.import_module(f"diffcam_jax.train.{config.trainer}")
     make_source = getattr(module, "make_source", sources.make_source)
     data = make_source(config, batch_size, devices.process, devices.processes)
 
-    # ------------------------------------------------------------------------------------------------ trainer
+    # ------------------------------------------------------------------------------------------------
+    # trainer
     trainer = module.build(config, data, devices.axis)
     state = devices.replicate(trainer.create())
     if dry_run:
         summary.dry_run(config, trainer, state, data, devices, workdir)
         return
 
-    # ------------------------------------------------------------------------------------------------ restore
+    # ------------------------------------------------------------------------------------------------
+    # restore
     if leads and not resume:
         shutil.rmtree(checkpoints_folder, ignore_errors=True)
     devices.any(False)  # nobody opens the folder before it is empty
@@ -85,7 +91,8 @@ def train(
         if leads:
             write_config(workdir, plain)
 
-        # -------------------------------------------------------------------------------------------- loop
+        # --------------------------------------------------------------------------------------------
+        # loop
         with Report(workdir, start, config.steps) if leads else contextlib.nullcontext() as report:
             state = fit(
                 trainer,
@@ -102,12 +109,14 @@ def train(
             )
         best = checkpoints.best
 
-    # ------------------------------------------------------------------------------------------------ export
+    # ------------------------------------------------------------------------------------------------
+    # export
     if leads:
         state = devices.view(state)
         trainer.export(state, workdir)
 
-        # -------------------------------------------------------------------------------------------- summary
+        # --------------------------------------------------------------------------------------------
+        # summary
         seconds = time.perf_counter() - began
         print(
             summary.final(config.name, start, state, best, seconds, workdir, trainer.next_command)
@@ -134,7 +143,8 @@ def main(argv: list[str]) -> None:
             raise
         command.leave(
             UserError(
-                f"cannot write to {_WORKDIR.value} ({error.strerror}); make room and run the same again"
+                f"cannot write to {_WORKDIR.value} ({error.strerror}); make room and run the "
+                "same again"
             )
         )
     except UserError as error:

@@ -1,9 +1,10 @@
-"""Pictures a second and core: encodings for shards, and whole batches from shards, a folder and the toy source.
+"""Pictures a second and core: encodings for shards, and whole batches from shards, a folder and the
+toy source.
 
     python -m benchmarks.data_speed [--src FOLDER] [--size 256] [--count 1024]
 
-Rates are by processor time, so that they hold on a busy machine; those with several threads are by the clock. Without --src, random cuts of
-scikit-image's photographs are taken.
+Rates are by processor time, so that they hold on a busy machine; those with several threads are by
+the clock. Without --src, random cuts of scikit-image's photographs are taken.
 """
 
 import argparse
@@ -99,14 +100,16 @@ def main() -> None:
         ]
 
         print(
-            f"| {options.size} pixels, one core | KB | written a second | read a second |\n|---|---|---|---|"
+            f"| {options.size} pixels, one core | KB | written a second | read a second "
+            "|\n|---|---|---|---|"
         )
         for name, how in ENCODINGS.items():
             files = [encoded(picture, how) for picture in pictures]
             write = rate(lambda how=how: len([encoded(picture, how) for picture in pictures]))
             read = rate(lambda files=files: len([decoded(data) for data in files]))
             print(
-                f"| {name} | {np.mean([len(data) for data in files]) / 1e3:.0f} | {write:.0f} | {read:.0f} |",
+                f"| {name} | {np.mean([len(data) for data in files]) / 1e3:.0f} | {write:.0f} | "
+                f"{read:.0f} |",
                 flush=True,
             )
 
@@ -115,7 +118,8 @@ def main() -> None:
         made = recipe["counts"]["train"] / (time.process_time() - start)
         print(f"\nprepare: {made:.0f} pictures a second and core\n")
         print(
-            f"| batches of {BATCH}, flips | one core | {len(os.sched_getaffinity(0))} threads, by the clock |\n|---|---|---|"
+            f"| batches of {BATCH}, flips | one core | {len(os.sched_getaffinity(0))} threads, "
+            "by the clock |\n|---|---|---|"
         )
         kinds = {
             "prepared": {"folder": str(work), "name": "speed"},

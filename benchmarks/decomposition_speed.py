@@ -1,4 +1,5 @@
-"""Seconds and memory of invertibility decomposition's forward pass, encoder and blend included, after compilation.
+"""Seconds and memory of invertibility decomposition's forward pass, encoder and blend included,
+after compilation.
 
 python -m benchmarks.decomposition_speed [--batch 1] [--size 1024]
 """
@@ -39,7 +40,8 @@ def main() -> None:
         seconds.append(time.perf_counter() - start)
     first, *further = seconds
     print(
-        f"batch {options.batch} at {options.size}: {statistics.median(further):.3f} s, the first {first:.1f} s"
+        f"batch {options.batch} at {options.size}: {statistics.median(further):.3f} s, the first "
+        f"{first:.1f} s"
     )
     print(f"peak memory {peak_memory().host / 2**30:.2f} GiB")
 

@@ -1,12 +1,16 @@
-"""Does the deghosting network help? Edits of generated faces whose right result is known: the plain blend and the deghosted picture against it.
+"""Does the deghosting network help? Edits of generated faces whose right result is known: the plain
+blend and the deghosted picture against it.
 
-    python -m benchmarks.deghosting [--deghoster RUN] [--encoder RUN] [--faces drawn256] [--count 16] [--out table.json] [--strip strip.png]
+    python -m benchmarks.deghosting [--deghoster RUN] [--encoder RUN] [--faces drawn256] [--count
+    16] [--out table.json] [--strip strip.png]
 
-Every face is drawn at the generator's full size, photographed with objects in front (`data.known_edits`), encoded, edited with strength 1 by one attribute after the
-other, and blended as the product does. Measured is the region that the deghosted picture is pasted into, everything else is the photograph's in both:
-PSNR inside (pixels weighted by the region, at full size), LPIPS of both trunks of the result pasted into the truth at 256 pixels, sharpness (mean
-absolute Laplacian inside as a share of the truth's, the median of the faces). `better` counts faces. Faces are test pictures of a prepared dataset,
-which no training saw; codes are the encoder's own.
+Every face is drawn at the generator's full size, photographed with objects in front
+(`data.known_edits`), encoded, edited with strength 1 by one attribute after the other, and blended
+as the product does. Measured is the region that the deghosted picture is pasted into, everything
+else is the photograph's in both: PSNR inside (pixels weighted by the region, at full size), LPIPS
+of both trunks of the result pasted into the truth at 256 pixels, sharpness (mean absolute Laplacian
+inside as a share of the truth's, the median of the faces). `better` counts faces. Faces are test
+pictures of a prepared dataset, which no training saw; codes are the encoder's own.
 """
 
 import argparse
@@ -140,7 +144,8 @@ def report(rows: list[dict]) -> None:
     """Prints the table: all faces, then every attribute."""
     measures = ("psnr", "lpips_alex", "lpips_vgg")
     print(
-        "| faces | picture | PSNR inside | LPIPS-Alex | LPIPS-VGG | sharpness | better (PSNR, LPIPS-Alex) |"
+        "| faces | picture | PSNR inside | LPIPS-Alex | LPIPS-VGG | sharpness | better (PSNR, "
+        "LPIPS-Alex) |"
     )
     print("|---|---|---|---|---|---|---|")
     for name in ("all", *dict.fromkeys(row["attribute"] for row in rows)):

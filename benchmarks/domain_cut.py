@@ -1,10 +1,12 @@
-"""Where masks of what is out of domain are best cut: IoU with objects of the kinds that the alignment network was trained with, for every cut.
+"""Where masks of what is out of domain are best cut: IoU with objects of the kinds that the
+alignment network was trained with, for every cut.
 
     python -m benchmarks.domain_cut [--aligner RUN] [--faces 48]
 
-Faces that no training drew, changed as in training (`data.photographic`, objects in front of each), the encoder's codes, 512 pixels. The kinds
-that training never shows are left to `configs/eval/invertibility.py`: a cut that is chosen here is not chosen by them. "clean" is the share of the same faces without
-an object that is marked.
+Faces that no training drew, changed as in training (`data.photographic`, objects in front of each),
+the encoder's codes, 512 pixels. The kinds that training never shows are left to
+`configs/eval/invertibility.py`: a cut that is chosen here is not chosen by them. "clean" is the
+share of the same faces without an object that is marked.
 """
 
 import argparse
@@ -69,7 +71,8 @@ def main() -> None:
         masks([picture for picture, _ in clean]),
     )
     print(
-        f"{len(faces)} faces; objects have {truth.mean():.3f} of a picture\ncut    IoU    area   clean"
+        f"{len(faces)} faces; objects have {truth.mean():.3f} of a picture\ncut    IoU    area   "
+        "clean"
     )
     for cut in CUTS:
         agreement = np.nanmean(iou(found, truth, cut))

@@ -1,10 +1,14 @@
-"""Seconds and peak memory of `edit.py` as a whole process: one photograph, start-up and alignment included, and further ones of a folder.
+"""Seconds and peak memory of `edit.py` as a whole process: one photograph, start-up and alignment
+included, and further ones of a folder.
 
-    python -m benchmarks.edit_time [--photos 5] [--repeats 3] [-- --encoder RUN --deghoster RUN2 --refine 100 ...]
+    python -m benchmarks.edit_time [--photos 5] [--repeats 3] [-- --encoder RUN --deghoster RUN2
+    --refine 100 ...]
 
-Pictures of 1024 pixels, for which the landmarks are searched as in any photograph; what stands behind -- goes to edit.py. Compiled programs come
-from the user's cache, and a first process that is not counted sees to it that they are there; codes are not kept. A further photograph is what a folder
-of N takes beyond a folder of one, divided by N - 1. CPU seconds are those of all threads: on a shared machine they tell more than the clock.
+Pictures of 1024 pixels, for which the landmarks are searched as in any photograph; what stands
+behind -- goes to edit.py. Compiled programs come from the user's cache, and a first process that is
+not counted sees to it that they are there; codes are not kept. A further photograph is what a
+folder of N takes beyond a folder of one, divided by N - 1. CPU seconds are those of all threads: on
+a shared machine they tell more than the clock.
 """
 
 import argparse
@@ -77,7 +81,8 @@ def main() -> None:
     ):
         clock, cpu = (statistics.median(values) for values in zip(*found))
         print(
-            f"| {name} | {clock:.2f} (from {min(found)[0]:.2f} to {max(found)[0]:.2f}) | {cpu:.2f} |"
+            f"| {name} | {clock:.2f} (from {min(found)[0]:.2f} to {max(found)[0]:.2f}) | "
+            f"{cpu:.2f} |"
         )
     print(f"\npeak memory of a process: {peak:.2f} GiB")
 

@@ -1,11 +1,16 @@
-"""How well an encoder reconstructs, without an edit: the FFHQ photographs of the store, and faces that its generator drew for no training.
+"""How well an encoder reconstructs, without an edit: the FFHQ photographs of the store, and faces
+that its generator drew for no training.
 
-    python -m benchmarks.encoder_quality RUN [RUN2 ...] [--refine 100] [--generator DIR] [--photos FOLDER] [--faces 32] [--out table.json]
+    python -m benchmarks.encoder_quality RUN [RUN2 ...] [--refine 100] [--generator DIR] [--photos
+    FOLDER] [--faces 32] [--out table.json]
 
-LPIPS of VGG16 at 256 pixels and MSE there (pictures in [-1, 1]), SFace cosine of the pictures at 512 (lower, lower, higher is better); seconds are those
-of encoding and drawing one picture at the generator's full size, the median over the pictures (the first one compiles). "mean" is the average code in the place
-of every code: what an encoder that saw nothing would give. With --refine the photographs are shown after so many steps from the encoder's code, too
-(`inversion.REFINEMENT`); --photos takes photographs of a folder instead, whose largest faces are cut out as in FFHQ, and --photographs the first few only.
+LPIPS of VGG16 at 256 pixels and MSE there (pictures in [-1, 1]), SFace cosine of the pictures at
+512 (lower, lower, higher is better); seconds are those of encoding and drawing one picture at the
+generator's full size, the median over the pictures (the first one compiles). "mean" is the average
+code in the place of every code: what an encoder that saw nothing would give. With --refine the
+photographs are shown after so many steps from the encoder's code, too (`inversion.REFINEMENT`);
+--photos takes photographs of a folder instead, whose largest faces are cut out as in FFHQ, and
+--photographs the first few only.
 """
 
 import argparse
@@ -40,7 +45,9 @@ MEAN = "mean"
 
 
 def photographs(size: int, count: int | None = None, folder: Path | None = None) -> np.ndarray:
-    """The stored FFHQ photographs, or the largest faces of a folder's, or the first of them, uint8 [n, s, s, 3]."""
+    """The stored FFHQ photographs, or the largest faces of a folder's, or the first of them, uint8
+    [n, s, s, 3].
+    """
     if folder is not None:
         with FaceReader() as read:
             return np.stack([read(path, size)[0] for path in list_photos(folder)[:count]])
@@ -72,7 +79,10 @@ def reconstruct(
 def measure(
     pictures: np.ndarray, found: np.ndarray, lpips: Lpips, identity: Identity
 ) -> dict[str, float]:
-    """Means over the pictures; `lost` counts those in which no face was found, which the cosine leaves out."""
+    """Means over the pictures.
+
+    `lost` counts those in which no face was found, which the cosine leaves out.
+    """
     small, small_found = (
         np.stack([resize_square(p, DISTANCE_SIDE) for p in x]) for x in (pictures, found)
     )
@@ -133,7 +143,8 @@ def main() -> None:
     lpips, identity = Lpips("vgg", DISTANCE_SIDE), Identity()
     table: dict[str, dict[str, dict[str, float]]] = {}
     print(
-        "| encoder | pictures | LPIPS-VGG | SFace cosine | MSE | seconds |\n|---|---|---|---|---|---|"
+        "| encoder | pictures | LPIPS-VGG | SFace cosine | MSE | seconds "
+        "|\n|---|---|---|---|---|---|"
     )
     sets: dict[str, np.ndarray] = {}
     for name in [MEAN, *options.encoders]:
@@ -157,7 +168,8 @@ def main() -> None:
                 }
                 table.setdefault(way, {})[kind] = row
                 print(
-                    f"| {way} | {len(pictures)} {kind} | {row['lpips']:.3f} | {row['identity']:.3f} | {row['mse']:.4f} "
+                    f"| {way} | {len(pictures)} {kind} | {row['lpips']:.3f} | "
+                    f"{row['identity']:.3f} | {row['mse']:.4f} "
                     f"| {seconds:.2f} |",
                     flush=True,
                 )

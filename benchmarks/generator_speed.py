@@ -1,9 +1,11 @@
-"""The generator at 1024x1024 on this CPU: ours, OpenVINO on the published network, and the same network written naively in JAX.
+"""The generator at 1024x1024 on this CPU: ours, OpenVINO on the published network, and the same
+network written naively in JAX.
 
     python -m benchmarks.generator_speed --wheel random_face-2021.7.21.1-py3-none-any.whl
 
-Medians of alternating runs, batch 1, compile time apart. The naive form uses grouped convolutions for the depthwise layers and an
-interleaving transposed convolution for the inverse Haar transform. Needs the `bench` extra; without --wheel OpenVINO is left out.
+Medians of alternating runs, batch 1, compile time apart. The naive form uses grouped convolutions
+for the depthwise layers and an interleaving transposed convolution for the inverse Haar transform.
+Needs the `bench` extra; without --wheel OpenVINO is left out.
 """
 
 import argparse
@@ -59,7 +61,9 @@ def transposed_haar(bands):
 
 
 def compiled(params: dict, naive: bool) -> tuple[Callable, Callable, float]:
-    """Forward and gradient (of the mean square with respect to w) as compiled programs, and the seconds it took."""
+    """Forward and gradient (of the mean square with respect to w) as compiled programs, and the
+    seconds it took.
+    """
     model = MobileStyleGAN()
 
     def forward(params, w):

@@ -1,10 +1,14 @@
-"""Seconds of an inversion with the embedded generator: one photograph, and four in one batch; compile time apart.
+"""Seconds of an inversion with the embedded generator: one photograph, and four in one batch.
+
+Compile time apart.
 
     python -m benchmarks.inversion_speed [--encoder FOLDER] [--steps 100] [--method refinement]
 
-In-domain with all three terms, at 256 pixels ("refinement" is in-domain with `inversion.REFINEMENT`); the photographs are the generator's own. Without a folder the encoder is the small
-pSp of configs/encoder.py with random weights: as much work, no sense in its codes. Target on two idle cores: at most 90 s for one,
-and four in less than three times that. Photographs of a batch are searched for side by side, as in invert.py.
+In-domain with all three terms, at 256 pixels ("refinement" is in-domain with
+`inversion.REFINEMENT`); the photographs are the generator's own. Without a folder the encoder is
+the small pSp of configs/encoder.py with random weights: as much work, no sense in its codes. Target
+on two idle cores: at most 90 s for one, and four in less than three times that. Photographs of a
+batch are searched for side by side, as in invert.py.
 """
 
 import argparse
@@ -71,7 +75,8 @@ def main() -> None:
     )
     images = np.concatenate([np.asarray(draw(generator.variables, code)) for code in codes])
     print(
-        "| photographs | compile s | seconds | against one | core-seconds a step | loss, first and best |"
+        "| photographs | compile s | seconds | against one | core-seconds a step | loss, first "
+        "and best |"
     )
     print("|---|---|---|---|---|---|")
     first = None
@@ -83,7 +88,8 @@ def main() -> None:
         first = first or found.seconds / batch
         begin, best = found.history[0].mean(), found.loss.mean()
         print(
-            f"| {batch} | {compiled:.1f} | {found.seconds:.1f} | {found.seconds / first:.2f}x | {cores:.2f} | {begin:.3f}, {best:.3f} |"
+            f"| {batch} | {compiled:.1f} | {found.seconds:.1f} | {found.seconds / first:.2f}x | "
+            f"{cores:.2f} | {begin:.3f}, {best:.3f} |"
         )
 
 

@@ -1,11 +1,13 @@
-"""Pictures a second of the networks that metrics look through: ours in JAX against the packages `lpips` and `pytorch-fid`.
+"""Pictures a second of the networks that metrics look through: ours in JAX against the packages
+`lpips` and `pytorch-fid`.
 
     python -m benchmarks.metrics_speed [--runs 5] [--pictures 16]
 
-The product's own calls, from uint8 pictures to numbers, against the packages' networks on ready tensors, with gradients off, in the
-batch that each is given here; medians of alternating runs of one process, float32, compile time apart. Torch runs eagerly with as many threads as the machine
-has cores. Weights are those of the store in both. Needs the `bench` extra, `pip install lpips pytorch-fid torchvision`, and pretrained
-parts.
+The product's own calls, from uint8 pictures to numbers, against the packages' networks on ready
+tensors, with gradients off, in the batch that each is given here; medians of alternating runs of
+one process, float32, compile time apart. Torch runs eagerly with as many threads as the machine has
+cores. Weights are those of the store in both. Needs the `bench` extra, `pip install lpips
+pytorch-fid torchvision`, and pretrained parts.
 """
 
 import argparse
@@ -127,13 +129,15 @@ def main() -> None:
         "Inception features, 256 -> 299": lambda: inception_calls(options.pictures),
     }
     print(
-        "| what | JAX | package | ratio | target | first call, compiling |\n|---|---|---|---|---|---|"
+        "| what | JAX | package | ratio | target | first call, compiling "
+        "|\n|---|---|---|---|---|---|"
     )
     for name, build in rows.items():
         first, ours, theirs = measure(*build(), options.runs)
         rates = (options.pictures / seconds for seconds in (ours, theirs))
         print(
-            f"| {name} | {' | '.join(f'{rate:.1f}/s' for rate in rates)} | {theirs / ours:.2f}x | 1x | {first:.1f} s |",
+            f"| {name} | {' | '.join(f'{rate:.1f}/s' for rate in rates)} | {theirs / ours:.2f}x "
+            f"| 1x | {first:.1f} s |",
             flush=True,
         )
 

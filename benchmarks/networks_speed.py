@@ -2,8 +2,9 @@
 
     python -m benchmarks.networks_speed [--only synthesis] [--runs 5]
 
-Medians of alternating runs of one process, float32, compile time apart; torch runs eagerly with as many threads as the machine
-has cores. Weights are random: neither framework's time depends on their values. Needs the `bench` extra.
+Medians of alternating runs of one process, float32, compile time apart; torch runs eagerly with as
+many threads as the machine has cores. Weights are random: neither framework's time depends on their
+values. Needs the `bench` extra.
 """
 
 import argparse
@@ -148,7 +149,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     print(
-        "| network | JAX | torch | ratio | target | first call, compiling |\n|---|---|---|---|---|---|"
+        "| network | JAX | torch | ratio | target | first call, compiling "
+        "|\n|---|---|---|---|---|---|"
     )
     # A row's networks are freed before the next one's are built.
     for case in itertools.chain.from_iterable(

@@ -1,10 +1,12 @@
-"""The official pipeline at full size from official checkpoint layouts to a picture: time and peak memory.
+"""The official pipeline at full size from official checkpoint layouts to a picture: time and peak
+memory.
 
     python -m benchmarks.official_pipeline --work /tmp/official
 
-The published files cannot be fetched by a program, so their layouts are filled with seeded numbers (tests/data/parity holds the
-key lists): psp_ffhq_encode.pt with a 1024 generator, diff_cam_weight.pt, deghosting.pt and one direction. Each is converted by
-the command line, then edit.py runs inversion, edit, mask, blend and deghosting on a portrait, each as its own process.
+The published files cannot be fetched by a program, so their layouts are filled with seeded numbers
+(tests/data/parity holds the key lists): psp_ffhq_encode.pt with a 1024 generator,
+diff_cam_weight.pt, deghosting.pt and one direction. Each is converted by the command line, then
+edit.py runs inversion, edit, mask, blend and deghosting on a portrait, each as its own process.
 """
 
 import argparse
@@ -81,7 +83,8 @@ def main() -> None:
         "--stages",
         "--force",
     ]
-    # The edit comes before the conversions when they are there, since the peak is that of all children.
+    # The edit comes before the conversions when they are there, since the peak is that of all
+    # children.
     for file in roles.values():
         if not (work / file).exists():
             run(

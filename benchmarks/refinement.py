@@ -1,10 +1,13 @@
-"""How near a refinement comes to photographs, and whether what it finds can still be edited: one costs the other.
+"""How near a refinement comes to photographs, and whether what it finds can still be edited: one
+costs the other.
 
     python -m benchmarks.refinement [--photographs 2 8] [--steps 100] [--offsets 0.25 1]
 
-FFHQ photographs of the store by number, `inversion.REFINEMENT` with each share `offsets` of the rate at which rows move apart. LPIPS of VGG16 at 256 pixels and
-SFace cosine of photograph and reconstruction at 512, root mean square distance of the rows from their mean, and what an edit of strength 1 moves the
-attribute's own score by, from the reconstruction to its edit (smile blendshape, years, lip gap, eyeglasses, beard). "encoder" is the code without a step.
+FFHQ photographs of the store by number, `inversion.REFINEMENT` with each share `offsets` of the
+rate at which rows move apart. LPIPS of VGG16 at 256 pixels and SFace cosine of photograph and
+reconstruction at 512, root mean square distance of the rows from their mean, and what an edit of
+strength 1 moves the attribute's own score by, from the reconstruction to its edit (smile
+blendshape, years, lip gap, eyeglasses, beard). "encoder" is the code without a step.
 """
 
 import argparse

@@ -1,11 +1,14 @@
 """Step time and memory of trainers, and which phase the time goes to.
 
-    python -m benchmarks.trainers configs/stylegan2_64.py configs/encoder.py configs/diffcam_mobile.py configs/deghost.py
-    python -m benchmarks.trainers configs/deghost.py:debug --set data.size=64 --set model.out_size=64 --steps 20
+    python -m benchmarks.trainers configs/stylegan2_64.py configs/encoder.py
+    configs/diffcam_mobile.py configs/deghost.py python -m benchmarks.trainers
+    configs/deghost.py:debug --set data.size=64 --set model.out_size=64 --steps 20
 
-Each configuration runs as `train.py` would run it, without checkpoints and pictures, on one device. Phases are timed apart, the host
-waiting for each; a phase that runs every n steps counts 1/n of its time. The loop of `train.py` reads data while a step runs, so the row "data"
-only matters where it is longer than the others together. Memory is the compiler's estimate (arguments and temporary arrays).
+Each configuration runs as `train.py` would run it, without checkpoints and pictures, on one device.
+Phases are timed apart, the host waiting for each; a phase that runs every n steps counts 1/n of its
+time. The loop of `train.py` reads data while a step runs, so the row "data" only matters where it
+is longer than the others together. Memory is the compiler's estimate (arguments and temporary
+arrays).
 """
 
 import argparse
@@ -27,7 +30,9 @@ from diffcam_jax.train.loop import keyed
 
 
 def read_config(name: str, overrides: list[str]) -> ConfigDict:
-    """configs/NAME.py[:MODE] with FIELD=VALUE (JSON, or text) wherever the configuration has the field."""
+    """configs/NAME.py[:MODE] with FIELD=VALUE (JSON, or text) wherever the configuration has the
+    field.
+    """
     file, _, mode = name.partition(":")
     config = importlib.import_module(".".join(Path(file).with_suffix("").parts)).get_config(
         *[mode] * bool(mode)
@@ -47,7 +52,10 @@ def read_config(name: str, overrides: list[str]) -> ConfigDict:
 
 
 def measure(config: ConfigDict, steps: int) -> tuple[dict[str, dict[str, Any]], float]:
-    """Times of data and phases: name -> seconds (median), every, bytes; and the seconds that compiling took."""
+    """Times of data and phases: name -> seconds (median), every, bytes.
+
+    And the seconds that compiling took.
+    """
     devices = Devices(1)
     module = importlib.import_module(f"diffcam_jax.train.{config.trainer}")
     data = getattr(module, "make_source", sources.make_source)(config, config.batch_size)
@@ -100,7 +108,8 @@ def main() -> None:
     keep_compiled_programs()
     print(f"{jax.devices()[0].device_kind}, medians of {options.steps} steps\n")
     print(
-        "| configuration | batch, pixels | phase | every | seconds | share | memory |\n|---|---|---|---|---|---|---|"
+        "| configuration | batch, pixels | phase | every | seconds | share | memory "
+        "|\n|---|---|---|---|---|---|---|"
     )
     for name in options.configs:
         config = read_config(name, options.set)

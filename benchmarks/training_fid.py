@@ -1,9 +1,11 @@
-"""FID of a StyleGAN2 run at every checkpoint that it kept, against the pictures that it was trained on.
+"""FID of a StyleGAN2 run at every checkpoint that it kept, against the pictures that it was trained
+on.
 
     python -m benchmarks.training_fid RUN --pictures 3000
 
-As many generated pictures as training pictures, at most --pictures of each. Published FIDs take 50,000 generated ones: with
-fewer the number is higher, so compare it within a run or at equal counts only.
+As many generated pictures as training pictures, at most --pictures of each. Published FIDs take
+50,000 generated ones: with fewer the number is higher, so compare it within a run or at equal
+counts only.
 """
 
 import argparse

@@ -1,9 +1,11 @@
-"""What splitting a batch over devices costs: milliseconds a step of one small trainer on 1, 2, 4 and 8 devices.
+"""What splitting a batch over devices costs: milliseconds a step of one small trainer on 1, 2, 4
+and 8 devices.
 
     python -m benchmarks.training_scaling
 
-The devices are forced ones of a single CPU: they share its cores, so nothing can become faster. The table shows the
-overhead of splitting, averaging gradients and replicating the state, and nothing about real accelerators.
+The devices are forced ones of a single CPU: they share its cores, so nothing can become faster. The
+table shows the overhead of splitting, averaging gradients and replicating the state, and nothing
+about real accelerators.
 """
 
 import argparse
@@ -19,7 +21,10 @@ BATCH, SIZE = 32, 64
 
 
 def measure(count: int, steps: int) -> float:
-    """Milliseconds a step of the Diff-CAM trainer, median after warming up; to be run in a process with that many devices."""
+    """Milliseconds a step of the Diff-CAM trainer, median after warming up.
+
+    To be run in a process with that many devices.
+    """
     import jax
     import jax.numpy as jnp
     import numpy as np
@@ -67,7 +72,8 @@ def main() -> None:
         print(measure(options.count, options.steps))
         return
     print(
-        f"Diff-CAM trainer, batch {BATCH} of {SIZE} x {SIZE}, {os.cpu_count()} cores shared by all devices\n"
+        f"Diff-CAM trainer, batch {BATCH} of {SIZE} x {SIZE}, {os.cpu_count()} cores shared by "
+        "all devices\n"
     )
     print("| forced devices | ms a step | against one |\n|---|---|---|")
     one = None

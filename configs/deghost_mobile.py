@@ -1,17 +1,21 @@
-"""The small deghosting network of the embedded generator: an encoder, the generator as a frozen prior, a decoder, at 256 pixels.
+"""The small deghosting network of the embedded generator: an encoder, the generator as a frozen
+prior, a decoder, at 256 pixels.
 
-    python -m diffcam_jax.data draw --name drawn256 --count 1700 --size 256 --mixing 0.4 --seed 31 --test-share 0.03
-    python -m diffcam_jax.data.known_edits --faces drawn256 --count 1600 --held-out 48 --out PAIRS
-    python train.py --config configs/deghost_mobile.py --workdir RUN --config.data.folder=PAIRS
-    python -m benchmarks.deghosting --deghoster RUN
+    python -m diffcam_jax.data draw --name drawn256 --count 1700 --size 256 --mixing 0.4 --seed 31
+    --test-share 0.03 python -m diffcam_jax.data.known_edits --faces drawn256 --count 1600
+    --held-out 48 --out PAIRS python train.py --config configs/deghost_mobile.py --workdir RUN
+    --config.data.folder=PAIRS python -m benchmarks.deghosting --deghoster RUN
 
     python train.py --config configs/deghost_mobile.py:debug --workdir RUN      # a minute, no file needed
 
-What the network removes are the ghosts of the shipped encoder's reconstructions (`--encoder` takes another). After another encoder, classifier or
-blend (`editor.PRODUCT_CONFIG`) it is better trained again. 2.24 million parameters, 4.5 MB in half precision.
+What the network removes are the ghosts of the shipped encoder's reconstructions (`--encoder` takes
+another). After another encoder, classifier or blend (`editor.PRODUCT_CONFIG`) it is better trained
+again. 2.24 million parameters, 4.5 MB in half precision.
 
-The shipped one: these commands; the rate of its first 410 steps was that of a longer run. Held-out PSNR in the region 21.76 -> 23.83, LPIPS-Alex 0.106 -> 0.089, still falling; about an hour on two
-cores, 35 minutes of it drawing faces and making pairs. The prior up to 64 pixels instead of 32 would double its part of a step.
+The shipped one: these commands; the rate of its first 410 steps was that of a longer run. Held-out
+PSNR in the region 21.76 -> 23.83, LPIPS-Alex 0.106 -> 0.089, still falling; about an hour on two
+cores, 35 minutes of it drawing faces and making pairs. The prior up to 64 pixels instead of 32
+would double its part of a step.
 """
 
 from ml_collections import ConfigDict

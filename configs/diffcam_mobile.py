@@ -1,23 +1,31 @@
-"""The mobile DA classifier of the embedded generator: 2207.08134, section 3.3, with a network whose evidence stays where the edit acts.
+"""The mobile DA classifier of the embedded generator: 2207.08134, section 3.3, with a network whose
+evidence stays where the edit acts.
 
     python -m diffcam_jax.data.pairs --out PAIRS --count 352
     python train.py --config configs/diffcam_mobile.py --workdir RUN --config.data.folder=PAIRS
 
-With a GPU the first command can be left out: --config.data.source=online renders config.data.faces faces at the start.
-The shipped weights: 352 faces (304 trained on), three stages in one workdir (run.json deleted in between, as the configuration changes), each of which
-makes the maps flatter: 700 steps with `--config.steps=700 --config.cells.weight=1 --config.cells.none=6 --config.cells.emphasis=2
---config.cells.hide=0.6 --config.learning_rate=0.004`, on to 1000 with `--config.steps=1000 --config.cells.weight=4 --config.cells.none=7
---config.cells.emphasis=2 --config.cells.hide=0.3 --config.learning_rate=0.004`, on to 1300 with the defaults below. About 0.2 core-seconds a step, and
-40 at every start for the features of the faces. 0.854 held-out accuracy over ten directions
-(0.994 before, with evidence from the whole picture); masks of 12 held-out faces against face parsing: IoU 0.31, coverage 0.68 (0.13 and 0.69 before).
+With a GPU the first command can be left out: --config.data.source=online renders config.data.faces
+faces at the start. The shipped weights: 352 faces (304 trained on), three stages in one workdir
+(run.json deleted in between, as the configuration changes), each of which makes the maps flatter:
+700 steps with `--config.steps=700 --config.cells.weight=1 --config.cells.none=6
+--config.cells.emphasis=2 --config.cells.hide=0.6 --config.learning_rate=0.004`, on to 1000 with
+`--config.steps=1000 --config.cells.weight=4 --config.cells.none=7 --config.cells.emphasis=2
+--config.cells.hide=0.3 --config.learning_rate=0.004`, on to 1300 with the defaults below. About 0.2
+core-seconds a step, and 40 at every start for the features of the faces. 0.854 held-out accuracy
+over ten directions (0.994 before, with evidence from the whole picture); masks of 12 held-out faces
+against face parsing: IoU 0.31, coverage 0.68 (0.13 and 0.69 before).
 
-Pairs half of whose codes the encoder found in faces as photographs might show them (`--encoded 0.5` makes such; tried with every second face) made no better masks: 192 faces, the same three stages, bare
-masks on 11 photographs and 12 generated faces by `evaluate.py --config configs/eval/masks.py --config.size=512 --config.masks.codes="('known','encoder')"
---config.masks.sources="('photographs','generated:12')"`: IoU 0.266 [0.245, 0.291] against 0.260 [0.238, 0.286] of what ships.
+Pairs half of whose codes the encoder found in faces as photographs might show them (`--encoded 0.5`
+makes such; tried with every second face) made no better masks: 192 faces, the same three stages,
+bare masks on 11 photographs and 12 generated faces by `evaluate.py --config configs/eval/masks.py
+--config.size=512 --config.masks.codes="('known','encoder')"
+--config.masks.sources="('photographs','generated:12')"`: IoU 0.266 [0.245, 0.291] against 0.260
+[0.238, 0.286] of what ships.
 
-config.model.network="resnet" trains nn.classifier.DiffClassifier as the paper does, from its pictures; with depth 101 from ImageNet weights the official
-recipe is batch 6, 1000 steps, learning rate 1e-4, no warm-up, no decay and no augmentation. `configs/diffcam_mobile.py:debug` runs in seconds with a toy
-generator and needs no file.
+config.model.network="resnet" trains nn.classifier.DiffClassifier as the paper does, from its
+pictures; with depth 101 from ImageNet weights the official recipe is batch 6, 1000 steps, learning
+rate 1e-4, no warm-up, no decay and no augmentation. `configs/diffcam_mobile.py:debug` runs in
+seconds with a toy generator and needs no file.
 """
 
 from ml_collections import ConfigDict

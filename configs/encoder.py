@@ -1,6 +1,8 @@
-"""Encoders for a frozen generator: pSp, e4e, ReStyle, in-domain, and the baseline on synthetic pairs.
+"""Encoders for a frozen generator: pSp, e4e, ReStyle, in-domain, and the baseline on synthetic
+pairs.
 
-    python train.py --config configs/encoder.py:MODE --workdir RUN --config.data.folder=FACES [--config.generator=DIR]
+    python train.py --config configs/encoder.py:MODE --workdir RUN --config.data.folder=FACES
+    [--config.generator=DIR]
 
     MODE         source            official numbers
     psp          2008.00951        batch 8, 300,000 to 500,000 steps of Ranger at 1e-4
@@ -12,15 +14,20 @@
 
 MODE_debug, and debug for psp, train a few steps with a toy generator and need no file.
 
-The pictures are aligned faces (`python -m diffcam_jax.data prepare --align`). The generator is the embedded MobileStyleGAN, whose W+ has 18
-rows of which 16 matter, or any converted one; the paper's setting is indomain with --config.generator of its StyleGAN v1. The networks are small here: 14.6, 17.6 and 17.9 M parameters for psp, e4e and restyle, 87 M
-for indomain. The official ones (e4e: 267 M) are --config.model.counts="(3,4,14,3)" --config.model.widths="(64,128,256,512)"
---config.model.channels=512 (psp: --config.model.heads=pyramid as well), started from ArcFace by --config.model.start=ARCFACE, with the identity
-loss on --config.identity=ARCFACE (both folders of converted weights; without the latter the embedded SFace stands in); they want a GPU.
-traditional draws its pictures from config.generator; with --config.data.source=folder the photographs serve to measure by.
+The pictures are aligned faces (`python -m diffcam_jax.data prepare --align`). The generator is the
+embedded MobileStyleGAN, whose W+ has 18 rows of which 16 matter, or any converted one; the paper's
+setting is indomain with --config.generator of its StyleGAN v1. The networks are small here: 14.6,
+17.6 and 17.9 M parameters for psp, e4e and restyle, 87 M for indomain. The official ones (e4e: 267
+M) are --config.model.counts="(3,4,14,3)" --config.model.widths="(64,128,256,512)"
+--config.model.channels=512 (psp: --config.model.heads=pyramid as well), started from ArcFace by
+--config.model.start=ARCFACE, with the identity loss on --config.identity=ARCFACE (both folders of
+converted weights; without the latter the embedded SFace stands in); they want a GPU. traditional
+draws its pictures from config.generator; with --config.data.source=folder the photographs serve to
+measure by.
 
-A step of batch 4 takes 2.4 s for psp, 2.8 s for e4e and 8.8 s for restyle on two cores, in 4 to 5.4 GB; a checkpoint of psp has 0.32 GB. A CPU does
-to see it learn; for the official number of steps take a GPU.
+A step of batch 4 takes 2.4 s for psp, 2.8 s for e4e and 8.8 s for restyle on two cores, in 4 to 5.4
+GB; a checkpoint of psp has 0.32 GB. A CPU does to see it learn; for the official number of steps
+take a GPU.
 """
 
 from ml_collections import ConfigDict, config_dict
@@ -118,8 +125,8 @@ def _indomain(config: ConfigDict) -> None:
     config.steps = 109_375
     config.batch_size = 16
     del config.model.counts, config.model.widths, config.model.squeeze, config.model.channels
-    # The arrangement of the released network, whose last normalisation has a factor; the one in the training code gives codes of
-    # unit variance, as the official generator's are.
+    # The arrangement of the released network, whose last normalisation has a factor; the one in the
+    # training code gives codes of unit variance, as the official generator's are.
     config.model.released = True
     config.model.base, config.model.largest = (
         32,
@@ -127,7 +134,8 @@ def _indomain(config: ConfigDict) -> None:
     )  # official: 64 and 1024, 512 where released is False
     config.optimiser = _optimiser("adam", 1e-4, 0.9, 0.99, 1e-8, 0.8)
     config.loss = ConfigDict({"l2": 1.0, "vgg": 5e-5, "adversarial": 0.08})
-    # Channels at the coarse end, and what `config_widths` multiplies by at the fine one; the generator's own where it fits.
+    # Channels at the coarse end, and what `config_widths` multiplies by at the fine one; the
+    # generator's own where it fits.
     config.discriminator = ConfigDict({"width": 512, "multiplier": 1.0, "r1": 10.0})
     config.discriminator.optimiser = _optimiser("adam", 1e-4, 0.9, 0.99, 1e-8, 0.8)
 

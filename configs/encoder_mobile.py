@@ -1,21 +1,26 @@
-"""The small encoder of the embedded generator: MobileNetV2 from ImageNet, a pyramid, one w and offsets of shared heads.
+"""The small encoder of the embedded generator: MobileNetV2 from ImageNet, a pyramid, one w and
+offsets of shared heads.
 
-    python -m diffcam_jax.data draw --name drawn256 --count 9612 --size 256 --mixing 0.4 --test-share 0.0066583
-    python train.py --config configs/encoder_mobile.py:pairs --workdir RUN
-    python train.py --config configs/encoder_mobile.py:finetune --workdir RUN2 --config.model.start=RUN
-    python -m benchmarks.encoder_quality RUN2
+    python -m diffcam_jax.data draw --name drawn256 --count 9612 --size 256 --mixing 0.4
+    --test-share 0.0066583 python train.py --config configs/encoder_mobile.py:pairs --workdir RUN
+    python train.py --config configs/encoder_mobile.py:finetune --workdir RUN2
+    --config.model.start=RUN python -m benchmarks.encoder_quality RUN2
 
     MODE        losses                                                   pictures     for
     pairs       whitened error of codes, no generator in the step        128 pixels   a CPU, hours
     finetune    pixels, LPIPS, identity through the generator, codes     256 pixels   a CPU, hours
     debug       pairs, a few steps with a toy generator                  32 pixels    any machine, no file
 
-The pictures are the generator's, with style mixing in a part of them so that rows learn to differ, changed as photographs differ from them
-(`data.photographic`). The shipped encoder: 3000 steps of pairs with the rate of `--config.steps=10000`, where the held-out error is lowest on so few faces
-(0.167; 0.125 on those trained on), then 1000 steps of finetune: LPIPS-VGG of held-out generated faces 0.339 -> 0.321, of photographs 0.509 -> 0.494. Two
-hours beside other work, 35 minutes of it drawing. Twice as many faces would be the next thing to try. About 5.7 M parameters, 11.4 MB in half precision, in which the run's folder holds them.
-On a CPU the body's gradient takes 12 core-milliseconds a picture at 128 pixels with its first blocks frozen (all of its blocks: 19; at 256 pixels 118).
-With a GPU: draw 100,000, --config.model.size=256 --config.model.frozen=0 --config.batch_size=64 in pairs, then finetune with its steps.
+The pictures are the generator's, with style mixing in a part of them so that rows learn to differ,
+changed as photographs differ from them (`data.photographic`). The shipped encoder: 3000 steps of
+pairs with the rate of `--config.steps=10000`, where the held-out error is lowest on so few faces
+(0.167; 0.125 on those trained on), then 1000 steps of finetune: LPIPS-VGG of held-out generated
+faces 0.339 -> 0.321, of photographs 0.509 -> 0.494. Two hours beside other work, 35 minutes of it
+drawing. Twice as many faces would be the next thing to try. About 5.7 M parameters, 11.4 MB in half
+precision, in which the run's folder holds them. On a CPU the body's gradient takes 12
+core-milliseconds a picture at 128 pixels with its first blocks frozen (all of its blocks: 19; at
+256 pixels 118). With a GPU: draw 100,000, --config.model.size=256 --config.model.frozen=0
+--config.batch_size=64 in pairs, then finetune with its steps.
 """
 
 from ml_collections import ConfigDict

@@ -1,12 +1,16 @@
-"""Invertibility decomposition (2212.09262) around a StyleGAN2 and a published encoder, with the constants of its release.
+"""Invertibility decomposition (2212.09262) around a StyleGAN2 and a published encoder, with the
+constants of its release.
 
-    python train.py --config configs/invertibility.py --workdir RUN --config.generator=STYLEGAN2 --config.encoder=E4E --config.data.folder=FFHQ
-    python train.py --config configs/invertibility.py:feature_style ...
+    python train.py --config configs/invertibility.py --workdir RUN --config.generator=STYLEGAN2
+    --config.encoder=E4E --config.data.folder=FFHQ python train.py --config
+    configs/invertibility.py:feature_style ...
 
-STYLEGAN2 and E4E (or ReStyle; FeatureStyle with its mode) are converted folders, FFHQ a folder of aligned pictures of 1024 pixels. The release says 1.8
-million steps (FeatureStyle 700 000) and tests those of 410 000 and 792 000; a GPU of 80 GB takes two pictures at a time. Its adversarial loss has no
-gradient (--config.adv_grad=official); its perceptual loss wants VGG19 (--config.perceptual, converted; the embedded VGG16 stands in). No run
-to the end was made yet. configs/invertibility_mobile.py is for the embedded generator, and has a mode that runs in a minute.
+STYLEGAN2 and E4E (or ReStyle; FeatureStyle with its mode) are converted folders, FFHQ a folder of
+aligned pictures of 1024 pixels. The release says 1.8 million steps (FeatureStyle 700 000) and tests
+those of 410 000 and 792 000; a GPU of 80 GB takes two pictures at a time. Its adversarial loss has
+no gradient (--config.adv_grad=official); its perceptual loss wants VGG19 (--config.perceptual,
+converted; the embedded VGG16 stands in). No run to the end was made yet.
+configs/invertibility_mobile.py is for the embedded generator, and has a mode that runs in a minute.
 """
 
 from ml_collections import ConfigDict

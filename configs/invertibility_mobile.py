@@ -1,19 +1,24 @@
-"""The alignment network of the embedded generator and the shipped encoder: what a photograph shows that the generator cannot draw.
+"""The alignment network of the embedded generator and the shipped encoder: what a photograph shows
+that the generator cannot draw.
 
-    python -m diffcam_jax.data draw --name drawn512 --count 2200 --size 512 --mixing 0.4 --seed 12 --test-share 0.03
-    python train.py --config configs/invertibility_mobile.py --workdir RUN
-    python edit.py PHOTO --attribute smiling=1 --method both --aligner RUN
+    python -m diffcam_jax.data draw --name drawn512 --count 2200 --size 512 --mixing 0.4 --seed 12
+    --test-share 0.03 python train.py --config configs/invertibility_mobile.py --workdir RUN python
+    edit.py PHOTO --attribute smiling=1 --method both --aligner RUN
 
     python train.py --config configs/invertibility_mobile.py:debug --workdir RUN      # a minute, no file needed
 
-Faces are the generator's, with objects in front whose place is known (`data.photographic`); what is measured while training are hands, caps and
-microphones, which training never shows (`data.occluders`). Another seed than the encoder's faces: those it reconstructs too well. 0.80 million
-parameters, 1.6 MB in half precision. After another encoder it is to be trained again.
+Faces are the generator's, with objects in front whose place is known (`data.photographic`); what is
+measured while training are hands, caps and microphones, which training never shows
+(`data.occluders`). Another seed than the encoder's faces: those it reconstructs too well. 0.80
+million parameters, 1.6 MB in half precision. After another encoder it is to be trained again.
 
-The shipped one: 2540 steps, two hours on one core: IoU with held-out objects at the full size 0.52 at step 1400, 0.61 at 2000, 0.64 at 2300, and 0.67 after 160 steps up to level
-128 and 80 up to 256. Its first 1308 steps had optimiser.every=250. What helped most: objects of several parts, in the colour of the face and with fine structure (`compound`, `skin`,
-`fine`), the pyramid, and time. No loss looks at the picture: shifts act where the mask is 1, and there the photograph is kept; without drawing it the gradient takes 0.39 s a picture instead of
-0.94 on one core, a step 2.3 s, with the finer levels 4.8 and 8.6.
+The shipped one: 2540 steps, two hours on one core: IoU with held-out objects at the full size 0.52
+at step 1400, 0.61 at 2000, 0.64 at 2300, and 0.67 after 160 steps up to level 128 and 80 up to 256.
+Its first 1308 steps had optimiser.every=250. What helped most: objects of several parts, in the
+colour of the face and with fine structure (`compound`, `skin`, `fine`), the pyramid, and time. No
+loss looks at the picture: shifts act where the mask is 1, and there the photograph is kept; without
+drawing it the gradient takes 0.39 s a picture instead of 0.94 on one core, a step 2.3 s, with the
+finer levels 4.8 and 8.6.
 """
 
 from ml_collections import ConfigDict
@@ -58,9 +63,11 @@ def get_config(mode: str = "") -> ConfigDict:
     config.model.normalised = False
     config.model.pyramid = 64
 
-    # From which step on, up to which level, and at which size pictures are drawn and judged: small ones are many times cheaper.
+    # From which step on, up to which level, and at which size pictures are drawn and judged: small
+    # ones are many times cheaper.
     config.stages = ((0, 64, 64), (2300, 128, 128), (2460, 256, 256))
-    config.correlated = 32  # faces that the features' common parts are found on before the first step; 0 begins at random
+    # faces that the features' common parts are found on before the first step; 0 begins at random
+    config.correlated = 32
     config.nearest = 0.3  # codes lie so far or farther from the known one to the encoder's
     config.edits = 0.5  # share of codes that are edited
     config.strengths = (-1.5, 1.5)

@@ -1,4 +1,5 @@
-"""StyleGAN2 with the constants of the official runs: 1912.04958 (1024 pixels), 2006.06676 (512 and 256).
+"""StyleGAN2 with the constants of the official runs: 1912.04958 (1024 pixels), 2006.06676 (512 and
+256).
 
     python -m diffcam_jax.data prepare --src FACES --name faces --size 1024 --align
     python train.py --config configs/stylegan2.py:1024 --workdir RUN --config.data.name=faces
@@ -8,13 +9,15 @@
     512     ADA's constants for 512: batch 64
     256     ADA's constants for 256: batch 64, half the widths from 64 pixels up
 
-FID from 50,000 pictures. With few pictures take --config.ada=on. Where memory is short: --config.accumulate=2, 4, ...; each
-part must hold 4 pictures or a multiple for each device. debug trains four steps at 8 pixels on coloured shapes.
+FID from 50,000 pictures. With few pictures take --config.ada=on. Where memory is short:
+--config.accumulate=2, 4, ...; each part must hold 4 pictures or a multiple for each device. debug
+trains four steps at 8 pixels on coloured shapes.
 """
 
 from ml_collections import ConfigDict
 
-SIZES = {  # side: batch, R1's gamma, half-life of the average in thousands of pictures, learning rate, widths
+# side: batch, R1's gamma, half-life of the average in thousands of pictures, learning rate, widths
+SIZES = {
     "1024": (32, 10.0, 10.0, 2e-3, 2.0),
     "512": (64, 0.5, 20.0, 2.5e-3, 2.0),
     "256": (64, 1.0, 20.0, 2.5e-3, 1.0),

@@ -3,16 +3,18 @@
     python -m diffcam_jax.data prepare --src FACES --name faces --size 64
     python train.py --config configs/stylegan2_64.py --workdir RUN --config.data.name=faces
 
-Other sizes are powers of two, --config.data.size=32; on a GPU take the official widths, --config.model.channel_max=512
---config.model.channel_multiplier=2 --config.batch_size=32. With few pictures (below some 20,000) take --config.ada=on.
---config.data.source=generator needs no pictures: it draws from the embedded generator.
+Other sizes are powers of two, --config.data.size=32; on a GPU take the official widths,
+--config.model.channel_max=512 --config.model.channel_multiplier=2 --config.batch_size=32. With few
+pictures (below some 20,000) take --config.ada=on. --config.data.source=generator needs no pictures:
+it draws from the embedded generator.
 
-"frechet" is a distance of thumbnails, cheap and comparable within a run only; --config.eval_fid=True adds the FID proper, from as
-many pictures as are held out (published ones take 50,000, and fewer give higher numbers).
-On two cores a step takes 0.5 s: 4,500 of them (72,000 pictures) reach FID 121 against 1,024 training pictures in 41 minutes, see docs/training.md.
+"frechet" is a distance of thumbnails, cheap and comparable within a run only;
+--config.eval_fid=True adds the FID proper, from as many pictures as are held out (published ones
+take 50,000, and fewer give higher numbers). On two cores a step takes 0.5 s: 4,500 of them (72,000
+pictures) reach FID 121 against 1,024 training pictures in 41 minutes, see docs/training.md.
 
-`configs/stylegan2_64.py:debug` trains four steps at 8 pixels on coloured shapes. The constants of the official runs at 256 to
-1024 are in configs/stylegan2.py.
+`configs/stylegan2_64.py:debug` trains four steps at 8 pixels on coloured shapes. The constants of
+the official runs at 256 to 1024 are in configs/stylegan2.py.
 """
 
 from ml_collections import ConfigDict

@@ -1,1 +1,3 @@
-"""`python -m convert_weights KIND --src X --dst DIR`: published checkpoints to this project's safetensors."""
+"""`python -m convert_weights KIND --src X --dst DIR`: published checkpoints to this project's
+safetensors.
+"""

@@ -1,11 +1,13 @@
-"""Published checkpoints to folders that `diffcam_jax.pretrained.networks.load` opens, the way back, and the proof of the port.
+"""Published checkpoints to folders that `diffcam_jax.pretrained.networks.load` opens, the way back,
+and the proof of the port.
 
     python -m convert_weights auto --src psp_ffhq_encode.pt --dst models/psp
     python -m convert_weights export --src models/psp --dst psp.pt
     python -m convert_weights check FIXTURE_DIR...
 
-Nothing inside a checkpoint is run, and torch is not needed. Every entry of the file must find its place and every weight of the
-network its entry; otherwise all faults are named and nothing is written.
+Nothing inside a checkpoint is run, and torch is not needed. Every entry of the file must find its
+place and every weight of the network its entry; otherwise all faults are named and nothing is
+written.
 """
 
 import argparse
@@ -21,7 +23,8 @@ from convert_weights.packaged import PACKAGED, convert_files
 from convert_weights.sources import is_archive, read_files
 from diffcam_jax.errors import UserError
 
-# The positions of the published classifier whose names are known (spelt as the direction files); the other ten were never named.
+# The positions of the published classifier whose names are known (spelt as the direction files);
+# the other ten were never named.
 OFFICIAL_CLASSES = {
     6: "Bushy_Eyebrows", 7: "Eyeglasses", 10: "Mouth_Open", 11: "Narrow_Eyes", 12: "Beard", 15: "Smiling", 16: "Old",
 }  # fmt: skip
@@ -147,7 +150,8 @@ def _classes(options: argparse.Namespace, count: int) -> dict[str, Any]:
     files = sorted(options.directions.glob("*.npy")) if options.directions else []
     if options.directions and len(files) != count:
         raise UserError(
-            f"{options.directions} holds {len(files)} .npy files, the classifier has {count} classes"
+            f"{options.directions} holds {len(files)} .npy files, the classifier has {count} "
+            "classes"
         )
     if options.classes:
         names = [name.strip() for name in options.classes.split(",")]
@@ -182,7 +186,10 @@ def convert_packaged(options: argparse.Namespace) -> int:
 
 
 def convert_directions(options: argparse.Namespace) -> int:
-    """Direction files of other projects; strength 1 becomes a norm of 20, which is what the official release adds."""
+    """Direction files of other projects.
+
+    Strength 1 becomes a norm of 20, which is what the official release adds.
+    """
     from diffcam_jax.directions import save_directions
     from diffcam_jax.directions.importers import import_folder
     from diffcam_jax.files import model_folder
@@ -202,7 +209,8 @@ def convert_directions(options: argparse.Namespace) -> int:
         ) from error
     print(f"directions: {', '.join(directions)} in {options.dst}")
     print(
-        f"next: python edit.py PHOTO --directions {options.dst} --attribute {next(iter(directions))}=1 --out out"
+        f"next: python edit.py PHOTO --directions {options.dst} --attribute "
+        f"{next(iter(directions))}=1 --out out"
     )
     return 0
 
@@ -226,7 +234,8 @@ def _write(folder: Path, networks, arrays, config: dict[str, Any], official, unu
         None,
     )
     print(
-        f"written to {folder}, tree hash {config['tree_hash'][:12]}; next: model = diffcam_jax.pretrained.networks.load({str(folder)!r})"
+        f"written to {folder}, tree hash {config['tree_hash'][:12]}; next: model = "
+        f"diffcam_jax.pretrained.networks.load({str(folder)!r})"
     )
     if flag:
         print(f"or: python edit.py PHOTO {flag} {folder} --attribute smiling=1 --out out")

@@ -1,8 +1,10 @@
-"""`python -m convert_weights check FIXTURE_DIR...`: proves the port on this machine, output by output.
+"""`python -m convert_weights check FIXTURE_DIR...`: proves the port on this machine, output by
+output.
 
-Every fixture's official state dict is built from its rule, converted, run through the Flax network and compared. An output may
-differ by 30 times the rounding noise of the reference itself, or 1e-4 of its largest value if that is more; gradients, which
-pass through kinks, are compared by norm, within 3 %.
+Every fixture's official state dict is built from its rule, converted, run through the Flax network
+and compared. An output may differ by 30 times the rounding noise of the reference itself, or 1e-4
+of its largest value if that is more; gradients, which pass through kinks, are compared by norm,
+within 3 %.
 """
 
 import re
@@ -22,7 +24,10 @@ NOISE_FACTOR, RELATIVE, GRADIENT = 30, 1e-4, 0.03
 
 
 class Row(NamedTuple):
-    """One line of the report: an output, its error, what is allowed; both NaN where it is about keys."""
+    """One line of the report: an output, its error, what is allowed.
+
+    Both NaN where it is about keys.
+    """
 
     name: str
     error: float
@@ -32,7 +37,8 @@ class Row(NamedTuple):
 
 
 def check(fixture: Fixture) -> list[Row]:
-    """Compares every output that a fixture stores, or, where it stores none, its keys with our networks' leaves.
+    """Compares every output that a fixture stores, or, where it stores none, its keys with our
+    networks' leaves.
 
     Raises:
       UserError: a fixture of a kind that is not known, or weights that do not fit.
@@ -42,7 +48,8 @@ def check(fixture: Fixture) -> list[Row]:
     )
     if kind is None:
         raise UserError(
-            f"{fixture.path}: no check for fixtures of the kind {fixture.kind!r}; there are {', '.join(CHECKS)}"
+            f"{fixture.path}: no check for fixtures of the kind {fixture.kind!r}; there are "
+            f"{', '.join(CHECKS)}"
         )
     if not fixture.has_data:
         faults = [
@@ -107,7 +114,9 @@ def compare(fixture: Fixture, ours: Mapping[str, Any]) -> Iterator[Row]:
 
 
 def main(folders: Sequence[Path]) -> int:
-    """Checks fixtures, prints a table for each, returns the exit code: 1 when anything differs or cannot be checked."""
+    """Checks fixtures, prints a table for each, returns the exit code: 1 when anything differs or
+    cannot be checked.
+    """
     failed = []
     for folder in folders:
         print(folder.name, flush=True)
@@ -137,7 +146,8 @@ def main(folders: Sequence[Path]) -> int:
                 flush=True,
             )
         print(
-            f"  {sum(row.passed for row in rows)} of {len(rows)} in {time.perf_counter() - start:.1f} s"
+            f"  {sum(row.passed for row in rows)} of {len(rows)} in "
+            f"{time.perf_counter() - start:.1f} s"
         )
         if not all(row.passed for row in rows):
             failed.append(folder.name)

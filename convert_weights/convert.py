@@ -21,7 +21,10 @@ LATENT_SAMPLES = 10_000  # as encoder training estimates the mean code
 
 
 class Found(NamedTuple):
-    """A network that is in a file: its entries lie under `prefix`; `others` are prefixes of further copies of it."""
+    """A network that is in a file: its entries lie under `prefix`.
+
+    `others` are prefixes of further copies of it.
+    """
 
     role: str
     prefix: str
@@ -37,10 +40,12 @@ class Converted:
     Attributes:
       networks: by role.
       arrays: by name.
-      official: role -> {"prefix", "entries": official key -> [shape, dtype]}; "arrays" -> name -> official name.
+      official: role -> {"prefix", "entries": official key -> [shape, dtype]}; "arrays" -> name ->
+        official name.
       unused: entries that no network needs, nested as in the file.
       summary: one line a network, for people.
-      remarks: what is worth saying: widened half precision, ignored entries, how the mean code came about.
+      remarks: what is worth saying: widened half precision, ignored entries, how the mean code came
+        about.
     """
 
     networks: dict[str, Network]
@@ -102,7 +107,8 @@ def convert(state: State, name: str) -> Converted:
       name: a key of `KINDS`.
 
     Raises:
-      UserError: it is not such a checkpoint, or any entry is missing, left over, or of another shape; all are named.
+      UserError: it is not such a checkpoint, or any entry is missing, left over, or of another
+        shape; all are named.
     """
     kind = KINDS[name]
     try:
@@ -139,7 +145,8 @@ def convert(state: State, name: str) -> Converted:
         summary.append(f"{role}: {type(layout.module).__name__}, {layout.summary}")
         if others:
             remarks.append(
-                f"{role}: {prefix or 'the bare one'} is used, not its copies under {', '.join(others)}"
+                f"{role}: {prefix or 'the bare one'} is used, not its copies under "
+                f"{', '.join(others)}"
             )
         remarks += _remarks(role, entries, layout)
     arrays = _latent_avg(state, kind, networks, official, remarks)
@@ -232,11 +239,13 @@ def recognise(state: State) -> str:
     if not fitting and near:
         name, faults = min(near, key=lambda item: len(item[1]))
         raise UserError(
-            f"{state.path} is nearest to {name}, but: {'; '.join(faults[:8])}; get the original file"
+            f"{state.path} is nearest to {name}, but: {'; '.join(faults[:8])}; get the original "
+            "file"
         )
     if not fitting:
         raise UserError(
-            f"{state.path} is none of the known kinds: {', '.join(KINDS)}; it begins with {_sample(state)}"
+            f"{state.path} is none of the known kinds: {', '.join(KINDS)}; it begins with "
+            f"{_sample(state)}"
         )
     names = [name for name, _ in fitting]
     if {"psp", "e4e"} <= set(names):
@@ -245,7 +254,8 @@ def recognise(state: State) -> str:
         )
         if trained is None:
             raise UserError(
-                f"{state.path}: the encoders of psp and e4e have the same keys and its options do not say which it is; "
+                f"{state.path}: the encoders of psp and e4e have the same keys and its options "
+                "do not say which it is; "
                 f"name the kind instead of auto"
             )
         return trained

@@ -1,7 +1,9 @@
-"""Parity fixtures: what an official implementation computes from weights that are a rule and not data.
+"""Parity fixtures: what an official implementation computes from weights that are a rule and not
+data.
 
-A fixture is a folder with a manifest.json (every key of the official state dict with its shape, mean and standard deviation,
-inputs, outputs, notes) and a data.npz. Arrays are in the official layout, NCHW.
+A fixture is a folder with a manifest.json (every key of the official state dict with its shape,
+mean and standard deviation, inputs, outputs, notes) and a data.npz. Arrays are in the official
+layout, NCHW.
 """
 
 import functools
@@ -45,7 +47,10 @@ class Fixture:
 
     @property
     def has_data(self) -> bool:
-        """Whether numbers are stored; without, a fixture is the list of keys and shapes of a checkpoint."""
+        """Whether numbers are stored.
+
+        Without, a fixture is the list of keys and shapes of a checkpoint.
+        """
         return bool(self.outputs)
 
     def shapes(self, prefix: str = "") -> dict[str, tuple[int, ...]]:

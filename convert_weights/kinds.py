@@ -1,7 +1,9 @@
-"""What can be converted, in one table: the networks of each kind of checkpoint and how they are found in a file.
+"""What can be converted, in one table: the networks of each kind of checkpoint and how they are
+found in a file.
 
-A part is found by a key that only its network has; whatever stands before that key in the file is its prefix ("g_ema/",
-"state_dict/decoder.", "module.", or nothing), so wrappers of any depth are accepted.
+A part is found by a key that only its network has; whatever stands before that key in the file is
+its prefix ("g_ema/", "state_dict/decoder.", "module.", or nothing), so wrappers of any depth are
+accepted.
 """
 
 import importlib
@@ -74,7 +76,8 @@ def _ada_generator(shapes: Shapes, notes: Mapping[str, Any]) -> Layout:
     from convert_weights.layouts.stylegan2 import generator_ada
 
     layout = generator_ada(shapes)
-    # Training in half precision clamps activations; the number is an argument of the network, not an entry of its state.
+    # Training in half precision clamps activations; the number is an argument of the network, not
+    # an entry of its state.
     clamp = next(
         (
             value
@@ -202,11 +205,13 @@ KINDS: dict[str, Kind] = {
              ("state_dict/encoder.", "encoder.")),
     ),
     "diffcam": Kind(
-        "the DA classifier of Editing Out-of-Domain (diff_cam_weight.pt)", "none published with the release",
+        "the DA classifier of Editing Out-of-Domain (diff_cam_weight.pt)", "none published with "
+                                                                           "the release",
         (Part("classifier", "shared.0.weight", _layout("resnet", "diffcam")),),
     ),
     "deghost": Kind(
-        "the deghosting network of Editing Out-of-Domain (deghosting.pt)", "none published with the release; " + _NVIDIA,
+        "the deghosting network of Editing Out-of-Domain (deghosting.pt)", "none published with "
+                                                                           "the release; " + _NVIDIA,
         (Part("deghoster", "FCN.encoder.0.conv_first.weight", _layout("deghosting", "deghosting")),),
     ),
     "idinvert": Kind(
@@ -219,7 +224,8 @@ KINDS: dict[str, Kind] = {
         ("truncation.w_avg",),
     ),
     "invertibility": Kind(
-        "invertibility decomposition (net_g_*.pth)", "none published with the release; its generator " + _NVIDIA,
+        "invertibility decomposition (net_g_*.pth)", "none published with the release; its "
+                                                     "generator " + _NVIDIA,
         (
             Part("encoder", "styles.0.linear.weight|styles.0.weight", _decomposing_encoder, ("params_ema/encoder.",)),
             Part("generator", _ROSINALITY_G.probe, _ROSINALITY_G.layout, ("params_ema/generator.",)),

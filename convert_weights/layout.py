@@ -1,8 +1,10 @@
-"""How the entries of an official checkpoint map to the leaves of our variables, one to one and both ways.
+"""How the entries of an official checkpoint map to the leaves of our variables, one to one and both
+ways.
 
-A `Layout` belongs to one network of one checkpoint. For every leaf of our tree it names the official key and an invertible
-rearrangement of the array; what the official file holds beyond that is matched by an explicit rule with its reason. Conversion,
-export and the strict check of both directions all follow from that one table.
+A `Layout` belongs to one network of one checkpoint. For every leaf of our tree it names the
+official key and an invertible rearrangement of the array; what the official file holds beyond that
+is matched by an explicit rule with its reason. Conversion, export and the strict check of both
+directions all follow from that one table.
 """
 
 import difflib
@@ -66,10 +68,13 @@ class Layout:
 
     Attributes:
       module: our network, its constructor arguments inferred from the checkpoint's shapes.
-      init: the tree of shapes of its variables, a function without arguments (traced, nothing is computed).
-      source: path of a leaf of our variables, ("params", "conv1", "kernel") for instance -> `Source`.
+      init: the tree of shapes of its variables, a function without arguments (traced, nothing is
+        computed).
+      source: path of a leaf of our variables, ("params", "conv1", "kernel") for instance ->
+        `Source`.
       ignored: regular expression that matches whole keys -> why they are not needed.
-      constants: regular expression -> the value that the key must hold, for buffers that the code has built in.
+      constants: regular expression -> the value that the key must hold, for buffers that the code
+        has built in.
       summary: what was inferred, for people: "1024 px, channel multiplier 2, 18 styles".
     """
 
@@ -82,7 +87,10 @@ class Layout:
 
     @functools.cached_property
     def sources(self) -> dict[Path, tuple[Source, tuple[int, ...]]]:
-        """Every leaf's source and our shape, by its path; found once, since tracing a large network takes seconds."""
+        """Every leaf's source and our shape, by its path.
+
+        Found once, since tracing a large network takes seconds.
+        """
         leaves = jax.tree_util.tree_leaves_with_path(jax.eval_shape(self.init))
         return {
             path: (self.source(path), leaf.shape)
@@ -90,7 +98,10 @@ class Layout:
         }
 
     def faults(self, shapes: Shapes) -> list[str]:
-        """Everything that keeps a checkpoint of these shapes from fitting; empty when it fits exactly."""
+        """Everything that keeps a checkpoint of these shapes from fitting.
+
+        Empty when it fits exactly.
+        """
         found: list[str] = []
         used = {source.key for source, _ in self.sources.values()}
         extra = [key for key in shapes if key not in used and self.reason(key) is None]
@@ -105,7 +116,8 @@ class Layout:
             expected = source.transform.inverse(np.broadcast_to(np.float32(0), shape)).shape
             if tuple(shapes[source.key]) != expected:
                 found.append(
-                    f"{source.key} is {tuple(shapes[source.key])} instead of {expected}, for {'/'.join(path)}"
+                    f"{source.key} is {tuple(shapes[source.key])} instead of {expected}, for "
+                    f"{'/'.join(path)}"
                 )
         for key in extra:
             near = difflib.get_close_matches(key, missing, 1, 0.6)
@@ -132,7 +144,8 @@ class Layout:
         Returns: {"params": ..., and other collections}, float32.
 
         Raises:
-          UserError: names every entry that is missing, left over, of another shape, or not the constant it must be.
+          UserError: names every entry that is missing, left over, of another shape, or not the
+            constant it must be.
         """
         faults = self.faults({key: array.shape for key, array in state.items()})
         for pattern, value in self.constants.items():

@@ -1,4 +1,6 @@
-"""Parts that packages carry in layouts of their own: found in a wheel, an sdist or a folder, and converted by `pretrained`."""
+"""Parts that packages carry in layouts of their own: found in a wheel, an sdist or a folder, and
+converted by `pretrained`.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

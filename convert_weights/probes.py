@@ -1,4 +1,6 @@
-"""Runs a network once, compiled, and returns its output together with what chosen modules inside it returned."""
+"""Runs a network once, compiled, and returns its output together with what chosen modules inside it
+returned.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,7 +22,8 @@ def run(
       module: a bound-free linen module.
       variables: its variables.
       inputs: arrays (traced).
-      probes: name of an intermediate value -> path of the module whose first `__call__` returns it ("block_1/conv").
+      probes: name of an intermediate value -> path of the module whose first `__call__` returns it
+        ("block_1/conv").
       kwargs: static arguments of the method; `method` names it.
 
     Returns: (output, {name of a probe: value}).

@@ -1,4 +1,6 @@
-"""Finding a checkpoint's files in what the user points at: a folder, an archive, or the file itself."""
+"""Finding a checkpoint's files in what the user points at: a folder, an archive, or the file
+itself.
+"""
 
 import os
 from collections.abc import Collection, Sequence
@@ -20,7 +22,8 @@ def read_files(source: Path, names: Sequence[str]) -> dict[str, bytes]:
 
     Args:
       source: folder, archive, or the one file that is wanted.
-      names: of the files, without folders. Of several with one name the least deeply nested is taken.
+      names: of the files, without folders. Of several with one name the least deeply nested is
+        taken.
 
     Returns: name -> content.
 
@@ -65,7 +68,8 @@ def _choose(inside: Collection[str], names: Sequence[str], source: Path) -> dict
             missing.append(name)
     if missing:
         raise UserError(
-            f"{source} does not hold {', '.join(missing)}; give the archive or folder with the original files"
+            f"{source} does not hold {', '.join(missing)}; give the archive or folder with the "
+            "original files"
         )
     return chosen
 

@@ -23,8 +23,8 @@ class State:
 
     Attributes:
       path: the file.
-      arrays: name -> array. Nested dicts are joined by "/", so "state_dict/encoder.conv.weight" is the entry
-        "encoder.conv.weight" of the dict under "state_dict".
+      arrays: name -> array. Nested dicts are joined by "/", so "state_dict/encoder.conv.weight" is
+        the entry "encoder.conv.weight" of the dict under "state_dict".
       notes: what is not an array, under the same kind of name: training options, step counts.
       sha256: of the file.
     """
@@ -48,7 +48,8 @@ def read_state(path: Path) -> State:
     try:
         if path.stat().st_size > SIZE_LIMIT:
             raise UserError(
-                f"{path} is larger than {SIZE_LIMIT >> 30} GiB; it is not a checkpoint of this family"
+                f"{path} is larger than {SIZE_LIMIT >> 30} GiB; it is not a checkpoint of this "
+                "family"
             )
         with path.open("rb") as file:
             head = file.read(512)
@@ -89,7 +90,8 @@ def _read(path: Path) -> Mapping[str, Any]:
         }
     if path.suffix not in SUFFIXES:
         raise UserError(
-            f"{path}: files ending in {path.suffix!r} are not known; give one of {', '.join(SUFFIXES)}"
+            f"{path}: files ending in {path.suffix!r} are not known; give one of "
+            f"{', '.join(SUFFIXES)}"
         )
     return formats.read_torch(path)
 

@@ -15,7 +15,9 @@ class UserError(Exception):
 
 
 def exit_code(run: Callable[[], int], name: str = "error") -> int:
-    """Runs a script whose work can be gone on with; a mistake becomes one line and code 2, ctrl-c one line and code 130.
+    """Runs a script whose work can be gone on with.
+
+    A mistake becomes one line and code 2, ctrl-c one line and code 130.
 
     Args:
         run: the script; returns its own code.

@@ -10,7 +10,9 @@ from diffcam_jax.errors import UserError
 def count_refused(
     read: Callable[[bytes], object], good: bytes, seed: int, trials: int, cut: float
 ) -> int:
-    """How many damaged copies of a file a reader refuses; any other exception than `UserError` comes through.
+    """How many damaged copies of a file a reader refuses.
+
+    Any other exception than `UserError` comes through.
 
     Args:
       read: from the content of a file.

@@ -1,4 +1,7 @@
-"""Compiling for tests: quickly, to programs that need not be quick. Many times faster than running a network operation by operation."""
+"""Compiling for tests: quickly, to programs that need not be quick.
+
+Many times faster than running a network operation by operation.
+"""
 
 import functools
 

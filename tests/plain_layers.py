@@ -1,4 +1,6 @@
-"""The few layers that a network is made of, in float64 NumPy and by their definition: independent answers for tests."""
+"""The few layers that a network is made of, in float64 NumPy and by their definition: independent
+answers for tests.
+"""
 
 import numpy as np
 

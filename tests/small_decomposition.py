@@ -60,7 +60,9 @@ def pictures(count=2, side=16):
 
 
 def fixed(variables, shift, mask):
-    """The same, with alignment networks that answer a constant shift (before tanh) and mask (before the sigmoid)."""
+    """The same, with alignment networks that answer a constant shift (before tanh) and mask (before
+    the sigmoid).
+    """
     params = jax.tree.map(lambda leaf: leaf, variables.aligner)
     for name, level in params["params"].items():
         if name.startswith("level_"):

@@ -1,4 +1,6 @@
-"""Adaptive augmentation: known maps by NumPy and SciPy, the distribution of the draws, exact gradients."""
+"""Adaptive augmentation: known maps by NumPy and SciPy, the distribution of the draws, exact
+gradients.
+"""
 
 import colorsys
 import math
@@ -69,7 +71,8 @@ def test_affine_draws_follow_the_paper():
     )
     linear = matrices[:, :2, :2]
     area = np.abs(np.linalg.det(linear))
-    # The isotropic zoom alone changes the area: its base-2 logarithm is twice a normal number of deviation 0.2.
+    # The isotropic zoom alone changes the area: its base-2 logarithm is twice a normal number of
+    # deviation 0.2.
     assert np.log2(area).mean() == pytest.approx(0, abs=0.01)
     assert np.log2(area).std() == pytest.approx(0.4, abs=0.01)
     assert np.mean(np.linalg.det(linear) < 0) == pytest.approx(0.5, abs=0.02)
@@ -79,7 +82,8 @@ def test_affine_draws_follow_the_paper():
     )
     angle = np.arctan2(linear[:, 1, 0], linear[:, 0, 0])
     assert np.abs(np.exp(1j * angle).mean()) < 0.03
-    # Shifts in the old picture's pixels: whole ones uniform in +-8, parts normal with deviation 8, the latter seen through the zoom.
+    # Shifts in the old picture's pixels: whole ones uniform in +-8, parts normal with deviation 8,
+    # the latter seen through the zoom.
     spread = 8**2 / 3 + 8**2 * np.mean(stretch**2)
     assert matrices[:, :2, 2].var() == pytest.approx(spread, rel=0.05)
 
@@ -90,7 +94,8 @@ def test_affine_changes_are_as_likely_as_asked():
     )
     linear = matrices[:, :2, :2]
     assert np.mean(np.linalg.det(linear) < 0) == pytest.approx(0.15, abs=0.01)
-    # Untouched: no flip, no turn (a quarter of the turns is none), no zoom, no stretch, no rotation before or after.
+    # Untouched: no flip, no turn (a quarter of the turns is none), no zoom, no stretch, no rotation
+    # before or after.
     untouched = (np.abs(linear - np.eye(2)) < 1e-6).all((1, 2))
     assert untouched.mean() == pytest.approx(
         (1 - 0.15) * (1 - 0.3 * 3 / 4) * 0.7 * 0.7 * 0.7, abs=0.012
@@ -128,7 +133,9 @@ def test_recolouring_is_the_matrix_on_every_pixel():
 
 
 def test_gradients_are_exact_to_second_order():
-    """The augmentation is affine: the squared norm of the gradient of k * sum(result * g) is k^2 times a constant."""
+    """The augmentation is affine: the squared norm of the gradient of k * sum(result * g) is k^2
+    times a constant.
+    """
     images, g, key = pictures(2, 6, 6), pictures(2, 6, 6, seed=1), jax.random.key(4)
 
     @jax.jit

@@ -39,7 +39,9 @@ def wave_photo(height: int, width: int, dtype=np.uint16) -> np.ndarray:
 
 
 def places(quad: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where the centres of the crop's pixels lie in the photograph, by bilinear weights of the corners."""
+    """Where the centres of the crop's pixels lie in the photograph, by bilinear weights of the
+    corners.
+    """
     v, u = (np.mgrid[0:size, 0:size] + 0.5)[..., None] / size
     xy = (
         (1 - u) * (1 - v) * quad[0]
@@ -57,7 +59,8 @@ def noise_photo(height: int, width: int, dtype=np.uint8, seed: int = 0) -> np.nd
 
 
 def test_quad_of_five_points_by_hand():
-    # eyes at (100, 100) and (140, 100), mouth at (120, 150): x = (40, 0) + (50, 0), |x| = max(80, 1.8 * 50) = 90
+    # eyes at (100, 100) and (140, 100), mouth at (120, 150): x = (40, 0) + (50, 0), |x| = max(80,
+    # 1.8 * 50) = 90
     points = np.array([[100.0, 100], [140, 100], [120, 120], [105, 150], [135, 150]])
     np.testing.assert_allclose(ffhq_quad(points), [[30, 15], [30, 195], [210, 195], [210, 15]])
 
@@ -130,7 +133,8 @@ def test_mediapipe_finds_the_frame_of_ffhq_photographs():
             errors.append(
                 np.linalg.norm(ffhq_quad(face.points) - frame_quad(1024, 1024), axis=1).mean()
             )
-    # Measured: 6 to 26 pixels of 1024, and 90 on 00005 where a hand with a microphone hides the mouth.
+    # Measured: 6 to 26 pixels of 1024, and 90 on 00005 where a hand with a microphone hides the
+    # mouth.
     assert np.median(errors) < 20 and sorted(errors)[-2] < 30
 
 
@@ -282,13 +286,18 @@ def test_aligned_picture_takes_the_edit_exactly(dtype):
 
 @pytest.mark.parametrize("side", [100, 256, 700])
 def test_an_edit_arrives_in_its_place(side):
-    """Edit a known picture in the crop by a known amount; the photograph shows it where the formula says."""
+    """Edit a known picture in the crop by a known amount.
+
+    The photograph shows it where the formula says.
+    """
     photo = wave_photo(900, 960)
     quad = square((470, 455), side, 12)
     x, y = places(quad, 256)
-    bump = lambda x, y: (
-        0.1 * np.exp(-((x - 480) ** 2 + (y - 440) ** 2) / (2 * (side / 10) ** 2))[..., None]
-    )  # noqa: E731
+
+    def bump(x, y):
+        distance = (x - 480) ** 2 + (y - 440) ** 2
+        return 0.1 * np.exp(-distance / (2 * (side / 10) ** 2))[..., None]
+
     edited = (wave(x, y) + bump(x, y)).astype(np.float32)
     result = paste(photo, edited, np.ones((256, 256), np.float32), quad)
     rows, columns = np.mgrid[0:900, 0:960] + 0.5

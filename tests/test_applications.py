@@ -1,4 +1,6 @@
-"""Interpolation, manipulation, mixing and diffusion of codes against closed forms, and what they refuse."""
+"""Interpolation, manipulation, mixing and diffusion of codes against closed forms, and what they
+refuse.
+"""
 
 import jax.numpy as jnp
 import numpy as np

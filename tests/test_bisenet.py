@@ -12,7 +12,9 @@ from diffcam_jax.pretrained import store
 
 
 class Checkpoint:
-    """A seeded checkpoint, filled while the NumPy forward asks for keys, which is also how its keys are listed."""
+    """A seeded checkpoint, filled while the NumPy forward asks for keys, which is also how its keys
+    are listed.
+    """
 
     def __init__(self):
         self.rng, self.state = np.random.default_rng(0), {}

@@ -1,4 +1,7 @@
-"""The classifiers: where the ResNet is cut, the sign, pairs in one pass; that local evidence stays at its place."""
+"""The classifiers: where the ResNet is cut, the sign, pairs in one pass.
+
+That local evidence stays at its place.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -117,7 +120,9 @@ def test_a_change_is_seen_at_its_place_and_nowhere_else(local, top, left):
 
 
 def test_the_map_has_no_drift(local):
-    """With even kernels the difference of features is symmetric about its centre, which must be the patch's to a quarter of a cell."""
+    """With even kernels the difference of features is symmetric about its centre, which must be the
+    patch's to a quarter of a cell.
+    """
     _, variables, _ = local
     flat = {
         "kernel": lambda x: jnp.full(x.shape, 1 / x[..., 0].size),

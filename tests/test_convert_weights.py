@@ -1,6 +1,7 @@
 """`python -m convert_weights`: official checkpoints to folders and back, or one line of why not.
 
-The checkpoints are made here from the key lists of the real ones, with fewer channels and random numbers.
+The checkpoints are made here from the key lists of the real ones, with fewer channels and random
+numbers.
 """
 
 import hashlib
@@ -112,7 +113,8 @@ def test_the_opened_generator_draws(tmp_path):
     w = jax.jit(lambda v, z: module.apply(v, z, method="mapping"))(variables, jnp.ones((2, 8)))
     image = jax.jit(lambda v, w: module.apply(v, w, method="synthesis"))(variables, w)
     assert image.shape == (2, 64, 64, 3) and bool(jnp.isfinite(image).all())
-    # The file has no mean code: it is that of many mapped draws, which other draws repeat within their spread.
+    # The file has no mean code: it is that of many mapped draws, which other draws repeat within
+    # their spread.
     z = jax.random.normal(jax.random.key(5), (4000, 8))
     again = np.asarray(jax.jit(lambda v, z: module.apply(v, z, method="mapping"))(variables, z))
     spread = again.std(0).max()

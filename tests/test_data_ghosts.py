@@ -1,4 +1,6 @@
-"""Training pictures of the deghosting network: Eq. 7, folders of them that survive an interruption, and the command."""
+"""Training pictures of the deghosting network: Eq. 7, folders of them that survive an interruption,
+and the command.
+"""
 
 import jax
 import jax.numpy as jnp

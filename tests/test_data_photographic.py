@@ -1,4 +1,6 @@
-"""Photographic changes: nothing when off, the same for the same random numbers, each of its own kind, and through the data source."""
+"""Photographic changes: nothing when off, the same for the same random numbers, each of its own
+kind, and through the data source.
+"""
 
 import numpy as np
 import pytest
@@ -116,7 +118,10 @@ def one_records(config):
 
 
 def test_surfaces_of_objects():
-    """Structure adds no colour and differs most between neighbours; skin has the face's colour; neither is drawn unless asked for."""
+    """Structure adds no colour and differs most between neighbours.
+
+    Skin has the face's colour; neither is drawn unless asked for.
+    """
     rng = np.random.default_rng(0)
     plain = np.full((96, 96, 3), 128, np.float32)
     for _ in range(8):
@@ -145,7 +150,9 @@ def test_surfaces_of_objects():
 
 
 def test_outlines_of_several_parts_are_one_object():
-    """Limbs begin at the body: what they enclose is connected, and larger objects are allowed to be larger."""
+    """Limbs begin at the body: what they enclose is connected, and larger objects are allowed to be
+    larger.
+    """
     areas = {}
     for largest in (0.2, 0.6):
         masks = [occluders.compound(96, largest, np.random.default_rng(seed)) for seed in range(40)]

@@ -1,4 +1,6 @@
-"""Preparing datasets: contents, splits, layouts, bad files, and that an interruption changes nothing."""
+"""Preparing datasets: contents, splits, layouts, bad files, and that an interruption changes
+nothing.
+"""
 
 import json
 import re
@@ -51,7 +53,9 @@ def folder(tmp_path_factory):
 
 
 def contents(out: Path) -> list:
-    """Everything in the dataset but the order in which a message's fields were serialised, which is another in each process."""
+    """Everything in the dataset but the order in which a message's fields were serialised, which is
+    another in each process.
+    """
     dataset = open_prepared(out, "mine")
     assert {path.name for path in dataset.folder.iterdir() if path.suffix == ".json"} == {
         "recipe.json",
@@ -162,7 +166,8 @@ def test_killed_and_run_again(tmp_path):
         "1",
     ]
     code = (
-        "import sys; from diffcam_jax.data import __main__ as m, shards as p; p._SHARD_COUNTS = (1, 4); "
+        "import sys; from diffcam_jax.data import __main__ as m, shards as p; p._SHARD_COUNTS = "
+        "(1, 4); "
         "sys.exit(m.main(sys.argv[1:]))"
     )
     line = [sys.executable, "-c", code, *arguments, "--out"]
@@ -369,7 +374,8 @@ def test_a_full_disk_leaves_what_was_finished(tmp_path):
     code = (
         "import resource, signal, sys; from diffcam_jax.data import __main__ as m, shards as p; "
         "p._SHARD_COUNTS = (1, 2); signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, resource.RLIM_INFINITY)); sys.exit(m.main(sys.argv[1:]))"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, resource.RLIM_INFINITY)); "
+        "sys.exit(m.main(sys.argv[1:]))"
     )
     arguments = [
         "--src",

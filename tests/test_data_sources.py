@@ -1,4 +1,7 @@
-"""Sources: a batch depends on seed and step alone, whatever the threads and processes; every kind gives what it says."""
+"""Sources: a batch depends on seed and step alone, whatever the threads and processes.
+
+Every kind gives what it says.
+"""
 
 import functools
 import sys

@@ -1,4 +1,6 @@
-"""Deghosting network: parameter counts of the release, pixel shuffle, dense blocks, what reaches the output, the layout."""
+"""Deghosting network: parameter counts of the release, pixel shuffle, dense blocks, what reaches
+the output, the layout.
+"""
 
 import itertools
 import re
@@ -37,7 +39,8 @@ def size(tree):
 def test_parameter_counts_of_the_release():
     shapes = jax.eval_shape(Deghoster().init, jax.random.key(0), jnp.zeros((1, 128, 128, 3)))
     prior = shapes["params"].pop("generator")
-    # Left out: six 3x3 convolutions from a map and a picture to a picture, five of 512 channels and one of 256.
+    # Left out: six 3x3 convolutions from a map and a picture to a picture, five of 512 channels and
+    # one of 256.
     unused = 5 * (9 * (512 + 3) * 3 + 3) + 9 * (256 + 3) * 3 + 3
     assert size(shapes["params"]) + unused == 143_826_555
     assert size(prior) == 30_370_060
@@ -55,7 +58,9 @@ def test_pixel_shuffle_puts_blocks_of_channels_side_by_side():
 
 
 def test_residual_weights():
-    """With zero kernels a dense block adds a fifth of its last bias, and the three together a fifth of what they give."""
+    """With zero kernels a dense block adds a fifth of its last bias, and the three together a fifth
+    of what they give.
+    """
     x = jax.random.normal(jax.random.key(0), (1, 4, 4, 8))
     zeros = jax.tree.map(
         jnp.zeros_like, jax.eval_shape(ResidualDenseBlocks(4).init, jax.random.key(0), x)
@@ -245,7 +250,8 @@ def test_computing_blocks_twice_keeps_less_and_changes_nothing(capsys):
         print_saved_residuals(loss, variables)
         maps = re.findall(r"f32\[1,16,16,(\d+)\]", capsys.readouterr().out)
         kept[remat] = sum(map(int, maps))
-    # A block keeps its input of 8 channels; without, three times five concatenations of 8 to 40 and what the slopes need.
+    # A block keeps its input of 8 channels; without, three times five concatenations of 8 to 40 and
+    # what the slopes need.
     assert kept[True] < kept[False] / 10
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6),

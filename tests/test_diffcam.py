@@ -53,7 +53,10 @@ def test_variants():
 
 
 def test_mask_is_the_closed_form(setup):
-    """Only pooling and a linear layer follow H, so that M is ReLU(fc.weight . H), resized and normalised."""
+    """Only pooling and a linear layer follow H, so that M is ReLU(fc.weight .
+
+    H), resized and normalised.
+    """
     variables, a, b = setup
     logits, h = jax.jit(MODEL.apply)(variables, a, b)
     kernel = np.asarray(variables["params"]["fc"]["kernel"])
@@ -61,7 +64,8 @@ def test_mask_is_the_closed_form(setup):
     result = run(diff_cam, setup)
     assert result.mask.shape == (3, 5, 64, 64)
     np.testing.assert_allclose(result.logits, logits, atol=1e-4)
-    # 16x upsampling: output pixel 16 i + 8 + (-0.5) lies between source pixels, so compare bilinear by hand.
+    # 16x upsampling: output pixel 16 i + 8 + (-0.5) lies between source pixels, so compare bilinear
+    # by hand.
     position = np.clip((np.arange(64) + 0.5) / 16 - 0.5, 0, 3)
     low = np.floor(position).astype(int)
     high, t = np.minimum(low + 1, 3), (position - low)
@@ -89,7 +93,11 @@ def test_gradient_of_a_score_is_its_row_of_the_linear_layer(setup):
 
 
 def test_with_local_evidence_the_map_is_that_of_the_linear_layer_too():
-    """Eq. 3 through the smooth maximum: the gradient's spatial mean is the class's row up to a factor, and min-max takes that away."""
+    """Eq.
+
+    3 through the smooth maximum: the gradient's spatial mean is the class's row up to a factor, and
+    min-max takes that away.
+    """
     model = LocalClassifier(num_classes=3, **SMALL)
     a, b = jax.random.uniform(jax.random.key(5), (2, 2, 32, 32, 3), minval=-1.0)
     variables = random_variables(model, a, b)

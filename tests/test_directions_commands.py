@@ -1,4 +1,6 @@
-"""Labels and commands of directions on a converted generator: what they make, and bad input in one line."""
+"""Labels and commands of directions on a converted generator: what they make, and bad input in one
+line.
+"""
 
 import jax
 import numpy as np
@@ -58,7 +60,9 @@ def test_bad_labels(tmp_path, content, columns, message):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A converted StyleGAN v1 with a w of its own in every layer, codes of it, and labels by a planted direction."""
+    """A converted StyleGAN v1 with a w of its own in every layer, codes of it, and labels by a
+    planted direction.
+    """
     root = tmp_path_factory.mktemp("own")
     generator = network("a w per layer")
     model_folder.save(root / "generator", {"generator": generator}, {}, {"kind": "stylegan1"})

@@ -1,4 +1,6 @@
-"""Fitting directions on any generator with any scores: planted directions, closed forms, scikit-learn, tiny networks."""
+"""Fitting directions on any generator with any scores: planted directions, closed forms,
+scikit-learn, tiny networks.
+"""
 
 import functools
 
@@ -236,7 +238,8 @@ def test_clean_range_ends_where_a_face_is_lost():
     assert clean_range(array, codes[2:], score) == (-1.0, 1.0)
 
 
-# ---------------------------------------------------------------- the whole way, with functions as scorers
+# ---------------------------------------------------------------- the whole way, with functions as
+# scorers
 
 
 @pytest.mark.parametrize(

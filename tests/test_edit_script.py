@@ -1,4 +1,6 @@
-"""`edit.py` from the command line: pictures out, resumption, and one clear line for everything that can go wrong."""
+"""`edit.py` from the command line: pictures out, resumption, and one clear line for everything that
+can go wrong.
+"""
 
 import json
 import os

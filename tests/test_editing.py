@@ -132,7 +132,9 @@ def test_a_negative_strength_swaps_the_pair(world):
 
 
 def test_the_small_deghosting_network_sees_the_whole_edit(world):
-    """Its picture, from what the edit itself returns, takes the place of the photograph in a region around the mask."""
+    """Its picture, from what the edit itself returns, takes the place of the photograph in a region
+    around the mask.
+    """
     params, images, codes, _ = world
     network = MobileDeghoster(in_size=64, out_size=128, widths=(4, 4, 4, 4), prior_side=8, rank=2)
     pictures = [jnp.zeros((1, 64, 64, 3))] * 4

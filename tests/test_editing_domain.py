@@ -1,4 +1,6 @@
-"""`edit_batch` by invertibility decomposition, and by Diff-CAM that leaves alone what is out of domain."""
+"""`edit_batch` by invertibility decomposition, and by Diff-CAM that leaves alone what is out of
+domain.
+"""
 
 import dataclasses
 
@@ -31,7 +33,8 @@ from tests.small_decomposition import (
 )
 
 CLASSIFIER = DiffClassifier(depth=18, width=4, num_classes=3, split=1, strides=(1, 2, 2, 1))
-# Low thresholds: the masks that are fixed at 1 fade towards the border, where the network blurs them.
+# Low thresholds: the masks that are fixed at 1 fade towards the border, where the network blurs
+# them.
 DOMAIN = MaskConfig(low=0.1, high=0.25, dilation=1, feather=2)
 CONFIG = EditConfig(
     classifier_size=SIDE, mask=MaskConfig(low=0.2, high=0.8), domain=DOMAIN, user_mask="union"
@@ -48,7 +51,9 @@ LEFT = NOWHERE.at[:, :, : SIDE // 2].set(1.0)
 
 
 def fainter(variables, by):
-    """The same with masks whose logits are lower: random networks leave nothing of a picture to the edit."""
+    """The same with masks whose logits are lower: random networks leave nothing of a picture to the
+    edit.
+    """
     params = jax.tree.map(lambda leaf: leaf, variables.aligner)
     for name, level in params["params"].items():
         if name.startswith("level_"):
@@ -147,7 +152,10 @@ def test_the_users_mask_adds_what_is_out_of_domain(run):
 
 
 def test_invertibility_is_the_published_blend(run):
-    """m x + (1 - m) G of the edited code, the picture clamped, and nothing of Diff-CAM's; here confined to the left."""
+    """m x + (1 - m) G of the edited code, the picture clamped, and nothing of Diff-CAM's.
+
+    Here confined to the left.
+    """
     edit = run("invertibility", by_hand=LEFT, user_mask="intersection")
     delta = (
         STRENGTHS[:, 0, None, None] * DIRECTIONS[0] + STRENGTHS[:, 1, None, None] * DIRECTIONS[1]

@@ -1,4 +1,6 @@
-"""`Editor` on a tiny generator with cached codes: photographs in, photographs out, nothing else touched."""
+"""`Editor` on a tiny generator with cached codes: photographs in, photographs out, nothing else
+touched.
+"""
 
 import dataclasses
 

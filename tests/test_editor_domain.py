@@ -1,4 +1,6 @@
-"""Folders with an alignment network: what fits, what is refused, and edits by `Editor` and `edit.py` that keep what is out of domain."""
+"""Folders with an alignment network: what fits, what is refused, and edits by `Editor` and
+`edit.py` that keep what is out of domain.
+"""
 
 import json
 import shutil
@@ -47,7 +49,9 @@ def random(module, *inputs, seed=0):
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """Networks that belong together, others that do not, and two directions of which the classifier knows one."""
+    """Networks that belong together, others that do not, and two directions of which the classifier
+    knows one.
+    """
     root = tmp_path_factory.mktemp("models")
     arrays = {"latent_avg": np.random.default_rng(3).normal(0, 0.3, 512).astype(np.float32)}
 

@@ -1,4 +1,6 @@
-"""Official key lists of the encoders, written out from the published architecture at small sizes, against our layouts."""
+"""Official key lists of the encoders, written out from the published architecture at small sizes,
+against our layouts.
+"""
 
 import numpy as np
 import pytest

@@ -1,4 +1,6 @@
-"""Codes of pictures: the average is added, large pictures are reduced, ReStyle's loop against its closed form."""
+"""Codes of pictures: the average is added, large pictures are reduced, ReStyle's loop against its
+closed form.
+"""
 
 import flax.linen as nn
 import jax.numpy as jnp

@@ -1,4 +1,6 @@
-"""evaluate.py from the command line: folders and protocols in debug mode, going on, and one clear line for what is wrong."""
+"""evaluate.py from the command line: folders and protocols in debug mode, going on, and one clear
+line for what is wrong.
+"""
 
 import importlib
 import json

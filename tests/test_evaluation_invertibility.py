@@ -1,4 +1,6 @@
-"""The evaluation of invertibility decomposition on toy networks: its numbers, computed again from the pictures that it kept."""
+"""The evaluation of invertibility decomposition on toy networks: its numbers, computed again from
+the pictures that it kept.
+"""
 
 import numpy as np
 import pytest

@@ -77,7 +77,10 @@ def test_too_few_pictures_for_a_split(tmp_path):
 
 
 def test_folders_of_a_generator_and_an_encoder_open_and_are_measured(tmp_path):
-    """As a run of train.py leaves them; the directions that ship are not this generator's, and nobody asks for them."""
+    """As a run of train.py leaves them.
+
+    The directions that ship are not this generator's, and nobody asks for them.
+    """
     toy = open_world(config("masks")).generator
     encoder = InDomainEncoder(widths=(8, 8, 8, 8, 16), rows=10, latent_size=8)
     random = Network(encoder, random_variables(encoder, jnp.zeros((1, 64, 64, 3))))

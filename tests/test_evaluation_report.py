@@ -1,4 +1,6 @@
-"""Tables, reports and the store of an evaluation: what is escaped, what is embedded, what survives a kill."""
+"""Tables, reports and the store of an evaluation: what is escaped, what is embedded, what survives
+a kill.
+"""
 
 import base64
 import html.parser

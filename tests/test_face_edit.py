@@ -1,4 +1,6 @@
-"""The product's edit of a real photograph, by the parts that ship: what may not change does not, and the report says what was done."""
+"""The product's edit of a real photograph, by the parts that ship: what may not change does not,
+and the report says what was done.
+"""
 
 import json
 

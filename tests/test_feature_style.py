@@ -1,4 +1,6 @@
-"""The feature-style encoder: its published sizes, NumPy by definition on a tiny one, and its official key list."""
+"""The feature-style encoder: its published sizes, NumPy by definition on a tiny one, and its
+official key list.
+"""
 
 import jax
 import jax.numpy as jnp

@@ -143,7 +143,8 @@ def test_pickle_of_other_objects_is_refused():
 
 
 def test_pickle_cannot_change_the_reader():
-    # A name, then BUILD with {"mark": 1}, or with (None, {"mark": 1}): sets attributes on what the name resolved to.
+    # A name, then BUILD with {"mark": 1}, or with (None, {"mark": 1}): sets attributes on what the
+    # name resolved to.
     for state in (b"}U\x04markK\x01s", b"(N}U\x04markK\x01st"):
         with pytest.raises(UserError, match="state for a"):
             read_numpy_pickle(b"\x80\x02ccollections\nOrderedDict\n" + state + b"b.")

@@ -42,7 +42,9 @@ def test_r1_has_a_gradient_with_respect_to_the_weights():
 
 
 def test_path_length_of_a_linear_generator():
-    """A picture that is a matrix times the code: the gradient is the matrix transposed times the direction, whatever the code."""
+    """A picture that is a matrix times the code: the gradient is the matrix transposed times the
+    direction, whatever the code.
+    """
     b, n, k, side = 2, 3, 5, 4
     matrix = np.asarray(field(n, k, side, side, 3, seed=1))
     codes, noise = field(b, n, k), field(b, side, side, 3, seed=2)
@@ -60,9 +62,9 @@ def test_path_length_gradient_goes_through_the_lengths_only():
     codes, noise = field(1, 2, 3), field(1, 2, 2, 3, seed=1)
 
     def penalty(scale):
-        synthesis = lambda codes: (
-            scale * jnp.broadcast_to(codes.sum(1)[:, None, None], (1, 2, 2, 3))
-        )  # noqa: E731
+        def synthesis(codes):
+            return scale * jnp.broadcast_to(codes.sum(1)[:, None, None], (1, 2, 2, 3))
+
         return path_length_penalty(synthesis, codes, noise, 0.0)
 
     length = float(penalty(1.0).lengths[0])

@@ -1,4 +1,6 @@
-"""FID's Inception: its pools by their definition, its layout by official names, the published weights against their own program."""
+"""FID's Inception: its pools by their definition, its layout by official names, the published
+weights against their own program.
+"""
 
 import jax
 import jax.numpy as jnp

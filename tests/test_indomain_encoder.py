@@ -1,4 +1,6 @@
-"""Both in-domain encoders against their definition in NumPy, their statistics, and where the released file's keys go."""
+"""Both in-domain encoders against their definition in NumPy, their statistics, and where the
+released file's keys go.
+"""
 
 import itertools
 
@@ -72,7 +74,8 @@ def test_training_moves_the_statistics(kind):
     codes, new = jax.jit(lambda v, x: model.apply(v, x, train=True, mutable=["batch_stats"]))(
         variables, images
     )
-    # Codes are normalised over the batch, so that only the last layer's own factor and shift are left of their moments.
+    # Codes are normalised over the batch, so that only the last layer's own factor and shift are
+    # left of their moments.
     last = variables["params"]["block_3"]["bn"]
     np.testing.assert_allclose(codes.reshape(4, -1).mean(0), last["bias"], atol=1e-5)
     np.testing.assert_allclose(

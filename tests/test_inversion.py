@@ -66,7 +66,9 @@ def nets():
 
 @pytest.fixture(scope="module")
 def known(nets):
-    """Two codes, truncated as the untrained generator's pictures are wild far from the mean, and their pictures."""
+    """Two codes, truncated as the untrained generator's pictures are wild far from the mean, and
+    their pictures.
+    """
     w = MODEL.apply(nets.generator, jax.random.normal(jax.random.key(7), (2, 8)), method="mapping")
     w = truncate(w, nets.stats.mean, 0.4)
     return w, draw(nets.generator, to_wplus(w))

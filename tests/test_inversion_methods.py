@@ -1,4 +1,6 @@
-"""`inversion.invert` on small generators of every family: methods, masks, spaces, restarts, and what is refused."""
+"""`inversion.invert` on small generators of every family: methods, masks, spaces, restarts, and
+what is refused.
+"""
 
 import dataclasses
 
@@ -84,7 +86,10 @@ def test_in_domain_begins_at_the_encoder_and_ends_below_it(images, found):
 
 
 def test_the_encoders_agreement_pulls_both_ways(images):
-    """Its gradient is that of (z - E(G(z)))^2 in z and in E(G(z)); finite differences know no other way."""
+    """Its gradient is that of (z - E(G(z)))^2 in z and in E(G(z)).
+
+    Finite differences know no other way.
+    """
     problem = fit.Fit(STYLEGAN1.module, 16, ROWS, (), fit.Reader(IN_DOMAIN.network.module, 0, ROWS))
     frozen = fit.Frozen(STYLEGAN1.variables, (), IN_DOMAIN.network.variables, jnp.asarray(ZEROS))
     codes = jnp.asarray(np.random.default_rng(1).normal(0, 0.4, (1, ROWS, K)), jnp.float32)
@@ -144,7 +149,9 @@ def test_a_cosine_brings_the_rate_to_rest():
 
 
 def test_rows_move_apart_at_a_rate_of_their_own(images):
-    """With Adam the first step of every number is its rate: the mean of the rows moves by one, each row's offset by the other."""
+    """With Adam the first step of every number is its rate: the mean of the rows moves by one, each
+    row's offset by the other.
+    """
     settings = dataclasses.replace(PLAIN, steps=1, rate=0.1, offsets=0.25, patience=0)
     problem = fit.Fit(STYLEGAN1.module, 16, ROWS, apart=True)
     assert problem.pace(settings, "w+", 0).rates == (0.1, 0.025) and problem.pace(

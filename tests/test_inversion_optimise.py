@@ -1,4 +1,6 @@
-"""The loop that all methods share, on problems with known answers: Adam, convergence, restarts, time, one compilation."""
+"""The loop that all methods share, on problems with known answers: Adam, convergence, restarts,
+time, one compilation.
+"""
 
 import dataclasses
 import os
@@ -15,7 +17,8 @@ import pytest
 from diffcam_jax.inversion.optimise import CHANCES, Pace, minimise
 
 TRACED = []
-# The way to the first picture's target with steps of 0.7 leaves the region where the loss is a number.
+# The way to the first picture's target with steps of 0.7 leaves the region where the loss is a
+# number.
 LIMIT = 2.3
 
 
@@ -64,7 +67,9 @@ def run(
 
 
 def adam(target, steps, rate):
-    """The same search by optax, one picture alone: the lowest loss among the points before each step."""
+    """The same search by optax, one picture alone: the lowest loss among the points before each
+    step.
+    """
     optimiser = optax.adam(rate)
     x = jnp.zeros(target.shape)
     state, history = optimiser.init(x), []
@@ -87,7 +92,10 @@ def test_every_picture_has_an_adam_of_its_own():
 
 
 def settled_after(history, patience, tolerance):
-    """The rule as it reads: nothing fell by `tolerance` within `patience` steps. Independent of the window on the device."""
+    """The rule as it reads: nothing fell by `tolerance` within `patience` steps.
+
+    Independent of the window on the device.
+    """
     for count in range(patience + 1, len(history) + 1):
         before, recent = history[: count - patience].min(), history[count - patience : count].min()
         if not recent < before * (1 - tolerance):

@@ -1,4 +1,6 @@
-"""`invert.py` from the command line on a tiny generator and encoder: every command end to end, and one line for what goes wrong."""
+"""`invert.py` from the command line on a tiny generator and encoder: every command end to end, and
+one line for what goes wrong.
+"""
 
 import json
 from pathlib import Path
@@ -94,7 +96,10 @@ def fails(capsys, arguments: list[str], *words: str) -> None:
 
 
 def test_landmarks_say_where_the_face_is(world, tmp_path):
-    """A photograph of 100 pixels whose one corner holds what counts; `align` is asked for the same crop."""
+    """A photograph of 100 pixels whose one corner holds what counts.
+
+    `align` is asked for the same crop.
+    """
     pixels = np.random.default_rng(5).integers(0, 256, (100, 120, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "wide.png")
     points = np.array([[40.0, 40.0], [62.0, 41.0], [51.0, 52.0], [43.0, 64.0], [60.0, 64.0]])

@@ -1,4 +1,6 @@
-"""Networks of invertibility decomposition: alignment with known answers, the masks' pyramid, and published sizes."""
+"""Networks of invertibility decomposition: alignment with known answers, the masks' pyramid, and
+published sizes.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -138,7 +140,10 @@ def test_the_embedded_variant_fits_two_megabytes_in_half_precision():
 
 
 def test_a_path_from_coarse_maps_to_fine_ones():
-    """It adds nothing at first; then a fine level's map depends on the coarse one, and never the other way round."""
+    """It adds nothing at first.
+
+    Then a fine level's map depends on the coarse one, and never the other way round.
+    """
     plain, told = (
         Aligner((4, 8), (6, 4), (5, 3), 0.5, normalised=False, pyramid=width) for width in (0, 7)
     )

@@ -1,4 +1,6 @@
-"""The whole of invertibility decomposition on small networks: known pictures and masks, edits, gradients, what is refused."""
+"""The whole of invertibility decomposition on small networks: known pictures and masks, edits,
+gradients, what is refused.
+"""
 
 import functools
 
@@ -42,7 +44,10 @@ BODY = {"counts": COUNTS, "widths": WIDTHS, "squeeze": 2}
 
 @pytest.mark.parametrize("generator", [STYLEGAN2, MOBILE], ids=["stylegan2", "embedded"])
 def test_masks_of_zero_and_of_one(generator):
-    """With nothing out of domain the generator's picture is left alone; with everything, the photograph is the result."""
+    """With nothing out of domain the generator's picture is left alone.
+
+    With everything, the photograph is the result.
+    """
     modules, variables = networks(
         generator, *((MOBILE_ENCODER,) if generator is MOBILE else ()), **NARROW
     )

@@ -1,4 +1,6 @@
-"""Edits whose right result is known: what is equal in both pictures, the parts of a pair, folders that survive an interruption, batches."""
+"""Edits whose right result is known: what is equal in both pictures, the parts of a pair, folders
+that survive an interruption, batches.
+"""
 
 import dataclasses
 import functools
@@ -29,7 +31,7 @@ from diffcam_jax.data.known_edits import (
 from diffcam_jax.editing.diffcam import diff_cam
 from diffcam_jax.errors import UserError
 from diffcam_jax.files import trees
-from tests.test_data_ghosts import folders  # noqa: F401 (a fixture)
+from tests.test_data_ghosts import folders  # noqa: F401
 
 
 def pictures(seed, size=32):
@@ -54,7 +56,10 @@ def test_objects_are_in_front_of_both(seed):
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 2**32))
 def test_one_camera_takes_both(seed):
-    """Equal faces stay equal, so all that two photographs differ in is the edit; the same numbers give the same photograph."""
+    """Equal faces stay equal, so all that two photographs differ in is the edit.
+
+    The same numbers give the same photograph.
+    """
     face, truth = pictures(seed)
     same = photographed(face, face, np.random.default_rng(seed))
     np.testing.assert_array_equal(*same)
@@ -74,7 +79,9 @@ def encode(images):
 
 
 def test_what_a_pair_is_made_of(pairs, monkeypatch):
-    """With a camera that changes nothing: I is the face, the truth its edit, I', T and M are those of the code half way to the one that was found."""
+    """With a camera that changes nothing: I is the face, the truth its edit, I', T and M are those
+    of the code half way to the one that was found.
+    """
     for name in ("OBJECTS", "CAMERA"):
         monkeypatch.setattr(known_edits, name, lambda picture, rng: picture)
     world, names = toy_ghost_world(), ["x", "y"]
@@ -111,7 +118,8 @@ def test_what_a_pair_is_made_of(pairs, monkeypatch):
     found = (codes + encode(jnp.asarray(faces / 127.5 - 1, jnp.float32))) / 2
     own = expected(world, jnp.asarray(codes), found, shifts)
     for name, ours, theirs in zip(Pair._fields, zip(*made, strict=True), own, strict=True):
-        # A level of a picture may round the other way; the map is stretched to its extremes, its mask is more sensitive.
+        # A level of a picture may round the other way; the map is stretched to its extremes, its
+        # mask is more sensitive.
         np.testing.assert_allclose(
             np.stack(ours).astype(float), theirs, atol={"code": 1e-5, "mask": 6}.get(name, 1.01)
         )
@@ -249,8 +257,8 @@ def test_the_command(folders, tmp_path, capsys):  # noqa: F811
     printed = capsys.readouterr().out
     assert "1 pairs of 64 pixels" in printed and "2 pairs of 64 pixels" in printed
     assert (
-        f"next: python train.py --config configs/deghost_mobile.py --workdir RUN --config.data.folder={tmp_path}"
-        in printed
+        "next: python train.py --config configs/deghost_mobile.py --workdir RUN "
+        f"--config.data.folder={tmp_path}" in printed
     )
     train, test, _ = open_pairs(tmp_path / "out")
     assert (len(train), len(test)) == (2, 1) and train[0].code.shape == (10, 512)

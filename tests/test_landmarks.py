@@ -118,7 +118,10 @@ def test_no_face(landmarker, seed):
 @pytest.mark.weights
 @pytest.mark.parametrize("ending", ["landmarker.close(); landmarker.close()", "pass"])
 def test_people_see_nothing_of_mediapipe(ending):
-    """Neither while it starts nor at interpreter exit, closed or forgotten; what we write ourselves gets through."""
+    """Neither while it starts nor at interpreter exit, closed or forgotten.
+
+    What we write ourselves gets through.
+    """
     store.fetch("face_landmarker")
     script = (
         "import sys, numpy as np\nfrom diffcam_jax.faces.landmarks import FaceLandmarker\n"

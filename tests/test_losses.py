@@ -1,4 +1,7 @@
-"""Losses by closed forms and at their corners; LPIPS itself is compared with the official package in tests/parity."""
+"""Losses by closed forms and at their corners.
+
+LPIPS itself is compared with the official package in tests/parity.
+"""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,6 @@
-"""Frechet and sliced Wasserstein distance against their laws and closed forms, and against SciPy where it has the operator."""
+"""Frechet and sliced Wasserstein distance against their laws and closed forms, and against SciPy
+where it has the operator.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -109,7 +111,10 @@ def test_patches_and_their_normalisation():
 
 
 def test_sliced_distance_of_shifted_sets():
-    """A shift by v moves every projection on u by u.v, whatever the length of u; the order of a set does not matter."""
+    """A shift by v moves every projection on u by u.v, whatever the length of u.
+
+    The order of a set does not matter.
+    """
     a = rng.standard_normal((30, 4)).astype(np.float32)
     directions = np.diag([1.0, 5.0, 0.1, 2.0])
     shifted = (a + np.array([1, -2, 3, 0], np.float32))[::-1]

@@ -1,4 +1,6 @@
-"""Networks over sets of pictures: whole batches, several devices, mixed sizes, and what cannot be scored."""
+"""Networks over sets of pictures: whole batches, several devices, mixed sizes, and what cannot be
+scored.
+"""
 
 import json
 import os

@@ -1,4 +1,6 @@
-"""Identity, attribute changes and regions on photographs, and features and LPIPS with the published weights."""
+"""Identity, attribute changes and regions on photographs, and features and LPIPS with the published
+weights.
+"""
 
 import importlib.util
 import json

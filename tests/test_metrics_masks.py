@@ -87,7 +87,10 @@ def test_untouched_wants_pictures_as_they_are_saved():
 
 
 def drawn(*areas):
-    """Evidence of a face whose parsing is skin but for stripes of classes; landmarks in the middle, two irises in the corners."""
+    """Evidence of a face whose parsing is skin but for stripes of classes.
+
+    Landmarks in the middle, two irises in the corners.
+    """
     points = np.full((478, 2), 128, np.float32)
     points[[476, 477]] = [[0, 0], [255, 255]]
     labels = np.full((SIDE, SIDE), CLASSES.index("skin"), np.uint8)

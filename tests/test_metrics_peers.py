@@ -1,7 +1,9 @@
-"""Measures against the PyTorch packages that define them, `lpips` and `pytorch-fid`, on the same weights.
+"""Measures against the PyTorch packages that define them, `lpips` and `pytorch-fid`, on the same
+weights.
 
-The packages are no dependency: `pip install lpips pytorch-fid torch torchvision`, then `pytest -m peers`. Their trunks come from hosts
-of their own; here they get the stored weights, so no network is needed.
+The packages are no dependency: `pip install lpips pytorch-fid torch torchvision`, then `pytest -m
+peers`. Their trunks come from hosts of their own; here they get the stored weights, so no network
+is needed.
 """
 
 import importlib
@@ -34,7 +36,8 @@ def peer(name):
             return importlib.import_module(name)
         except (ImportError, RuntimeError, OSError) as error:
             pytest.skip(
-                f"{name} cannot be imported ({str(error).splitlines()[0]}): pip install lpips pytorch-fid torchvision"
+                f"{name} cannot be imported ({str(error).splitlines()[0]}): pip install lpips "
+                "pytorch-fid torchvision"
             )
 
 
@@ -121,7 +124,8 @@ def test_fid(photographs):
         key: torch.from_numpy(value.copy())
         for key, value in inception_layout({}).export(variables).items()
     }
-    # The package fetches its file when it is built; the linear layer in it, which FID does not use, is left out here.
+    # The package fetches its file when it is built; the linear layer in it, which FID does not use,
+    # is left out here.
     original = package.load_state_dict_from_url
     package.load_state_dict_from_url = lambda *_, **__: (
         state
@@ -159,6 +163,7 @@ def test_fid(photographs):
     published = quiet(score.calculate_frechet_distance, *moments[0], *moments[1])
     value = frechet_distance(*(statistics(x) for x in ours))
     print(
-        f"\nFID: {value:.5f}, pytorch-fid {published:.5f}, relative difference {abs(value / published - 1):.1e}"
+        f"\nFID: {value:.5f}, pytorch-fid {published:.5f}, relative difference "
+        f"{abs(value / published - 1):.1e}"
     )
     assert value == pytest.approx(published, rel=1e-3)

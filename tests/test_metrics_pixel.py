@@ -85,7 +85,10 @@ def test_ssim_of_flat_pictures_is_its_brightness_term(window):
 
 
 def written_out(x, y):
-    """SSIM's brightness and contrast terms of one channel of 0..255, by a full 11x11 window; valid region only."""
+    """SSIM's brightness and contrast terms of one channel of 0..255, by a full 11x11 window.
+
+    Valid region only.
+    """
     taps = np.exp(-((np.arange(11) - 5) ** 2) / (2 * 1.5**2))
     window = np.outer(taps, taps) / taps.sum() ** 2
     c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2

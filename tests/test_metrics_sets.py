@@ -1,4 +1,6 @@
-"""Kernel distance, precision and recall, bootstrap and editing consistency, against SciPy, scikit-learn, loops and simulation."""
+"""Kernel distance, precision and recall, bootstrap and editing consistency, against SciPy,
+scikit-learn, loops and simulation.
+"""
 
 import numpy as np
 import pytest
@@ -69,7 +71,9 @@ def test_kid_of_one_distribution_is_zero_on_average_and_may_be_negative():
 
 
 def neighbourhoods(queries, members, k):
-    """By scikit-learn: a query is in when some member is no farther than that member's k-th neighbour."""
+    """By scikit-learn: a query is in when some member is no farther than that member's k-th
+    neighbour.
+    """
     radii = NearestNeighbors(n_neighbors=k + 1).fit(members).kneighbors(members)[0][:, -1]
     distances = np.linalg.norm(queries[:, None] - members, axis=-1)
     return (distances <= radii).any(1)
@@ -112,7 +116,9 @@ def test_interval_is_scipys(statistic):
 
 
 def test_pairs_are_resampled_together():
-    """Two methods that differ by 1 on every picture differ by 1 in every resample, however the pictures differ."""
+    """Two methods that differ by 1 on every picture differ by 1 in every resample, however the
+    pictures differ.
+    """
     first = np.random.default_rng(0).normal(0, 100, 30)
     found = bootstrap.interval(
         np.stack([first, first + 1], 1), lambda x: (x[..., 1] - x[..., 0]).mean(1)
@@ -173,7 +179,9 @@ def test_halves():
     ("measure", "repeats"), [(frechet_interval, 40), (kernel.kid_interval, 200)]
 )
 def test_intervals_of_sets_are_as_wide_as_the_measure_spreads(measure, repeats):
-    """The half-width over repetitions of the whole experiment against the spread of the value itself."""
+    """The half-width over repetitions of the whole experiment against the spread of the value
+    itself.
+    """
     found = [
         measure(normal(120, 3, 2 * i), normal(160, 3, 2 * i + 1, 0.7, 1.3), repeats, level=0.6827)
         for i in range(80)

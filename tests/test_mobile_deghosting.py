@@ -1,4 +1,6 @@
-"""The small deghosting network: it starts as the identity, its five factors, the prior inside it, what is trained, its size."""
+"""The small deghosting network: it starts as the identity, its five factors, the prior inside it,
+what is trained, its size.
+"""
 
 import flax.linen as nn
 import jax
@@ -62,7 +64,9 @@ def with_last_layer(variables, kernel, bias):
 
 @pytest.mark.parametrize("side", [32, 64])
 def test_the_five_factors(variables, apply, side):
-    """Constant factors: F + a (T - I) + b (I - I') + d, at the network's own side and at a larger one."""
+    """Constant factors: F + a (T - I) + b (I - I') + d, at the network's own side and at a larger
+    one.
+    """
     a, b, d = 0.3, -0.2, np.array([0.05, 0.1, -0.4], np.float32)
     constant = with_last_layer(variables, jnp.zeros((5, 20)), np.tile([a, b, *d], 4))
     seen = views(side)
@@ -72,7 +76,10 @@ def test_the_five_factors(variables, apply, side):
 
 
 def test_detail_is_that_of_the_pictures(variables, apply):
-    """What the network reads at its own side does not tell two larger views apart; their detail comes through unchanged."""
+    """What the network reads at its own side does not tell two larger views apart.
+
+    Their detail comes through unchanged.
+    """
     small, rng = views(32), np.random.default_rng(1)
     large = small._replace(
         **{
@@ -91,7 +98,9 @@ def test_detail_is_that_of_the_pictures(variables, apply):
 
 
 def test_the_prior_is_the_generator(variables, prior):
-    """With nothing taken up and no offsets the inner features are the generator's own: its last layer draws its picture."""
+    """With nothing taken up and no offsets the inner features are the generator's own: its last
+    layer draws its picture.
+    """
     silent = {
         name: jax.tree.map(jnp.zeros_like, layer) if name.startswith(("taken_", "basis")) else layer
         for name, layer in variables["params"].items()

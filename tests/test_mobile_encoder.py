@@ -82,7 +82,8 @@ def test_outputs_in_another_basis():
     )
 
 
-# ---------------------------------------------------------------------------------------------- training
+# ----------------------------------------------------------------------------------------------
+# training
 
 
 class Faces:
@@ -99,7 +100,9 @@ class Faces:
 
 @functools.cache
 def trained():
-    """Some steps on four pictures: (config, trainer, first state, last state, metrics of every step)."""
+    """Some steps on four pictures: (config, trainer, first state, last state, metrics of every
+    step).
+    """
     config = get_config("debug")
     config.loss.l2 = 0.1
     config.optimiser.learning_rate, config.optimiser.decay = 1e-2, 1.0

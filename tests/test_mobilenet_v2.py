@@ -1,4 +1,6 @@
-"""MobileNetV2: against a plain NumPy forward of the checkpoint's layout, depthwise convolutions against SciPy, gradients, frozen blocks."""
+"""MobileNetV2: against a plain NumPy forward of the checkpoint's layout, depthwise convolutions
+against SciPy, gradients, frozen blocks.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -58,7 +60,8 @@ def test_halving_convolution_and_its_gradients(shape, seed):
     gradient = rng.standard_normal(found.shape)
     by_x, by_kernel = backward(jnp.asarray(gradient, jnp.float32))
 
-    # A bilinear function: <gradient, f(x + d, kernel)> - <gradient, f(x, kernel)> is <by_x, d>, exactly.
+    # A bilinear function: <gradient, f(x + d, kernel)> - <gradient, f(x, kernel)> is <by_x, d>,
+    # exactly.
     def value(x, kernel):
         planes = [
             depthwise(image.transpose(2, 0, 1), kernel.transpose(2, 0, 1)[:, None], 2)

@@ -25,7 +25,8 @@ def test_integer_pictures_survive_the_round_trip(dtype):
 
 
 def test_bilinear_matches_torch_at_the_borders():
-    # torch: F.interpolate(tensor([0., 10, 20, 40]), scale_factor=2, mode="bilinear"): centres at -0.25, 0.25, 0.75, ...
+    # torch: F.interpolate(tensor([0., 10, 20, 40]), scale_factor=2, mode="bilinear"): centres at
+    # -0.25, 0.25, 0.75, ...
     x = jnp.array([[[0.0, 10.0, 20.0, 40.0]]]).transpose(0, 2, 1)
     expected = [0, 2.5, 7.5, 12.5, 17.5, 25, 35, 40]
     np.testing.assert_allclose(resize(x, (8, 1))[0, :, 0], expected, atol=1e-5)

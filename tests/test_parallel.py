@@ -1,4 +1,7 @@
-"""One device against eight, one process against two, one batch against microbatches; and what batch statistics mean under several devices."""
+"""One device against eight, one process against two, one batch against microbatches.
+
+And what batch statistics mean under several devices.
+"""
 
 import os
 import socket

@@ -1,4 +1,6 @@
-"""Reading and writing photographs: depths, alpha, orientation and everything that can be wrong with a file."""
+"""Reading and writing photographs: depths, alpha, orientation and everything that can be wrong with
+a file.
+"""
 
 import io
 import os

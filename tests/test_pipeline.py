@@ -1,4 +1,6 @@
-"""Converted networks working together: which fit, what the official pipeline gives, and what is refused."""
+"""Converted networks working together: which fit, what the official pipeline gives, and what is
+refused.
+"""
 
 import shutil
 
@@ -90,7 +92,8 @@ def test_the_official_pipeline(folders):
     result = editor.edit(pixels, {"Smiling": 1.0}, aligned=True)
     face = result.faces[0]
 
-    # I' is the generator's picture of the encoder's code, T that of the code moved by the direction of norm 20.
+    # I' is the generator's picture of the encoder's code, T that of the code moved by the direction
+    # of norm 20.
     image = jnp.asarray(pixels[None] / np.float32(127.5) - 1)
     module, variables = networks.encoder.network
     offsets = jax.jit(module.apply)(variables, resize(image, (256, 256), "bilinear"))[0]
@@ -105,7 +108,8 @@ def test_the_official_pipeline(folders):
     )
     assert np.linalg.norm(networks.directions["Smiling"].array) == pytest.approx(20, rel=1e-5)
 
-    # The deghosting network reads the blend at 16 pixels; its picture replaces the photograph only where the mask reaches.
+    # The deghosting network reads the blend at 16 pixels; its picture replaces the photograph only
+    # where the mask reaches.
     deghoster, deghoster_variables = networks.deghoster
     small = resize(jnp.asarray(face.fused[None] / np.float32(127.5) - 1), (16, 16), "area")
     expected = np.asarray(jax.jit(deghoster.apply)(deghoster_variables, small))[0].clip(-1, 1)

@@ -23,7 +23,9 @@ def direction(*classes: str, box=WHOLE) -> Direction:
 
 
 def face(hand=None, visible=1.0, **parts) -> Face:
-    """Background with the named classes laid over it one after the other, as (rows, columns) slices."""
+    """Background with the named classes laid over it one after the other, as (rows, columns)
+    slices.
+    """
     labels = np.zeros((SIDE, SIDE), np.uint8)
     for name, place in parts.items():
         labels[place] = CLASSES.index(name)
@@ -34,7 +36,9 @@ def face(hand=None, visible=1.0, **parts) -> Face:
 
 
 def distance(where) -> np.ndarray:
-    """Of every pixel to the nearest one where `where` is true, by looking at all of them (on a border that is enough)."""
+    """Of every pixel to the nearest one where `where` is true, by looking at all of them (on a
+    border that is enough).
+    """
     border = where & ~(
         np.roll(where, 1, 0) & np.roll(where, -1, 0) & np.roll(where, 1, 1) & np.roll(where, -1, 1)
     )
@@ -116,7 +120,8 @@ def test_a_hand_that_is_parsed_as_skin_and_what_is_near_it_stay():
 
 
 def test_a_hand_is_its_landmarks_hull_with_the_width_of_fingers():
-    # A hand that points up: the wrist below, knuckles in a row, five fingers of three further points.
+    # A hand that points up: the wrist below, knuckles in a row, five fingers of three further
+    # points.
     hand = np.zeros((21, 2), np.float32)
     hand[0] = 0.5, 0.7
     for finger in range(5):

@@ -1,4 +1,6 @@
-"""A run that is killed, stopped, fed with nonsense or out of room: what it leaves behind, and that it goes on bit for bit."""
+"""A run that is killed, stopped, fed with nonsense or out of room: what it leaves behind, and that
+it goes on bit for bit.
+"""
 
 import json
 import os

@@ -1,4 +1,6 @@
-"""The scores' formulas on made-up faces, their parts against scikit-image and SciPy, and all of them on photographs."""
+"""The scores' formulas on made-up faces, their parts against scikit-image and SciPy, and all of
+them on photographs.
+"""
 
 import json
 import sys
@@ -21,7 +23,9 @@ SKIN, BROW, HAIR, GLASSES = (CLASSES.index(n) for n in ("skin", "left_brow", "ha
 
 
 def face(**changes):
-    """A frontal grey face: eye corners 100 pixels apart, a lower face and cheeks as polygons, everything skin."""
+    """A frontal grey face: eye corners 100 pixels apart, a lower face and cheeks as polygons,
+    everything skin.
+    """
     points = np.full((478, 2), 128, np.float32)
     points[33], points[263], points[scorers.NOSE_TIP] = (78, 110), (178, 110), (128, 150)
     angles = np.linspace(np.pi, 0, 14)

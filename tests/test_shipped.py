@@ -1,4 +1,6 @@
-"""The weights that come with the project: their sizes, that they belong together, and that they say how they were made."""
+"""The weights that come with the project: their sizes, that they belong together, and that they say
+how they were made.
+"""
 
 import json
 

@@ -184,7 +184,8 @@ def test_of_every_rising_score_the_nearest_try_is_chosen_and_the_goal_is_met(
     assert found.after == pytest.approx(before + move * found.reached, abs=1e-6)
     end = 2.0 if asked > 0 else asked
     if abs(rise(end)) >= abs(asked):
-        # The goal is within reach: a bracket halved four times, or three times after a look at the end.
+        # The goal is within reach: a bracket halved four times, or three times after a look at the
+        # end.
         width = max(abs(asked) / 16, (end - asked) / 8)
         assert abs(found.reached - asked) <= max(NEAR, slope * width) + 1e-6
     else:

@@ -1,4 +1,6 @@
-"""The StyleGAN v1 generator: every layer against its definition in NumPy, its options, and where the official file's keys go."""
+"""The StyleGAN v1 generator: every layer against its definition in NumPy, its options, and where
+the official file's keys go.
+"""
 
 import functools
 import re
@@ -22,7 +24,8 @@ RNG = np.random.default_rng(0)
 @pytest.fixture(scope="module")
 def tiny():
     variables = random_variables(TINY, jnp.zeros((1, 7)))
-    # Mapping biases of 10 would be lost without their factor of 0.01; kernels are stored with a deviation of 100.
+    # Mapping biases of 10 would be lost without their factor of 0.01; kernels are stored with a
+    # deviation of 100.
     for i in range(3):
         dense = variables["params"][f"dense_{i}"]
         dense["kernel"], dense["bias"] = 100 * dense["kernel"], 100 * dense["bias"]
@@ -142,7 +145,8 @@ def test_fused_upsampling_is_the_plain_one_with_the_kernel_turned():
         plain,
         atol=1e-4,
     )
-    # The definition of the fused form: a 4x4 kernel of four shifted copies, written around every sample, stride 2.
+    # The definition of the fused form: a 4x4 kernel of four shifted copies, written around every
+    # sample, stride 2.
     turned = idinvert.FUSED.inverse(kernel)
     wide = np.pad(turned, ((1, 1), (1, 1), (0, 0), (0, 0)))
     wide = wide[1:, 1:] + wide[:-1, 1:] + wide[1:, :-1] + wide[:-1, :-1]

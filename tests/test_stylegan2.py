@@ -77,7 +77,8 @@ def test_derivatives_are_the_transpose_to_second_order(operation, size):
     @jax.jit
     def derivatives(x, kernel, g):
         y, pull = jax.vjp(operation, x, kernel)
-        # The inner product <g, y> is linear in each: its mixed second derivatives give y and the gradients back.
+        # The inner product <g, y> is linear in each: its mixed second derivatives give y and the
+        # gradients back.
         by_g = jax.vjp(lambda g: jax.vjp(lambda x: operation(x, kernel), x)[1](g)[0], g)[1](x)[0]
         by_kernel = jax.vjp(lambda k: jax.vjp(lambda x: operation(x, k), x)[1](g)[0], kernel)[1](x)[
             0

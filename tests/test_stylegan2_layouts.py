@@ -1,4 +1,6 @@
-"""StyleGAN2 in the names of the official releases: sizes are inferred, every key has its leaf and every leaf its key."""
+"""StyleGAN2 in the names of the official releases: sizes are inferred, every key has its leaf and
+every leaf its key.
+"""
 
 import itertools
 

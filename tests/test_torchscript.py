@@ -23,7 +23,9 @@ def plain(value) -> bytes:
 
 
 def module(name: str, **attributes: bytes) -> bytes:
-    """An object of a class of the program, as torch writes it: made without a call, then given its attributes."""
+    """An object of a class of the program, as torch writes it: made without a call, then given its
+    attributes.
+    """
     items = b"".join(text(key) + value for key, value in attributes.items())
     return f"c__torch__.net\n{name}\n".encode() + b")\x81}(" + items + b"ub"
 

@@ -1,4 +1,6 @@
-"""The Diff-CAM trainer and the entry point: optimiser, learning something, what is written, and what is said about mistakes."""
+"""The Diff-CAM trainer and the entry point: optimiser, learning something, what is written, and
+what is said about mistakes.
+"""
 
 import json
 import os
@@ -223,14 +225,17 @@ def test_a_wrong_flag_is_one_clear_line():
         "--config.batch_sze=3": "unknown field config.batch_sze; did you mean batch_size?",
         "--config.data.sizee=3": "unknown field config.data.sizee; did you mean size?",
         "--config.steps=abc": "flag --config.steps=abc: invalid literal",
-        "--config=configs/none.py": "the config file fails: [Errno 2] No such file or directory: 'configs/none.py'",
-        "--config=configs/diffcam_mobile.py:foo": "the config file fails: ValueError: mode 'foo': allowed is debug",
+        "--config=configs/none.py": "the config file fails: [Errno 2] No such file or directory: "
+        "'configs/none.py'",
+        "--config=configs/diffcam_mobile.py:foo": "the config file fails: ValueError: mode "
+        "'foo': allowed is debug",
         "--wrkdir=x": "Unknown command line flag 'wrkdir'. Did you mean: workdir",
     }
     code = (
         "import train, sys\n"
         "for flag in list(sys.argv[1:]):\n"
-        "    sys.argv = ['train.py', '--config=configs/diffcam_mobile.py', flag]  # where config flags look as well\n"
+        "    sys.argv = ['train.py', '--config=configs/diffcam_mobile.py', flag]  # where config "
+        "flags look as well\n"
         "    try: train.command.parse_flags(sys.argv); print('accepted')\n"
         "    except SystemExit as end: print(end.code)\n"
     )

@@ -1,4 +1,6 @@
-"""Training of the deghosting network: what is trained, what the loss is, presets, what it hands on, and learning eight pictures."""
+"""Training of the deghosting network: what is trained, what the loss is, presets, what it hands on,
+and learning eight pictures.
+"""
 
 import jax
 import jax.numpy as jnp

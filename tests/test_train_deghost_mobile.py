@@ -1,4 +1,6 @@
-"""Training of the small deghosting network: where it starts, what is trained, what the loss is, what it hands on, and learning a few pairs."""
+"""Training of the small deghosting network: where it starts, what is trained, what the loss is,
+what it hands on, and learning a few pairs.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +33,9 @@ def config(**overrides):
 
 @pytest.fixture(scope="module")
 def run():
-    """A trainer, its state before and after learning two pairs, the numbers of every step, the pairs, and the compiled step."""
+    """A trainer, its state before and after learning two pairs, the numbers of every step, the
+    pairs, and the compiled step.
+    """
     chosen = config(steps=80, learning_rate=4e-3)
     data = deghost.make_source(chosen, 2)
     trainer = deghost.build(chosen, data, None)
@@ -89,7 +93,10 @@ def test_what_is_trained(run):
 
 
 def test_the_loss_by_hand(run):
-    """The product's mask, blend and paste region, written out; the error counts as the region says, and a little beside it."""
+    """The product's mask, blend and paste region, written out.
+
+    The error counts as the region says, and a little beside it.
+    """
     _, before, _, _, data, step = run
     batch = {**data.held_out, "mask": np.zeros((2, 32, 32), np.uint8)}
     batch["mask"][0, :3, :3], batch["mask"][1, 30:, :] = 255, 180
@@ -138,7 +145,10 @@ def test_what_people_look_at_and_what_is_handed_on(run, tmp_path):
 
 @pytest.mark.weights
 def test_lpips_looks_at_the_pasted_result(run):
-    """With an empty mask nothing is pasted, and the distance is 0; else it is that of the blend inside the region."""
+    """With an empty mask nothing is pasted, and the distance is 0.
+
+    Else it is that of the blend inside the region.
+    """
     _, before, _, _, data, _ = run
     chosen = config(**{"loss.lpips": 1.0, "loss.pixel": 0.0, "crop": 32})
     network, lpips = (

@@ -1,4 +1,6 @@
-"""Encoder training: every kind takes steps, pSp learns pictures by heart, and the parts do what their papers say."""
+"""Encoder training: every kind takes steps, pSp learns pictures by heart, and the parts do what
+their papers say.
+"""
 
 import functools
 
@@ -43,7 +45,10 @@ def toy():
 
 @pytest.fixture(autouse=True)
 def little_to_compile(monkeypatch):
-    """The generator above in the toy's place, and random numbers in that of initialisers; in-domain's encoder keeps its own."""
+    """The generator above in the toy's place, and random numbers in that of initialisers.
+
+    In-domain's encoder keeps its own.
+    """
     load, initial = encoder_networks.load_generator, encoder_networks.initial_encoder
 
     def random_encoder(module, key, picture, mean, std):
@@ -171,7 +176,8 @@ def test_overfits_eight_pictures():
     assert float(np.mean(losses[-10:])) < float(losses[0]) / 10
 
 
-# ---------------------------------------------------------------------------------------------- on devices, in halves
+# ---------------------------------------------------------------------------------------------- on
+# devices, in halves
 
 
 @pytest.mark.parametrize("kind", MODES)
@@ -199,7 +205,8 @@ def test_half_precision_keeps_the_state_in_full(kind):
     assert jax.tree.map(lambda x: x.dtype, new) == jax.tree.map(lambda x: x.dtype, state)
 
 
-# ---------------------------------------------------------------------------------------------- e4e's parts
+# ----------------------------------------------------------------------------------------------
+# e4e's parts
 
 
 @pytest.mark.parametrize(
@@ -292,7 +299,8 @@ def test_pool_swaps_half_of_the_time_and_never_keeps_what_is_not_finite():
     assert bool(jnp.isfinite(spoilt.codes).all())
 
 
-# ---------------------------------------------------------------------------------------------- data and settings
+# ----------------------------------------------------------------------------------------------
+# data and settings
 
 
 def test_traditional_learns_the_codes_of_the_batch_or_its_own_draws():
@@ -346,7 +354,11 @@ def test_body_starts_as_the_recognisers():
 
 @pytest.mark.weights
 def test_distances_of_photographs():
-    """0 to itself; more to another person than to a slightly darker copy; VGG's on the scale that its weight is meant for."""
+    """0 to itself.
+
+    More to another person than to a slightly darker copy; VGG's on the scale that its weight is
+    meant for.
+    """
     config = get_config("psp")
     config.loss.vgg = 5e-5
     paths = sorted(store.fetch("ffhq_photos").glob("*.png"))[:2]

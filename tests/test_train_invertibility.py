@@ -1,4 +1,6 @@
-"""Training of invertibility decomposition: its data, stages, losses by hand, what gets a gradient, and learning where objects are."""
+"""Training of invertibility decomposition: its data, stages, losses by hand, what gets a gradient,
+and learning where objects are.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -55,7 +57,8 @@ def run():
     return trainer, before, state, history, data
 
 
-# ------------------------------------------------------------------------------------------------------- data
+# -------------------------------------------------------------------------------------------------------
+# data
 def test_objects_and_their_masks_go_together():
     chosen = config(**{"data.photographic.objects": 1.0})
     for knob in ("align", "light", "blur", "noise", "compress"):
@@ -101,7 +104,8 @@ def test_held_out_objects_of_another_kind():
         held_out(np.zeros((32, 32, 3), np.uint8), "umbrella", np.random.default_rng(0))
 
 
-# ------------------------------------------------------------------------------------------------------- stages
+# -------------------------------------------------------------------------------------------------------
+# stages
 def test_stages_follow_one_another():
     chosen = config(stages=((0, 8, 16), (5, 16, 32)))
     assert trainer_of.stages_of(chosen, (8, 16), 32) == [(0, 5, 8, 16), (5, None, 16, 32)]
@@ -155,7 +159,8 @@ def test_the_release_in_numbers():
     assert jax.tree.leaves(rate)
 
 
-# ------------------------------------------------------------------------------------------------------- losses
+# -------------------------------------------------------------------------------------------------------
+# losses
 def test_losses_of_known_masks_by_hand():
     rng = np.random.default_rng(0)
     mask, truth = (rng.uniform(0.01, 0.99, (2, 8, 8)).astype(np.float32) for _ in range(2))
@@ -227,7 +232,8 @@ def test_networks_that_compare_pictures_are_frozen_and_equal_pictures_cost_nothi
         assert abs(float(same[name])) < 1e-4 < 1e-3 < float(other[name])
 
 
-# ------------------------------------------------------------------------------------------------------- passes
+# -------------------------------------------------------------------------------------------------------
+# passes
 def test_codes_lie_between_the_known_one_and_the_encoders():
     chosen = config(nearest=0.3, edits=0.5, strengths=(1.0, 1.0))
     networks = load_networks(chosen)
@@ -275,7 +281,8 @@ def test_the_discriminators_opinion_reaches_the_aligner_unless_it_is_as_released
     )
 
 
-# ------------------------------------------------------------------------------------------------------- the start
+# -------------------------------------------------------------------------------------------------------
+# the start
 def test_what_two_maps_share_is_found():
     """Two sources behind 6 and 5 channels of mixtures, each with noise of its own."""
     rng = np.random.default_rng(0)
@@ -303,7 +310,8 @@ def test_features_begin_alike_and_finer_masks_change_little(run):
     assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, other)
 
 
-# ------------------------------------------------------------------------------------------------------- training
+# -------------------------------------------------------------------------------------------------------
+# training
 def test_it_learns_where_objects_are(run):
     trainer, before, after, history, _ = run
     start, end = trainer.evaluate(before), trainer.evaluate(after)

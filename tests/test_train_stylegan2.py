@@ -1,4 +1,6 @@
-"""StyleGAN2's trainer: its constants by formulas, each phase on tiny networks, what it hands on, and overfitting."""
+"""StyleGAN2's trainer: its constants by formulas, each phase on tiny networks, what it hands on,
+and overfitting.
+"""
 
 import functools
 
@@ -45,7 +47,8 @@ def tiny(**changes):
     return config
 
 
-# ------------------------------------------------------------------------------------------------ constants
+# ------------------------------------------------------------------------------------------------
+# constants
 def test_lazy_adam_corrects_rate_and_decays():
     optimiser, c = lazy_adam(0.1, 4), 4 / 5
     state, moment = optimiser.init(jnp.zeros(1)), 0.0
@@ -112,7 +115,8 @@ def test_thumbnails_of_stripes_and_plain_colour():
     np.testing.assert_allclose(features[1], [0.5] * 192 + [1.0] * 16 + [0.0] * 16, atol=1e-6)
 
 
-# ------------------------------------------------------------------------------------------------ phases
+# ------------------------------------------------------------------------------------------------
+# phases
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +166,8 @@ def test_each_phase_moves_its_own_network(run):
 def test_losses_are_those_of_the_logits(run):
     _, _, metrics = run
     real, fake = (float(metrics["d"][name]) for name in ("real", "fake"))
-    # The softplus is convex: the mean loss is at least that of the mean logits, and near it where they differ little.
+    # The softplus is convex: the mean loss is at least that of the mean logits, and near it where
+    # they differ little.
     least = np.logaddexp(0, -real) + np.logaddexp(0, fake)
     assert least - 1e-5 <= float(metrics["d"]["loss"]) < least + 0.5
     config = tiny()
@@ -238,7 +243,8 @@ def test_distance_is_repeatable_and_near_zero_for_the_same_pictures(run):
     assert abs(same["frechet"]) < 1e-3 * found["frechet"]
 
 
-# ------------------------------------------------------------------------------------------------ configurations
+# ------------------------------------------------------------------------------------------------
+# configurations
 @pytest.mark.parametrize(("changes", "message"), [
     ({"precision": "bfloat16"}, "float32"),
     ({"data": {"size": 48}}, "powers of two"),
@@ -267,11 +273,14 @@ def test_official_configurations_fit_together(mode):
     assert generator.widths[-1] == {"256": 64, "512": 64, "1024": 32}[mode]
 
 
-# ------------------------------------------------------------------------------------------------ learning
+# ------------------------------------------------------------------------------------------------
+# learning
 @pytest.mark.nightly
 @pytest.mark.timeout(1800)
 def test_overfits_eight_pictures():
-    """At 32 pixels, to a fifth of the distance, and to half the error of the nearest drawn picture to each of the eight."""
+    """At 32 pixels, to a fifth of the distance, and to half the error of the nearest drawn picture
+    to each of the eight.
+    """
     config = tiny(batch_size=8, ada="off", r1_every=16, path_every=4)
     config.update(
         {
@@ -279,7 +288,8 @@ def test_overfits_eight_pictures():
             "model": {"channel_max": 32, "channel_multiplier": 2.0, "latent_size": 64},
         }
     )
-    # A strong R1 penalty keeps a discriminator that knows eight pictures by heart from running away.
+    # A strong R1 penalty keeps a discriminator that knows eight pictures by heart from running
+    # away.
     config.update({"r1_gamma": 3.0, "path_weight": 0.5, "style_mixing": 0.0, "ema_kimg": 1.0})
     data = Shapes(8, 32, held_out=32)
     trainer = build(config, data, None)

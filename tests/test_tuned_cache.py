@@ -1,4 +1,6 @@
-"""Tuned numbers on disk: found again for the very same picture, code and recipe, and kept below a limit."""
+"""Tuned numbers on disk: found again for the very same picture, code and recipe, and kept below a
+limit.
+"""
 
 import os
 

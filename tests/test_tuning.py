@@ -1,4 +1,6 @@
-"""Pivotal tuning on small generators: what moves, what it costs, and that pictures do not know of each other."""
+"""Pivotal tuning on small generators: what moves, what it costs, and that pictures do not know of
+each other.
+"""
 
 import functools
 import itertools

@@ -1,4 +1,6 @@
-"""VGG16 and VGG19 by their published tables, the Caffe pre-processing, and where official files' keys go."""
+"""VGG16 and VGG19 by their published tables, the Caffe pre-processing, and where official files'
+keys go.
+"""
 
 import itertools
 

@@ -1,4 +1,6 @@
-"""Warps and resizes against NumPy that goes pixel by pixel, and against what they must do by definition."""
+"""Warps and resizes against NumPy that goes pixel by pixel, and against what they must do by
+definition.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -129,7 +131,9 @@ def test_whole_pixels_are_moved_as_they_are(rows, columns):
 
 
 def test_the_official_convention_is_no_identity():
-    """Places of one convention read by the other: enlarged by w / (w - 1) about the centre, halves of zeros in the corners."""
+    """Places of one convention read by the other: enlarged by w / (w - 1) about the centre, halves
+    of zeros in the corners.
+    """
     x = jnp.ones((1, 5, 5, 1))
     ours = np.asarray(shifted(x, jnp.zeros((1, 5, 5, 2)), align_corners=False))[0, :, :, 0]
     line = np.array([0.5, 1, 1, 1, 0.5])

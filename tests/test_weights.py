@@ -1,4 +1,6 @@
-"""Parameter trees in files: what goes in comes out, the hash is what it says, and a bad file is named."""
+"""Parameter trees in files: what goes in comes out, the hash is what it says, and a bad file is
+named.
+"""
 
 import hashlib
 import json

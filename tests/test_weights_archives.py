@@ -1,4 +1,6 @@
-"""Reading single files out of archives: the right content, nothing on disk, and refusal of what does harm."""
+"""Reading single files out of archives: the right content, nothing on disk, and refusal of what
+does harm.
+"""
 
 import io
 import tarfile

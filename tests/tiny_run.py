@@ -52,7 +52,9 @@ class Tiny(nn.Module):
 
 
 def full_trainer(axis):
-    """Everything that a state can hold: two phases, Adam, running averages, a moving average, random numbers."""
+    """Everything that a state can hold: two phases, Adam, running averages, a moving average,
+    random numbers.
+    """
     model, optimiser = Tiny(), optax.adam(1e-2)
 
     def step(state, batch, key):
@@ -94,7 +96,9 @@ def full_trainer(axis):
 
 
 def sgd_trainer(axis, accumulate=1):
-    """Linear regression by plain gradient descent, so that nothing hides a wrong factor in the gradient."""
+    """Linear regression by plain gradient descent, so that nothing hides a wrong factor in the
+    gradient.
+    """
     optimiser = optax.sgd(0.1)
 
     def step(state, batch, key):
@@ -138,7 +142,9 @@ def save_state(path, state):
 
 
 class Announcing(Numbers):
-    """Says when the first batch is asked for, and takes its time, so that a kill finds a run in all of its moments."""
+    """Says when the first batch is asked for, and takes its time, so that a kill finds a run in all
+    of its moments.
+    """
 
     def __getitem__(self, step):
         if self.pause == 0:

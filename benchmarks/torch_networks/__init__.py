@@ -1,1 +1,4 @@
-"""The networks in plain torch.nn, written for the comparison from the papers; eager, NCHW, as a torch user would write them."""
+"""The networks in plain torch.nn, written for the comparison from the papers.
+
+Eager, NCHW, as a torch user would write them.
+"""

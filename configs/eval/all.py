@@ -1,9 +1,11 @@
-"""Every protocol out of the box, on the embedded networks, the 11 stored FFHQ photographs and 500 generated faces: `make evaluate`.
+"""Every protocol out of the box, on the embedded networks, the 11 stored FFHQ photographs and 500
+generated faces: `make evaluate`.
 
     python evaluate.py --config configs/eval/all.py --workdir runs/evaluation
 
-Chosen for half an hour on two idle cores: pictures of 512 pixels, and few steps and photographs for the ways of inverting that search
-for minutes. The configurations beside this one are the full protocols. `:debug` runs in under a minute with toy networks.
+Chosen for half an hour on two idle cores: pictures of 512 pixels, and few steps and photographs for
+the ways of inverting that search for minutes. The configurations beside this one are the full
+protocols. `:debug` runs in under a minute with toy networks.
 """
 
 from ml_collections import ConfigDict

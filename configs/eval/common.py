@@ -1,8 +1,10 @@
-"""Fields that every configuration of evaluate.py has; the others add the settings of their protocols.
+"""Fields that every configuration of evaluate.py has.
 
-Networks: "" is the embedded one where there is one, else a folder of `python -m convert_weights` or of a run of train.py.
-Sources of pictures: photographs (11 of FFHQ), public_domain (2), generated:N (N faces by seed), folder[:N] (config.folder), prepared[:N]
-(config.prepared), toy:N.
+The others add the settings of their protocols.
+
+Networks: "" is the embedded one where there is one, else a folder of `python -m convert_weights` or
+of a run of train.py. Sources of pictures: photographs (11 of FFHQ), public_domain (2), generated:N
+(N faces by seed), folder[:N] (config.folder), prepared[:N] (config.prepared), toy:N.
 """
 
 from ml_collections import ConfigDict

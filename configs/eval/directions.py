@@ -1,6 +1,7 @@
 """What each direction changes on held-out samples, and what it leaves alone.
 
-    python evaluate.py --config configs/eval/directions.py --workdir runs/directions [--config.directions=FILE]
+    python evaluate.py --config configs/eval/directions.py --workdir runs/directions
+    [--config.directions=FILE]
 
 `:debug` draws the strip of a toy generator in seconds.
 """

@@ -1,10 +1,13 @@
-"""Edited pictures against those that have the attribute by nature (StyleRes, SFE), and Diff-CAM's Table 1.
+"""Edited pictures against those that have the attribute by nature (StyleRes, SFE), and Diff-CAM's
+Table 1.
 
     python evaluate.py --config configs/eval/editing.py --workdir runs/editing
-    ... --config.encoder=models/psp --config.classifier=models/da --config.deghoster=models/deghost --config.directions=NPY --config.folder=CelebA-HQ
-        --config.editing.sources="('folder',)" --config.editing.codes="('encoder',)" --config.editing.variant=official
+    ... --config.encoder=models/psp --config.classifier=models/da --config.deghoster=models/deghost
+        --config.directions=NPY --config.folder=CelebA-HQ --config.editing.sources="('folder',)"
+        --config.editing.codes="('encoder',)" --config.editing.variant=official
 
-Diff-CAM's paper averages over age, bushy eyebrows, eyeglasses and beard on CelebA-HQ. `:debug` runs in seconds with toy networks.
+Diff-CAM's paper averages over age, bushy eyebrows, eyeglasses and beard on CelebA-HQ. `:debug` runs
+in seconds with toy networks.
 """
 
 from ml_collections import ConfigDict
@@ -28,7 +31,9 @@ def settings(mode: str) -> ConfigDict:
             else ("known", "prior"),  # known where a picture was generated
             "attributes": ("a",) if debug else ("old", "bushy_eyebrows", "eyeglasses", "beard"),
             "strength": 1.0,
-            "share": 0.33,  # of the pictures that count as without the attribute, and of those that count as with it
+            # of the pictures that count as without the attribute, and of those that count as with
+            # it
+            "share": 0.33,
             "limit": 6 if debug else 0,  # pictures edited for each attribute; 0: all without it
             "systems": ("whole", "diffcam", "grad_cam", "cam"),
             "variant": "product",  # or official, paper

@@ -1,6 +1,7 @@
 """Folders of pictures of any programs against a first one.
 
-    python evaluate.py --config configs/eval/folders.py --folders ORIGINALS OURS STARGAN --workdir runs/folders
+    python evaluate.py --config configs/eval/folders.py --folders ORIGINALS OURS STARGAN --workdir
+    runs/folders
 
 --config.size=256 brings all pictures to one side. `:debug` measures without any stored network.
 """

@@ -1,8 +1,10 @@
 """The tables of In-Domain GAN Inversion, for every way of inverting, and its semantic analysis.
 
-    python evaluate.py --config configs/eval/in_domain.py --config.encoder=runs/encoder --workdir runs/in_domain
+    python evaluate.py --config configs/eval/in_domain.py --config.encoder=runs/encoder --workdir
+    runs/in_domain
 
-Without an encoder "encoder" and "in_domain" are left out. `:debug` runs in seconds with toy networks.
+Without an encoder "encoder" and "in_domain" are left out. `:debug` runs in seconds with toy
+networks.
 """
 
 from ml_collections import ConfigDict

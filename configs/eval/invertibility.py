@@ -1,4 +1,5 @@
-"""Masks of what the generator cannot draw, and what invertibility decomposition keeps of a photograph and of an edited one.
+"""Masks of what the generator cannot draw, and what invertibility decomposition keeps of a
+photograph and of an edited one.
 
     python evaluate.py --config configs/eval/invertibility.py --workdir runs/invertibility
     ... --config.encoder=models/e4e --config.aligner=models/samm --config.directions=NPY     networks of one's own

@@ -1,10 +1,13 @@
 """How well each way of inverting finds a picture back: GANInverter's protocol.
 
     python evaluate.py --config configs/eval/reconstruction.py --workdir runs/reconstruction
-    ... --config.encoder=runs/encoder --config.reconstruction.methods="('encoder','in_domain','pivotal_tuning')"
-    ... --config.folder=CelebA-HQ --config.reconstruction.sources="('folder:2824',)" --config.arcface=models/arcface
+    ... --config.encoder=runs/encoder
+    --config.reconstruction.methods="('encoder','in_domain','pivotal_tuning')" ...
+    --config.folder=CelebA-HQ --config.reconstruction.sources="('folder:2824',)"
+    --config.arcface=models/arcface
 
-The published table is of CelebA-HQ's 2,824 test pictures. `:debug` runs in seconds with toy networks.
+The published table is of CelebA-HQ's 2,824 test pictures. `:debug` runs in seconds with toy
+networks.
 """
 
 from ml_collections import ConfigDict

@@ -1,7 +1,8 @@
 """One module for each kind of parity fixture: how our networks compute what the official ones did.
 
-A module has `outputs(fixture) -> {name: full array in the official layout}` and, where official checkpoints exist at other
-sizes, `layouts(fixture) -> [(Layout, shapes)]`. Intermediate values ("probe.") come from flax's `capture_intermediates`.
+A module has `outputs(fixture) -> {name: full array in the official layout}` and, where official
+checkpoints exist at other sizes, `layouts(fixture) -> [(Layout, shapes)]`. Intermediate values
+("probe.") come from flax's `capture_intermediates`.
 """
 
 import importlib

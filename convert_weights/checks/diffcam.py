@@ -1,4 +1,6 @@
-"""The DA classifier of Editing Out-of-Domain: every stage from the difference of features to the fused pictures."""
+"""The DA classifier of Editing Out-of-Domain: every stage from the difference of features to the
+fused pictures.
+"""
 
 import re
 

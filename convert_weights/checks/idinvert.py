@@ -1,4 +1,6 @@
-"""In-domain inversion: generator (plain and fused up-sampling), encoder, perceptual network, one inversion gradient."""
+"""In-domain inversion: generator (plain and fused up-sampling), encoder, perceptual network, one
+inversion gradient.
+"""
 
 import re
 from typing import Any
@@ -25,7 +27,10 @@ LAYOUTS = {
 
 
 def layouts(fixture: Fixture) -> list[tuple[Layout, Shapes]]:
-    """Every network's layout with the shapes it must fit; a file of one network has keys without prefix."""
+    """Every network's layout with the shapes it must fit.
+
+    A file of one network has keys without prefix.
+    """
     for name in ("generator", "encoder"):
         if fixture.kind == f"idinvert_256_{name}":
             return [(LAYOUTS[f"{name}."](fixture.shapes()), fixture.shapes())]

@@ -1,4 +1,6 @@
-"""FID's Inception-V3: the resize, the pooled features, the taps of the shorter variants, every block after the stem."""
+"""FID's Inception-V3: the resize, the pooled features, the taps of the shorter variants, every
+block after the stem.
+"""
 
 import jax
 import numpy as np

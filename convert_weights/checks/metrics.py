@@ -1,4 +1,7 @@
-"""The measures: no weights; their inputs are pictures, patch centres, directions and feature vectors."""
+"""The measures: no weights.
+
+Their inputs are pictures, patch centres, directions and feature vectors.
+"""
 
 import re
 

@@ -1,4 +1,6 @@
-"""Invertibility decomposition: an alignment module alone, and the complete model with its encoder and generator."""
+"""Invertibility decomposition: an alignment module alone, and the complete model with its encoder
+and generator.
+"""
 
 import functools
 from collections.abc import Callable
@@ -20,7 +22,8 @@ from diffcam_jax.editing.compose import blend
 from diffcam_jax.nn.invertibility import SpatialAlignment
 
 OUTSIDE = ("encoder.", "generator.")
-# Of the official training: largest mean of the mask at 32, 64, 128 and 256 pixels, and the weights of the two losses.
+# Of the official training: largest mean of the mask at 32, 64, 128 and 256 pixels, and the weights
+# of the two losses.
 AREAS = (0.3, 0.3, 0.2, 0.2)
 AREA_WEIGHT, BINARY_WEIGHT = 5.0, 5.0 * 0.04
 
@@ -38,7 +41,10 @@ def layouts(fixture: Fixture) -> list[tuple[Layout, Shapes]]:
 
 
 def outputs(fixture: Fixture) -> dict[str, np.ndarray]:
-    """Every output of the fixture, NCHW; of a part of the fixture those of the networks that it holds."""
+    """Every output of the fixture, NCHW.
+
+    Of a part of the fixture those of the networks that it holds.
+    """
     found = _alone(fixture) if fixture.shapes("samm.") else {}
     return found | (_complete(fixture) if fixture.shapes("model.") else {})
 
@@ -119,7 +125,9 @@ def _drawn(
     maps: list[Array],
     images: Array,
 ) -> tuple[Any, ...]:
-    """The blend, its mask, what every level gave, the encoder's features as compared, the generator's picture, the losses."""
+    """The blend, its mask, what every level gave, the encoder's features as compared, the
+    generator's picture, the losses.
+    """
     levels = []
 
     def record(

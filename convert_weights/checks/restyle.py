@@ -46,7 +46,9 @@ def _encoder(fixture: Fixture, prefix: str) -> tuple[Layout, Shapes]:
 
 
 def outputs(fixture: Fixture) -> dict[str, np.ndarray]:
-    """Codes and intermediate maps of the single encoders, then codes and pictures of every step of the loop."""
+    """Codes and intermediate maps of the single encoders, then codes and pictures of every step of
+    the loop.
+    """
     found = {}
     pair = jnp.concatenate([nhwc(fixture.inputs["x"]), nhwc(fixture.inputs["y"])], axis=-1)
     for prefix in _encoder_prefixes(fixture):

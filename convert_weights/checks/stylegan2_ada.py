@@ -1,4 +1,6 @@
-"""The StyleGAN2 generator in the names of NVIDIA's ADA release: W+, noise modes, truncation of some layers."""
+"""The StyleGAN2 generator in the names of NVIDIA's ADA release: W+, noise modes, truncation of some
+layers.
+"""
 
 import functools
 import re

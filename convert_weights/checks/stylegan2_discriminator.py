@@ -1,4 +1,6 @@
-"""The StyleGAN2 discriminator in rosinality's names, and the adversarial losses with their second-order gradients."""
+"""The StyleGAN2 discriminator in rosinality's names, and the adversarial losses with their
+second-order gradients.
+"""
 
 import re
 from collections.abc import Callable, Mapping

@@ -1,4 +1,6 @@
-"""The StyleGAN2 generator in rosinality's names: mapping, W+, truncation, style mixing, every layer's output."""
+"""The StyleGAN2 generator in rosinality's names: mapping, W+, truncation, style mixing, every
+layer's output.
+"""
 
 import functools
 import re

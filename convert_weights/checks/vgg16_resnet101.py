@@ -30,7 +30,8 @@ def outputs(fixture: Fixture) -> dict[str, np.ndarray]:
     variables = vgg.convert(fixture.state("vgg16."))
     results = _vgg(fixture, variables, normalised)
     results["perceptual_loss_x100"] = _perceptual(variables, y, t)
-    # The weight of the perceptual loss is 0.01, shown a hundredfold; the generator's adversarial loss has it as well.
+    # The weight of the perceptual loss is 0.01, shown a hundredfold; the generator's adversarial
+    # loss has it as well.
     scores = jnp.asarray(y.mean((1, 2, 3)))
     # Cross-entropy with the label 1, and with 0: the logistic losses of `gan_losses`.
     real, fake = (nonsaturating_loss(logits).mean() for logits in (scores, -scores))

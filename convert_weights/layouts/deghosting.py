@@ -1,4 +1,6 @@
-"""The released deghosting network of Diff-CAM: `FCN.*`, trained, and `generator.*`, the prior in mmgen's names."""
+"""The released deghosting network of Diff-CAM: `FCN.*`, trained, and `generator.*`, the prior in
+mmgen's names.
+"""
 
 import itertools
 import re
@@ -13,7 +15,8 @@ from diffcam_jax.errors import UserError
 from diffcam_jax.nn.deghosting import Deghoster
 
 UNUSED = {
-    r"FCN\.fusion_skip\.\d+\.(weight|bias)": "fuses the prior's own picture, from which nothing reaches the output",
+    r"FCN\.fusion_skip\.\d+\.(weight|bias)": "fuses the prior's own picture, from which nothing "
+    "reaches the output",
 }
 
 
@@ -50,7 +53,8 @@ def deghosting(shapes: Shapes) -> Layout:
         ) from error
     if not 4 <= module.in_size < module.out_size:
         raise UserError(
-            f"{levels} entries FCN.fusion_out do not fit a generator of {module.out_size} px; is the file whole?"
+            f"{levels} entries FCN.fusion_out do not fit a generator of {module.out_size} px; is "
+            "the file whole?"
         )
 
     names = _names(module)
@@ -78,7 +82,8 @@ def deghosting(shapes: Shapes) -> Layout:
         constants={
             rf"generator\.(?:{pattern})": value for pattern, value in prior.constants.items()
         },
-        summary=f"deghosting {module.in_size} -> {module.out_size} px, {module.blocks} dense blocks, {module.num_styles} styles",
+        summary=f"deghosting {module.in_size} -> {module.out_size} px, {module.blocks} dense "
+        f"blocks, {module.num_styles} styles",
     )
 
 
@@ -107,7 +112,9 @@ def _names(module: Deghoster) -> dict[str, str]:
 
 
 def _shuffled(then: Transform) -> Transform:
-    """Reorders the last axis, after another transform, from pixels side by side in a channel to blocks of channels."""
+    """Reorders the last axis, after another transform, from pixels side by side in a channel to
+    blocks of channels.
+    """
     return Transform(
         lambda a: _swap(then.forward(a), -1, 4),
         lambda a: then.inverse(_swap(a, 4, -1)),

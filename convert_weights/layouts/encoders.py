@@ -1,7 +1,9 @@
-"""Official key layouts of the encoders on the IR-SE body (pSp, e4e, ReStyle), of ReStyle's ResNet-34 and of ArcFace.
+"""Official key layouts of the encoders on the IR-SE body (pSp, e4e, ReStyle), of ReStyle's
+ResNet-34 and of ArcFace.
 
-Keys come without prefixes: "body.0.res_layer.1.weight". pSp's gradual encoder and e4e share every key, and so do the
-plain and the progressive encoders of ReStyle: which one a checkpoint holds is for the caller to say.
+Keys come without prefixes: "body.0.res_layer.1.weight". pSp's gradual encoder and e4e share every
+key, and so do the plain and the progressive encoders of ReStyle: which one a checkpoint holds is
+for the caller to say.
 """
 
 import itertools
@@ -47,7 +49,9 @@ KERNELS = {"fc1": dropping(2, 3, then=DENSE), "fc2": dropping(2, 3, then=DENSE),
 
 
 def recognise(shapes: Shapes) -> str:
-    """Which encoder a key list belongs to: the name of a function of this module; "gradual" stands for e4e too.
+    """Which encoder a key list belongs to: the name of a function of this module.
+
+    "gradual" stands for e4e too.
 
     Raises:
       UserError: none of them.
@@ -142,8 +146,10 @@ def _layout(
     """A layout on pictures of a size.
 
     Args:
-      names: our name of a layer outside the units and the heads -> the official one, where they differ.
-      kernels: our name of a layer -> the rearrangement of its kernel, where it is not the usual one.
+      names: our name of a layer outside the units and the heads -> the official one, where they
+        differ.
+      kernels: our name of a layer -> the rearrangement of its kernel, where it is not the usual
+        one.
     """
     stem = shapes.get("input_layer.0.weight", shapes.get("conv1.weight", ()))
     channels = stem[1] if len(stem) == 4 else 3
@@ -152,7 +158,8 @@ def _layout(
         init=lambda: module.init(jax.random.key(0), jnp.zeros((1, size, size, channels))),
         source=_source({**INPUT, **names}, {**KERNELS, **kernels}),
         ignored=BATCH_COUNTERS,
-        summary=f"{summary}, body of {sum(module.counts)} units, {channels} input channels, pictures of {size} px",
+        summary=f"{summary}, body of {sum(module.counts)} units, {channels} input channels, "
+        f"pictures of {size} px",
     )
 
 
@@ -202,7 +209,8 @@ def _groups(shapes: Shapes, pattern: str) -> tuple[tuple[int, ...], tuple[int, .
         raise UserError(
             "the checkpoint holds no units of an encoder's body; give the complete official file"
         )
-    # Where a unit is missing, the message about it comes later: here it counts as one like that before it.
+    # Where a unit is missing, the message about it comes later: here it counts as one like that
+    # before it.
     widths, last = [], found[min(found)]
     for index in range(max(found) + 1):
         last = found.get(index, last)
@@ -210,14 +218,17 @@ def _groups(shapes: Shapes, pattern: str) -> tuple[tuple[int, ...], tuple[int, .
     groups = [(len(list(units)), width) for width, units in itertools.groupby(widths)]
     if len(groups) != 4:
         raise UserError(
-            f"the units of the encoder's body have {', '.join(str(width) for _, width in groups)} channels; "
+            "the units of the encoder's body have "
+            f"{', '.join(str(width) for _, width in groups)} channels; "
             "an official file has four groups of units, each wider than the one before"
         )
     return tuple(count for count, _ in groups), tuple(width for _, width in groups)
 
 
 def _heads(shapes: Shapes) -> tuple[int, int, int, int | None]:
-    """Number of heads, length of a row, size of the pictures, channels of the heads where they are not that length."""
+    """Number of heads, length of a row, size of the pictures, channels of the heads where they are
+    not that length.
+    """
     found = [re.fullmatch(r"styles\.(\d+)\.linear\.weight", key) for key in shapes]
     numbers = [int(match[1]) for match in found if match]
     convs = [key for key in shapes if re.fullmatch(r"styles\.0\.convs\.\d+\.weight", key)]
@@ -238,7 +249,8 @@ def _side(flat: int, channels: int) -> int:
     side = math.isqrt(flat // channels)
     if side * side * channels != flat:
         raise UserError(
-            f"a dense layer of {flat} inputs does not fit {channels} channels; give the complete official file"
+            f"a dense layer of {flat} inputs does not fit {channels} channels; give the complete "
+            "official file"
         )
     return side
 
@@ -246,6 +258,7 @@ def _side(flat: int, channels: int) -> int:
 def _dense(shapes: Shapes, key: str) -> tuple[int, int]:
     if len(shapes.get(key, ())) != 2:
         raise UserError(
-            f"{key} is missing or no matrix, so the encoder's size is unknown; give the complete official file"
+            f"{key} is missing or no matrix, so the encoder's size is unknown; give the complete "
+            "official file"
         )
     return shapes[key][0], shapes[key][1]

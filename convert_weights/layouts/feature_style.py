@@ -1,4 +1,6 @@
-"""Feature-style inversion's 143_enc.pth: `conv`, `block_1` to `block_4`, `content_layer` and `styles.0` to `styles.17`."""
+"""Feature-style inversion's 143_enc.pth: `conv`, `block_1` to `block_4`, `content_layer` and
+`styles.0` to `styles.17`.
+"""
 
 import itertools
 import re
@@ -75,5 +77,6 @@ def encoder(shapes: Shapes) -> Layout:
         lambda: module.init(jax.random.key(0), jnp.zeros((1, module.size, module.size, 3))),
         source,
         BATCH_COUNTERS,
-        summary=f"{module.n_styles} styles, body of {sum(counts)} units, features of {content} channels",
+        summary=f"{module.n_styles} styles, body of {sum(counts)} units, features of {content} "
+        "channels",
     )

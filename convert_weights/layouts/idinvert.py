@@ -1,4 +1,6 @@
-"""In-domain inversion: its StyleGAN v1 generator, its encoder and its perceptual network, three files with bare keys."""
+"""In-domain inversion: its StyleGAN v1 generator, its encoder and its perceptual network, three
+files with bare keys.
+"""
 
 import re
 from functools import partial
@@ -91,7 +93,8 @@ def generator(shapes: Shapes) -> Layout:
         source,
         ignored,
         {r"synthesis\.layer\d+\.blur\.kernel": BLUR},
-        f"StyleGAN v1, {module.resolution} px, {layers} layers ({len(fused)} fused), mapping depth {mapping}",
+        f"StyleGAN v1, {module.resolution} px, {layers} layers ({len(fused)} fused), mapping "
+        f"depth {mapping}",
     )
 
 
@@ -100,7 +103,8 @@ def encoder(shapes: Shapes) -> Layout:
     last = _count(shapes, r"block(\d+)\.bn\d?\.bn\.weight", "an in-domain encoder") - 1
     if last < 3:
         raise UserError(
-            f"an in-domain encoder has at least 4 blocks, this file {last + 1}; give a *_encoder.pth"
+            f"an in-domain encoder has at least 4 blocks, this file {last + 1}; give a "
+            "*_encoder.pth"
         )
     names = ["block0.conv.weight", *(f"block{i}.conv2.weight" for i in range(1, last))]
     widths = tuple(_size(shapes, name, 512) for name in names)
@@ -142,7 +146,8 @@ def perceptual(shapes: Shapes) -> Layout:
         partial(module.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3))),
         partial(vgg_leaf, "layer{}", CONVOLUTIONS["vgg16"]),
         {
-            r"layer(24|26|28)\.(weight|bias)": "conv5, which lies behind the features that are compared"
+            r"layer(24|26|28)\.(weight|bias)": "conv5, which lies behind the features that are "
+            "compared"
         },
         summary="VGG16 up to relu4_3",
     )
@@ -167,5 +172,8 @@ def _count(shapes: Shapes, pattern: str, what: str) -> int:
 
 
 def _size(shapes: Shapes, key: str, default: int) -> int:
-    """Outputs of a layer; the default where the file is at fault, which the comparison of the shapes then reports."""
+    """Outputs of a layer.
+
+    The default where the file is at fault, which the comparison of the shapes then reports.
+    """
     return (tuple(shapes.get(key, ())) or (default,))[0]

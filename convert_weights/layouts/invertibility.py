@@ -1,4 +1,5 @@
-"""Invertibility decomposition's net_g_*.pth: `encoder.*`, `generator.*` (rosinality's names), `feats_conv.*` and `modulation.*`.
+"""Invertibility decomposition's net_g_*.pth: `encoder.*`, `generator.*` (rosinality's names),
+`feats_conv.*` and `modulation.*`.
 
 Officially the levels are counted from 256 pixels down to 32, here from coarse to fine.
 """
@@ -51,7 +52,8 @@ def aligner(shapes: Shapes) -> Layout:
     kernels = [shapes.get(f"feats_conv.{number}.weight", ()) for number in reversed(range(levels))]
     if not 0 < levels <= len(SIDES) or any(len(kernel) != 4 for kernel in kernels):
         raise UserError(
-            f"its {levels} alignment modules and their feats_conv do not go together; give the complete net_g_*.pth"
+            f"its {levels} alignment modules and their feats_conv do not go together; give the "
+            "complete net_g_*.pth"
         )
     module = Aligner(
         SIDES[:levels],
@@ -99,7 +101,9 @@ def alignment(shapes: Shapes) -> Layout:
 
 
 def encoder(shapes: Shapes) -> Layout:
-    """The encoder of the file, of any of the three variants; that of ReStyle is its progressive one.
+    """The encoder of the file, of any of the three variants.
+
+    That of ReStyle is its progressive one.
 
     Args:
       shapes: official key -> shape, prefixes taken off.

@@ -65,5 +65,6 @@ def _net(shapes: Shapes) -> str:
     if first[2:] == (3, 3):
         return "vgg"
     raise UserError(
-        "no LPIPS net: net.slice1.0.weight is missing or has an unknown size; save the whole module's state dict"
+        "no LPIPS net: net.slice1.0.weight is missing or has an unknown size; save the whole "
+        "module's state dict"
     )

@@ -1,4 +1,6 @@
-"""torchvision's ResNets, and the DA classifier of Editing Out-of-Domain, which cuts one into two lists of layers."""
+"""torchvision's ResNets, and the DA classifier of Editing Out-of-Domain, which cuts one into two
+lists of layers.
+"""
 
 import re
 
@@ -47,7 +49,8 @@ def torchvision_resnet(shapes: Shapes) -> Layout:
 
 
 def diffcam(shapes: Shapes) -> Layout:
-    """`diff_cam_weight.pt`: shared.0 to the middle of layer3, classifier.0 from there to layer4, fc.
+    """`diff_cam_weight.pt`: shared.0 to the middle of layer3, classifier.0 from there to layer4,
+    fc.
 
     Args:
       shapes: official key -> shape.
@@ -55,7 +58,8 @@ def diffcam(shapes: Shapes) -> Layout:
     Raises:
       UserError: the blocks are those of no known depth, or there is no linear layer.
     """
-    # What has a conv1 of its own is a block of layer3; the other layers are kept whole, their blocks one level deeper.
+    # What has a conv1 of its own is a block of layer3; the other layers are kept whole, their
+    # blocks one level deeper.
     split = _count(shapes, r"shared\.(\d+)\.conv1\.weight")
     rest = _count(shapes, r"classifier\.(\d+)\.conv1\.weight")
     whole = {"layer1": "shared.4", "layer2": "shared.5", "layer4": f"classifier.{rest}"}
@@ -92,7 +96,8 @@ def diffcam(shapes: Shapes) -> Layout:
         init=lambda: module.init(jax.random.key(0), pictures, pictures),
         source=source,
         ignored=BATCH_COUNTERS,
-        summary=f"DA classifier, ResNet-{depth} cut after block {split} of layer3, {classes} classes",
+        summary=f"DA classifier, ResNet-{depth} cut after block {split} of layer3, {classes} "
+        "classes",
     )
 
 
@@ -107,7 +112,8 @@ def _depth(shapes: Shapes, *counts: int) -> int:
             return depth
     kind = "bottlenecks" if bottleneck else "blocks"
     raise UserError(
-        f"{', '.join(map(str, counts))} {kind} are none of the ResNets {', '.join(map(str, BLOCKS))}; get the file again"
+        f"{', '.join(map(str, counts))} {kind} are none of the ResNets "
+        f"{', '.join(map(str, BLOCKS))}; get the file again"
     )
 
 

@@ -1,7 +1,8 @@
-"""StyleGAN2 checkpoints: rosinality's, NVIDIA's ADA and mmgeneration's names of the same two networks.
+"""StyleGAN2 checkpoints: rosinality's, NVIDIA's ADA and mmgeneration's names of the same two
+networks.
 
-All three hold the raw weights that our networks hold, so that only names and axes differ. Sizes, widths and the depth of the
-mapping are read off the shapes.
+All three hold the raw weights that our networks hold, so that only names and axes differ. Sizes,
+widths and the depth of the mapping are read off the shapes.
 """
 
 import re
@@ -36,7 +37,8 @@ _MODULATED_1X1 = dropping(0, 3, 4, then=DENSE)
 
 
 def generator_rosinality(shapes: Shapes) -> Layout:
-    """Layout of a generator in rosinality's names (`g_ema`, and the `decoder` of pSp, e4e and ReStyle).
+    """Layout of a generator in rosinality's names (`g_ema`, and the `decoder` of pSp, e4e and
+    ReStyle).
 
     Args:
       shapes: official key -> shape, prefixes taken off.
@@ -57,7 +59,10 @@ def generator_rosinality(shapes: Shapes) -> Layout:
 
 
 def generator_mmgen(shapes: Shapes) -> Layout:
-    """Layout of a generator in mmgeneration's names (also that of the deghosting network); as `generator_rosinality`."""
+    """Layout of a generator in mmgeneration's names (also that of the deghosting network).
+
+    As `generator_rosinality`.
+    """
     conv = {
         "modulation.kernel": "conv.style_modulation.linear.weight_orig",
         "modulation.bias": "conv.style_modulation.bias",
@@ -81,7 +86,9 @@ def _torch_generator(
     noise: str,
     inside: bool = True,
 ) -> Layout:
-    """rosinality's and mmgeneration's generators, which differ in names and in where the pixel norm has its epsilon."""
+    """rosinality's and mmgeneration's generators, which differ in names and in where the pixel norm
+    has its epsilon.
+    """
     modulation = f"conv1.{conv['modulation.kernel']}"
     _require(shapes, {const: 4, modulation: 2})
     blocks = _count(shapes, f"convs.{{}}.{conv['kernel']}", 0, 2, 5)
@@ -128,7 +135,10 @@ def _torch_generator(
 
 
 def generator_ada(shapes: Shapes) -> Layout:
-    """Layout of a generator in the names of NVIDIA's ADA release (`G_ema`); as `generator_rosinality`."""
+    """Layout of a generator in the names of NVIDIA's ADA release (`G_ema`).
+
+    As `generator_rosinality`.
+    """
     _require(shapes, {"synthesis.b4.const": 3, "synthesis.b4.conv1.affine.weight": 2})
     sides = _sides(shapes, r"synthesis\.b(\d+)\.conv0\.weight", 4)
     widths = [
@@ -229,7 +239,10 @@ def _torch_discriminator(shapes: Shapes, conv: str, dense: str) -> Layout:
 
 
 def discriminator_ada(shapes: Shapes) -> Layout:
-    """Layout of a residual discriminator in the names of NVIDIA's ADA release (`D`); as `generator_rosinality`."""
+    """Layout of a residual discriminator in the names of NVIDIA's ADA release (`D`).
+
+    As `generator_rosinality`.
+    """
     sides = _sides(shapes, r"b(\d+)\.conv1\.weight", 4)
     top = f"b{sides[-1] if sides else 4}"
     _require(shapes, {f"{top}.fromrgb.weight": 4, "b4.conv.weight": 4})
@@ -271,7 +284,10 @@ def _dotted(layer: str) -> str:
 
 
 def _size(widths: tuple[int, ...]) -> str:
-    """Resolution and channel multiplier, for people; the widths themselves where no multiplier gives them."""
+    """Resolution and channel multiplier, for people.
+
+    The widths themselves where no multiplier gives them.
+    """
     side = 2 ** (len(widths) + 1)
     multiplier = widths[-1] * side / 2**14
     # Up to 32 pixels every multiplier gives the same widths.
@@ -284,7 +300,8 @@ def _require(shapes: Shapes, axes: dict[str, int]) -> None:
     for key, ndim in axes.items():
         if len(shapes.get(key, ())) != ndim:
             raise UserError(
-                f"no StyleGAN2 of these names: {key} is missing or misshapen; choose the kind of the file"
+                f"no StyleGAN2 of these names: {key} is missing or misshapen; choose the kind of "
+                "the file"
             )
 
 

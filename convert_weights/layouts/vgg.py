@@ -1,4 +1,6 @@
-"""torchvision's VGG16 and VGG19, whose layers are numbered through all convolutions, ReLUs and poolings."""
+"""torchvision's VGG16 and VGG19, whose layers are numbered through all convolutions, ReLUs and
+poolings.
+"""
 
 from collections.abc import Mapping
 from functools import partial

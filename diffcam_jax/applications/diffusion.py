@@ -1,9 +1,11 @@
-"""Semantic diffusion: a part of a target picture in the surroundings of a context, made one by the generator.
+"""Semantic diffusion: a part of a target picture in the surroundings of a context, made one by the
+generator.
 
-The part is pasted on the context, the stitched picture is encoded, and the code is then optimised so that its picture has the part: pixels
-and VGG16's features count inside the mask alone, and the encoder's agreement does not count at all. What keeps the surroundings is
-the start. Pictures uint8 [b, s, s, 3], masks float32 [s, s] in [0, 1].
-Source: Zhu et al., In-Domain GAN Inversion (2004.00049), section 4.5 and the released code.
+The part is pasted on the context, the stitched picture is encoded, and the code is then optimised
+so that its picture has the part: pixels and VGG16's features count inside the mask alone, and the
+encoder's agreement does not count at all. What keeps the surroundings is the start. Pictures uint8
+[b, s, s, 3], masks float32 [s, s] in [0, 1]. Source: Zhu et al., In-Domain GAN Inversion
+(2004.00049), section 4.5 and the released code.
 """
 
 from typing import NamedTuple
@@ -15,7 +17,8 @@ from diffcam_jax.applications.reconstruction import Found, Limits, search
 from diffcam_jax.errors import UserError
 from diffcam_jax.inversion import Inverter
 
-# Left, top, width and height of the part in an aligned face of 256 pixels: 110 x 110 around (125, 145), from the brows to the chin.
+# Left, top, width and height of the part in an aligned face of 256 pixels: 110 x 110 around (125,
+# 145), from the brows to the chin.
 BOX, BOX_SIDE = (70, 90, 110, 110), 256
 
 
@@ -49,7 +52,8 @@ def box_mask(box: tuple[int, int, int, int], size: int) -> Float[np.ndarray, "s 
     left, top, width, height = box
     if min(left, top) < 0 or min(width, height) < 1 or max(left + width, top + height) > BOX_SIDE:
         raise UserError(
-            f"--box {left} {top} {width} {height} does not lie inside the picture; give left, top, width and height in pixels of an "
+            f"--box {left} {top} {width} {height} does not lie inside the picture; give left, "
+            "top, width and height in pixels of an "
             f"aligned face of {BOX_SIDE} x {BOX_SIDE}"
         )
     edges = np.rint(np.array([left, top, left + width, top + height]) * size / BOX_SIDE).astype(int)
@@ -63,7 +67,10 @@ def stitch(
     contexts: UInt8[np.ndarray, "c s s 3"],
     mask: Float[np.ndarray, "s s"],
 ) -> UInt8[np.ndarray, "t c s s 3"]:
-    """Every target's part on every context; where the mask is 0 or 1 the very pixels of the one or the other."""
+    """Every target's part on every context.
+
+    Where the mask is 0 or 1 the very pixels of the one or the other.
+    """
     share = mask[..., None]
     blended = targets[:, None] * share + contexts[None].astype(np.float32) * (1 - share)
     return np.rint(blended).astype(np.uint8)
@@ -80,7 +87,8 @@ def diffuse(
     """Every target's part in every context.
 
     Args:
-        inverter: with an encoder, which gives the start; without one the stitched picture is inverted first.
+        inverter: with an encoder, which gives the start; without one the stitched picture is
+            inverted first.
         targets, contexts: aligned faces of one size.
         mask: where the targets' part is, of that size.
         limits: of each search.
@@ -92,11 +100,13 @@ def diffuse(
     if mask.shape != targets.shape[1:3]:
         sizes = [" x ".join(map(str, shape[::-1])) for shape in (mask.shape, targets.shape[1:3])]
         raise UserError(
-            f"the mask has {sizes[0]} pixels, the aligned faces have {sizes[1]}; give a mask of that size"
+            f"the mask has {sizes[0]} pixels, the aligned faces have {sizes[1]}; give a mask of "
+            "that size"
         )
     stitched = stitch(targets, contexts, mask)
     flat, shape = stitched.reshape(-1, *stitched.shape[2:]), stitched.shape[:2]
-    # Image2StyleGAN begins at the mean code, encoder or not, and the mean code knows nothing of the context.
+    # Image2StyleGAN begins at the mean code, encoder or not, and the mean code knows nothing of the
+    # context.
     encoded = inverter.encoder is not None and inverter.method != "image2stylegan"
     start = None if encoded else search(inverter, flat, limits=limits, progress=progress)
     begin = None if start is None else start.codes

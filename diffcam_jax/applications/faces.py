@@ -1,4 +1,6 @@
-"""The generator that draws, and photographs as it sees them: read within limits, aligned as FFHQ, uint8 [s, s, 3]."""
+"""The generator that draws, and photographs as it sees them: read within limits, aligned as FFHQ,
+uint8 [s, s, 3].
+"""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -104,7 +106,8 @@ def read_face(path: Path, size: int, choice: Choice = Choice()) -> UInt8[np.ndar
         choice: which face.
 
     Raises:
-        UserError: the photograph cannot be read, shows no such face, or is not square though aligned.
+        UserError: the photograph cannot be read, shows no such face, or is not square though
+            aligned.
     """
     pixels = read_photo(path).pixels
     try:
@@ -124,7 +127,8 @@ def read_faces(
 
     Args:
         paths, size, choice: see `read_face`.
-        failed: is told of a photograph that cannot be used, which is then left out; without it the first one raises.
+        failed: is told of a photograph that cannot be used, which is then left out; without it the
+            first one raises.
 
     Raises:
         UserError: see `read_face`.

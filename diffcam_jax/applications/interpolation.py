@@ -1,4 +1,7 @@
-"""Codes between codes, linear in W+. Codes float32 [n, k]. Source: Zhu et al., In-Domain GAN Inversion (2004.00049), section 4.3."""
+"""Codes between codes, linear in W+.
+
+Codes float32 [n, k]. Source: Zhu et al., In-Domain GAN Inversion (2004.00049), section 4.3.
+"""
 
 import numpy as np
 from jaxtyping import Float
@@ -40,7 +43,8 @@ def grid(corners: Float[np.ndarray, "4 n k"], steps: int = STEPS) -> Float[np.nd
 
 
 def loop(corners: Float[np.ndarray, "c n k"], frames: int) -> Float[np.ndarray, "f n k"]:
-    """A closed way from corner to corner and back to the first, for an animation that repeats without a jump.
+    """A closed way from corner to corner and back to the first, for an animation that repeats
+    without a jump.
 
     Args:
         corners: two or more codes.

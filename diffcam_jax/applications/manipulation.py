@@ -1,8 +1,10 @@
-"""Codes moved along semantic boundaries: the pictures of what an attribute does, from less of it to more.
+"""Codes moved along semantic boundaries: the pictures of what an attribute does, from less of it to
+more.
 
-A boundary [n, k] is added to W+ codes, row by row, times a strength; rows outside its layers are zero. Shipped and fitted directions count in
-clear edits; the array of a file counts as it is stored, as the released boundaries of unit length do.
-Source: Zhu et al., In-Domain GAN Inversion (2004.00049), section 4.4 and the released code.
+A boundary [n, k] is added to W+ codes, row by row, times a strength; rows outside its layers are
+zero. Shipped and fitted directions count in clear edits; the array of a file counts as it is
+stored, as the released boundaries of unit length do. Source: Zhu et al., In-Domain GAN Inversion
+(2004.00049), section 4.4 and the released code.
 """
 
 from collections.abc import Mapping
@@ -22,9 +24,10 @@ def read_boundaries(source: str, scale: float = 1.0) -> dict[str, Direction]:
     """Directions that a person named.
 
     Args:
-        source: the name of a shipped direction, a file of directions (.safetensors, all that are in it), or a file of one array
-            (.npy, .pt: plain, or a boundary with its layers).
-        scale: what a file's array is multiplied by; the released boundaries want 1, Diff-CAM's directions 20.
+        source: the name of a shipped direction, a file of directions (.safetensors, all that are in
+            it), or a file of one array (.npy, .pt: plain, or a boundary with its layers).
+        scale: what a file's array is multiplied by; the released boundaries want 1, Diff-CAM's
+            directions 20.
 
     Raises:
         UserError: no such direction or file, or no direction in it.
@@ -72,20 +75,23 @@ def boundary_steps(
         layers: half-open range to keep to; None for each direction's own.
 
     Raises:
-        UserError: a direction of another generator or dimension, layers outside the generator's, nothing left on them.
+        UserError: a direction of another generator or dimension, layers outside the generator's,
+            nothing left on them.
     """
     steps = []
     for name, direction in directions.items():
         if direction.generator and direction.generator != generator_hash:
             raise UserError(
-                f"direction {name} was made for another generator; take directions of this one, or fit them"
+                f"direction {name} was made for another generator; take directions of this one, "
+                "or fit them"
             )
         array = direction.fitted(rows, size).array
         array = array if layers is None else on_layers(array, rows, layers)
         if not array.any():
             own = direction.layers
             raise UserError(
-                f"direction {name} acts on layers {own[0]}-{own[1] - 1}: nothing is left of it on those of --layers"
+                f"direction {name} acts on layers {own[0]}-{own[1] - 1}: nothing is left of it "
+                "on those of --layers"
             )
         steps.append(array)
     return np.stack(steps)
@@ -101,7 +107,8 @@ def strengths(
     """
     if not (np.isfinite([lowest, highest]).all() and lowest < highest) or count < 2:
         raise UserError(
-            f"strengths from {lowest:g} to {highest:g} in {count} steps: give a range and 2 steps or more"
+            f"strengths from {lowest:g} to {highest:g} in {count} steps: give a range and 2 "
+            "steps or more"
         )
     return np.linspace(lowest, highest, count, dtype=np.float32)
 
@@ -111,7 +118,9 @@ def manipulate(
     steps: Float[np.ndarray, "d n k"],
     amounts: Float[np.ndarray, " m"],
 ) -> Float[np.ndarray, "b d m n k"]:
-    """Every code moved along every direction by every strength; strength 0 leaves it as it is, to the bit.
+    """Every code moved along every direction by every strength.
+
+    Strength 0 leaves it as it is, to the bit.
 
     Args:
         codes: W+.

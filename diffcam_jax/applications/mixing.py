@@ -1,4 +1,7 @@
-"""Style mixing: the coarse rows of one code, the fine rows of another. Source: Karras et al. (1812.04948), section 3.1; 2004.00049."""
+"""Style mixing: the coarse rows of one code, the fine rows of another.
+
+Source: Karras et al. (1812.04948), section 3.1; 2004.00049.
+"""
 
 import jax.numpy as jnp
 import numpy as np

@@ -1,6 +1,7 @@
 """Aligned photographs to codes, batch by batch, and how near their pictures come.
 
-Pictures uint8 [b, s, s, 3]; codes W+ [b, n, k]. Codes that were searched for are kept on disk, those that `edit.py` found among them.
+Pictures uint8 [b, s, s, 3]; codes W+ [b, n, k]. Codes that were searched for are kept on disk,
+those that `edit.py` found among them.
 """
 
 from collections.abc import Callable
@@ -40,7 +41,8 @@ class Found(NamedTuple):
 
     Attributes:
         codes: [b, n, k].
-        valid: [b] whether the loss was finite; the code of a picture without is where the search began.
+        valid: [b] whether the loss was finite; the code of a picture without is where the search
+            began.
         known: [b] whether the code was on disk, so that nothing was searched.
         seconds: of the search, compiling not counted; compile_seconds: of that.
         notes: what a person should know, a sentence each.
@@ -75,7 +77,8 @@ def search(
         mask: where the pictures count, the same for all; None for everywhere.
         start: codes to begin from.
         limits: see `Limits`.
-        full: on an accelerator, fill a batch up even when it is the only one, for more calls are to come; else it is as large as it has to be.
+        full: on an accelerator, fill a batch up even when it is the only one, for more calls are to
+            come; else it is as large as it has to be.
         cached: read and keep codes on disk, unless mask, start or limits make them others, and the
             method is one that searches for codes.
         progress: show a bar.
@@ -98,8 +101,9 @@ def search(
     side = limits.batch if full else min(limits.batch, max(len(todo), 1))
     for first in range(0, len(todo), side):
         chosen = todo[first : first + side]
-        # A last batch that is not full is filled up: another size would compile the step anew, which takes longer. On a CPU, where every
-        # picture has a step of its own, it is left as it is.
+        # A last batch that is not full is filled up: another size would compile the step anew,
+        # which takes longer. On a CPU, where every picture has a step of its own, it is left as it
+        # is.
         missing = 0 if jax.default_backend() == "cpu" else side - len(chosen)
         filled = chosen + chosen[-1:] * missing
         result = inverter(

@@ -37,7 +37,8 @@ def holds_codes(path: Path) -> bool:
 
 
 def gather(studio: Studio, paths: Sequence[Path], choice: Choice = Choice()) -> list[Face]:
-    """Reads, inverts nothing: what is wrong with a file is known before an inversion has taken its minutes.
+    """Reads, inverts nothing: what is wrong with a file is known before an inversion has taken its
+    minutes.
 
     Args:
         studio: the generator they are for.
@@ -60,7 +61,9 @@ def gather(studio: Studio, paths: Sequence[Path], choice: Choice = Choice()) -> 
 
 
 def _plain(name: str) -> str:
-    """A name from a file of codes as a part of a file's name: it cannot lead out of the output folder."""
+    """A name from a file of codes as a part of a file's name: it cannot lead out of the output
+    folder.
+    """
     return re.sub(r"[^\w.-]", "_", name)[:80]
 
 

@@ -15,8 +15,9 @@ _COLLECTION = (100_000, 20, 100)
 def keep_freed_memory() -> None:
     """Keeps memory that is freed for the next array, which is mostly as large.
 
-    glibc hands large buffers back to the system at once, and the next step of a network faults every page of them in again: up
-    to a third of its time. Call it before the first array is made; it does nothing where there is no glibc.
+    glibc hands large buffers back to the system at once, and the next step of a network faults
+    every page of them in again: up to a third of its time. Call it before the first array is made;
+    it does nothing where there is no glibc.
     """
     if not sys.platform.startswith("linux"):
         return
@@ -31,7 +32,8 @@ def keep_freed_memory() -> None:
 def collect_rarely() -> None:
     """Looks for garbage in cycles a hundred times less often than Python does by itself.
 
-    Tracing networks makes hundreds of thousands of objects that stay, and looking through them again and again takes a fifth of its time. For programs
-    that start, trace, compute and end; not for loops that run for days.
+    Tracing networks makes hundreds of thousands of objects that stay, and looking through them
+    again and again takes a fifth of its time. For programs that start, trace, compute and end; not
+    for loops that run for days.
     """
     gc.set_threshold(*_COLLECTION)

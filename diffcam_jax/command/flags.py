@@ -1,4 +1,7 @@
-"""The command line of programs with a configuration (absl flags, ml_collections); a mistake becomes one line and exit code 2."""
+"""The command line of programs with a configuration (absl flags, ml_collections).
+
+A mistake becomes one line and exit code 2.
+"""
 
 import json
 import re
@@ -42,7 +45,10 @@ def plain(config: ConfigDict) -> dict[str, Any]:
 
 
 def parse_flags(argv: list[str]) -> list[str]:
-    """For `app.run`: the arguments that are no flags; leaves with one line when a flag or the config file is wrong."""
+    """For `app.run`: the arguments that are no flags.
+
+    Leaves with one line when a flag or the config file is wrong.
+    """
     try:
         rest = flags.FLAGS(argv)
         flags.FLAGS.config.keys()  # a config file that cannot be read fails on its first use only

@@ -14,7 +14,8 @@ from typing import Any
 from diffcam_jax.errors import UserError
 from diffcam_jax.files.trees import write_atomically
 
-# How long to train, what to watch and where to run may change between two parts of a run; everything else decides what is computed.
+# How long to train, what to watch and where to run may change between two parts of a run;
+# everything else decides what is computed.
 FREE = (
     "steps",
     "log_every",
@@ -80,7 +81,8 @@ def check_config(workdir: Path, config: Mapping[str, Any]) -> None:
     ]
     if differing:
         raise UserError(
-            f"{workdir} holds a run with another configuration: {'; '.join(differing)}; give the same values, choose another "
+            f"{workdir} holds a run with another configuration: {'; '.join(differing)}; give the "
+            "same values, choose another "
             f"--workdir, or delete {path} to go on with the new ones"
         )
 

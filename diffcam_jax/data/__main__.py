@@ -1,4 +1,6 @@
-"""python -m diffcam_jax.data prepare | draw: makes a dataset for training out of a folder of pictures, or with a generator."""
+"""python -m diffcam_jax.data prepare | draw: makes a dataset for training out of a folder of
+pictures, or with a generator.
+"""
 
 import argparse
 import sys
@@ -102,12 +104,14 @@ def _run(command: str, options: dict[str, Any]) -> int:
         print(f"{command}: {share} left out, the reasons are in {place / ERRORS}", file=sys.stderr)
     if recipe["enlarged"]:
         print(
-            f"{command}: {recipe['enlarged']} of {whole} pictures are smaller than {size} and were enlarged",
+            f"{command}: {recipe['enlarged']} of {whole} pictures are smaller than {size} and "
+            "were enlarged",
             file=sys.stderr,
         )
     counts = " and ".join(f"{count} for {split}" for split, count in recipe["counts"].items())
     print(
-        f"{recipe['name']}: {counts}, {size}x{size}, in {place}; next: train.py with --config.data.source=prepared "
+        f"{recipe['name']}: {counts}, {size}x{size}, in {place}; next: train.py with "
+        "--config.data.source=prepared "
         f"--config.data.folder={place}"
     )
     return 0

@@ -1,6 +1,7 @@
 """Augmentation of pairs: whatever happens to the inverted picture happens to the edited one.
 
-Pictures [h,w,3] float32 in [-1,1], one pair at a time; `augment` maps over the batch. All draws come from the key.
+Pictures [h,w,3] float32 in [-1,1], one pair at a time; `augment` maps over the batch. All draws
+come from the key.
 """
 
 import dataclasses
@@ -19,10 +20,12 @@ class AugmentConfig:
         shift: largest shift in pixels, borders repeated.
         colour: largest change of brightness, contrast and each channel's gain.
         blur: probability of a small blur.
-        occlude: probability of a filled ellipse in front of both pictures, at most half as wide as the picture.
-        hide: probability that the edit is taken back in random cells of a 4x4 grid. What is left must do as evidence, so the
-            classifier learns everything an edit changes and not only its surest sign, and masks cover it (the idea of
-            Hide-and-Seek, Singh and Lee, arXiv 1704.04232).
+        occlude: probability of a filled ellipse in front of both pictures, at most half as wide as
+            the picture.
+        hide: probability that the edit is taken back in random cells of a 4x4 grid. What is left
+            must do as evidence, so the classifier learns everything an edit changes and not only
+            its surest sign, and masks cover it (the idea of Hide-and-Seek, Singh and Lee, arXiv
+            1704.04232).
     """
 
     flip: float = 0.5

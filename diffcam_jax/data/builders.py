@@ -1,7 +1,9 @@
-"""Datasets of pictures in the layout of TensorFlow Datasets, without TensorFlow: DIR/pictures/NAME/1.0.0/*.array_record-*.
+"""Datasets of pictures in the layout of TensorFlow Datasets, without TensorFlow:
+DIR/pictures/NAME/1.0.0/*.array_record-*.
 
-Each example holds "image" (WebP, lossless; uint8 RGB [s,s,3] when read), "name", and as far as it has them "target" (a picture too), "label" (int64, or int64 [n] with 0
-and 1 for n attributes) and "code" (float32 [rows,k]). Besides what TensorFlow Datasets writes there are
+Each example holds "image" (WebP, lossless; uint8 RGB [s,s,3] when read), "name", and as far as it
+has them "target" (a picture too), "label" (int64, or int64 [n] with 0 and 1 for n attributes) and
+"code" (float32 [rows,k]). Besides what TensorFlow Datasets writes there are
 
     recipe.json    how the dataset was made, counts, names of the labels, "sha256" of all names, pictures and labels
     errors.json    file -> why it was left out
@@ -84,7 +86,8 @@ class Pictures(tfds.core.ShardBasedBuilder):
     """
 
     VERSION = tfds.core.Version(VERSION)
-    url_infos = None  # nothing is downloaded; looking for checksums needs a package that is not always there
+    # nothing is downloaded; looking for checksums needs a package that is not always there
+    url_infos = None
 
     def __init__(
         self,
@@ -107,7 +110,9 @@ class Pictures(tfds.core.ShardBasedBuilder):
     def _shard_iterators_per_split(
         self, dl_manager: Any
     ) -> Mapping[str, Sequence[Callable[[], Iterator]]]:
-        """Stand-ins that are counted and never serialised: the files are taken over whole, in this very order."""
+        """Stand-ins that are counted and never serialised: the files are taken over whole, in this
+        very order.
+        """
         self._waiting = [shard for shards in self._shards.values() for shard in shards]
         return {
             split: [
@@ -176,7 +181,8 @@ def open_prepared(folder: str | os.PathLike[str], name: str = "") -> Prepared:
         )
         there = f"there are {', '.join(near)}" if near else "there is none"
         raise UserError(
-            f"no prepared dataset {name or place} in {folder} ({there}); make it with python -m diffcam_jax.data prepare"
+            f"no prepared dataset {name or place} in {folder} ({there}); make it with python -m "
+            "diffcam_jax.data prepare"
         )
     try:
         recipe = json.loads((place / RECIPE).read_text())

@@ -1,7 +1,9 @@
-"""Endless pictures of a generator with the codes they were drawn from: {"image": uint8 [b,s,s,3], "code": float32 [b,rows,k]}.
+"""Endless pictures of a generator with the codes they were drawn from: {"image": uint8 [b,s,s,3],
+"code": float32 [b,rows,k]}.
 
-A sample is w = mapping(z), truncated, in a share of the samples with its fine layers from a second w. Sample i depends on the seed and i only, up
-to the rounding of another batch size: the same code, and pixels that are now and then one level apart.
+A sample is w = mapping(z), truncated, in a share of the samples with its fine layers from a second
+w. Sample i depends on the seed and i only, up to the rounding of another batch size: the same code,
+and pixels that are now and then one level apart.
 """
 
 import functools
@@ -93,7 +95,8 @@ class Drawn:
         held_out: samples for evaluation, of a stream of their own.
         process, processes: number of this process, and how many there are.
         name: of the generator, for the description.
-        flip: mirror each picture with probability one half. A mirrored picture is not the one of its code, so codes are left out then.
+        flip: mirror each picture with probability one half. A mirrored picture is not the one of
+            its code, so codes are left out then.
     """
 
     def __init__(
@@ -128,7 +131,11 @@ class Drawn:
 def drawn_batch(
     prior: Prior, stream: int, first: int, count: int, at_once: int
 ) -> dict[str, np.ndarray]:
-    """Samples first ... first + count - 1 of a stream, drawn `at_once` at a time so that one program is compiled for all."""
+    """Samples first ...
+
+    first + count - 1 of a stream, drawn `at_once` at a time so that one program is compiled for
+    all.
+    """
     parts = []
     for start in range(first, first + count, at_once):
         numbers = jnp.arange(start, start + at_once, dtype=jnp.uint32)
@@ -145,7 +152,8 @@ def make_drawn(config: ConfigDict, batch_size: int, process: int = 0, processes:
     """The source of `config.data.source == "generator"`.
 
     Args:
-        config: seed, eval_size, and in `data`: folder, size, psi (1.0) and mixing (0.0) as in `make_prior`; flip, see `Drawn`.
+        config: seed, eval_size, and in `data`: folder, size, psi (1.0) and mixing (0.0) as in
+            `make_prior`; flip, see `Drawn`.
         batch_size, process, processes: as in `data.sources.make_source`.
 
     Raises:
@@ -170,7 +178,8 @@ def make_prior(
     """A prior and the name of its generator.
 
     Args:
-        generator: "" is the embedded one, "toy" a tiny one with random weights, else a folder of converted weights.
+        generator: "" is the embedded one, "toy" a tiny one with random weights, else a folder of
+            converted weights.
         size: of the pictures; 0 is the generator's own.
         psi, mixing, seed: see `Prior`.
 
@@ -181,7 +190,8 @@ def make_prior(
     size = size or model.resolution
     if not 4 <= size <= model.resolution or size & (size - 1):
         raise UserError(
-            f"{size} pixels: the generator draws powers of two from 4 to {model.resolution}; take one as the size"
+            f"{size} pixels: the generator draws powers of two from 4 to {model.resolution}; "
+            "take one as the size"
         )
     return Prior(model, variables, mean, size, float(psi), float(mixing), seed), name
 
@@ -198,7 +208,9 @@ def draw_dataset(
     seed: int = 0,
     test_share: float = 0.05,
 ) -> dict[str, Any]:
-    """Draws a dataset with codes once, where drawing while training would be slow; interruptions are survived.
+    """Draws a dataset with codes once, where drawing while training would be slow.
+
+    Interruptions are survived.
 
     Args:
         name: of the dataset.

@@ -1,17 +1,21 @@
-"""Training pictures of the deghosting network (2207.08134, section 3.4, Eq. 6 and 7): a blend with ghosts, and what it should be.
+"""Training pictures of the deghosting network (2207.08134, section 3.4, Eq.
 
-From an aligned picture I with its code w and a random edit: T = G(w + alpha n), M the Diff-CAM mask of (G(w), T), values above
-0.5 folded to 1 - M, F = T M + I (1 - M). A network that turns F into I learns to remove what a blend leaves behind. Pictures
-NHWC RGB in [-1, 1]. `make_ghosts` runs on the device while training; the official release writes the pictures first:
+6 and 7): a blend with ghosts, and what it should be.
 
-    python -m diffcam_jax.data.ghosts --src ALIGNED_PICTURES --out DIR [--encoder FOLDER --generator FOLDER ...]
-    python -m diffcam_jax.data.ghosts --samples 1000 --out DIR
+From an aligned picture I with its code w and a random edit: T = G(w + alpha n), M the Diff-CAM mask
+of (G(w), T), values above 0.5 folded to 1 - M, F = T M + I (1 - M). A network that turns F into I
+learns to remove what a blend leaves behind. Pictures NHWC RGB in [-1, 1]. `make_ghosts` runs on the
+device while training; the official release writes the pictures first:
+
+    python -m diffcam_jax.data.ghosts --src ALIGNED_PICTURES --out DIR [--encoder FOLDER --generator
+    FOLDER ...] python -m diffcam_jax.data.ghosts --samples 1000 --out DIR
 
     DIR/image/NAME.png, DIR/target/NAME.png     F and I, 8 bits; a rerun continues, picture by picture
     DIR/index.json                              hashes of the networks, recipe
 
-Without an encoder codes are found by optimisation and kept in the cache. A generator's own samples hold nothing that it cannot draw,
-which is what ghosts come from: `disturb` changes colours and puts shapes in front of them.
+Without an encoder codes are found by optimisation and kept in the cache. A generator's own samples
+hold nothing that it cannot draw, which is what ghosts come from: `disturb` changes colours and puts
+shapes in front of them.
 """
 
 import argparse
@@ -57,7 +61,8 @@ class GhostConfig:
     Attributes:
         cam: how activations become a mask, and the mask is enlarged.
         strength: range of the edit, uniform, above 0, in the directions' unit.
-        classifier_size: side at which the classifier compares, or that of the picture if it is smaller.
+        classifier_size: side at which the classifier compares, or that of the picture if it is
+            smaller.
     """
 
     cam: diffcam.CamConfig = diffcam.OFFICIAL
@@ -139,7 +144,8 @@ def draw_edits(
 def disturb(
     key: PRNGKeyArray, images: Float[Array, "b s s 3"], config: AugmentConfig = DISTURBANCE
 ) -> Float[Array, "b s s 3"]:
-    """Changes samples so that their codes no longer draw them: colour, blur, and an ellipse in front.
+    """Changes samples so that their codes no longer draw them: colour, blur, and an ellipse in
+    front.
 
     Args:
         config: without flips and shifts, which would move the picture away from its code.
@@ -157,7 +163,8 @@ def ghost_world(networks: pipeline.Pipeline) -> GhostWorld:
     names = tuple(name for name in networks.directions if name in judge.names)
     if not names:
         raise UserError(
-            f"the classifier knows {', '.join(judge.names)}, the directions are {', '.join(networks.directions)}; "
+            f"the classifier knows {', '.join(judge.names)}, the directions are "
+            f"{', '.join(networks.directions)}; "
             f"give a classifier trained with these directions"
         )
     rows = wplus_rows(networks.generator.module)
@@ -169,7 +176,9 @@ def ghost_world(networks: pipeline.Pipeline) -> GhostWorld:
 
 @functools.cache
 def toy_ghost_world() -> GhostWorld:
-    """A tiny generator of 64 pixels and a tiny classifier with random weights, for trying things out without any file."""
+    """A tiny generator of 64 pixels and a tiny classifier with random weights, for trying things
+    out without any file.
+    """
     edits, classifier = (
         toy_world(),
         DiffClassifier(18, 4, num_classes=3, split=1, strides=(1, 2, 1, 1)),
@@ -189,8 +198,8 @@ def toy_ghost_world() -> GhostWorld:
     return GhostWorld(edits.model, classifier, params, edits.names, edits.directions, jnp.arange(3))
 
 
-# --------------------------------------------------------------------------------------------------- folders of pairs
-# Name of a picture -> uint8 [s, s, 3] and its W+ code [rows, k].
+# ---------------------------------------------------------------------------------------------------
+# folders of pairs Name of a picture -> uint8 [s, s, 3] and its W+ code [rows, k].
 Read = Callable[[str], tuple[UInt8[np.ndarray, "s s 3"], Float[np.ndarray, "rows k"]]]
 
 
@@ -203,7 +212,9 @@ def write(
     config: GhostConfig = GhostConfig(),
     origin: str = "",
 ) -> dict[str, str]:
-    """Writes the pairs of named pictures; those that are complete are kept. A pair depends on the seed and its name only.
+    """Writes the pairs of named pictures; those that are complete are kept.
+
+    A pair depends on the seed and its name only.
 
     Args:
         names: without suffix.
@@ -244,7 +255,9 @@ def write(
 def claim_index(
     folder: Path, world: GhostWorld, seed: int, config: GhostConfig, origin: str
 ) -> None:
-    """Writes what a folder of pairs depends on, or makes sure that it is the same as before; arguments as in `write`.
+    """Writes what a folder of pairs depends on, or makes sure that it is the same as before.
+
+    Arguments as in `write`.
 
     Raises:
         UserError: the folder holds pairs of other networks or another recipe, or cannot be written.
@@ -272,12 +285,15 @@ def claim_index(
 
 
 def photographs(editor: Editor, folder: Path, size: int) -> tuple[list[str], Read]:
-    """Aligned pictures of a folder, reduced to `size` pixels, with the codes that the editor finds for them."""
+    """Aligned pictures of a folder, reduced to `size` pixels, with the codes that the editor finds
+    for them.
+    """
     found = photo.list_photos(folder)
     paths = {path.stem: path for path in found}
     if twins := sorted({path.name for path in found} - {path.name for path in paths.values()}):
         raise UserError(
-            f"{folder}: {twins[0]} and {paths[Path(twins[0]).stem].name} have the same name; rename one"
+            f"{folder}: {twins[0]} and {paths[Path(twins[0]).stem].name} have the same name; "
+            "rename one"
         )
 
     def read(name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -319,7 +335,8 @@ def samples(world: GhostWorld, count: int, size: int, seed: int) -> tuple[list[s
 def run(options: argparse.Namespace) -> int:
     if (options.src is None) == (options.samples is None):
         raise UserError(
-            "say where pictures come from: --src FOLDER of aligned pictures, or --samples N of the generator"
+            "say where pictures come from: --src FOLDER of aligned pictures, or --samples N of "
+            "the generator"
         )
     roles = ("generator", "encoder", "classifier", "directions")
     networks = pipeline.from_checkpoints(**{role: getattr(options, role) for role in roles})
@@ -327,7 +344,8 @@ def run(options: argparse.Namespace) -> int:
     size = options.size or resolution
     if not 32 <= size <= resolution or resolution % size:
         raise UserError(
-            f"--size {size}: the generator draws {resolution} pixels; give a half, a quarter, ... of them"
+            f"--size {size}: the generator draws {resolution} pixels; give a half, a quarter, "
+            "... of them"
         )
     if options.samples is None:
         editor = Editor(networks)
@@ -349,11 +367,13 @@ def run(options: argparse.Namespace) -> int:
         raise UserError(f"none of the {len(names)} pictures could be used; see above")
     print(f"{written} pairs of {size} pixels in {options.out}, {len(skipped)} pictures skipped")
     print(
-        f"next: python -m diffcam_jax.data prepare --src {options.out / 'image'} --pairs {options.out / 'target'} "
+        f"next: python -m diffcam_jax.data prepare --src {options.out / 'image'} --pairs "
+        f"{options.out / 'target'} "
         f"--name ghosts --size {size}"
     )
     print(
-        f"then: python train.py --config configs/deghost.py --workdir RUN --config.data.source=prepared "
+        "then: python train.py --config configs/deghost.py --workdir RUN "
+        "--config.data.source=prepared "
         f"--config.data.name=ghosts --config.data.size={size} --config.model.out_size={size}"
     )
     return 0

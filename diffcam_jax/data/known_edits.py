@@ -1,18 +1,23 @@
-"""Edits whose right result is known: faces that a generator drew, made to look like photographs, with the edit of the face behind them.
+"""Edits whose right result is known: faces that a generator drew, made to look like photographs,
+with the edit of the face behind them.
 
-A drawn face G(w) and a random edit n: I is G(w) and the truth is G(w + alpha n), both with the same objects in front, the same light, lens and
-sensor (`data.photographic`). w' lies between w and what the encoder makes of I: with all of the encoder's error T would often show another smile
-than the truth, and a network that cannot know which draws the mean of both, without teeth. I' = G(w'), T = G(w' + alpha n) and the Diff-CAM mask M of the two
-are what an editor has (2207.08134, Eq. 1 to 4). A network that turns the blend of I and T into the truth learns to remove ghosts while the edit stays, and what
-is in front of the face with it. The paper has no such truth: it trains on blends by folded masks (Eq. 7), whose target is I; see `data.ghosts`.
+A drawn face G(w) and a random edit n: I is G(w) and the truth is G(w + alpha n), both with the same
+objects in front, the same light, lens and sensor (`data.photographic`). w' lies between w and what
+the encoder makes of I: with all of the encoder's error T would often show another smile than the
+truth, and a network that cannot know which draws the mean of both, without teeth. I' = G(w'), T =
+G(w' + alpha n) and the Diff-CAM mask M of the two are what an editor has (2207.08134, Eq. 1 to 4).
+A network that turns the blend of I and T into the truth learns to remove ghosts while the edit
+stays, and what is in front of the face with it. The paper has no such truth: it trains on blends by
+folded masks (Eq. 7), whose target is I; see `data.ghosts`.
 
-    python -m diffcam_jax.data.known_edits --faces drawn256 --encoder RUN --out DIR [--count 1200 --held-out 32]
+    python -m diffcam_jax.data.known_edits --faces drawn256 --encoder RUN --out DIR [--count 1200
+    --held-out 32]
 
     DIR/train/NUMBER.npz, DIR/test/NUMBER.npz    see `Pair`; a rerun continues, pair by pair
     DIR/index.json                               hashes of the networks and of the faces, recipe
 
-Faces are a prepared dataset with codes (`python -m diffcam_jax.data draw`); pairs of "test" are of its test pictures.
-A pair takes three passes of the generator: half a core-second at 1024 pixels.
+Faces are a prepared dataset with codes (`python -m diffcam_jax.data draw`); pairs of "test" are of
+its test pictures. A pair takes three passes of the generator: half a core-second at 1024 pixels.
 """
 
 import argparse
@@ -65,7 +70,8 @@ class KnownConfig(GhostConfig):
 
     Attributes:
         strength: see `GhostConfig`.
-        error: range of the share of the encoder's error that codes have, uniform; 1 is the encoder's own code.
+        error: range of the share of the encoder's error that codes have, uniform; 1 is the
+            encoder's own code.
     """
 
     strength: tuple[float, float] = (0.5, 1.5)
@@ -214,9 +220,11 @@ def write(
     return len(names)
 
 
-# ------------------------------------------------------------------------------------------------------ for training
+# ------------------------------------------------------------------------------------------------------
+# for training
 class KnownEdits:
-    """A source (see `data.sources`) of pairs, in every pass in another order, with further objects in front of some.
+    """A source (see `data.sources`) of pairs, in every pass in another order, with further objects
+    in front of some.
 
     Attributes:
         held_out: fixed pairs that training does not see.
@@ -260,7 +268,8 @@ class KnownEdits:
 
 
 def open_pairs(folder: Path) -> tuple[Sequence[Pair], Sequence[Pair], dict[str, Any]]:
-    """The pairs of a folder for training and for evaluation (training ones where there are no others), and what they are.
+    """The pairs of a folder for training and for evaluation (training ones where there are no
+    others), and what they are.
 
     Raises:
         UserError: no such folder, or no pairs for training in it.
@@ -274,7 +283,8 @@ def open_pairs(folder: Path) -> tuple[Sequence[Pair], Sequence[Pair], dict[str, 
     train, test = (_Files(sorted((folder / split).glob("*.npz"))) for split in ("train", "test"))
     if not len(train):
         raise UserError(
-            f"{folder} holds no pairs for training; write some with python -m diffcam_jax.data.known_edits"
+            f"{folder} holds no pairs for training; write some with python -m "
+            "diffcam_jax.data.known_edits"
         )
     names = "".join(path.name for path in [*train.paths, *test.paths])
     digest = hashlib.sha256(index + names.encode()).hexdigest()
@@ -301,7 +311,9 @@ class _Files(Sequence[Pair]):
 
 
 def toy_pairs(count: int, size: int) -> list[Pair]:
-    """Pairs of a tiny generator with random weights, whose codes an encoder of its own misses by chance; no file is needed."""
+    """Pairs of a tiny generator with random weights, whose codes an encoder of its own misses by
+    chance; no file is needed.
+    """
     world = toy_ghost_world()
     key, key_error = jax.random.split(jax.random.key(0))
     w = jax.random.normal(key, (count, 1, world.generator.latent_size))
@@ -335,7 +347,8 @@ def _stacked(pairs: Iterable[Pair]) -> dict[str, np.ndarray]:
     }
 
 
-# ------------------------------------------------------------------------------------------------------- the command
+# -------------------------------------------------------------------------------------------------------
+# the command
 def run(options: argparse.Namespace) -> int:
     roles = ("generator", "encoder", "classifier", "directions")
     dataset = open_prepared(options.data, options.faces)
@@ -345,7 +358,8 @@ def run(options: argparse.Namespace) -> int:
     size, resolution = dataset.recipe["size"], networks.generator.module.resolution
     if "code" not in dataset.splits["train"][0] or resolution % size:
         raise UserError(
-            f"{options.faces} is not of this generator's pictures with codes; python -m diffcam_jax.data draw makes such a dataset"
+            f"{options.faces} is not of this generator's pictures with codes; python -m "
+            "diffcam_jax.data draw makes such a dataset"
         )
     if networks.encoder is None:
         raise UserError(
@@ -373,7 +387,8 @@ def run(options: argparse.Namespace) -> int:
         )
         print(f"{made} pairs of {size} pixels in {options.out / split}")
     print(
-        f"next: python train.py --config configs/deghost_mobile.py --workdir RUN --config.data.folder={options.out}"
+        "next: python train.py --config configs/deghost_mobile.py --workdir RUN "
+        f"--config.data.folder={options.out}"
     )
     return 0
 

@@ -6,7 +6,8 @@ Folders are searched recursively. Recognised are
     CelebA-HQ    CelebA-HQ-img/0.jpg ... beside CelebAMask-HQ-attribute-anno.txt
     others       any pictures
 
-FFHQ's first 65,000 numbers are for training. Elsewhere a hash of the name decides, so that further files move none of those that were there.
+FFHQ's first 65,000 numbers are for training. Elsewhere a hash of the name decides, so that further
+files move none of those that were there.
 """
 
 import csv
@@ -157,7 +158,8 @@ def list_records(
         Records sorted by name, and why some were left out, by name.
 
     Raises:
-        UserError: there is no picture, pictures without a label, labels without a picture, or not one pair.
+        UserError: there is no picture, pictures without a label, labels without a picture, or not
+            one pair.
     """
     names = list_names(folder)
     found = {} if labels is None else _labels_of(names, labels)
@@ -186,7 +188,8 @@ def _labels_of(names: Sequence[str], labels: Labels) -> dict[str, Label]:
     missing = [name for name in names if short[name] not in labels.of]
     if missing:
         raise UserError(
-            f"{len(missing)} of {len(names)} pictures have no label, the first is {missing[0]}; add them to the file of labels"
+            f"{len(missing)} of {len(names)} pictures have no label, the first is {missing[0]}; "
+            "add them to the file of labels"
         )
     return {name: labels.of[short[name]] for name in names}
 
@@ -217,7 +220,8 @@ def read_labels(path: str | os.PathLike[str]) -> Labels:
             continue
         if len(cells) != 2 or not all(cells):
             raise UserError(
-                f"{path}, line {number}: {len(cells)} columns; each line needs a file name and a class"
+                f"{path}, line {number}: {len(cells)} columns; each line needs a file name and a "
+                "class"
             )
         if classes.setdefault(cells[0], cells[1]) != cells[1]:
             raise UserError(f"{path}, line {number}: {cells[0]} has two classes; keep one of them")
@@ -235,7 +239,8 @@ def _attributes(path: Path, lines: Sequence[str]) -> Labels:
         cells = line.split()
         if cells and (len(cells) != len(names) + 1 or set(cells[1:]) - {"1", "-1"}):
             raise UserError(
-                f"{path}, line {number}: not a file name and {len(names)} times 1 or -1; get a fresh copy"
+                f"{path}, line {number}: not a file name and {len(names)} times 1 or -1; get a "
+                "fresh copy"
             )
         if cells:
             table[cells[0]] = tuple(int(cell == "1") for cell in cells[1:])

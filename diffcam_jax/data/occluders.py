@@ -1,7 +1,8 @@
-"""Objects in front of a face, and where they are: shapes to train with, and hands, caps and microphones that training never sees.
+"""Objects in front of a face, and where they are: shapes to train with, and hands, caps and
+microphones that training never sees.
 
-Pictures uint8 RGB [s, s, 3], masks uint8 [s, s] with 255 where the object is, one at a time, in NumPy and OpenCV. All draws come from the
-given generator. Lengths are shares of the side.
+Pictures uint8 RGB [s, s, 3], masks uint8 [s, s] with 255 where the object is, one at a time, in
+NumPy and OpenCV. All draws come from the given generator. Lengths are shares of the side.
 """
 
 import functools
@@ -36,14 +37,16 @@ def paste(picture: Picture, surface: Float32[np.ndarray, "s s 3"], mask: Mask) -
     Args:
         picture: uint8.
         surface: in 0..255.
-        mask: hard edges; they are smoothed here, as a hard step is no sign that a photograph would give.
+        mask: hard edges; they are smoothed here, as a hard step is no sign that a photograph would
+            give.
     """
     alpha = cv2.GaussianBlur(mask, (3, 3), 0)[..., None].astype(np.float32) / 255
     return np.rint(picture * (1 - alpha) + surface * alpha).astype(np.uint8)
 
 
 def outline(side: int, largest: float, rng: np.random.Generator) -> Mask:
-    """Where an object is: an ellipse, a polygon, a bar as of a stick or a finger, or a brim from above.
+    """Where an object is: an ellipse, a polygon, a bar as of a stick or a finger, or a brim from
+    above.
 
     Args:
         side: of the picture.
@@ -74,7 +77,8 @@ def outline(side: int, largest: float, rng: np.random.Generator) -> Mask:
 
 
 def compound(side: int, largest: float, rng: np.random.Generator) -> Mask:
-    """Where an object of several parts is: a round body, and up to six limbs of any length that leave it to any side.
+    """Where an object of several parts is: a round body, and up to six limbs of any length that
+    leave it to any side.
 
     Args:
         side, largest, rng: as for `outline`.
@@ -103,7 +107,8 @@ def compound(side: int, largest: float, rng: np.random.Generator) -> Mask:
 
 
 def surface(picture: Picture, rng: np.random.Generator) -> Float32[np.ndarray, "s s 3"]:
-    """What an object looks like, in 0..255: a colour, a gradient, stripes, coarse texture, or the picture itself from elsewhere.
+    """What an object looks like, in 0..255: a colour, a gradient, stripes, coarse texture, or the
+    picture itself from elsewhere.
 
     Args:
         picture: that the object is in front of.
@@ -139,7 +144,8 @@ def surface(picture: Picture, rng: np.random.Generator) -> Float32[np.ndarray, "
 def shaded(
     surface: Float32[np.ndarray, "s s 3"], mask: Mask, rng: np.random.Generator
 ) -> Float32[np.ndarray, "s s 3"]:
-    """A surface that is round: darker towards the object's edge, and towards one side of the picture.
+    """A surface that is round: darker towards the object's edge, and towards one side of the
+    picture.
 
     Args:
         surface: in 0..255.
@@ -156,7 +162,8 @@ def shaded(
 
 
 def skin(picture: Picture, rng: np.random.Generator) -> Float32[np.ndarray, "s s 3"]:
-    """The colour of the middle of the face, a little lighter or darker, uneven as skin is, in 0..255.
+    """The colour of the middle of the face, a little lighter or darker, uneven as skin is, in
+    0..255.
 
     Args:
         picture: an aligned face.
@@ -176,7 +183,8 @@ def skin(picture: Picture, rng: np.random.Generator) -> Float32[np.ndarray, "s s
 def grained(
     surface: Float32[np.ndarray, "s s 3"], rng: np.random.Generator
 ) -> Float32[np.ndarray, "s s 3"]:
-    """A surface with fine structure: noise of one to eight pixels, drawn out in a direction as threads and hairs are.
+    """A surface with fine structure: noise of one to eight pixels, drawn out in a direction as
+    threads and hairs are.
 
     Args:
         surface: in 0..255.

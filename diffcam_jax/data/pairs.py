@@ -1,17 +1,19 @@
-"""Pairs (I', T) of the embedded generator and the class of the edit between them (2207.08134, section 3.3).
+"""Pairs (I', T) of the embedded generator and the class of the edit between them (2207.08134,
+section 3.3).
 
 A sample is one face and its N edits: w = mapping(z), truncated, sometimes mixed from two faces;
-T_c = G(w + strength n_c). Two sources give the same batches, {"inverted", "edited": uint8 [b,s,s,3] RGB,
-"label": int32 [b]}, as a pure function of the step: `OnlinePairs` runs the generator (for a GPU), `CachedPairs`
-reads a folder that this module writes once:
+T_c = G(w + strength n_c). Two sources give the same batches, {"inverted", "edited": uint8 [b,s,s,3]
+RGB, "label": int32 [b]}, as a pure function of the step: `OnlinePairs` runs the generator (for a
+GPU), `CachedPairs` reads a folder that this module writes once:
 
     python -m diffcam_jax.data.pairs --out DIR --count 1024 --seed 0
 
     DIR/index.json              classes, hashes of generator, directions and encoder, recipe
     DIR/00000.npy, 00001.npy    uint8 [samples, 1 + N, s, s, 3], picture 0 is I'; memory-mapped, nothing to decode
 
-The first samples of either source are held out for evaluation. With --encoded 0.5 the codes of half of the samples are not those that a face was drawn from, but what
-an encoder finds in the face as a photograph might show it (`data.photographic`): pairs as an editor of photographs meets them.
+The first samples of either source are held out for evaluation. With --encoded 0.5 the codes of half
+of the samples are not those that a face was drawn from, but what an encoder finds in the face as a
+photograph might show it (`data.photographic`): pairs as an editor of photographs meets them.
 """
 
 import argparse
@@ -154,7 +156,9 @@ _draw_code, _render_sample = (
 def make_sample(
     world: EditWorld, recipe: Recipe, index: int, encode: Encode | None = None
 ) -> UInt8[np.ndarray, "_ s s 3"]:
-    """All pictures of sample `index`, whose code is found by `encode`, pictures [1, s, s, 3] in [-1, 1] -> codes, as often as the recipe says."""
+    """All pictures of sample `index`, whose code is found by `encode`, pictures [1, s, s, 3] in
+    [-1, 1] -> codes, as often as the recipe says.
+    """
     rng, number, code = np.random.default_rng((recipe.seed, index)), jnp.asarray(index), None
     if encode is not None and rng.random() < recipe.encoded:
         own = _draw_code(world, recipe, number)[None]
@@ -227,7 +231,8 @@ class CachedPairs:
         folder = pathlib.Path(folder)
         if not (folder / "index.json").is_file():
             raise UserError(
-                f"no pairs in {folder}; make them with python -m diffcam_jax.data.pairs --out {folder}"
+                f"no pairs in {folder}; make them with python -m diffcam_jax.data.pairs --out "
+                f"{folder}"
             )
         self.fingerprint = json.loads((folder / "index.json").read_text())
         self.recipe = self.fingerprint.pop("recipe")
@@ -239,7 +244,8 @@ class CachedPairs:
         self.count = SHARD * len(self._shards)
         if self.count <= held_out:
             raise UserError(
-                f"{folder} has {self.count} samples and {held_out} are held out; write more with --count"
+                f"{folder} has {self.count} samples and {held_out} are held out; write more with "
+                "--count"
             )
 
     def __getitem__(self, step: int) -> dict[str, np.ndarray]:
@@ -273,7 +279,8 @@ def write(
         encode, encoder: finds codes in pictures (see `make_sample`), and the hash of its weights.
 
     Raises:
-        UserError: the folder holds pairs of other directions, another generator or encoder, or another recipe.
+        UserError: the folder holds pairs of other directions, another generator or encoder, or
+            another recipe.
     """
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -282,7 +289,8 @@ def write(
     if (folder / "index.json").exists():
         if json.loads((folder / "index.json").read_text()) != index:
             raise UserError(
-                f"{folder} holds pairs made from other parts or another recipe; choose an empty folder"
+                f"{folder} holds pairs made from other parts or another recipe; choose an empty "
+                "folder"
             )
     else:
         trees.write_atomically(folder / "index.json", json.dumps(index, indent=1).encode())
@@ -318,14 +326,18 @@ def pretrained_world(directions: str | None = None) -> EditWorld:
 
 
 def shipped_encode(folder: pathlib.Path | None) -> tuple[Encode, str]:
-    """What finds codes of the embedded generator's pictures, the shipped encoder or that of a folder, and the hash of its weights."""
+    """What finds codes of the embedded generator's pictures, the shipped encoder or that of a
+    folder, and the hash of its weights.
+    """
     networks = pipeline.on_device(pipeline.from_checkpoints(encoder=folder, directions={}))
     digest = trees.tree_hash(networks.encoder.network.variables)
     return lambda images: pipeline.encode(networks, images), digest
 
 
 def toy_world() -> EditWorld:
-    """A tiny generator with random weights and three random edits, for trying things out without any file."""
+    """A tiny generator with random weights and three random edits, for trying things out without
+    any file.
+    """
     model = MobileStyleGAN(widths=(16, 16, 16, 8), latent_size=8, mapping_layers=2)
     params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 8)))["params"]
     directions = 2 * jax.random.normal(jax.random.key(1), (3, 18, 8))

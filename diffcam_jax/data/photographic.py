@@ -1,10 +1,13 @@
-"""What distinguishes photographs from a generator's pictures, as augmentation: objects in front, light, lens, sensor, compression.
+"""What distinguishes photographs from a generator's pictures, as augmentation: objects in front,
+light, lens, sensor, compression.
 
-Pictures uint8 RGB [s, s, 3], one at a time, in NumPy and OpenCV: in a thread beside training this costs a few milliseconds a picture.
-All draws come from the given generator, so that a sample depends on the seed and its number only. Lengths are shares of the side.
+Pictures uint8 RGB [s, s, 3], one at a time, in NumPy and OpenCV: in a thread beside training this
+costs a few milliseconds a picture. All draws come from the given generator, so that a sample
+depends on the seed and its number only. Lengths are shares of the side.
 
-The picture keeps its code, so everything stays small that the code should tell: colours above all, as an encoder that learns to overlook them
-gives every face the same complexion. Mirroring would change the code and is left out.
+The picture keeps its code, so everything stays small that the code should tell: colours above all,
+as an encoder that learns to overlook them gives every face the same complexion. Mirroring would
+change the code and is left out.
 """
 
 import dataclasses
@@ -30,11 +33,14 @@ class Photographic:
     """Probability and strength of each change; a probability of 0 switches one off.
 
     Attributes:
-        align: probability of another alignment: up to `turn` degrees, `zoom` in size and `shift` in place.
-        light: probability of another light: brightness, contrast and each channel's gain up to `colour`.
+        align: probability of another alignment: up to `turn` degrees, `zoom` in size and `shift` in
+            place.
+        light: probability of another light: brightness, contrast and each channel's gain up to
+            `colour`.
         objects: probability of one to three objects in front, each up to `largest` wide.
         compound: probability that an object consists of several parts.
-        skin, fine: probabilities that an object has the colour of the face, and that its surface has fine structure.
+        skin, fine: probabilities that an object has the colour of the face, and that its surface
+            has fine structure.
         round: probability that an object is shaded as something round is.
         blur: probability of a blur of up to `sigma` (share of the side).
         noise: probability of sensor noise of up to `grain` levels.
@@ -65,7 +71,9 @@ class Photographic:
         return self.with_objects(picture, rng)[0]
 
     def with_objects(self, picture: Picture, rng: np.random.Generator) -> tuple[Picture, Mask]:
-        """The picture as a photograph might have it, and where objects are in front of what it shows."""
+        """The picture as a photograph might have it, and where objects are in front of what it
+        shows.
+        """
         # All chances first: what one change draws does not decide about the others.
         chances = rng.random(6) < (
             self.align,

@@ -1,4 +1,7 @@
-"""From a file of any kind to the square picture that a dataset holds: uint8 RGB [s,s,3]; and what a list of such pictures is."""
+"""From a file of any kind to the square picture that a dataset holds: uint8 RGB [s,s,3].
+
+And what a list of such pictures is.
+"""
 
 import os
 import threading
@@ -61,7 +64,9 @@ def resize_square(
 
 
 class FaceReader:
-    """Reads the largest face of a photograph, cut out as in FFHQ; a context manager that several threads may use.
+    """Reads the largest face of a photograph, cut out as in FFHQ.
+
+    A context manager that several threads may use.
 
     Raises:
         UserError: the landmark model is neither cached nor to be had.

@@ -1,6 +1,8 @@
-"""Makes a dataset out of a folder of pictures: reads, aligns or crops, resizes, and writes shards that training reads.
+"""Makes a dataset out of a folder of pictures: reads, aligns or crops, resizes, and writes shards
+that training reads.
 
-What cannot be read is left out and listed in errors.json; `data.shards` tells how an interruption is survived.
+What cannot be read is left out and listed in errors.json; `data.shards` tells how an interruption
+is survived.
 """
 
 import contextlib
@@ -47,7 +49,8 @@ def prepare(
         name: of the dataset.
         size: side of its pictures in pixels.
         out: folder of all datasets.
-        align: cut out the largest face of each photograph as FFHQ does, in the place of the centred square.
+        align: cut out the largest face of each photograph as FFHQ does, in the place of the centred
+            square.
         labels: file of `layouts.read_labels`; CelebA-HQ's own is found by itself.
         pairs: folder with the target of each picture under the same name.
         test_share: see `layouts.splits`.
@@ -57,12 +60,14 @@ def prepare(
         The recipe: what recipe.json holds.
 
     Raises:
-        UserError: nothing can be read, the dataset exists already with other contents, or it cannot be written.
+        UserError: nothing can be read, the dataset exists already with other contents, or it cannot
+            be written.
     """
     check(name, size, test_share)
     if align and pairs is not None:
         raise UserError(
-            "--align moves the faces of a pair apart; align the pictures before, or leave out --align"
+            "--align moves the faces of a pair apart; align the pictures before, or leave out "
+            "--align"
         )
     folder = layouts.pictures_folder(src, aligned=not align)
     label_file = Path(labels) if labels is not None else layouts.attribute_file(folder)

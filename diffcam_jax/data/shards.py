@@ -1,7 +1,8 @@
 """Writes a dataset shard by shard, so that it can be interrupted at any moment and gone on with.
 
-Shards that are finished wait in DIR/unfinished/NAME until all are there, each with a report that is written last; then they are put into
-DIR/pictures/NAME/1.0.0 together. A preparation that was interrupted ends with the same dataset as one that was not.
+Shards that are finished wait in DIR/unfinished/NAME until all are there, each with a report that is
+written last; then they are put into DIR/pictures/NAME/1.0.0 together. A preparation that was
+interrupted ends with the same dataset as one that was not.
 """
 
 import contextlib
@@ -78,7 +79,8 @@ def assemble(
         The recipe: what recipe.json holds.
 
     Raises:
-        UserError: there is no example at all, the dataset exists already with other contents, or it cannot be written.
+        UserError: there is no example at all, the dataset exists already with other contents, or it
+            cannot be written.
     """
     out, name = Path(out), plan["name"]
     place, work = dataset_folder(out, name), out / "unfinished" / name
@@ -115,7 +117,8 @@ def assemble(
             return recipe
     except OSError as error:
         raise UserError(
-            f"cannot write to {out} ({error.strerror or error}); free some space or choose another --out, then run the "
+            f"cannot write to {out} ({error.strerror or error}); free some space or choose "
+            "another --out, then run the "
             f"same command again: what is finished stays"
         ) from error
 
@@ -127,7 +130,8 @@ def _finished(place: Path, plan: dict[str, Any]) -> dict[str, Any] | None:
     recipe = json.loads((place / RECIPE).read_text())
     if any(recipe.get(key) != value for key, value in plan.items()):
         raise UserError(
-            f"{place} holds another dataset of this name, made from other pictures or options; choose another --name, "
+            f"{place} holds another dataset of this name, made from other pictures or options; "
+            "choose another --name, "
             f"or delete that folder"
         )
     return recipe
@@ -139,7 +143,8 @@ def _begin(work: Path, plan: dict[str, Any]) -> None:
         _write_json(work / "plan.json", plan)
     elif json.loads((work / "plan.json").read_text()) != plan:
         raise UserError(
-            f"{work} holds an unfinished preparation of other pictures or with other options; delete it to begin anew"
+            f"{work} holds an unfinished preparation of other pictures or with other options; "
+            "delete it to begin anew"
         )
 
 
@@ -149,7 +154,8 @@ def _write_all(
     """Writes the shards that are missing.
 
     Returns:
-        The shards by split, a line for each picture, how many pictures were enlarged, and why some were left out.
+        The shards by split, a line for each picture, how many pictures were enlarged, and why some
+        were left out.
     """
     paths, number = [], dict.fromkeys((job.split for job in jobs), 0)
     for job in jobs:

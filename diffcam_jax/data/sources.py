@@ -6,8 +6,9 @@
     generator    endless samples of a generator (`data.drawn`)                  "code", their W+ codes
     toy          coloured shapes, without any file (`data.toy`)                 "label"
 
-Pictures are uint8 RGB [b,s,s,3]. A batch depends on the seed and the step and on nothing else: not on the number of threads, and not on the
-number of processes, whose slices put one behind the other are the batch of a single process.
+Pictures are uint8 RGB [b,s,s,3]. A batch depends on the seed and the step and on nothing else: not
+on the number of threads, and not on the number of processes, whose slices put one behind the other
+are the batch of a single process.
 """
 
 import functools
@@ -39,18 +40,21 @@ class Source:
 
     Attributes:
         held_out: a fixed batch that training does not see, the same whole one in every process.
-        description: what the pictures are, for the record of a run: "name", "count" of pictures, "sha256" of the list of them.
+        description: what the pictures are, for the record of a run: "name", "count" of pictures,
+            "sha256" of the list of them.
 
     Args:
-        records: of training; `records[i]` is a dict of arrays of equal shapes, read by several threads at once.
+        records: of training; `records[i]` is a dict of arrays of equal shapes, read by several
+            threads at once.
         held_out: see above.
         description: see above.
         batch_size: samples that this process brings to a batch.
         process, processes: number of this process, and how many there are.
         seed: of order and flips. Every pass over the records has an order of its own.
-        flip: mirror each picture, "image" together with "target", with probability one half. A mirrored picture is not the one of its
-            code, so codes are left out then.
-        change: (picture, random numbers) -> what a record gets, a changed "image" above all; the picture as it was becomes "target".
+        flip: mirror each picture, "image" together with "target", with probability one half. A
+            mirrored picture is not the one of its code, so codes are left out then.
+        change: (picture, random numbers) -> what a record gets, a changed "image" above all; the
+            picture as it was becomes "target".
         workers: threads that read the records of a batch.
     """
 
@@ -90,7 +94,10 @@ class Source:
 
 
 def stack(records: Iterable[dict[str, Any]]) -> Batch:
-    """Records with the same keys, one behind the other along a new first axis; nothing out of nothing."""
+    """Records with the same keys, one behind the other along a new first axis.
+
+    Nothing out of nothing.
+    """
     records = list(records)
     return (
         {name: np.stack([record[name] for record in records]) for name in records[0]}
@@ -132,9 +139,11 @@ def make_source(config: ConfigDict, batch_size: int, process: int = 0, processes
     """The data of a run.
 
     Args:
-        config: the whole configuration. Read are seed, eval_size (held-out pictures) and in `data`: source (the kind), size (of the pictures; 0
-            takes prepared ones as they are), flip, photographic (fields of `data.photographic.Photographic`; none leaves pictures as they
-            are, and not for "generator"), masks (with photographic: "mask" tells where objects are), workers (threads; 0 is one for each processor), and by kind
+        config: the whole configuration. Read are seed, eval_size (held-out pictures) and in `data`:
+            source (the kind), size (of the pictures; 0 takes prepared ones as they are), flip,
+            photographic (fields of `data.photographic.Photographic`; none leaves pictures as they
+            are, and not for "generator"), masks (with photographic: "mask" tells where objects
+            are), workers (threads; 0 is one for each processor), and by kind
 
                 prepared     name and folder (of all datasets; "" is that of the user's cache), or only folder (of the dataset)
                 folder       folder, test_share (0.05; not for FFHQ)
@@ -161,7 +170,8 @@ def make_source(config: ConfigDict, batch_size: int, process: int = 0, processes
     makers = {"prepared": _prepared, "folder": _folder, "toy": _toy}
     if data.source not in makers:
         raise UserError(
-            f"config.data.source={data.source!r} is no kind of data; choose prepared, folder, generator or toy"
+            f"config.data.source={data.source!r} is no kind of data; choose prepared, folder, "
+            "generator or toy"
         )
     train, test, description = makers[data.source](config)
     if not len(test):
@@ -224,14 +234,16 @@ def _prepared(config: ConfigDict) -> Made:
     folder = data.get("folder", "") or store.cache_dir() / "data"
     if not name and not data.get("folder", ""):
         raise UserError(
-            "which dataset? name a prepared one: --config.data.name=NAME, or --config.data.folder=DIR"
+            "which dataset? name a prepared one: --config.data.name=NAME, or "
+            "--config.data.folder=DIR"
         )
     dataset = open_prepared(folder, name)
     stored = dataset.recipe["size"]
     size = data.get("size", 0) or stored
     if size > stored:
         raise UserError(
-            f"{dataset.folder} holds pictures of {stored} pixels and config.data.size is {size}; prepare it again with "
+            f"{dataset.folder} holds pictures of {stored} pixels and config.data.size is {size}; "
+            "prepare it again with "
             f"--size {size}"
         )
 
@@ -249,7 +261,8 @@ def _prepared(config: ConfigDict) -> Made:
 
     if "train" not in dataset.splits:
         raise UserError(
-            f"{dataset.folder} has no training pictures; prepare more of them, or with a smaller --test-share"
+            f"{dataset.folder} has no training pictures; prepare more of them, or with a smaller "
+            "--test-share"
         )
     description = {
         "name": dataset.recipe["name"],

@@ -1,8 +1,9 @@
 """Semantic directions in W+: the record, its file, and the sum of several.
 
-A direction is measured in strengths: strength 1 is one clear edit and adds exactly `array` to a W+ code, so that
-directions of any source (fitted here, InterFaceGAN boundaries, SeFa, GANSpace, the official 18x512 files with their alpha
-of 20 on a unit-norm array) are used alike. The scale that was applied is recorded in `normalisation`.
+A direction is measured in strengths: strength 1 is one clear edit and adds exactly `array` to a W+
+code, so that directions of any source (fitted here, InterFaceGAN boundaries, SeFa, GANSpace, the
+official 18x512 files with their alpha of 20 on a unit-norm array) are used alike. The scale that
+was applied is recorded in `normalisation`.
 """
 
 import dataclasses
@@ -29,8 +30,9 @@ class Direction:
 
     Attributes:
       name: what it does at a positive strength.
-      array: [rows, k] float32, added to W+ codes of its generator at strength 1; rows outside `layers` are zero. A
-        single row is a direction in W: any generator with codes of k numbers follows it in all its rows.
+      array: [rows, k] float32, added to W+ codes of its generator at strength 1; rows outside
+        `layers` are zero. A single row is a direction in W: any generator with codes of k numbers
+        follows it in all its rows.
       range: strengths between which pictures stay clean (lowest, highest).
       layers: half-open range of the array's rows it acts on.
       generator: hash of the generator's parameters it was made for, empty when unknown.
@@ -65,7 +67,8 @@ class Direction:
     def __post_init__(self):
         if self.array.ndim != 2 or self.array.dtype != np.float32:
             raise ValueError(
-                f"direction {self.name!r}: expected float32 [rows, k], got {self.array.dtype} {self.array.shape}"
+                f"direction {self.name!r}: expected float32 [rows, k], got {self.array.dtype} "
+                f"{self.array.shape}"
             )
         check_layers(self.layers, len(self.array))
         if unknown := [name for name in self.classes if name not in CLASSES]:
@@ -98,7 +101,8 @@ class Direction:
           size: of each row.
 
         Raises:
-          UserError: it has another size, or other rows than the generator; rows of zeros at the end may be too many.
+          UserError: it has another size, or other rows than the generator; rows of zeros at the end
+            may be too many.
         """
         own_rows, own_size = self.array.shape
         if own_size == size and own_rows == rows:
@@ -114,7 +118,8 @@ class Direction:
             layers = (self.layers[0], min(self.layers[1], rows))
             return dataclasses.replace(self, array=self.array[:rows], layers=layers)
         raise UserError(
-            f"direction {self.name} has {own_rows} rows of {own_size} numbers, the generator reads {rows} of {size}; "
+            f"direction {self.name} has {own_rows} rows of {own_size} numbers, the generator "
+            f"reads {rows} of {size}; "
             f"take directions of this generator"
         )
 
@@ -203,7 +208,8 @@ def check_strengths(directions: Mapping[str, Direction], strengths: Mapping[str,
 def on_layers(
     vector: Float[np.ndarray, "*one k"], rows: int, layers: tuple[int, int]
 ) -> Float[np.ndarray, "rows k"]:
-    """A step for all rows ([k] or [1, k]) or one for each ([rows, k]), zero outside a range of layers.
+    """A step for all rows ([k] or [1, k]) or one for each ([rows, k]), zero outside a range of
+    layers.
 
     Raises:
       UserError: the layers do not lie within the rows.
@@ -222,8 +228,8 @@ def direction_matrix(
     Args:
       directions: by name.
       names: those that are wanted, in this order.
-      rows: of the codes they are added to. A single row is repeated; codes may have more rows than their generator reads,
-        which get zeros. By default the arrays are taken as they are.
+      rows: of the codes they are added to. A single row is repeated; codes may have more rows than
+        their generator reads, which get zeros. By default the arrays are taken as they are.
     """
     if rows is None:
         return np.stack([directions[name].array for name in names])
@@ -249,7 +255,8 @@ def from_vector(
       vector: [k], [1, k] or [rows, k].
       rows: of the generator's W+ codes.
       layers: half-open range of rows that it acts on.
-      length: strength 1 adds so much to a row on average; None takes the vector as it is, which counts in its own unit.
+      length: strength 1 adds so much to a row on average; None takes the vector as it is, which
+        counts in its own unit.
       generator, method: see `Direction`.
 
     Raises:

@@ -39,7 +39,8 @@ def show(options: argparse.Namespace) -> None:
     for direction in records.load_directions(options.directions).values():
         low, high = direction.range
         print(
-            f"{direction.name:16} {low:+g} .. {high:+g}  layers {direction.layers[0]}-{direction.layers[1] - 1}  {direction.method}"
+            f"{direction.name:16} {low:+g} .. {high:+g}  layers "
+            f"{direction.layers[0]}-{direction.layers[1] - 1}  {direction.method}"
         )
 
 
@@ -61,7 +62,8 @@ def fit(options: argparse.Namespace) -> None:
     records.save_directions(options.out, made)
     generator = f" --generator {options.generator}" if options.generator else ""
     print(
-        f"wrote {options.out}; next: python -m diffcam_jax.directions validate --directions {options.out}{generator} --out DIR"
+        f"wrote {options.out}; next: python -m diffcam_jax.directions validate --directions "
+        f"{options.out}{generator} --out DIR"
     )
 
 
@@ -86,7 +88,8 @@ def _fit_scorers(options: argparse.Namespace) -> dict[str, records.Direction]:
     chosen = {
         name: recipes.get(name, Attribute(name, (0, rows))) for name in options.attributes
     } or recipes
-    # What is held still goes by the name of a recipe or of a score; a recipe that is not fitted itself gives its score.
+    # What is held still goes by the name of a recipe or of a score; a recipe that is not fitted
+    # itself gives its score.
     still = {
         name: tuple(
             other if other in chosen or other not in recipes else recipes[other].score
@@ -161,7 +164,10 @@ def _fit_labels(options: argparse.Namespace) -> dict[str, records.Direction]:
 
 
 def validate(options: argparse.Namespace) -> None:
-    """validate: a table and a strip of pictures; text before the table's heading in directions.md stays."""
+    """validate: a table and a strip of pictures.
+
+    Text before the table's heading in directions.md stays.
+    """
     from diffcam_jax.directions.validate import markdown_table, strip
     from diffcam_jax.directions.validate import validate as measured
 
@@ -209,7 +215,8 @@ def take(options: argparse.Namespace) -> None:
     _check_out(options.out)
     records.save_directions(options.out, known)
     print(
-        f"wrote {options.out} with {', '.join(known)}; next: edit.py PHOTO --directions {options.out}"
+        f"wrote {options.out} with {', '.join(known)}; next: edit.py PHOTO --directions "
+        f"{options.out}"
     )
 
 
@@ -270,7 +277,8 @@ def _write(out: Path, made: dict[str, records.Direction], generator: Path | None
     records.save_directions(out, made)
     flag = f" --generator {generator}" if generator else ""
     print(
-        f"wrote {out}; next: python -m diffcam_jax.directions validate --directions {out}{flag} --out DIR"
+        f"wrote {out}; next: python -m diffcam_jax.directions validate --directions {out}{flag} "
+        "--out DIR"
     )
 
 
@@ -291,5 +299,6 @@ def _check_own(generator, chosen: dict[str, records.Direction]) -> None:
     foreign = [name for name, direction in chosen.items() if direction.generator not in ("", own)]
     if foreign:
         raise UserError(
-            f"directions {', '.join(foreign)} were made for another generator; give --generator with theirs"
+            f"directions {', '.join(foreign)} were made for another generator; give --generator "
+            "with theirs"
         )

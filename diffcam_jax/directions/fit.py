@@ -1,6 +1,8 @@
-"""Fits boundaries to scored codes and takes them apart, as InterFaceGAN does (Shen et al., arXiv 1907.10786).
+"""Fits boundaries to scored codes and takes them apart, as InterFaceGAN does (Shen et al., arXiv
+1907.10786).
 
-Codes come in any coordinates, flattened to [n, d] (see `space`); a boundary lives in those it was fitted in.
+Codes come in any coordinates, flattened to [n, d] (see `space`); a boundary lives in those it was
+fitted in.
 """
 
 import dataclasses
@@ -23,8 +25,8 @@ class Boundary:
       normal: [d] unit vector towards higher scores.
       offset: of the decision codes . normal + offset, positive on the side of higher scores.
       accuracy: share of held-out extreme samples on the right side.
-      remaining: share of the samples between the extremes on the right side, by the score halfway between the classes'
-        means; NaN when there is none.
+      remaining: share of the samples between the extremes on the right side, by the score halfway
+        between the classes' means; NaN when there is none.
       samples: number of samples the SVM was trained on.
     """
 
@@ -65,12 +67,14 @@ def fit_boundary(
     penalty: float = 1e-3,
     seed: int = 0,
 ) -> Boundary:
-    """Separates the samples with the highest scores from those with the lowest by a linear SVM, 70 % against 30 % held out.
+    """Separates the samples with the highest scores from those with the lowest by a linear SVM, 70
+    % against 30 % held out.
 
     Args:
       codes: in the coordinates that the boundary is wanted in.
       scores: NaN where a sample could not be scored.
-      ratio: share of the scored samples taken from each end, in (0, 0.5] (InterFaceGAN: 0.02 of half a million).
+      ratio: share of the scored samples taken from each end, in (0, 0.5] (InterFaceGAN: 0.02 of
+        half a million).
       count: number of samples from each end, in the place of a ratio.
       penalty: C of the SVM; small, since hundreds of weights are fitted to a few thousand samples.
       seed: of the split.
@@ -91,16 +95,19 @@ def fit_boundary(
         low, high = low[:wanted], high[:wanted]
     if wanted < FEWEST:
         raise UserError(
-            f"{len(valid)} scored samples give {wanted} for each class, at least {FEWEST} are needed; score more of them or "
+            f"{len(valid)} scored samples give {wanted} for each class, at least {FEWEST} are "
+            "needed; score more of them or "
             f"take a larger share"
         )
     if 2 * wanted > len(valid):
         raise UserError(
-            f"{wanted} samples for each class of {len(valid)} scored ones overlap; take at most half"
+            f"{wanted} samples for each class of {len(valid)} scored ones overlap; take at most "
+            "half"
         )
     if scores[low].max() >= scores[high].min():
         raise UserError(
-            f"the {wanted} lowest and the {wanted} highest scores overlap at {scores[high].min():g}; take fewer of each"
+            f"the {wanted} lowest and the {wanted} highest scores overlap at "
+            f"{scores[high].min():g}; take fewer of each"
         )
     chosen = np.concatenate([low, high])
     labels = np.repeat([0, 1], wanted)
@@ -126,8 +133,8 @@ def fit_boundary(
 def condition(normal: Float[np.ndarray, " d"], others: list[np.ndarray]) -> Float[np.ndarray, " d"]:
     """Conditional manipulation: removes from a normal what lies in the span of the others.
 
-    The coefficients c of the others N solve their Gram system (N N^T) c = N normal, by least squares, so that others which
-    depend on each other do no harm.
+    The coefficients c of the others N solve their Gram system (N N^T) c = N normal, by least
+    squares, so that others which depend on each other do no harm.
 
     Args:
       normal: direction to keep.
@@ -139,7 +146,8 @@ def condition(normal: Float[np.ndarray, " d"], others: list[np.ndarray]) -> Floa
     Raises:
       UserError: nothing is left.
 
-    Reference: Shen et al., Interpreting the Latent Space of GANs (1907.10786), section 3.2, for any number of conditions.
+    Reference: Shen et al., Interpreting the Latent Space of GANs (1907.10786), section 3.2, for any
+    number of conditions.
     """
     rest = np.asarray(normal, np.float64)
     size = np.linalg.norm(rest)
@@ -149,7 +157,8 @@ def condition(normal: Float[np.ndarray, " d"], others: list[np.ndarray]) -> Floa
     length = np.linalg.norm(rest)
     if length <= 1e-6 * size:
         raise UserError(
-            "a direction lies in the span of its conditions: nothing is left of it; hold fewer of them still"
+            "a direction lies in the span of its conditions: nothing is left of it; hold fewer "
+            "of them still"
         )
     return (rest / length).astype(np.float32)
 
@@ -161,12 +170,14 @@ def attribute_curves(
 ) -> Curves:
     """How well a boundary tells codes with an attribute from those without: precision over recall.
 
-    This is the semantic analysis of in-domain inversion: boundaries of the prior on inverted codes of real pictures.
+    This is the semantic analysis of in-domain inversion: boundaries of the prior on inverted codes
+    of real pictures.
 
     Args:
       codes: in the coordinates of a `Boundary` [n, d]; or W+ codes [n, rows, k] for an array.
       labels: which pictures have the attribute.
-      boundary: a `Boundary`, or an array [k] or [rows, k] (of a file, a `Direction`) that codes are multiplied by.
+      boundary: a `Boundary`, or an array [k] or [rows, k] (of a file, a `Direction`) that codes are
+        multiplied by.
 
     Raises:
       UserError: the boundary has another size than the codes, or all labels are the same.
@@ -176,11 +187,13 @@ def attribute_curves(
     array = boundary.normal if isinstance(boundary, Boundary) else boundary
     if array.shape not in ((), codes.shape[-1:], (1, codes.shape[-1]), codes.shape[1:]):
         raise UserError(
-            f"a boundary of {array.shape} does not fit codes of {codes.shape[1:]}; take those of one generator"
+            f"a boundary of {array.shape} does not fit codes of {codes.shape[1:]}; take those of "
+            "one generator"
         )
     if not labels.any() or labels.all():
         raise UserError(
-            f"all {len(labels)} labels are the same; precision and recall need samples with and without"
+            f"all {len(labels)} labels are the same; precision and recall need samples with and "
+            "without"
         )
     if isinstance(boundary, Boundary):
         decision = boundary.decision(codes)

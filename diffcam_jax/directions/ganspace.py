@@ -1,7 +1,8 @@
-"""GANSpace: directions without supervision as principal components of W (Haerkoenen et al., arXiv 2004.02546).
+"""GANSpace: directions without supervision as principal components of W (Haerkoenen et al., arXiv
+2004.02546).
 
-As a `Direction`, strength 1 adds one standard deviation along a component. `Components.edit` moves a code to a given place
-instead: delta = (strength - current) * component * standard deviation.
+As a `Direction`, strength 1 adds one standard deviation along a component. `Components.edit` moves
+a code to a given place instead: delta = (strength - current) * component * standard deviation.
 """
 
 from typing import NamedTuple
@@ -19,7 +20,8 @@ class Components(NamedTuple):
 
     Attributes:
       mean: [r, k] average code; r is 1 where all layers share one w.
-      vectors: [n, r, k] unit vectors by descending variance; the largest entry of each is positive, which fixes the sign.
+      vectors: [n, r, k] unit vectors by descending variance; the largest entry of each is positive,
+        which fixes the sign.
       deviations: [n] standard deviations along them.
     """
 
@@ -37,7 +39,8 @@ class Components(NamedTuple):
         """Where codes lie along a component, in standard deviations from the mean.
 
         Returns:
-          One value for each row of a code [b, rows, 1] where components are vectors in W, else one for each code [b, 1, 1].
+          One value for each row of a code [b, rows, 1] where components are vectors in W, else one
+          for each code [b, 1, 1].
         """
         along = (codes - self.mean) * self.vectors[index]
         axes = -1 if len(self.mean) == 1 else (-2, -1)
@@ -55,7 +58,8 @@ class Components(NamedTuple):
         Args:
           codes: W+ codes.
           index: of the component.
-          strength: in standard deviations from the mean; an edit that is there already changes nothing.
+          strength: in standard deviations from the mean; an edit that is there already changes
+            nothing.
           layers: half-open range of rows that change.
 
         Raises:
@@ -77,7 +81,8 @@ def ganspace_directions(codes: Float[np.ndarray, "n r k"], count: int) -> Compon
     """Principal components of codes drawn from the prior.
 
     Args:
-      codes: without truncation; r is 1 for codes in W. With a w for every layer, components go over all rows at once.
+      codes: without truncation; r is 1 for codes in W. With a w for every layer, components go over
+        all rows at once.
       count: number of components.
 
     Raises:
@@ -87,7 +92,8 @@ def ganspace_directions(codes: Float[np.ndarray, "n r k"], count: int) -> Compon
     most = min(flat.shape)
     if not 1 <= count <= most:
         raise UserError(
-            f"{count} components asked for; {len(codes)} samples of {flat.shape[1]} numbers have 1 to {most}"
+            f"{count} components asked for; {len(codes)} samples of {flat.shape[1]} numbers have "
+            f"1 to {most}"
         )
     pca = PCA(count, random_state=0).fit(flat)
     vectors = pca.components_

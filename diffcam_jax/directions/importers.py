@@ -1,6 +1,7 @@
 """Directions from other projects' files: `.npy`, InterFaceGAN and idinvert boundaries, `.pt`.
 
-No file is executed: numpy files are read without pickles, dictionaries through a reader that knows arrays only.
+No file is executed: numpy files are read without pickles, dictionaries through a reader that knows
+arrays only.
 """
 
 import hashlib
@@ -15,7 +16,8 @@ from diffcam_jax.directions.acts import WHOLE, Acts, acts
 from diffcam_jax.errors import UserError
 from diffcam_jax.nn.latents import WPLUS_ROWS
 
-# 2 log2(s) - 2 rows for generators of 16 to 1024 pixels; idinvert's 14 x 512 boundaries belong to 256.
+# 2 log2(s) - 2 rows for generators of 16 to 1024 pixels; idinvert's 14 x 512 boundaries belong to
+# 256.
 KNOWN_ROWS = (1, 6, 8, 10, 12, 14, 16, WPLUS_ROWS)
 MAX_BYTES = 16 << 20
 
@@ -24,8 +26,9 @@ def read_direction_array(path: Path) -> tuple[np.ndarray, tuple[int, int]]:
     """Reads the array of a direction file.
 
     Args:
-      path: `.npy` with [18, 512], [1, 512] or [512] (a leading axis of 1 is accepted), an InterFaceGAN boundary
-        `.npy` ([1, 512]), an idinvert boundary (a pickled dictionary of `boundary` and `meta_data`), or `.pt`/`.pth`.
+      path: `.npy` with [18, 512], [1, 512] or [512] (a leading axis of 1 is accepted), an
+        InterFaceGAN boundary `.npy` ([1, 512]), an idinvert boundary (a pickled dictionary of
+        `boundary` and `meta_data`), or `.pt`/`.pth`.
 
     Returns:
       (array [rows, 512] or [1, 512] float32 as stored, half-open range of rows it acts on).
@@ -37,7 +40,8 @@ def read_direction_array(path: Path) -> tuple[np.ndarray, tuple[int, int]]:
         raise UserError(f"{path}: no such file; give a .npy, .pt or boundary file")
     if path.stat().st_size > MAX_BYTES:
         raise UserError(
-            f"{path}: {path.stat().st_size >> 20} MiB is too large for a direction; expected 18x512 numbers"
+            f"{path}: {path.stat().st_size >> 20} MiB is too large for a direction; expected "
+            "18x512 numbers"
         )
     data = path.read_bytes()
     layers = ()
@@ -72,7 +76,8 @@ def read_direction_array(path: Path) -> tuple[np.ndarray, tuple[int, int]]:
         or not np.isfinite(array).all()
     ):
         raise UserError(
-            f"{path}: array of shape {array.shape} is no direction; expected 18x512 or 1x512 finite numbers"
+            f"{path}: array of shape {array.shape} is no direction; expected 18x512 or 1x512 "
+            "finite numbers"
         )
     if not layers:
         return array, (0, len(array))
@@ -117,14 +122,15 @@ def import_direction(
       path: see `read_direction_array`.
       name: attribute name.
       scale: strength 1 adds `scale` times the array as stored (InterFaceGAN: about 3).
-      norm: strength 1 adds the array scaled to this Frobenius norm over all entries (Diff-CAM's files: 20, its alpha).
-        Default, when neither is given: norm 20.
+      norm: strength 1 adds the array scaled to this Frobenius norm over all entries (Diff-CAM's
+        files: 20, its alpha). Default, when neither is given: norm 20.
       generator: hash of the generator it belongs to, when known.
     """
     array, layers = read_direction_array(path)
     if scale is not None and norm is not None:
         raise UserError("give either a scale or a norm, not both")
-    # A single row acts on every layer: its norm is that of the 18 rows which the official code adds it to.
+    # A single row acts on every layer: its norm is that of the 18 rows which the official code adds
+    # it to.
     length = float(np.linalg.norm(array)) * (WPLUS_ROWS**0.5 if len(array) == 1 else 1.0)
     if length == 0:
         raise UserError(f"{path}: the direction is zero everywhere")
@@ -147,7 +153,8 @@ def import_direction(
 
 
 def import_folder(source: Path, norm: float = 20.0, generator: str = "") -> dict[str, Direction]:
-    """Every direction file of a folder (or one file), by file name, in alphabetical order as the official code sorts them.
+    """Every direction file of a folder (or one file), by file name, in alphabetical order as the
+    official code sorts them.
 
     Args:
       source: folder of .npy, .pt or .pth files, or one such file.

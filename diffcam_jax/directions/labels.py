@@ -4,8 +4,9 @@
     00012.png,1,34.5                0,1
     00013.png,,12                   1,0
 
-The first column names the code, by its number in the file of codes or by the name it has there; every other column is an
-attribute. An empty cell means that nobody looked; a row that is missing altogether is taken for a mistake.
+The first column names the code, by its number in the file of codes or by the name it has there;
+every other column is an attribute. An empty cell means that nobody looked; a row that is missing
+altogether is taken for a mistake.
 """
 
 import csv
@@ -36,15 +37,15 @@ def read_labels(
       Attribute -> [count] numbers, NaN where a cell is empty.
 
     Raises:
-      UserError: no such file or no table; unknown columns; rows that are missing, double, or of no code; no number.
+      UserError: no such file or no table; unknown columns; rows that are missing, double, or of no
+        code; no number.
     """
     header, rows = _read_table(path)
     kind = header[0].strip().lower() if header else ""
     if kind not in ("index", "file") or len(header) < 2:
         raise UserError(
-            f'{path}: the header must be "index" or "file" and then the attributes, it is {",".join(header)!r}'[
-                :300
-            ]
+            f'{path}: the header must be "index" or "file" and then the attributes, it is '
+            f"{','.join(header)!r}"[:300]
         )
     attributes = [name.strip() for name in header[1:]]
     if len(set(attributes)) != len(attributes) or "" in attributes:
@@ -78,13 +79,15 @@ def read_labels(
         code = known[key]
         if code in seen:
             raise UserError(
-                f"{path}, line {line}: code {key} stands in line {seen[code]} already; keep one of them"
+                f"{path}, line {line}: code {key} stands in line {seen[code]} already; keep one "
+                "of them"
             )
         seen[code] = line
         table[code] = [_number(cell, path, line, name) for name, cell in zip(attributes, row[1:])]
     if missing := [key for key, code in known.items() if code not in seen]:
         raise UserError(
-            f"{path} has no row for {len(missing)} of {count} codes, the first is {missing[0]}; add it, with empty cells if "
+            f"{path} has no row for {len(missing)} of {count} codes, the first is {missing[0]}; "
+            "add it, with empty cells if "
             f"it has no labels"
         )
     return {
@@ -98,7 +101,8 @@ def _read_table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
         raise UserError(f"{path}: no such file; give a CSV file of labels")
     if path.stat().st_size > MAX_BYTES:
         raise UserError(
-            f"{path}: {path.stat().st_size >> 20} MiB is too large for labels; at most {MAX_BYTES >> 20}"
+            f"{path}: {path.stat().st_size >> 20} MiB is too large for labels; at most "
+            f"{MAX_BYTES >> 20}"
         )
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:

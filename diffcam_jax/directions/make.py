@@ -1,9 +1,11 @@
-"""From scored codes to directions: boundaries, conditions, layers, and the strength of one clear edit.
+"""From scored codes to directions: boundaries, conditions, layers, and the strength of one clear
+edit.
 
-Works on any generator and any scores: those of `scoring`, or labels of `labels`. The shipped directions are one use of it
-(`recipe`), in Python another is
+Works on any generator and any scores: those of `scoring`, or labels of `labels`. The shipped
+directions are one use of it (`recipe`), in Python another is
 
-    made = make.make_directions(generator, {"wings": make.Attribute("wings", (0, 6))}, codes, {"wings": labels})
+    made = make.make_directions(generator, {"wings": make.Attribute("wings", (0, 6))}, codes,
+    {"wings": labels})
 """
 
 import dataclasses
@@ -34,8 +36,10 @@ class Attribute:
       score: name of the score that it raises.
       layers: half-open range of W+ rows it may change.
       still: attributes, or scores, whose directions are projected out.
-      shift: rise of the mean score at strength 1, in standard deviations of the score over the samples.
-      among: (score, lowest, highest) limits of the samples it is fitted on: no eyes behind sunglasses, beards among men.
+      shift: rise of the mean score at strength 1, in standard deviations of the score over the
+        samples.
+      among: (score, lowest, highest) limits of the samples it is fitted on: no eyes behind
+        sunglasses, beards among men.
       most: largest allowed step, in prior standard deviations along the direction.
     """
 
@@ -98,7 +102,8 @@ def fit_boundaries(
     scores: Mapping[str, np.ndarray],
     fitting: Fitting,
 ) -> dict[str, Boundary]:
-    """Boundary of every attribute and of every other score that is to be held still, before conditioning.
+    """Boundary of every attribute and of every other score that is to be held still, before
+    conditioning.
 
     Args:
       codes: [n, d] coordinates.
@@ -128,7 +133,9 @@ def conditioned_steps(
     space: CodeSpace,
     rows: int,
 ) -> dict[str, np.ndarray]:
-    """Steps [rows, k] of one prior standard deviation along each conditioned direction, zero outside its layers."""
+    """Steps [rows, k] of one prior standard deviation along each conditioned direction, zero
+    outside its layers.
+    """
     steps = {}
     for name, attribute in attributes.items():
         normal = condition(
@@ -146,7 +153,8 @@ def calibrate(
     score: Score,
     ladder: tuple[float, ...] = (1.5, 3.0, 4.5),
 ) -> float:
-    """Length of strength 1: where the mean score has risen by `attribute.shift` standard deviations.
+    """Length of strength 1: where the mean score has risen by `attribute.shift` standard
+    deviations.
 
     Only samples in the lower half of the score count: who smiles already cannot smile much more.
 
@@ -167,7 +175,8 @@ def calibrate(
     before = score(codes)
     if not np.isfinite(before).any():
         raise UserError(
-            f"none of the {len(codes)} samples for the strength of {attribute.score} has a score; try more"
+            f"none of the {len(codes)} samples for the strength of {attribute.score} has a "
+            "score; try more"
         )
     low = before <= np.nanmedian(before)
     base, before = codes[low], before[low]
@@ -189,7 +198,9 @@ def calibrate(
 def clean_range(
     array: np.ndarray, codes: np.ndarray, score: Score, ladder: tuple[float, ...] = (2.0, 1.5)
 ) -> tuple[float, float]:
-    """Strengths between which every sample that has a score keeps one; of a face: the landmarker still finds it.
+    """Strengths between which every sample that has a score keeps one.
+
+    Of a face: the landmarker still finds it.
 
     Args:
       array: [rows, k] direction at strength 1.
@@ -277,7 +288,8 @@ def make_directions(
         or (codes.shape[1] == 1 < len(space.mean))
     ):
         raise UserError(
-            f"codes have {codes.shape[1]} rows of {codes.shape[2]} numbers, the generator reads {rows} of {size}; take codes "
+            f"codes have {codes.shape[1]} rows of {codes.shape[2]} numbers, the generator reads "
+            f"{rows} of {size}; take codes "
             f"of this generator"
         )
     boundaries = fit_boundaries(attributes, space.into(codes), scores, fitting)
@@ -306,7 +318,8 @@ def make_directions(
             limits = clean_range(length * step, fresh[:16], face)
             unit += f" (aim: {attribute.score} rises by {attribute.shift} of its own)"
         print(
-            f"{name}: accuracy {boundary.accuracy:.3f} on held-out extremes, {boundary.remaining:.3f} on the remaining "
+            f"{name}: accuracy {boundary.accuracy:.3f} on held-out extremes, "
+            f"{boundary.remaining:.3f} on the remaining "
             f"samples; strength 1 = {length:.2f} standard deviations"
         )
         way = "whitened W" if fitting.whitened else "W"

@@ -1,4 +1,6 @@
-"""How the shipped directions are made: which score, which layers, what is held still, how strong an edit is."""
+"""How the shipped directions are made: which score, which layers, what is held still, how strong an
+edit is.
+"""
 
 import dataclasses
 from pathlib import Path
@@ -33,7 +35,8 @@ ATTRIBUTES = {
     "gender": Attribute(
         "gender", (0, 10), ("old", "smiling", "eyeglasses", "yaw", "skin_lightness"), 1.5
     ),
-    # Asked for more than it can rise, so that its step is the longest: shorter ones leave many photographs without glasses.
+    # Asked for more than it can rise, so that its step is the longest: shorter ones leave many
+    # photographs without glasses.
     "eyeglasses": Attribute("eyeglasses", (0, 7), ("old", "gender", "smiling", "yaw"), 4.0),
     "beard": Attribute(
         "beard", (3, 11), ("old", "eyeglasses", "smiling", "skin_lightness"), 1.8, (NO_GLASSES, MEN)
@@ -53,7 +56,9 @@ ATTRIBUTES = {
 
 
 def on_generator(attribute: Attribute, rows: int) -> Attribute:
-    """A recipe for 18 rows on a generator of fewer: the coarse layers are the same ones, the fine ones are missing."""
+    """A recipe for 18 rows on a generator of fewer: the coarse layers are the same ones, the fine
+    ones are missing.
+    """
     first, end = attribute.layers
     return dataclasses.replace(attribute, layers=(first, min(end, rows)))
 
@@ -69,13 +74,16 @@ def fit_scored(
     psi: float = PSI,
     fitting: Fitting = Fitting(licence=LICENCE),
 ) -> tuple[dict[str, Direction], dict[str, Boundary]]:
-    """The whole recipe: samples are drawn and scored, boundaries fitted, conditioned, and strengths calibrated.
+    """The whole recipe: samples are drawn and scored, boundaries fitted, conditioned, and strengths
+    calibrated.
 
     Args:
       generator: any.
-      attributes: recipes by name; `ATTRIBUTES` with the other defaults gives the shipped directions (`samples` 2400).
+      attributes: recipes by name; `ATTRIBUTES` with the other defaults gives the shipped directions
+        (`samples` 2400).
       work: folder of the scores, which makes the run resumable.
-      scorer: of pictures; None takes the built-in ones, for which a picture is clean while the landmarker finds a face.
+      scorer: of pictures; None takes the built-in ones, for which a picture is clean while the
+        landmarker finds a face.
       samples: number of scored samples.
       seed: of the samples; the calibration uses the next one.
       tries: samples each strength is calibrated on.
@@ -92,7 +100,8 @@ def fit_scored(
     scorer = scoring.built_in() if scorer is None else scorer
     needed = needed_scores(attributes)
     scorer.check(needed)
-    # Whole pools: the last bits of a code depend on how many are drawn, and scores on disk know codes by their bits.
+    # Whole pools: the last bits of a code depend on how many are drawn, and scores on disk know
+    # codes by their bits.
     drawn = draw(generator, jax.random.key(seed), -(-samples // POOL) * POOL)[:samples]
     codes = truncated(drawn, code_space(generator).mean, psi)
     scores = scoring.scored_codes(generator, codes, scorer, needed, work)

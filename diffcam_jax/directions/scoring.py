@@ -1,8 +1,9 @@
 """Pictures of codes and their scores: by the built-in scorers, or by functions of your own.
 
-A scorer reads uint8 RGB pictures [n, s, s, 3] and gives one number for each, NaN where it has none. Scores are kept on disk in
-parts of 24 codes, named by the generator and the codes they belong to: what was interrupted goes on, a further score is
-added to what is there, and other codes or another generator never meet them.
+A scorer reads uint8 RGB pictures [n, s, s, 3] and gives one number for each, NaN where it has none.
+Scores are kept on disk in parts of 24 codes, named by the generator and the codes they belong to:
+what was interrupted goes on, a further score is added to what is there, and other codes or another
+generator never meet them.
 """
 
 import functools
@@ -25,14 +26,18 @@ from diffcam_jax.files import trees
 from diffcam_jax.files.model_folder import Network
 from diffcam_jax.ops.image import quantise
 
-# Side of the pictures that are scored, or the generator's if that is smaller; the parsing network sees 512.
+# Side of the pictures that are scored, or the generator's if that is smaller; the parsing network
+# sees 512.
 SCORE_SIZE = 512
 PART = 24
 Pictures = UInt8[np.ndarray, "n s s 3"]
 
 
 class Scorer(NamedTuple):
-    """Attributes: names it can give; score: (pictures, names) -> name -> [n], NaN where a picture has no score."""
+    """Attributes: names it can give.
+
+    Score: (pictures, names) -> name -> [n], NaN where a picture has no score.
+    """
 
     names: tuple[str, ...]
     score: Callable[[Pictures, list[str]], Mapping[str, np.ndarray]]
@@ -59,8 +64,9 @@ def own(functions: Mapping[str, Callable[[Pictures], np.ndarray]]) -> Scorer:
     """Functions of your own as a scorer.
 
     Args:
-      functions: name -> function of uint8 pictures [n, s, s, 3] that gives n numbers, NaN for a picture without a score.
-        Scores on disk know a function by its name only: what changes needs another name or another folder.
+      functions: name -> function of uint8 pictures [n, s, s, 3] that gives n numbers, NaN for a
+        picture without a score. Scores on disk know a function by its name only: what changes needs
+        another name or another folder.
     """
 
     def score(pictures: Pictures, names: list[str]) -> dict[str, np.ndarray]:
@@ -69,7 +75,8 @@ def own(functions: Mapping[str, Callable[[Pictures], np.ndarray]]) -> Scorer:
             values = np.asarray(functions[name](pictures), np.float32)
             if values.shape != (len(pictures),):
                 raise UserError(
-                    f"scorer {name} gave {values.shape} for {len(pictures)} pictures; return one number for each"
+                    f"scorer {name} gave {values.shape} for {len(pictures)} pictures; return one "
+                    "number for each"
                 )
             found[name] = values
         return found

@@ -41,7 +41,8 @@ def modulation_kernels(model: nn.Module, params: dict, layers: tuple[int, int]) 
             by_row = [[params[f"layer_{i}"]["style"]] for i in range(model.num_styles)]
         case _:
             raise UserError(
-                f"SeFa does not know the modulations of {type(model).__name__}; take StyleGAN v1 or 2"
+                f"SeFa does not know the modulations of {type(model).__name__}; take StyleGAN v1 "
+                "or 2"
             )
     kernels = [np.asarray(layer["kernel"]) for row in by_row[slice(*layers)] for layer in row]
     if not kernels:
@@ -55,16 +56,19 @@ def sefa_directions(kernels: list[np.ndarray], count: int) -> Float[np.ndarray, 
     """Unit directions in W that change the modulations most: top eigenvectors of A A^T.
 
     Args:
-      kernels: modulation weights [k, channels]; their columns, scaled to unit length, side by side are A.
+      kernels: modulation weights [k, channels]; their columns, scaled to unit length, side by side
+        are A.
       count: number of directions, at most k.
 
     Returns:
-      [count, k], by descending eigenvalue; the largest entry of each is positive, which fixes the sign.
+      [count, k], by descending eigenvalue; the largest entry of each is positive, which fixes the
+      sign.
 
     Raises:
       UserError: more directions than numbers in a row.
 
-    Reference: Shen and Zhou, Closed-Form Factorization of Latent Semantics in GANs (2007.06600), section 3.2.
+    Reference: Shen and Zhou, Closed-Form Factorization of Latent Semantics in GANs (2007.06600),
+    section 3.2.
     """
     a = np.concatenate(kernels, axis=1)
     if not 1 <= count <= len(a):

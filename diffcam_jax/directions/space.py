@@ -1,11 +1,13 @@
 """Codes of a generator's prior, and the coordinates in which boundaries between them are fitted.
 
-Codes are [n, r, k]: r is 1 where the generator reads one w in all its layers (the embedded one, StyleGAN2), or its number
-of rows where every layer has a w of its own (the StyleGAN v1 of in-domain inversion, and inverted W+ codes).
+Codes are [n, r, k]: r is 1 where the generator reads one w in all its layers (the embedded one,
+StyleGAN2), or its number of rows where every layer has a w of its own (the StyleGAN v1 of in-domain
+inversion, and inverted W+ codes).
 
-Whitened coordinates are u = (w - mean) V / sqrt(lambda), row by row. There the prior is isotropic, so the normal of a
-boundary is also the most natural way across it, and two directions that are orthogonal move independent attributes.
-Plain ones are w - mean up to one factor, as in InterFaceGAN (Shen et al., arXiv 1907.10786).
+Whitened coordinates are u = (w - mean) V / sqrt(lambda), row by row. There the prior is isotropic,
+so the normal of a boundary is also the most natural way across it, and two directions that are
+orthogonal move independent attributes. Plain ones are w - mean up to one factor, as in InterFaceGAN
+(Shen et al., arXiv 1907.10786).
 """
 
 import math
@@ -30,7 +32,8 @@ class CodeSpace(NamedTuple):
 
     Attributes:
       mean: [r, k] average code, the centre of truncation.
-      eigenvectors: [r, k, k] orthonormal columns of each row's covariance, by descending eigenvalue.
+      eigenvectors: [r, k, k] orthonormal columns of each row's covariance, by descending
+        eigenvalue.
       eigenvalues: [r, k] variances along them.
       whitened: whether coordinates are counted in standard deviations along the eigenvectors.
     """
@@ -41,7 +44,9 @@ class CodeSpace(NamedTuple):
     whitened: bool = True
 
     def into(self, codes: Float[np.ndarray, "n rows k"]) -> Float[np.ndarray, "n d"]:
-        """Coordinates of codes, all rows side by side; dimensions without variance come out as zero.
+        """Coordinates of codes, all rows side by side.
+
+        Dimensions without variance come out as zero.
 
         Args:
           codes: with `r` rows, or with any number when r is 1.
@@ -50,12 +55,15 @@ class CodeSpace(NamedTuple):
         if self.whitened:
             by_row = np.matmul(coordinates.transpose(1, 0, 2), self.eigenvectors).transpose(1, 0, 2)
             coordinates = by_row / np.sqrt(np.maximum(self.eigenvalues, 1e-6))
-        else:  # of a size that does not depend on the generator, so that one penalty of the SVM suits all
+        # of a size that does not depend on the generator, so that one penalty of the SVM suits all
+        else:
             coordinates = coordinates / np.sqrt(self.eigenvalues.mean())
         return coordinates.reshape(len(codes), -1)
 
     def step(self, normal: Float[np.ndarray, " d"]) -> Float[np.ndarray, "rows k"]:
-        """Step of one prior standard deviation along a unit normal; with several rows, of one in each row on average.
+        """Step of one prior standard deviation along a unit normal.
+
+        With several rows, of one in each row on average.
 
         Rows are taken as independent of each other, which makes it a unit of length and no more.
         """
@@ -86,7 +94,10 @@ def generator_hash(generator: Network) -> str:
 
 
 def draw(generator: Network, key: jax.Array, count: int) -> Float[np.ndarray, "n r k"]:
-    """Codes of normal draws; r is 1 where all layers share one w. More draws of a key begin with those of fewer."""
+    """Codes of normal draws.
+
+    R is 1 where all layers share one w. More draws of a key begin with those of fewer.
+    """
     codes = np.asarray(sample_w(generator.module, generator.variables, key, count))
     if codes.ndim == 2:
         return codes[:, None]

@@ -1,4 +1,5 @@
-"""Strength means what it says: 1 is the attribute's usual move, measured on the picture that results.
+"""Strength means what it says: 1 is the attribute's usual move, measured on the picture that
+results.
 
 How far a step of a code moves an attribute differs from face to face by a factor of five. So the
 step's factor is searched until the score of the result has risen by what was asked for, within the

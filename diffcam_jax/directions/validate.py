@@ -1,4 +1,6 @@
-"""Does a direction do what its name says, and nothing else? A table and a strip of pictures per direction."""
+"""Does a direction do what its name says, and nothing else? A table and a strip of pictures per
+direction.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,8 +32,9 @@ def validate(
       seed: of the samples.
 
     Returns:
-      "scores" (names), and per direction: "shift" (mean change of every score, in standard deviations over the samples),
-      "identity" (mean SFace cosine before and after) and "right_way" (share of samples whose own score rose).
+      "scores" (names), and per direction: "shift" (mean change of every score, in standard
+      deviations over the samples), "identity" (mean SFace cosine before and after) and "right_way"
+      (share of samples whose own score rose).
 
     Raises:
       UserError: a direction does not fit the generator.
@@ -82,7 +85,9 @@ def _mean(values: np.ndarray) -> float:
 
 
 def markdown_table(table: dict) -> str:
-    """The validation as a Markdown table: a row per direction, a column per score, in standard deviations."""
+    """The validation as a Markdown table: a row per direction, a column per score, in standard
+    deviations.
+    """
     head = ["direction", "right way", "identity", *table["scores"]]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for name, entry in table["directions"].items():

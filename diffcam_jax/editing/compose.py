@@ -1,8 +1,9 @@
 """From masks to pictures: refine, combine and blend (2207.08134, Eq. 5 and 7, section 3.6).
 
-Pictures [b,h,w,3] in [-1,1], masks [b,h,w] in [0,1]; everything is pure and can be jitted. A blend takes the original
-where the mask is exactly zero, bit for bit, and every operation here keeps zeros exact: a dilated and feathered mask
-is zero beyond `support(config)` pixels from the mask it came from.
+Pictures [b,h,w,3] in [-1,1], masks [b,h,w] in [0,1]; everything is pure and can be jitted. A blend
+takes the original where the mask is exactly zero, bit for bit, and every operation here keeps zeros
+exact: a dilated and feathered mask is zero beyond `support(config)` pixels from the mask it came
+from.
 """
 
 import dataclasses
@@ -16,16 +17,20 @@ from diffcam_jax.ops.image import resize
 
 @dataclasses.dataclass(frozen=True)
 class MaskConfig:
-    """Knobs between the class activation mask and the blend; hashable, so it can be a static argument of jit.
+    """Knobs between the class activation mask and the blend.
 
-    The defaults of `low`, `high`, `dilation` and `feather` change nothing, which is what the official code does.
+    Hashable, so it can be a static argument of jit.
+
+    The defaults of `low`, `high`, `dilation` and `feather` change nothing, which is what the
+    official code does.
 
     Attributes:
         low: mask values up to this become 0 ...
         high: ... those from this on 1, linear in between.
         dilation: radius in pixels by which the mask grows (maximum over a square).
         feather: radius in pixels of the border's softening.
-        resize: "nearest" (official) or "bilinear" (paper), from the classifier's size to the picture's.
+        resize: "nearest" (official) or "bilinear" (paper), from the classifier's size to the
+            picture's.
     """
 
     low: float = 0.0
@@ -57,7 +62,8 @@ def blend(
 ) -> Float[Array, "b h w 3"]:
     """Eq. 5: edited * M + original * (1 - M).
 
-    Zeros and ones of the mask copy the respective picture, whatever rounding or non-finite value the other one has.
+    Zeros and ones of the mask copy the respective picture, whatever rounding or non-finite value
+    the other one has.
     """
     m = mask[..., None]
     mixed = edited * m + original * (1 - m)
@@ -65,19 +71,27 @@ def blend(
 
 
 def training_mask(mask: Float[Array, "b h w"]) -> Float[Array, "b h w"]:
-    """Eq. 7: values above 0.5 fold to 1 - M, so that the training picture keeps the original at the mask's core."""
+    """Eq.
+
+    7: values above 0.5 fold to 1 - M, so that the training picture keeps the original at the mask's
+    core.
+    """
     return jnp.where(mask > 0.5, 1 - mask, mask)
 
 
 def combine(masks: Float[Array, "r b h w"]) -> Float[Array, "b h w"]:
-    """The mask of r successive edits: elementwise maximum of the masks of the pairs (T_{i-1}, T_i) (section 3.6)."""
+    """The mask of r successive edits: elementwise maximum of the masks of the pairs (T_{i-1}, T_i)
+    (section 3.6).
+    """
     return jnp.max(masks, axis=0)
 
 
 def with_user_mask(
     mask: Float[Array, "b h w"], user: Float[Array, "b h w"], mode: str
 ) -> Float[Array, "b h w"]:
-    """Add a hand-made mask to the computed one ("union"), or confine the computed one to it ("intersection")."""
+    """Add a hand-made mask to the computed one ("union"), or confine the computed one to it
+    ("intersection").
+    """
     if mode not in ("union", "intersection"):
         raise ValueError(f"user mask mode {mode!r}: allowed are union and intersection")
     return jnp.maximum(mask, user) if mode == "union" else jnp.minimum(mask, user)
@@ -107,7 +121,8 @@ def dilate(mask: Float[Array, "b h w"], radius: int) -> Float[Array, "b h w"]:
 def feather(mask: Float[Array, "b h w"], radius: int) -> Float[Array, "b h w"]:
     """Smooth with a tent of `radius`, separable: two box means in a row along each axis.
 
-    Beyond `radius` pixels from the mask's support the result is exactly 0: only zeros were added up.
+    Beyond `radius` pixels from the mask's support the result is exactly 0: only zeros were added
+    up.
     """
     first, second = radius // 2, radius - radius // 2
     for axis in (1, 2):
@@ -119,10 +134,11 @@ def feather(mask: Float[Array, "b h w"], radius: int) -> Float[Array, "b h w"]:
 def _window(
     x: Float[Array, "b h w"], radius: int, axis: int, reduce: Callable[[Array, Array], Array]
 ) -> Float[Array, "b h w"]:
-    """Reduce 2 * radius + 1 neighbours along an axis, the border pixel repeated, in about log2(radius) passes.
+    """Reduce 2 * radius + 1 neighbours along an axis, the border pixel repeated, in about
+    log2(radius) passes.
 
-    Each pass doubles the window by combining the array with itself shifted: any width is a chain of doublings and
-    of single steps, read off its binary digits.
+    Each pass doubles the window by combining the array with itself shifted: any width is a chain of
+    doublings and of single steps, read off its binary digits.
     """
     width, length = 2 * radius + 1, x.shape[axis]
     pad = [(0, 0)] * x.ndim

@@ -1,8 +1,10 @@
-"""Invertibility decomposition (arXiv 2212.09262): what a generator can draw of a photograph, and a mask of what it cannot.
+"""Invertibility decomposition (arXiv 2212.09262): what a generator can draw of a photograph, and a
+mask of what it cannot.
 
-The generator draws a code while its features at 32 to 256 pixels are moved towards an encoder's; what cannot be met so is marked in
-masks, which are merged into one at the picture's size. There the photograph is kept: m x + (1 - m) G. An edit is the same with a latent
-delta. Pictures NHWC float32 RGB in [-1, 1], masks [b, h, w] in [0, 1] and 1 where the photograph is kept, codes W+ [b, n, k].
+The generator draws a code while its features at 32 to 256 pixels are moved towards an encoder's;
+what cannot be met so is marked in masks, which are merged into one at the picture's size. There the
+photograph is kept: m x + (1 - m) G. An edit is the same with a latent delta. Pictures NHWC float32
+RGB in [-1, 1], masks [b, h, w] in [0, 1] and 1 where the photograph is kept, codes W+ [b, n, k].
 
 `decompose` is the whole, `domain_mask` its mask alone. Everything is pure:
 `jax.jit(decompose, static_argnames=("modules", "settings", "largest"))`.
@@ -40,7 +42,9 @@ class Modules(NamedTuple):
 
 
 class Variables(NamedTuple):
-    """The networks' variables, and the average code [k], [1, k] or [n, k] that the encoder's offsets are from."""
+    """The networks' variables, and the average code [k], [1, k] or [n, k] that the encoder's
+    offsets are from.
+    """
 
     generator: Mapping[str, Any]
     encoder: Mapping[str, Any]
@@ -53,8 +57,10 @@ class Settings:
     """How an encoder is used.
 
     Attributes:
-        resize: to the encoder's size, "bilinear" (the release's e4e variant, without antialiasing) or "area" (its others).
-        map_size: side of the picture whose maps are compared; an encoder that halves it on entry needs twice the largest level.
+        resize: to the encoder's size, "bilinear" (the release's e4e variant, without antialiasing)
+            or "area" (its others).
+        map_size: side of the picture whose maps are compared; an encoder that halves it on entry
+            needs twice the largest level.
         steps: corrections of the code; above 1 the encoder is one of ReStyle's.
         truncation: share of the code's distance from the average that is kept.
     """
@@ -91,7 +97,8 @@ def settings_of(encoder: nn.Module, sides: Sequence[int] = SIDES) -> Settings:
         if isinstance(encoder, kinds):
             return settings
     raise UserError(
-        f"a {type(encoder).__name__} gives no maps to compare features with; take e4e, ReStyle, FeatureStyle or the shipped encoder"
+        f"a {type(encoder).__name__} gives no maps to compare features with; take e4e, ReStyle, "
+        "FeatureStyle or the shipped encoder"
     )
 
 
@@ -126,11 +133,14 @@ def decompose(
 
     Args:
         modules, variables: the networks.
-        images: aligned pictures at the generator's resolution, or at a smaller side that it can draw.
-        delta: an edit, [k], [n, k] or [b, n, k], added to the codes; the mask is found anew for the edited features.
+        images: aligned pictures at the generator's resolution, or at a smaller side that it can
+            draw.
+        delta: an edit, [k], [n, k] or [b, n, k], added to the codes; the mask is found anew for the
+            edited features.
         codes: of the pictures, from any inversion; None asks the encoder.
         settings: of the encoder.
-        largest: side of the finest level that acts; None means all of them. Training adds one after the other.
+        largest: side of the finest level that acts; None means all of them. Training adds one after
+            the other.
 
     Raises:
         UserError: the networks, the pictures and the codes do not go together.
@@ -142,14 +152,16 @@ def decompose(
     generator, (size, width) = modules.generator, images.shape[1:3]
     if size != width or size > generator.resolution or generator.resolution % size:
         raise UserError(
-            f"a picture of {width}x{size} pixels and a generator of {generator.resolution} do not go together; "
+            f"a picture of {width}x{size} pixels and a generator of {generator.resolution} do "
+            "not go together; "
             f"align the picture to {generator.resolution}x{generator.resolution}"
         )
     if codes is None:
         codes, maps = encode(modules, variables, images, settings)
     else:
         maps = encoder_maps(modules, variables, images, settings)
-    # Published codes have a row for every layer of StyleGAN2, of which the embedded generator leaves two aside.
+    # Published codes have a row for every layer of StyleGAN2, of which the embedded generator
+    # leaves two aside.
     rows = 2 * generator.resolution.bit_length() - 4
     if (
         codes.shape[-1] != generator.latent_size
@@ -157,7 +169,8 @@ def decompose(
     ):
         raise UserError(
             f"codes of {codes.shape[-2]} rows of {codes.shape[-1]} are another generator's; "
-            f"this one takes {generator.num_styles} of {generator.latent_size}: invert the picture with it"
+            f"this one takes {generator.num_styles} of {generator.latent_size}: invert the "
+            "picture with it"
         )
     if len(codes) != len(images):
         raise UserError(
@@ -179,7 +192,10 @@ def encode(
     images: Float[Array, "b s s 3"],
     settings: Settings = Settings(),
 ) -> tuple[Float[Array, "b n k"], list[Float[Array, "b _ _ _"]]]:
-    """The encoder's codes of pictures, and its maps for the levels, coarse to fine; arguments as for `decompose`."""
+    """The encoder's codes of pictures, and its maps for the levels, coarse to fine.
+
+    Arguments as for `decompose`.
+    """
     generator, encoder = modules.generator, modules.encoder
     average = jnp.asarray(variables.latent_avg)
     side = getattr(encoder, "size", ENCODER_SIZE)
@@ -251,8 +267,8 @@ def draw(
         codes: W+, edited or not.
         maps: the encoder's, one for each level, from `encode` or `encoder_maps`.
         size: side of the picture; None draws the full one.
-        passing: moved features pass gradients on. Without, the fields are learned from themselves alone and not by way of the generator,
-            which takes less time.
+        passing: moved features pass gradients on. Without, the fields are learned from themselves
+            alone and not by way of the generator, which takes less time.
 
     Returns:
         The pictures and the fields of the levels that acted, coarse to fine.
@@ -284,7 +300,9 @@ def draw(
 
 
 def fuse(masks: Sequence[Float[Array, "b _ _"]], size: int) -> Float[Array, "b s s"]:
-    """One mask from those of all levels, coarse to fine: each is enlarged bilinearly and merged into the ones before."""
+    """One mask from those of all levels, coarse to fine: each is enlarged bilinearly and merged
+    into the ones before.
+    """
     first, *finer = [resize(mask, (size, size)) for mask in masks]
     for mask in finer:
         first = merge(first, mask)
@@ -299,10 +317,13 @@ def domain_mask(
     settings: Settings = Settings(),
     size: int = 256,
 ) -> Float[Array, "b s s"]:
-    """The mask of `decompose` for codes from elsewhere, at a side of one's own; compiled, nothing behind the finest level is drawn.
+    """The mask of `decompose` for codes from elsewhere, at a side of one's own.
+
+    Compiled, nothing behind the finest level is drawn.
 
     Args:
-        modules, variables, images, settings: as for `decompose`; the encoder's maps are those of the whole picture.
+        modules, variables, images, settings: as for `decompose`; the encoder's maps are those of
+            the whole picture.
         codes: W+ of the pictures, not edited.
         size: side of the mask.
     """
@@ -334,7 +355,8 @@ def aligner_for(
     Args:
         generator, encoder: the networks that it is to stand between.
         settings: of the encoder.
-        options: further arguments of `Aligner`; `sides` are by default those of 32 to 256 that the generator draws.
+        options: further arguments of `Aligner`; `sides` are by default those of 32 to 256 that the
+            generator draws.
 
     Raises:
         UserError: the encoder has no maps of these sides.
@@ -362,13 +384,15 @@ def check_networks(modules: Modules) -> None:
     generator, aligner = modules.generator, modules.aligner
     if not isinstance(generator, StyleGAN2Generator | MobileStyleGAN):
         raise UserError(
-            f"features cannot be moved in a {type(generator).__name__}; use StyleGAN2 or the embedded generator"
+            f"features cannot be moved in a {type(generator).__name__}; use StyleGAN2 or the "
+            "embedded generator"
         )
     widths = {4 * 2**level: width for level, width in enumerate(generator.widths)}
     ours = [widths.get(side) for side in aligner.sides]
     if ours != list(aligner.features):
         raise UserError(
-            f"the alignment network is for generators of {tuple(aligner.features)} channels at {tuple(aligner.sides)} pixels, "
+            f"the alignment network is for generators of {tuple(aligner.features)} channels at "
+            f"{tuple(aligner.sides)} pixels, "
             f"this one has {tuple(ours)}; use the generator that it was trained with"
         )
 
@@ -380,7 +404,8 @@ def _edited(codes: Array, delta: Array) -> Array:
         fits = False
     if not fits:
         raise UserError(
-            f"an edit of {delta.shape} does not fit codes of {codes.shape[-2]} rows of {codes.shape[-1]}; "
+            f"an edit of {delta.shape} does not fit codes of {codes.shape[-2]} rows of "
+            f"{codes.shape[-1]}; "
             "use a direction of this generator"
         )
     return codes + delta
@@ -393,7 +418,8 @@ def _of_levels(modules: Modules, found: Mapping[int, Array]) -> list[Array]:
     channels = tuple(features.shape[-1] for features in maps)
     if channels != tuple(aligner.inputs):
         raise UserError(
-            f"the alignment network reads maps of {tuple(aligner.inputs)} channels, {type(modules.encoder).__name__} has {channels}; "
+            f"the alignment network reads maps of {tuple(aligner.inputs)} channels, "
+            f"{type(modules.encoder).__name__} has {channels}; "
             "use the encoder that it was trained with"
         )
     return maps
@@ -402,7 +428,8 @@ def _of_levels(modules: Modules, found: Mapping[int, Array]) -> list[Array]:
 def _require_maps(sides: Sequence[int], found: Mapping[int, Any]) -> None:
     if missing := [side for side in sides if side not in found]:
         raise UserError(
-            f"the encoder has no feature maps of {', '.join(map(str, missing))} pixels, only of {', '.join(map(str, sorted(found, reverse=True))) or 'none'}; "
+            f"the encoder has no feature maps of {', '.join(map(str, missing))} pixels, only of "
+            f"{', '.join(map(str, sorted(found, reverse=True))) or 'none'}; "
             "use another encoder, or larger pictures for its maps"
         )
 

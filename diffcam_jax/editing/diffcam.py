@@ -1,14 +1,17 @@
-"""Differential activations: where two pictures differ in the meaning of one attribute (2207.08134, section 3.3).
+"""Differential activations: where two pictures differ in the meaning of one attribute (2207.08134,
+section 3.3).
 
-Pictures [b,h,w,3] in [-1,1], masks [b,h,w] in [0,1]. `inverted` is I' = G(w), `edited` is T = G(w + alpha n). A variant
-fixes what the paper and its official release do differently; every difference can also be chosen alone:
+Pictures [b,h,w,3] in [-1,1], masks [b,h,w] in [0,1]. `inverted` is I' = G(w), `edited` is T = G(w +
+alpha n). A variant fixes what the paper and its official release do differently; every difference
+can also be chosen alone:
 
                   official                    paper
     sign          features(T) - features(I')    features(I') - features(T)
     normalise     (M - min) / (max - min)     M / max
     resize        nearest from 256 to 1024    bilinear
 
-Grad-CAM (1610.02391) and CAM (1512.04150) look at the edited picture alone and share the call signature.
+Grad-CAM (1610.02391) and CAM (1512.04150) look at the edited picture alone and share the call
+signature.
 """
 
 import dataclasses
@@ -34,10 +37,12 @@ class CamConfig:
     """How a map becomes a mask; hashable, so it can be a static argument of jit.
 
     Attributes:
-        sign: +1 for features(T) - features(I'), -1 for the reverse; weights work only with the sign of their training.
+        sign: +1 for features(T) - features(I'), -1 for the reverse; weights work only with the sign
+            of their training.
         normalise: "minmax" or "max", per map.
         upsample: "bilinear" or "nearest", from the size of H to the classifier's input.
-        resize: "nearest" or "bilinear", from there to the full picture; what `compose.MaskConfig.resize` should be.
+        resize: "nearest" or "bilinear", from there to the full picture; what
+            `compose.MaskConfig.resize` should be.
     """
 
     sign: int = 1
@@ -77,7 +82,8 @@ class Classifier(NamedTuple):
     Attributes:
         model, variables: the network and its {"params", "batch_stats"}, float32.
         names: class names in the order of the logits.
-        metadata: what else the file says: "direction_sha256", "generator_sha256", "strength", "sign", "accuracy", ...
+        metadata: what else the file says: "direction_sha256", "generator_sha256", "strength",
+            "sign", "accuracy", ...
     """
 
     model: PairClassifier
@@ -87,7 +93,8 @@ class Classifier(NamedTuple):
 
 
 def load_classifier(path: str | os.PathLike | None = None) -> Classifier:
-    """Read a classifier that `save_classifier` wrote, by default the one that ships for the embedded generator.
+    """Read a classifier that `save_classifier` wrote, by default the one that ships for the
+    embedded generator.
 
     Raises:
         UserError: the file is missing or holds something else.
@@ -106,7 +113,10 @@ def load_classifier(path: str | os.PathLike | None = None) -> Classifier:
 
 
 def classifier_from_folder(folder: ModelFolder) -> Classifier:
-    """The classifier of a converted official checkpoint; classes that were never published are called class_N."""
+    """The classifier of a converted official checkpoint.
+
+    Classes that were never published are called class_N.
+    """
     model, variables = folder.network("classifier")
     hashes = {"direction_sha256": folder.config.get("direction_sha256", {})}
     return Classifier(model, variables, tuple(folder.config["classes"]), hashes)
@@ -118,7 +128,8 @@ def save_classifier(
     """Write a classifier: kernels in half precision, the normalisation's numbers in float32.
 
     Args:
-        metadata: "classes" in the order of the logits, and whatever tells where the weights come from.
+        metadata: "classes" in the order of the logits, and whatever tells where the weights come
+            from.
     """
     tree = jax.tree.map(
         lambda x: np.asarray(x, np.float16 if x.ndim > 1 else np.float32), variables
@@ -132,7 +143,8 @@ class Activation(NamedTuple):
     """What a class activation method returns.
 
     Attributes:
-        mask: [b,h,w] for chosen classes, [b,N,h,w] for all of them, in [0,1], at the size of the pictures.
+        mask: [b,h,w] for chosen classes, [b,N,h,w] for all of them, in [0,1], at the size of the
+            pictures.
         logits: [b,N]; whether the classifier agrees with the edit.
     """
 
@@ -197,13 +209,14 @@ def activation_map(
 def normalise(maps: Float[Array, "*b h w"], how: str) -> Float[Array, "*b h w"]:
     """Scale every map to [0,1].
 
-    A map without contrast ("minmax") or without a positive value ("max") gives zeros, where the official code
-    divides 0 by 0; the guarded divisor keeps gradients finite as well.
+    A map without contrast ("minmax") or without a positive value ("max") gives zeros, where the
+    official code divides 0 by 0; the guarded divisor keeps gradients finite as well.
     """
     peak = jnp.max(maps, axis=(-2, -1), keepdims=True)
     low = jnp.min(maps, axis=(-2, -1), keepdims=True) if how == "minmax" else jnp.zeros_like(peak)
     span = peak - low
-    # Interpolation of a constant leaves rounding noise of this relative size; it must not be stretched to [0,1].
+    # Interpolation of a constant leaves rounding noise of this relative size; it must not be
+    # stretched to [0,1].
     usable = span > jnp.maximum(
         1e-6 * jnp.maximum(jnp.abs(peak), jnp.abs(low)), jnp.finfo(jnp.float32).tiny
     )
@@ -273,7 +286,8 @@ def cam(
     classes: Int[Array, " b"] | None = None,
     config: CamConfig = OFFICIAL,
 ) -> Activation:
-    """CAM of the edited picture alone: the linear layer's own weights, no ReLU, so that negative evidence counts too.
+    """CAM of the edited picture alone: the linear layer's own weights, no ReLU, so that negative
+    evidence counts too.
 
     `inverted` only gives the signature of diff_cam. Reference: 1512.04150, Eq. 2.
     """

@@ -1,9 +1,10 @@
 """The whole edit as one pure function over a batch of aligned pictures, compiled once per shape.
 
-I the aligned original, I' = G(w) its inversion, T_i = G(w + sum of the first i edits), all NHWC RGB in [-1, 1]. The
-mask of step i comes from the pair (T_{i-1}, T_i), the final mask is their maximum, and the last T is blended into I there
-(Diff-CAM, arXiv 2207.08134: Eq. 1 to 5 and section 3.6). Invertibility decomposition (arXiv 2212.09262) takes that place, or
-takes what is out of the generator's domain from the mask. `Editor` in `diffcam_jax.editor` wraps this for photographs.
+I the aligned original, I' = G(w) its inversion, T_i = G(w + sum of the first i edits), all NHWC RGB
+in [-1, 1]. The mask of step i comes from the pair (T_{i-1}, T_i), the final mask is their maximum,
+and the last T is blended into I there (Diff-CAM, arXiv 2207.08134: Eq. 1 to 5 and section 3.6).
+Invertibility decomposition (arXiv 2212.09262) takes that place, or takes what is out of the
+generator's domain from the mask. `Editor` in `diffcam_jax.editor` wraps this for photographs.
 """
 
 import dataclasses
@@ -47,17 +48,20 @@ class EditConfig:
     """Choices of an edit; hashable, so it can be a static argument of jit.
 
     Attributes:
-      method: "diffcam", or a baseline "grad_cam", "cam"; "invertibility" is the published decomposition, without a class
-        activation map and what follows one; "both" is Diff-CAM that leaves alone what is out of domain.
+      method: "diffcam", or a baseline "grad_cam", "cam"; "invertibility" is the published
+        decomposition, without a class activation map and what follows one; "both" is Diff-CAM that
+        leaves alone what is out of domain.
       cam: how a class activation map becomes a mask.
       mask: contrast, dilation, feather and resizing of the mask, in pixels at `classifier_size`.
       user_mask: how a hand-made mask enters, "union" or "intersection".
       classifier_size: side of the pictures the classifier compares.
-      paste: with a deghosting network, how the mask becomes the region where its picture replaces the photograph. The
-        official code replaces everything; here what the edit does not touch stays the photograph's.
-      domain: with "both", contrast, dilation and feather of the mask of what is out of domain, in pixels at `classifier_size`.
-      window: how `Editor` takes a window of the tuned generator into the photograph, the product's way; None edits whole pictures
-        as published, which is what `edit_batch` does in any case.
+      paste: with a deghosting network, how the mask becomes the region where its picture replaces
+        the photograph. The official code replaces everything; here what the edit does not touch
+        stays the photograph's.
+      domain: with "both", contrast, dilation and feather of the mask of what is out of domain, in
+        pixels at `classifier_size`.
+      window: how `Editor` takes a window of the tuned generator into the photograph, the product's
+        way; None edits whole pictures as published, which is what `edit_batch` does in any case.
     """
 
     method: Literal["diffcam", "grad_cam", "cam", "invertibility", "both"] = "diffcam"
@@ -71,7 +75,9 @@ class EditConfig:
 
 
 class EditParams(NamedTuple):
-    """Variables of the networks, {"params": ..., and other collections}; the last four where there are such networks.
+    """Variables of the networks, {"params": ..., and other collections}.
+
+    The last four where there are such networks.
 
     Attributes:
       generator, classifier, deghoster: of the edit.
@@ -88,7 +94,9 @@ class EditParams(NamedTuple):
 
 
 class Decomposer(NamedTuple):
-    """The networks that tell what is out of a generator's domain, without their weights; hashable, for jit.
+    """The networks that tell what is out of a generator's domain, without their weights.
+
+    Hashable, for jit.
 
     Attributes:
       encoder: whose maps are compared with the generator's.
@@ -106,15 +114,21 @@ class Edit(NamedTuple):
 
     Attributes:
       inverted: I' at full size [b, s, s, 3].
-      edited: T, the inversion with all edits [b, s, s, 3]; with "invertibility" drawn from the features that were moved.
+      edited: T, the inversion with all edits [b, s, s, 3]; with "invertibility" drawn from the
+        features that were moved.
       source: what is blended in, T or the deghosted picture [b, s, s, 3].
       mask: final mask [b, s, s] in [0, 1].
-      cam_mask: with "both", Diff-CAM's mask [b, s, s] before the domain and the user's mask have their say; else None.
-      domain: what is out of domain and kept [b, s, s], with "both" after `EditConfig.domain`; None where it was not looked for.
+      cam_mask: with "both", Diff-CAM's mask [b, s, s] before the domain and the user's mask have
+        their say; else None.
+      domain: what is out of domain and kept [b, s, s], with "both" after `EditConfig.domain`; None
+        where it was not looked for.
       fused: Eq. 5 [b, s, s, 3]; equal to the original, bit for bit, where the mask is 0.
-      deghosted: the deghosting network's picture [b, s, s, 3] of the fused one; None without such a network.
-      paste_mask: where `source` replaces the original in the end [b, s, s]; the mask, or with deghosting a region around it.
-      logits: scores of the classifier for each step [b, r, N]; None with "invertibility", which asks none.
+      deghosted: the deghosting network's picture [b, s, s, 3] of the fused one; None without such a
+        network.
+      paste_mask: where `source` replaces the original in the end [b, s, s]; the mask, or with
+        deghosting a region around it.
+      logits: scores of the classifier for each step [b, r, N]; None with "invertibility", which
+        asks none.
       codes: edited W+ codes [b, rows, k].
     """
 
@@ -187,7 +201,8 @@ def edit_by_decomposition(
     user_mask: Float[Array, "b s s"] | None,
     config: EditConfig,
 ) -> Edit:
-    """The edit as invertibility decomposition has it: everything is drawn anew but what the generator cannot draw.
+    """The edit as invertibility decomposition has it: everything is drawn anew but what the
+    generator cannot draw.
 
     Args:
       generator, decomposer: modules.
@@ -250,8 +265,9 @@ def edit_batch(
 ) -> Edit:
     """Edits a batch of aligned pictures whose codes are known.
 
-    A negative strength undoes an attribute: the pair is swapped, so that the classifier sees the attribute appear.
-    A strength of 0 changes nothing and has an empty mask, except with "invertibility", which draws every face anew.
+    A negative strength undoes an attribute: the pair is swapped, so that the classifier sees the
+    attribute appear. A strength of 0 changes nothing and has an empty mask, except with
+    "invertibility", which draws every face anew.
 
     Args:
       generator, classifier: modules (static).
@@ -263,7 +279,8 @@ def edit_batch(
       classes: [r] index of each direction among the classifier's classes.
       config: static choices.
       user_mask: optional [b, s, s] in [0, 1]; as a "union" it lets the edit act out of domain, too.
-      deghoster: module (static), see `deghost`; None leaves the blend as it is. "invertibility" has no use for it.
+      deghoster: module (static), see `deghost`; None leaves the blend as it is. "invertibility" has
+        no use for it.
       decomposer: modules (static) that "invertibility" and "both" need.
 
     Returns:
@@ -287,7 +304,8 @@ def edit_batch(
         return edit_by_decomposition(
             generator, decomposer, params, images, codes, delta, user_mask, config
         )
-    # The classifier sees pictures as the generator draws them; only what leaves this function is clamped.
+    # The classifier sees pictures as the generator draws them; only what leaves this function is
+    # clamped.
     inverted, edited = draw(codes, size), draw(ladder[-1], size)
     pictures = [
         resize(inverted, (small, small), "area"),

@@ -1,7 +1,9 @@
-"""Which networks edit together: generator, encoder, classifier, deghosting and alignment network, directions, and whether they fit.
+"""Which networks edit together: generator, encoder, classifier, deghosting and alignment network,
+directions, and whether they fit.
 
-Networks combine freely as long as their W+ codes have the same number of rows: a generator of side s reads 2 log2(s) - 2 of
-them, 18 at 1024. What does not fit is refused in one line before anything is computed.
+Networks combine freely as long as their W+ codes have the same number of rows: a generator of side
+s reads 2 log2(s) - 2 of them, 18 at 1024. What does not fit is refused in one line before anything
+is computed.
 """
 
 import functools
@@ -45,8 +47,8 @@ class Masker(NamedTuple):
     Attributes:
       network: an `Aligner`, between the generator's features and the encoder's maps.
       settings: how it uses the encoder.
-      generator, encoder: hashes of the networks that it was trained between, `generator_hash` and `trees.tree_hash` of the
-        variables; "" where that is not known.
+      generator, encoder: hashes of the networks that it was trained between, `generator_hash` and
+        `trees.tree_hash` of the variables; "" where that is not known.
     """
 
     network: Network
@@ -68,7 +70,9 @@ class Pipeline(NamedTuple):
 
 @functools.cache
 def shipped(name: str) -> ModelFolder | None:
-    """A folder of networks that comes with this package; None where this version has none of that name.
+    """A folder of networks that comes with this package.
+
+    None where this version has none of that name.
 
     Args:
       name: `ENCODER`, `DEGHOSTER` or `ALIGNER`.
@@ -81,7 +85,9 @@ def shipped(name: str) -> ModelFolder | None:
 
 
 def is_embedded(generator: str | Path | None, encoder: str | Path | None) -> bool:
-    """Whether `from_checkpoints` takes the embedded generator with these folders: none is given, nor brought by the encoder's."""
+    """Whether `from_checkpoints` takes the embedded generator with these folders: none is given,
+    nor brought by the encoder's.
+    """
     if generator is None and encoder is not None:
         try:
             return (
@@ -94,7 +100,9 @@ def is_embedded(generator: str | Path | None, encoder: str | Path | None) -> boo
 
 
 def has_encoder(generator: str | Path | None, encoder: str | Path | None) -> bool:
-    """Whether `from_checkpoints` finds an encoder with these folders; a generator of one's own comes without.
+    """Whether `from_checkpoints` finds an encoder with these folders.
+
+    A generator of one's own comes without.
 
     Raises:
       UserError: see `shipped`.
@@ -105,7 +113,8 @@ def has_encoder(generator: str | Path | None, encoder: str | Path | None) -> boo
 def has_aligner(
     generator: str | Path | None, encoder: str | Path | None, aligner: str | Path | None
 ) -> bool:
-    """Whether `from_checkpoints` finds an alignment network with these folders: one that ships is for the networks that ship.
+    """Whether `from_checkpoints` finds an alignment network with these folders: one that ships is
+    for the networks that ship.
 
     Raises:
       UserError: see `shipped`.
@@ -126,14 +135,16 @@ def from_checkpoints(
     """Networks from converted folders, the embedded ones in the place of those that are not given.
 
     Args:
-      generator: folder with a generator; by default the one in the encoder's folder, else the embedded one.
-      encoder: folder with an encoder; by default the one that comes with the embedded generator. Without one, codes are found by
-        optimisation.
+      generator: folder with a generator; by default the one in the encoder's folder, else the
+        embedded one.
+      encoder: folder with an encoder; by default the one that comes with the embedded generator.
+        Without one, codes are found by optimisation.
       classifier: folder, or a file written by training.
-      deghoster: folder; by default the one that comes with the embedded generator. Without one the blend of Eq. 5 is the result.
+      deghoster: folder; by default the one that comes with the embedded generator. Without one the
+        blend of Eq. 5 is the result.
       directions: directions by name, a file or folder of this project, or a folder of .npy files.
-      aligner: folder; by default the one that comes with the embedded generator and its encoder. Without one there are no
-        methods "invertibility" and "both".
+      aligner: folder; by default the one that comes with the embedded generator and its encoder.
+        Without one there are no methods "invertibility" and "both".
 
     Raises:
       UserError: a folder lacks the network, or the networks do not fit together.
@@ -192,7 +203,9 @@ def fitted(pipeline: Pipeline) -> Pipeline:
 
 
 def read_directions(source: str | Path | Mapping[str, Direction] | None) -> Mapping[str, Direction]:
-    """Directions by name, from a file or folder of this project, a folder of .npy files, or None for the shipped ones."""
+    """Directions by name, from a file or folder of this project, a folder of .npy files, or None
+    for the shipped ones.
+    """
     if source is None or isinstance(source, Mapping):
         return load_directions() if source is None else source
     path = Path(source)
@@ -220,7 +233,8 @@ def _shipped_aligner() -> ModelFolder | None:
 def _require_encoder(found: bool) -> None:
     if not found:
         raise UserError(
-            "an alignment network compares with an encoder's maps; give the encoder that it was trained with, too"
+            "an alignment network compares with an encoder's maps; give the encoder that it was "
+            "trained with, too"
         )
 
 
@@ -235,7 +249,8 @@ def check(pipeline: Pipeline) -> None:
     if pipeline.encoder is not None:
         if pipeline.encoder.rows != rows:
             raise UserError(
-                f"the encoder gives {pipeline.encoder.rows} rows of W+, the generator of {size} pixels reads {rows}; "
+                f"the encoder gives {pipeline.encoder.rows} rows of W+, the generator of {size} "
+                f"pixels reads {rows}; "
                 f"take an encoder and a generator of the same resolution"
             )
         if pipeline.encoder.latent_avg.ndim == 2 and len(pipeline.encoder.latent_avg) not in (
@@ -243,11 +258,13 @@ def check(pipeline: Pipeline) -> None:
             rows,
         ):
             raise UserError(
-                f"latent_avg has {len(pipeline.encoder.latent_avg)} rows, the codes {rows}; convert again"
+                f"latent_avg has {len(pipeline.encoder.latent_avg)} rows, the codes {rows}; "
+                "convert again"
             )
     if pipeline.deghoster is not None and pipeline.deghoster.module.out_size != size:
         raise UserError(
-            f"the deghosting network draws {pipeline.deghoster.module.out_size} pixels, the generator {size}; "
+            f"the deghosting network draws {pipeline.deghoster.module.out_size} pixels, the "
+            f"generator {size}; "
             f"take two of the same size"
         )
     digest = generator_hash(pipeline.generator)
@@ -256,12 +273,14 @@ def check(pipeline: Pipeline) -> None:
         digest,
     ):
         raise UserError(
-            "the deghosting network was trained around another generator; give the two that belong together"
+            "the deghosting network was trained around another generator; give the two that "
+            "belong together"
         )
     foreign = [n for n, d in pipeline.directions.items() if d.generator and d.generator != digest]
     if foreign:
         raise UserError(
-            f"directions {', '.join(foreign)} were made for another generator; give --directions with those of this "
+            f"directions {', '.join(foreign)} were made for another generator; give --directions "
+            "with those of this "
             f"one (a folder of .npy files), or fit them"
         )
     if pipeline.aligner is not None:
@@ -270,19 +289,23 @@ def check(pipeline: Pipeline) -> None:
 
 
 def _check_aligner(pipeline: Pipeline, digest: str) -> None:
-    """Whether the alignment network was trained between these networks or, where that is not known, has their channels."""
+    """Whether the alignment network was trained between these networks or, where that is not known,
+    has their channels.
+    """
     _require_encoder(pipeline.encoder is not None)
     masker, encoder = pipeline.aligner, pipeline.encoder.network
     modules = Modules(pipeline.generator.module, encoder.module, masker.network.module)
     check_networks(modules)
     if masker.generator not in ("", digest):
         raise UserError(
-            "the alignment network was trained with another generator; give the two that belong together"
+            "the alignment network was trained with another generator; give the two that belong "
+            "together"
         )
     if masker.encoder:
         if masker.encoder != trees.tree_hash(encoder.variables):
             raise UserError(
-                "the alignment network was trained with another encoder; give the two that belong together"
+                "the alignment network was trained with another encoder; give the two that "
+                "belong together"
             )
         return  # the encoder's maps need not be traced, which takes a second
     fitting = aligner_for(
@@ -291,12 +314,15 @@ def _check_aligner(pipeline: Pipeline, digest: str) -> None:
     if fitting.inputs != tuple(modules.aligner.inputs):
         raise UserError(
             f"the alignment network reads maps of {tuple(modules.aligner.inputs)} channels, "
-            f"{type(modules.encoder).__name__} has {fitting.inputs}; use the encoder that it was trained with"
+            f"{type(modules.encoder).__name__} has {fitting.inputs}; use the encoder that it was "
+            "trained with"
         )
 
 
 def on_device(pipeline: Pipeline) -> Pipeline:
-    """The same networks with their arrays where they are used, so that no second copy of them is kept or made."""
+    """The same networks with their arrays where they are used, so that no second copy of them is
+    kept or made.
+    """
 
     def moved(network: Network) -> Network:
         return Network(network.module, jax.device_put(network.variables))

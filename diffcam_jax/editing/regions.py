@@ -1,9 +1,9 @@
 """What an edit may change of a photograph, and what it never may.
 
 Every direction names the face-parsing classes and the box that it may act on (`Direction.classes`,
-`Direction.box`). Hat, clothes, background, earrings and whatever else covers the face are in none of
-them: they stay the photograph's, bit for bit. Parsing takes a hand for skin, so hands are found by
-landmarks of their own. Where something lies on the mouth, the parsing sees few lips within the
+`Direction.box`). Hat, clothes, background, earrings and whatever else covers the face are in none
+of them: they stay the photograph's, bit for bit. Parsing takes a hand for skin, so hands are found
+by landmarks of their own. Where something lies on the mouth, the parsing sees few lips within the
 landmarks' outline of them; then edits of the mouth change nothing.
 
 Parsing labels are [256, 256] of an aligned picture, masks float32 of the same size in [0, 1].

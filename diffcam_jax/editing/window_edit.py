@@ -1,8 +1,9 @@
 """The product's edit: what a window of the tuned generator changes, taken into the photograph.
 
 Pictures [b, ., ., 3] RGB in [-1, 1], masks in [0, 1]. With I the photograph, I' the tuned inversion
-and T the tuned edit, Diff-CAM of the pair (2207.08134, Eq. 1 to 4) says where the attribute changes,
-the regions of the attribute say where it may, and the blend is Eq. 5. Three things are ours:
+and T the tuned edit, Diff-CAM of the pair (2207.08134, Eq. 1 to 4) says where the attribute
+changes, the regions of the attribute say where it may, and the blend is Eq. 5. Three things are
+ours:
 
 * the mask has a hard core, in which the edit counts fully; softness is a rim outside of it;
 * light and colour meet at the rim: what edit and inversion differ by where nothing is meant to
@@ -28,10 +29,11 @@ from diffcam_jax.editing.diffcam import OFFICIAL, Activation, CamConfig, diff_ca
 from diffcam_jax.ops.image import resize
 from diffcam_jax.ops.window import Window, cut, scaled
 
-# Shapes of windows in cells of 64, by area: eyes, a mouth, chin and mouth, a face, a head, everything.
-# Each is compiled once.
+# Shapes of windows in cells of 64, by area: eyes, a mouth, chin and mouth, a face, a head,
+# everything. Each is compiled once.
 SHAPES = ((20, 44), (28, 32), (36, 40), (48, 48), (60, 52), (64, 64))
-# Share of where an edit acts that a window may leave out on each side, and cells that it adds there.
+# Share of where an edit acts that a window may leave out on each side, and cells that it adds
+# there.
 TRIMMED, MARGIN = 0.03, 2
 
 
@@ -273,7 +275,9 @@ def find(
     config: CamConfig = OFFICIAL,
     method: Callable[..., Activation] = diff_cam,
 ) -> Activation:
-    """Masks [b, r, v, v] and logits [b, r, N] of successive edits, pairs of neighbours (section 3.6)."""
+    """Masks [b, r, v, v] and logits [b, r, N] of successive edits, pairs of neighbours (section
+    3.6).
+    """
     found = []
     for i in range(len(pictures) - 1):
         before, after = pictures[i], pictures[i + 1]

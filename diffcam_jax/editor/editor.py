@@ -36,7 +36,8 @@ from diffcam_jax.ops.image import from_unit, to_unit
 
 Pixels = UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]
 
-# A mask's faint rim would move pixels for nothing, and its core should take the edit whole; the feather hides the border.
+# A mask's faint rim would move pixels for nothing, and its core should take the edit whole; the
+# feather hides the border.
 PRODUCT_MASK = MaskConfig(low=0.45, high=0.65, dilation=6, feather=10, resize="bilinear")
 PRODUCT_CONFIG = EditConfig(mask=PRODUCT_MASK, window=WindowConfig())
 # Steps of the tuning: of a photograph on its own, and what fits four seconds a photograph.
@@ -47,7 +48,8 @@ class Editor:
     """Edits photographs with one pipeline of networks.
 
     Attributes:
-      networks: generator, encoder, classifier, deghosting network, alignment network and directions.
+      networks: generator, encoder, classifier, deghosting network, alignment network and
+        directions.
       directions: name -> Direction that can be asked for.
       config: default choices of an edit.
     """
@@ -122,12 +124,15 @@ class Editor:
     def from_checkpoints(
         cls, config: EditConfig = EditConfig(), *, method: str | None = None, **folders: Any
     ) -> "Editor":
-        """An editor from converted official checkpoints; by default it follows the official code (spec: variant "official").
+        """An editor from converted official checkpoints.
+
+        By default it follows the official code (spec: variant "official").
 
         Args:
           config: default choices of an edit.
           method: in the place of `config.method`.
-          folders: generator, encoder, classifier, deghoster, directions, aligner; see `pipeline.from_checkpoints`.
+          folders: generator, encoder, classifier, deghoster, directions, aligner; see
+            `pipeline.from_checkpoints`.
 
         Raises:
           UserError: a folder lacks its network, or the networks do not fit together.
@@ -161,7 +166,8 @@ class Editor:
         Args:
           aligned: as FFHQ, as large as the generator's pictures.
           config: of the optimisation that finds codes where there is no encoder.
-          refine: steps of in-domain optimisation from the encoder's code (`inversion.REFINEMENT`); 0 takes that code as it is.
+          refine: steps of in-domain optimisation from the encoder's code (`inversion.REFINEMENT`);
+            0 takes that code as it is.
           cache: keep and reuse codes that were optimised.
           progress: show a bar.
 
@@ -182,7 +188,8 @@ class Editor:
             codes = found.codes[0]
             if not np.isfinite(found.loss[0]):
                 raise UserError(
-                    "the inversion found no finite loss for this face; try other landmarks or more light"
+                    "the inversion found no finite loss for this face; try other landmarks or "
+                    "more light"
                 )
             if cache:
                 store.save(aligned, codes)
@@ -218,16 +225,20 @@ class Editor:
 
         Args:
           pixels: [h, w, 3] uint8 or uint16 RGB, upright.
-          strengths: attribute -> strength; 1 is the attribute's usual move, negative undoes, 0 is nothing. Order matters little.
+          strengths: attribute -> strength; 1 is the attribute's usual move, negative undoes, 0 is
+            nothing. Order matters little.
           face: "largest", "all", or the number of a face counted from 1, largest first.
           aligned: the picture already is an FFHQ crop (square).
           landmarks: points of one face in pixels, 5, 68 or 478, in the place of detection.
           user_mask: [h, w] in [0, 1]; by default the edit is confined to it.
           config: choices of this edit.
           inversion_config, refine: see `invert`.
-          tune: steps of pivotal tuning (`inversion.tuning`); 0 edits with the generator as it is. Only with a `config.window`.
-          raw_strength: take strengths as lengths of the direction's array, without measuring the result.
-          deghost: without a `config.window` let the deghosting network, where there is one, have the last word.
+          tune: steps of pivotal tuning (`inversion.tuning`); 0 edits with the generator as it is.
+            Only with a `config.window`.
+          raw_strength: take strengths as lengths of the direction's array, without measuring the
+            result.
+          deghost: without a `config.window` let the deghosting network, where there is one, have
+            the last word.
           cache: keep and reuse codes and tuned numbers.
           progress: show bars while inverting and tuning.
 
@@ -235,7 +246,8 @@ class Editor:
           An `EditResult`.
 
         Raises:
-          UserError: unknown attribute, strength out of range, no face, mask of another size, no network for the method.
+          UserError: unknown attribute, strength out of range, no face, mask of another size, no
+            network for the method.
         """
         start = time.perf_counter()
         config = config or self.config
@@ -244,12 +256,14 @@ class Editor:
         unknown = [name for name in strengths if name not in self.classes]
         if unknown and config.method != "invertibility":
             raise UserError(
-                f"the classifier does not know {', '.join(unknown)}; train one with configs/diffcam_mobile.py or choose "
+                f"the classifier does not know {', '.join(unknown)}; train one with "
+                "configs/diffcam_mobile.py or choose "
                 f"from {', '.join(self.classes)}"
             )
         if user_mask is not None and user_mask.shape != pixels.shape[:2]:
             raise UserError(
-                f"the mask has {user_mask.shape[::-1]} pixels, the photograph {pixels.shape[1::-1]}; give equal sizes"
+                f"the mask has {user_mask.shape[::-1]} pixels, the photograph "
+                f"{pixels.shape[1::-1]}; give equal sizes"
             )
         self._check_refine(refine)
         if tune < 0:

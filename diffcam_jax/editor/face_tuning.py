@@ -1,4 +1,6 @@
-"""The tuned numbers of one face: from the cache, or by tuning, in a smaller window where memory ends."""
+"""The tuned numbers of one face: from the cache, or by tuning, in a smaller window where memory
+ends.
+"""
 
 import dataclasses
 from typing import Any
@@ -34,11 +36,13 @@ def tuned_window(
         generator, codes, settings: see `inversion.tuning.tune`.
         aligned: the photograph.
         window: that has to be within the tuned one.
-        cache: read and keep tuned numbers; a photograph that was tuned elsewhere goes on from there.
+        cache: read and keep tuned numbers; a photograph that was tuned elsewhere goes on from
+            there.
         progress: show a bar.
 
     Returns:
-        What was tuned, and for the report: "window" (top, left, height, width in cells), "begun" and
+        What was tuned, and for the report: "window" (top, left, height, width in cells), "begun"
+            and
         "loss", "steps", "cached", "notes".
 
     Raises:

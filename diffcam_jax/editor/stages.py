@@ -1,6 +1,7 @@
 """Every step of an edit as a picture: what `edit.py --stages` writes.
 
-DIR/aligned.png, inverted.png, edited.png, mask.png, fused.png, ... of each face, result.png, and stages.png with all of them side by side.
+DIR/aligned.png, inverted.png, edited.png, mask.png, fused.png, ... of each face, result.png, and
+stages.png with all of them side by side.
 """
 
 from pathlib import Path
@@ -11,7 +12,8 @@ from diffcam_jax.editor.results import EditResult, FaceEdit
 from diffcam_jax.faces.panel import grey, heat_overlay, labelled_row, stack_rows
 from diffcam_jax.faces.photo import Photo, to_8_bits, write_photo
 
-# What the panel calls the masks: an edit acts where the one is bright, and keeps the photograph where the other is.
+# What the panel calls the masks: an edit acts where the one is bright, and keeps the photograph
+# where the other is.
 CAM_MASK, DOMAIN = "mask of Diff-CAM", "out of domain"
 
 
@@ -42,7 +44,9 @@ def write_stages(folder: Path, photo: Photo, result: EditResult) -> None:
 
 
 def _stages(face: FaceEdit) -> dict[str, np.ndarray]:
-    """Label -> picture, uint8 [s, s, 3], or mask [s, s] in [0, 1], in the order in which they came about."""
+    """Label -> picture, uint8 [s, s, 3], or mask [s, s] in [0, 1], in the order in which they came
+    about.
+    """
     stages = {
         "aligned": face.aligned,
         "inverted": face.inverted,

@@ -1,4 +1,6 @@
-"""What every protocol works with: the settings, the networks, the instruments, the results so far, and what went wrong."""
+"""What every protocol works with: the settings, the networks, the instruments, the results so far,
+and what went wrong.
+"""
 
 import functools
 import itertools
@@ -96,7 +98,9 @@ class Bench:
 
     @functools.cached_property
     def measuring(self) -> dict[str, str]:
-        """The networks that measure -> the first 12 digits of their hash (stored ones: of the archive they come from)."""
+        """The networks that measure -> the first 12 digits of their hash (stored ones: of the
+        archive they come from).
+        """
         parts = ["inception"] if self.config.features == "inception" else []
         parts += ["lpips"] if any(name.startswith("lpips") for name in self.pairs.names) else []
         parts += ["face_landmarker", "bisenet"] if self.config.judge == "faces" else []

@@ -1,7 +1,8 @@
 """Codes of pictures, found once per method and shared by all protocols of a run.
 
-A method is one of `inversion.METHODS`, or "known": the code that a generated picture was drawn from.
-"pivotal_tuning" gives every picture a generator of its own; protocols that move codes leave it out.
+A method is one of `inversion.METHODS`, or "known": the code that a generated picture was drawn
+from. "pivotal_tuning" gives every picture a generator of its own; protocols that move codes leave
+it out.
 """
 
 import dataclasses
@@ -69,7 +70,8 @@ def usable(
     methods: Sequence[str],
     tunes: bool = False,
 ) -> tuple[list[str], list[str]]:
-    """The methods that these networks allow, and a note about the others: without an encoder there is no encoder's code.
+    """The methods that these networks allow, and a note about the others: without an encoder there
+    is no encoder's code.
 
     Args:
         bench: of the run.
@@ -97,7 +99,8 @@ class Coder:
     """Finds codes by one method.
 
     Args:
-        bench: of the run. `config.inversion_steps` replaces a method's own number of steps unless it is 0.
+        bench: of the run. `config.inversion_steps` replaces a method's own number of steps unless
+            it is 0.
         method, tunes: see `check_methods`.
 
     Raises:
@@ -127,7 +130,8 @@ class Coder:
         if self.method == KNOWN:
             if item.code is None:
                 raise UserError(
-                    f"{item.name} was not drawn by the generator: its code is not known; choose a method"
+                    f"{item.name} was not drawn by the generator: its code is not known; choose "
+                    "a method"
                 )
             return Coded(item, item.code(), float("nan"))
         pixels = item.read()
@@ -165,7 +169,8 @@ class Coder:
 
 
 def coded(bench: Bench, items: Sequence[Item], methods: Sequence[str]) -> list[Coded]:
-    """Every picture that can be read, with its code by the first of the methods that fits: known codes for generated ones.
+    """Every picture that can be read, with its code by the first of the methods that fits: known
+    codes for generated ones.
 
     Args:
         bench: of the run.
@@ -179,7 +184,8 @@ def coded(bench: Bench, items: Sequence[Item], methods: Sequence[str]) -> list[C
         with bench.listing(item.name):
             if not fitting:
                 raise UserError(
-                    f"{item.name} has no known code; add a way of inverting to the codes of this protocol"
+                    f"{item.name} has no known code; add a way of inverting to the codes of this "
+                    "protocol"
                 )
             found.append(coders[fitting[0]](item))
     return found

@@ -1,4 +1,5 @@
-"""Decompositions as the protocol of invertibility needs them: faces with objects in front, what is found of them, kept in the store.
+"""Decompositions as the protocol of invertibility needs them: faces with objects in front, what is
+found of them, kept in the store.
 
 object, truth               the face with a held-out object, and where that is; in both what is pasted depends on names alone
 mask, difference            of what is out of domain, by the network and by the difference that needs none
@@ -37,7 +38,10 @@ SMOOTHING = 32  # the difference is smoothed over this part of the side
 
 
 def paste(bench: Bench, faces: Sequence[Item]) -> dict[str, list[Item]]:
-    """kind of object -> faces behind one; what is pasted depends on the names of face and kind alone, and is kept in the store."""
+    """kind of object -> faces behind one.
+
+    What is pasted depends on the names of face and kind alone, and is kept in the store.
+    """
     found: dict[str, list[Item]] = {kind: [] for kind in HELD_OUT} if faces else {}
     for face in bench.progress(faces, f"{NAME}: objects"):
         read = functools.cache(face.read)
@@ -119,7 +123,9 @@ _decompose = jax.jit(decompose, static_argnames=("modules", "settings", "largest
 def largest(
     pictures: UInt8[np.ndarray, "b s s 3"], drawn: UInt8[np.ndarray, "b s s 3"], share: float
 ) -> Bool[np.ndarray, "b s s"]:
-    """Where two pictures differ most: the mean over channels, smoothed, and of each picture the share with the largest values."""
+    """Where two pictures differ most: the mean over channels, smoothed, and of each picture the
+    share with the largest values.
+    """
     difference = np.abs(pictures.astype(np.float32) - drawn).mean(-1) / 255
     smooth = np.asarray(feather(jnp.asarray(difference), pictures.shape[1] // SMOOTHING))
     return smooth >= np.quantile(smooth, 1 - share, axis=(1, 2), keepdims=True)

@@ -1,8 +1,10 @@
-"""What each direction changes on held-out samples, and what it leaves alone; the measurement of `directions.validate`.
+"""What each direction changes on held-out samples, and what it leaves alone.
 
-Fresh samples are moved by +1 along each direction. Right way is the share of samples whose own score rose, identity the mean cosine of SFace
-embeddings before and after; the other columns are the mean change of every score in standard deviations over the samples, the own score in
-brackets.
+The measurement of `directions.validate`.
+
+Fresh samples are moved by +1 along each direction. Right way is the share of samples whose own
+score rose, identity the mean cosine of SFace embeddings before and after; the other columns are the
+mean change of every score in standard deviations over the samples, the own score in brackets.
 """
 
 import json
@@ -22,7 +24,8 @@ def run(bench: Bench) -> list[Section]:
     """Validates directions.
 
     Args:
-        bench: its config.directions_check has samples (0 draws the strip only), attributes (none: all) and faces (of the strip).
+        bench: its config.directions_check has samples (0 draws the strip only), attributes (none:
+            all) and faces (of the strip).
     """
     part = bench.config.directions_check
     bench.world.classes(list(part.attributes))

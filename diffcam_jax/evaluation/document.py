@@ -1,7 +1,8 @@
-"""The report of an evaluation: report.md with its pictures beside it, and report.html, one file that needs no network.
+"""The report of an evaluation: report.md with its pictures beside it, and report.html, one file
+that needs no network.
 
-A report is a list of sections; a section has a text, tables and figures. Everything that comes from outside (file names, class
-names, messages) is escaped.
+A report is a list of sections; a section has a text, tables and figures. Everything that comes from
+outside (file names, class names, messages) is escaped.
 """
 
 import base64
@@ -126,7 +127,8 @@ class Document:
                 kind = "jpeg" if figure.suffix == "jpg" else figure.suffix
                 data = base64.b64encode(figure.data).decode()
                 body.append(
-                    f'<figure><img alt="{html.escape(figure.caption)}" src="data:image/{kind};base64,{data}">'
+                    f'<figure><img alt="{html.escape(figure.caption)}" '
+                    f'src="data:image/{kind};base64,{data}">'
                     f"<figcaption>{html.escape(figure.caption)}</figcaption></figure>"
                 )
         if self.problems:

@@ -1,12 +1,15 @@
 """Edited pictures against those that have the attribute by nature, and what an edit leaves alone.
 
-Attribute-split distance (StyleRes, SFE): the pictures are split by the score of an attribute; those without it (the lowest share) are
-edited and compared, as a set, with those that have it (the highest share). Published numbers split CelebA-HQ by its labels.
+Attribute-split distance (StyleRes, SFE): the pictures are split by the score of an attribute; those
+without it (the lowest share) are edited and compared, as a set, with those that have it (the
+highest share). Published numbers split CelebA-HQ by its labels.
 
-Diff-CAM's Table 1: distance of the original to the manipulated set, averaged over the attributes, and LPIPS of the non-edited region. The paper does
-not say which region: here it is everything outside the part of the face that the attribute belongs to, by face parsing, the same for all
-systems. Beside it: identity, the share of pixels that are untouched, whether all pixels outside the mask are, how far the attribute's own score
-moved (in standard deviations over all pictures), and how often it moved the right way.
+Diff-CAM's Table 1: distance of the original to the manipulated set, averaged over the attributes,
+and LPIPS of the non-edited region. The paper does not say which region: here it is everything
+outside the part of the face that the attribute belongs to, by face parsing, the same for all
+systems. Beside it: identity, the share of pixels that are untouched, whether all pixels outside the
+mask are, how far the attribute's own score moved (in standard deviations over all pictures), and
+how often it moved the right way.
 """
 
 from collections.abc import Sequence
@@ -47,8 +50,9 @@ def run(bench: Bench) -> list[Section]:
     """Splits, edits and compares.
 
     Args:
-        bench: its config.editing has sources, codes (ways of inverting, "known" for generated faces), attributes, strength, share, limit (pictures
-            edited for each attribute, 0: all), systems and variant.
+        bench: its config.editing has sources, codes (ways of inverting, "known" for generated
+            faces), attributes, strength, share, limit (pictures edited for each attribute, 0: all),
+            systems and variant.
     """
     part = bench.config.editing
     edits.check(bench, part.systems, part.variant)
@@ -71,7 +75,8 @@ def run(bench: Bench) -> list[Section]:
         ]
         if len(names) < LEAST:
             raise UserError(
-                f"{len(names)} pictures could be edited along {attribute}, at least {LEAST} are needed: give more"
+                f"{len(names)} pictures could be edited along {attribute}, at least {LEAST} are "
+                "needed: give more"
             )
         truth = np.stack([features[one.item.name] for one in having])
         before = np.stack([features[name] for name in names])
@@ -147,7 +152,8 @@ def split(
     count = int(len(valid) * share)
     if count < LEAST:
         raise UserError(
-            f"{len(valid)} pictures have a score of {attribute}; a share of {share:g} of them is {count}, at least {LEAST} are "
+            f"{len(valid)} pictures have a score of {attribute}; a share of {share:g} of them is "
+            f"{count}, at least {LEAST} are "
             "needed: give more pictures"
         )
     return valid[:count], valid[-count:]

@@ -1,4 +1,5 @@
-"""Edits as the protocols need them: pictures with known codes, one attribute, by Diff-CAM and what it is compared with.
+"""Edits as the protocols need them: pictures with known codes, one attribute, by Diff-CAM and what
+it is compared with.
 
 whole           G(w + strength * direction) itself, the generator's picture: what inversion alone gives
 diffcam         the blend of Eq. 5 with Diff-CAM's mask, or the deghosted picture where there is such a network

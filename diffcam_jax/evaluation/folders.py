@@ -1,7 +1,8 @@
 """Folders of pictures against a first one: pair by pair by file name, and as sets.
 
-Pictures are paired by their name without its ending, so that a PNG may be compared with a JPEG. With config.size all pictures are brought to
-that side first (the largest centred square, averaged over areas); without it pairs must have one size.
+Pictures are paired by their name without its ending, so that a PNG may be compared with a JPEG.
+With config.size all pictures are brought to that side first (the largest centred square, averaged
+over areas); without it pairs must have one size.
 """
 
 from collections.abc import Iterator
@@ -42,7 +43,8 @@ def run(bench: Bench, compared: list[Path]) -> list[Section]:
         compared: two folders or more; the first is the truth.
 
     Raises:
-        UserError: a folder is missing or empty, names or sizes differ, or there are too few pictures.
+        UserError: a folder is missing or empty, names or sizes differ, or there are too few
+            pictures.
     """
     files = {folder: _files(folder) for folder in compared}
     truth, others = compared[0], compared[1:]
@@ -55,7 +57,8 @@ def run(bench: Bench, compared: list[Path]) -> list[Section]:
         records = pairs(bench, truth, files[truth], other, files[other])
         if len(records) < LEAST:
             raise UserError(
-                f"{len(records)} pictures can be compared in {truth} and {other}; at least {LEAST} are needed"
+                f"{len(records)} pictures can be compared in {truth} and {other}; at least "
+                f"{LEAST} are needed"
             )
         features = [_features(bench, folder, files[folder], records) for folder in (truth, other)]
         scores.append(bench.sets(*features))
@@ -99,7 +102,8 @@ def _files(folder: Path) -> dict[str, Path]:
         stem = name.rpartition(".")[0]
         if stem in files:
             raise UserError(
-                f"{folder} holds {files[stem].name} and {name}, which are one name; rename or remove one"
+                f"{folder} holds {files[stem].name} and {name}, which are one name; rename or "
+                "remove one"
             )
         files[stem] = folder / name
     return files
@@ -124,12 +128,15 @@ def check_names(
     ]
     if told:
         raise UserError(
-            f"{truth} has {len(of_truth)} pictures and {other} {len(of_other)}: {' and '.join(told)}; give both the same file names"
+            f"{truth} has {len(of_truth)} pictures and {other} {len(of_other)}: "
+            f"{' and '.join(told)}; give both the same file names"
         )
 
 
 def check_sizes(files: dict[Path, dict[str, Path]]) -> None:
-    """Whether the pictures of all folders have one size; those that cannot be opened are passed over here.
+    """Whether the pictures of all folders have one size.
+
+    Those that cannot be opened are passed over here.
 
     Raises:
         UserError: names two that differ.
@@ -144,7 +151,8 @@ def check_sizes(files: dict[Path, dict[str, Path]]) -> None:
         first = first or (path, size)
         if size != first[1]:
             raise UserError(
-                f"mixed sizes: {first[0]} has {first[1][0]}x{first[1][1]} pixels and {path} {size[0]}x{size[1]}; "
+                f"mixed sizes: {first[0]} has {first[1][0]}x{first[1][1]} pixels and {path} "
+                f"{size[0]}x{size[1]}; "
                 "bring all to one side with --config.size=256, for instance"
             )
 
@@ -176,7 +184,8 @@ def _read(
                     picture.shape != shape for picture in pair
                 ):  # turned by its EXIF data, for instance
                     raise UserError(
-                        f"{of_other[name]}: it or its partner is not upright as the others are; turn it"
+                        f"{of_other[name]}: it or its partner is not upright as the others are; "
+                        "turn it"
                     )
                 yield name, *pair
 

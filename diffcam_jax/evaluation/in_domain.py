@@ -1,14 +1,18 @@
 """The tables of In-Domain GAN Inversion, for every way of inverting.
 
-Inversion: distance of the set of pictures to that of their reconstructions (FID, KID, SWD), MSE in units of [-1, 1], and seconds.
+Inversion: distance of the set of pictures to that of their reconstructions (FID, KID, SWD), MSE in
+units of [-1, 1], and seconds.
 
-Interpolation and manipulation: are pictures between two codes, and pictures of moved codes, still pictures of faces? Codes of neighbouring
-pictures are interpolated linearly in W+; every code is moved by +strength and -strength along the attributes in turn. Beside the distances of
-the sets: how far the own score moves (in standard deviations over the pictures), how much of the identity stays, and the one over what is lost
-of the other. What the paper leads one to expect of the methods is held against these numbers.
+Interpolation and manipulation: are pictures between two codes, and pictures of moved codes, still
+pictures of faces? Codes of neighbouring pictures are interpolated linearly in W+; every code is
+moved by +strength and -strength along the attributes in turn. Beside the distances of the sets: how
+far the own score moves (in standard deviations over the pictures), how much of the identity stays,
+and the one over what is lost of the other. What the paper leads one to expect of the methods is
+held against these numbers.
 
-Semantic analysis: an attribute's direction, taken for a classifier of inverted codes, against what the pictures show (score above the median):
-the area under the curve of precision over recall. A way of inverting that leaves the domain loses it.
+Semantic analysis: an attribute's direction, taken for a classifier of inverted codes, against what
+the pictures show (score above the median): the area under the curve of precision over recall. A way
+of inverting that leaves the domain loses it.
 """
 
 import math
@@ -46,7 +50,8 @@ def run(bench: Bench) -> list[Section]:
     """Inverts, interpolates, moves and classifies.
 
     Args:
-        bench: its config.in_domain has sources, methods, steps (between two codes), attributes and strength.
+        bench: its config.in_domain has sources, methods, steps (between two codes), attributes and
+            strength.
     """
     part = bench.config.in_domain
     bench.world.classes(list(part.attributes))
@@ -157,7 +162,9 @@ def _made(
 
 
 def _edits(bench: Bench, found: Sequence[Coded], method: str) -> list[dict[str, float]]:
-    """One record for every picture and attribute: how far the own score moves, and how much of the person stays."""
+    """One record for every picture and attribute: how far the own score moves, and how much of the
+    person stays.
+    """
     part, records = bench.config.in_domain, []
     compared = _compared(bench)
     scores = scored(bench, found, part.attributes)

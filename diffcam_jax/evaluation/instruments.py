@@ -1,7 +1,8 @@
-"""The instruments of all protocols: measures of pairs, measures of sets, and the judge of attributes and regions.
+"""The instruments of all protocols: measures of pairs, measures of sets, and the judge of
+attributes and regions.
 
-Every instrument has a stand-in that needs no file, for trying a protocol out: features "thumbnail" and judge "channels". What
-they give is labelled as such and never called FID or identity.
+Every instrument has a stand-in that needs no file, for trying a protocol out: features "thumbnail"
+and judge "channels". What they give is labelled as such and never called FID or identity.
 """
 
 import functools
@@ -28,7 +29,8 @@ from diffcam_jax.metrics.thumbnails import ThumbnailFeatures
 
 NEIGHBOURS = 3  # of precision and recall
 LPIPS_SIDE = SWD_SIDE = 256
-# Protocols measure a few pictures at a time, so that little is lost when a run is cut short: small batches waste nothing.
+# Protocols measure a few pictures at a time, so that little is lost when a run is cut short: small
+# batches waste nothing.
 AT_A_TIME = 4
 
 Pictures = UInt8[np.ndarray, "n h w 3"]
@@ -63,7 +65,9 @@ FEATURES = {
 
 
 class PairMeasures:
-    """Measures of pairs of uint8 pictures, one value for each pair; networks are loaded when they are first needed.
+    """Measures of pairs of uint8 pictures, one value for each pair.
+
+    Networks are loaded when they are first needed.
 
     Args:
         names: of `PAIRS`.
@@ -79,12 +83,15 @@ class PairMeasures:
     ) -> None:
         if unknown := [name for name in names if name not in PAIRS]:
             raise UserError(
-                f"config.pairs: no measure is called {', '.join(unknown)}; there are {', '.join(PAIRS)}"
+                f"config.pairs: no measure is called {', '.join(unknown)}; there are "
+                f"{', '.join(PAIRS)}"
             )
         self.names, self._devices, self._arcface = tuple(names), list(devices), arcface
 
     def __call__(self, a: Pictures, b: Pictures) -> list[dict[str, float]]:
-        """The values of every pair by name; NaN where a measure has none (no face, pictures too small).
+        """The values of every pair by name.
+
+        NaN where a measure has none (no face, pictures too small).
 
         Args:
             a, b: of one shape.
@@ -96,7 +103,7 @@ class PairMeasures:
         """One measure by its name, whether it was asked for or not."""
         return self._measure(name)
 
-    @functools.cache  # noqa: B019 - an instrument lives as long as its run
+    @functools.cache  # noqa: B019
     def _measure(self, name: str) -> Callable[[Pictures, Pictures], Float[np.ndarray, " n"]]:
         from diffcam_jax.metrics import pixel
         from diffcam_jax.metrics.identity import Identity
@@ -193,7 +200,9 @@ class SetMeasures:
 
 
 def swd(truth: Pictures, found: Pictures, seed: int) -> float:
-    """Sliced Wasserstein distance times 1000, mean over levels; NaN for sets that differ in shape or are no power of two wide.
+    """Sliced Wasserstein distance times 1000, mean over levels.
+
+    NaN for sets that differ in shape or are no power of two wide.
 
     Pictures wider than 256 are averaged down to it, the size of the papers' generator.
     """
@@ -214,7 +223,8 @@ class Judge:
     """Attributes of pictures as numbers, and the region of a picture that an attribute belongs to.
 
     Args:
-        kind: "faces" (scorers and face parsing), or "channels" (a stand-in: mean colours and thirds of the picture).
+        kind: "faces" (scorers and face parsing), or "channels" (a stand-in: mean colours and thirds
+            of the picture).
         world: its directions are the attributes there are.
 
     Raises:
@@ -239,7 +249,8 @@ class Judge:
             return {name: means[:, self._names.index(name) % 3] for name in attributes}
         if unknown := [name for name in attributes if name.lower() not in ATTRIBUTES]:
             raise UserError(
-                f"no scorer for the attribute {', '.join(unknown)}; there are {', '.join(ATTRIBUTES)}"
+                f"no scorer for the attribute {', '.join(unknown)}; there are "
+                f"{', '.join(ATTRIBUTES)}"
             )
         of = {name: ATTRIBUTES[name.lower()].score for name in attributes}
         found = attribute_scores(pictures, sorted(set(of.values())))
@@ -248,7 +259,8 @@ class Judge:
     def regions(
         self, pictures: Pictures, attributes: Sequence[str]
     ) -> dict[str, Bool[np.ndarray, "n s s"]]:
-        """Attribute -> the part of each picture that it belongs to, on a grid of 256 (stand-in: the picture's own).
+        """Attribute -> the part of each picture that it belongs to, on a grid of 256 (stand-in: the
+        picture's own).
 
         Raises:
             UserError: no region is known for an attribute.

@@ -1,13 +1,17 @@
-"""What invertibility decomposition (arXiv 2212.09262) finds out of the generator's domain, and what it keeps of a photograph.
+"""What invertibility decomposition (arXiv 2212.09262) finds out of the generator's domain, and what
+it keeps of a photograph.
 
-Out-of-domain masks: hands, caps and microphones, which no training shows, are pasted in front of generated faces, so that the truth is known.
-IoU, coverage, inside and area are those of the masks' protocol, cut at 0.5. Beside the network stands what needs none: the
-difference of the picture and the encoder's reconstruction.
+Out-of-domain masks: hands, caps and microphones, which no training shows, are pasted in front of
+generated faces, so that the truth is known. IoU, coverage, inside and area are those of the masks'
+protocol, cut at 0.5. Beside the network stands what needs none: the difference of the picture and
+the encoder's reconstruction.
 
-Reconstruction: the encoder's picture alone, the generator's with aligned features, and the blend that keeps what is out of domain.
+Reconstruction: the encoder's picture alone, the generator's with aligned features, and the blend
+that keeps what is out of domain.
 
-Edits: how far the attribute's own score moves (in standard deviations over the pictures that are edited), and what stays: measures of the
-result against the photograph, the share of pixels that are untouched, and the share of those that belong to a pasted object.
+Edits: how far the attribute's own score moves (in standard deviations over the pictures that are
+edited), and what stays: measures of the result against the photograph, the share of pixels that are
+untouched, and the share of those that belong to a pasted object.
 """
 
 import itertools
@@ -64,8 +68,9 @@ def run(bench: Bench) -> list[Section]:
     """Decomposes, compares masks, edits.
 
     Args:
-        bench: its config.invertibility has sources (generated faces get objects, the others are edited as they are), method (that finds codes),
-            attributes, strength, systems, variant and edited_faces (of those behind objects).
+        bench: its config.invertibility has sources (generated faces get objects, the others are
+            edited as they are), method (that finds codes), attributes, strength, systems, variant
+            and edited_faces (of those behind objects).
 
     Raises:
         UserError: there is no alignment network, and this protocol alone is to be run.
@@ -92,7 +97,8 @@ def run(bench: Bench) -> list[Section]:
     }
     if not any(found.values()):
         raise UserError(
-            f"not one picture could be decomposed; the last one: {list(bench.problems.values())[-1]}"
+            "not one picture could be decomposed; the last one: "
+            f"{list(bench.problems.values())[-1]}"
         )
     mixed = [
         one
@@ -181,8 +187,10 @@ def _masks(bench: Bench, found: Mapping[str, list[Coded]], share: float, setting
         for name, label in MASKS.items()
     ]
     note = (
-        f"difference: of the picture and the encoder's, mean over channels, smoothed over 1/{SMOOTHING} of the side; of each picture the "
-        f"share {share:.3f} with the largest values counts: the mean area of the truth, which the network is not told."
+        "difference: of the picture and the encoder's, mean over channels, smoothed over "
+        f"1/{SMOOTHING} of the side; of each picture the "
+        f"share {share:.3f} with the largest values counts: the mean area of the truth, which "
+        "the network is not told."
     )
     columns = ["object", "mask", "pictures", *COLUMNS.values()]
     return Table("Out-of-domain masks", columns, rows, [note, INTERVALS], settings)

@@ -1,9 +1,10 @@
 """Masks of Diff-CAM, Grad-CAM and CAM against the region that an attribute belongs to.
 
-The region is that of face parsing and landmarks, on the picture before the edit and on the edited one together (an open mouth is larger than a
-closed one). Masks are the bare class activation maps at the classifier's size, before the editor sharpens them; what reaches 0.5 counts. IoU is
-the intersection over the union of mask and region, coverage the share of the region that the mask reaches, inside the share of the mask that
-lies in the region, area the mean of the mask.
+The region is that of face parsing and landmarks, on the picture before the edit and on the edited
+one together (an open mouth is larger than a closed one). Masks are the bare class activation maps
+at the classifier's size, before the editor sharpens them; what reaches 0.5 counts. IoU is the
+intersection over the union of mask and region, coverage the share of the region that the mask
+reaches, inside the share of the mask that lies in the region, area the mean of the mask.
 """
 
 from collections.abc import Sequence
@@ -100,7 +101,9 @@ def run(bench: Bench) -> list[Section]:
 def draw(
     world: World, codes: np.ndarray, attribute: str, strength: float, variant: str, side: int
 ) -> tuple[dict, list]:
-    """Masks [b, side, side] of every method, and the pairs of pictures, uint8 [b, side, side, 3], that they were made from."""
+    """Masks [b, side, side] of every method, and the pairs of pictures, uint8 [b, side, side, 3],
+    that they were made from.
+    """
     pair, masks = _draw(
         world.generator.module,
         world.classifier.model,

@@ -1,4 +1,6 @@
-"""The networks that an evaluation is of: the embedded ones, folders of converted or trained ones, or toys without any file."""
+"""The networks that an evaluation is of: the embedded ones, folders of converted or trained ones,
+or toys without any file.
+"""
 
 import functools
 from collections.abc import Mapping
@@ -93,7 +95,8 @@ class World(NamedTuple):
         params, decomposer = self._inputs
         if decomposer is None:
             raise UserError(
-                "there is no alignment network for these networks; give its folder: --config.aligner=DIR"
+                "there is no alignment network for these networks; give its folder: "
+                "--config.aligner=DIR"
             )
         return decomposing(self.generator.module, decomposer, params)
 
@@ -138,9 +141,10 @@ def open_world(config) -> World:
     """The networks that a configuration names.
 
     Args:
-        config: generator, encoder, classifier, deghoster, aligner, directions: "" is the embedded one, a folder of converted weights
-            or of a training run; generator "toy" is a world of random networks without any file, and with aligner "toy" it has an
-            encoder and an alignment network.
+        config: generator, encoder, classifier, deghoster, aligner, directions: "" is the embedded
+            one, a folder of converted weights or of a training run; generator "toy" is a world of
+            random networks without any file, and with aligner "toy" it has an encoder and an
+            alignment network.
 
     Raises:
         UserError: one cannot be had, or they do not fit together.

@@ -1,4 +1,6 @@
-"""The pictures that a protocol measures on, by source; read when they are needed, because a thousand of them fill a memory.
+"""The pictures that a protocol measures on, by source.
+
+Read when they are needed, because a thousand of them fill a memory.
 
     photographs      the 11 stored FFHQ photographs; never shown in a report, they carry licences of their own
     public_domain    Grace Hopper and Eileen Collins, cut out as in FFHQ
@@ -54,7 +56,8 @@ def items(source: str, size: int, limit: int, config, prior: Callable[[], Prior]
     Args:
         source: one of `SOURCES`.
         size: side of the pictures.
-        limit: at most so many, the first ones; 0 is no limit, and for generated and toy pictures not allowed.
+        limit: at most so many, the first ones; 0 is no limit, and for generated and toy pictures
+            not allowed.
         config: of the run: seed, folder, prepared.
         prior: what generated pictures are drawn from; called only for these.
 

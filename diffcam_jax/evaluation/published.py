@@ -1,4 +1,6 @@
-"""Numbers that others published, to be shown beside ours: never measured here, always with the protocol they come from."""
+"""Numbers that others published, to be shown beside ours: never measured here, always with the
+protocol they come from.
+"""
 
 from diffcam_jax.evaluation.tables import Table
 
@@ -77,8 +79,10 @@ def reconstruction() -> list[Table]:
             "GANInverter benchmark",
             "embedding | refinement | PSNR dB | MSE | LPIPS-VGG | ID | FID | seconds",
             _GANINVERTER,
-            "CelebA-HQ test set, 2,824 pictures, StyleGAN2-FFHQ 1024, uint8 pictures, ID by ArcFace; RTX 3090, batch 1; README of GANInverter at "
-            "e3d5d4d. Other pictures, another generator and another identity network than ours: read differences within a table, not across.",
+            "CelebA-HQ test set, 2,824 pictures, StyleGAN2-FFHQ 1024, uint8 pictures, ID by "
+            "ArcFace; RTX 3090, batch 1; README of GANInverter at "
+            "e3d5d4d. Other pictures, another generator and another identity network than ours: "
+            "read differences within a table, not across.",
         ),
         _inversions(),
     ]
@@ -91,14 +95,16 @@ def editing() -> list[Table]:
             "Diff-CAM, Table 1",
             "method | FID, mean over attributes | LPIPS of the non-edited region",
             _DIFFCAM,
-            "CelebA-HQ; age, bushy eyebrows, eyeglasses, beard; FID of original against manipulated pictures. The trunk of LPIPS, its resolution, "
+            "CelebA-HQ; age, bushy eyebrows, eyeglasses, beard; FID of original against "
+            "manipulated pictures. The trunk of LPIPS, its resolution, "
             "the region and the number of pictures are not given in the paper (arXiv 2207.08134).",
         ),
         _table(
             "SFE, Table 1",
             "method | LPIPS | L2 | FID | MS-SSIM | FID smile- | FID glasses+ | FID old+ | seconds",
             _SFE,
-            "CelebA-HQ test set; the three edits by StyleRes's protocol: pictures without the attribute are edited and compared with those that have "
+            "CelebA-HQ test set; the three edits by StyleRes's protocol: pictures without the "
+            "attribute are edited and compared with those that have "
             "it by their labels; V100 (arXiv 2406.10601).",
         ),
     ]
@@ -111,12 +117,14 @@ def in_domain() -> list[Table]:
             "In-domain inversion, faces: inversion",
             "method | seconds | FID | SWD | MSE",
             _IN_DOMAIN,
-            "FFHQ, StyleGAN v1 at 256; the scale of MSE and SWD is not stated (arXiv 2004.00049). The traditional encoder and the domain-guided "
+            "FFHQ, StyleGAN v1 at 256; the scale of MSE and SWD is not stated (arXiv "
+            "2004.00049). The traditional encoder and the domain-guided "
             "one are what our row encoder is, by the weights that are given.",
         ),
         _table(
             "In-domain inversion, faces: interpolation and manipulation",
-            "method | FID, interpolation | SWD, interpolation | FID, manipulation | SWD, manipulation",
+            "method | FID, interpolation | SWD, interpolation | FID, manipulation | SWD, "
+            "manipulation",
             _IN_DOMAIN_EDITS,
             "As above.",
         ),

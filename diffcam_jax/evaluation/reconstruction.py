@@ -1,7 +1,8 @@
 """How well each way of inverting finds a picture back: the protocol of the GANInverter benchmark.
 
-Pictures are rounded to uint8 before they are compared. MSE in units of [-1, 1], LPIPS on VGG16 at 256, ID is the cosine of face
-embeddings, FID and KID compare the set of pictures with the set of their reconstructions.
+Pictures are rounded to uint8 before they are compared. MSE in units of [-1, 1], LPIPS on VGG16 at
+256, ID is the cosine of face embeddings, FID and KID compare the set of pictures with the set of
+their reconstructions.
 """
 
 from diffcam_jax.errors import UserError
@@ -84,7 +85,10 @@ def run(bench: Bench) -> list[Section]:
 
 
 def measure(bench: Bench, items: list[Item], method: str) -> dict[str, dict[str, float]]:
-    """picture -> values of its reconstruction by a method; what is measured already is not measured again."""
+    """picture -> values of its reconstruction by a method.
+
+    What is measured already is not measured again.
+    """
     coder, records = Coder(bench, method, tunes=True), {}
     for item in bench.progress(items, f"{NAME}: {method}"):
         key = Key(NAME, method, item.name)
@@ -99,7 +103,8 @@ def measure(bench: Bench, items: list[Item], method: str) -> dict[str, dict[str,
             records[item.name] = bench.store.get(key)
     if not records:
         raise UserError(
-            f"not one picture could be inverted by {method}; the last one: {list(bench.problems.values())[-1]}"
+            f"not one picture could be inverted by {method}; the last one: "
+            f"{list(bench.problems.values())[-1]}"
         )
     return records
 

@@ -18,7 +18,8 @@ from diffcam_jax.metrics.resources import peak_memory
 
 
 def evaluate(config: ConfigDict, workdir: Path, compared: Sequence[str], command: str) -> Document:
-    """Runs the protocols of a configuration, or compares folders, and writes metrics.jsonl, report.md and report.html.
+    """Runs the protocols of a configuration, or compares folders, and writes metrics.jsonl,
+    report.md and report.html.
 
     Args:
         config: checked, see `settings`.
@@ -30,7 +31,8 @@ def evaluate(config: ConfigDict, workdir: Path, compared: Sequence[str], command
         The report.
 
     Raises:
-        UserError: something that makes the whole run pointless; what concerns single pictures is listed in the report.
+        UserError: something that makes the whole run pointless; what concerns single pictures is
+            listed in the report.
     """
     with store.opened(workdir) as kept:
         bench = Bench(config, kept)

@@ -44,7 +44,8 @@ def check(config: ConfigDict) -> None:
     for name in config.protocols:
         if name not in PROTOCOLS:
             raise UserError(
-                f"config.protocols: no protocol is called {name!r}; there are {', '.join(PROTOCOLS)}"
+                f"config.protocols: no protocol is called {name!r}; there are "
+                f"{', '.join(PROTOCOLS)}"
             )
         if name not in config:
             raise UserError(

@@ -1,4 +1,5 @@
-"""What an evaluation has measured so far, kept as it comes: a run that was cut short goes on behind its last line.
+"""What an evaluation has measured so far, kept as it comes: a run that was cut short goes on behind
+its last line.
 
 OUT/metrics.jsonl     a line for everything measured: {"protocol", "subject", "picture", and the values by name}
 OUT/pictures          PNG by protocol, subject and picture: what was measured
@@ -23,7 +24,9 @@ from diffcam_jax.files.trees import replacing, write_atomically
 
 
 class Key(NamedTuple):
-    """What a measurement is of: the protocol, whose work (a method, a system, a folder), and the picture."""
+    """What a measurement is of: the protocol, whose work (a method, a system, a folder), and the
+    picture.
+    """
 
     protocol: str
     subject: str

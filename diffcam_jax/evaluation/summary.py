@@ -1,4 +1,6 @@
-"""From measured values to the cells of a table: means with confidence intervals, and honest columns for distances of sets."""
+"""From measured values to the cells of a table: means with confidence intervals, and honest columns
+for distances of sets.
+"""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -32,7 +34,10 @@ def mean(values: Iterable[float]) -> float:
 
 
 def spread(values: Iterable[float]) -> float:
-    """The standard deviation of what is a number; NaN where all are equal, as nothing can be measured by it."""
+    """The standard deviation of what is a number.
+
+    NaN where all are equal, as nothing can be measured by it.
+    """
     found = _finite(values)
     return float(found.std()) or math.nan if len(found) else math.nan
 
@@ -85,7 +90,8 @@ def set_notes(bench: Bench, scores: Sequence[SetScore]) -> list[str]:
         return []
     least, (label, kernel) = min(min(score.counts) for score in scores), bench.sets.labels
     return [
-        f"Warning: {least} pictures in the smallest set, fewer than {ENOUGH}. {label} is biased upwards by that and not comparable with "
+        f"Warning: {least} pictures in the smallest set, fewer than {ENOUGH}. {label} is biased "
+        "upwards by that and not comparable with "
         f"published values; the headline is {kernel}, which is not biased."
     ]
 

@@ -1,4 +1,6 @@
-"""Tables of a report: rows of text, numbers with their confidence interval, notes and the settings that led to them."""
+"""Tables of a report: rows of text, numbers with their confidence interval, notes and the settings
+that led to them.
+"""
 
 import html
 import math
@@ -30,7 +32,8 @@ class Table:
         for row in self.rows:
             if len(row) != len(self.columns):
                 raise ValueError(
-                    f"table {self.title!r}: a row of {len(row)} cells under {len(self.columns)} columns"
+                    f"table {self.title!r}: a row of {len(row)} cells under {len(self.columns)} "
+                    "columns"
                 )
 
     @property
@@ -72,7 +75,9 @@ class Table:
 
 
 def number(value: float, digits: int = 3, interval: tuple[float, float] | None = None) -> str:
-    """A number as a cell: so many decimals, with its confidence interval in brackets; "-" for what is not finite.
+    """A number as a cell: so many decimals, with its confidence interval in brackets.
+
+    "-" for what is not finite.
 
     Args:
         value: to show.

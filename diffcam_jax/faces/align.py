@@ -1,11 +1,13 @@
 """The FFHQ crop of a face and the way back into the photograph.
 
-Photographs are numpy [h, w, 3] RGB, uint8 or uint16; crops are float32 [s, s, 3] in [0, 1]. Points and quads are x, y
-in pixels counted from the top left corner of the photograph: pixel (column j, row i) covers [j, j+1] x [i, i+1].
-A quad is [4, 2]: the photograph's places of the crop's top left, bottom left, bottom right and top right corner.
-The FFHQ recipe makes it a square, turned and scaled, so crop and photograph differ by a similarity, an affine map.
+Photographs are numpy [h, w, 3] RGB, uint8 or uint16; crops are float32 [s, s, 3] in [0, 1]. Points
+and quads are x, y in pixels counted from the top left corner of the photograph: pixel (column j,
+row i) covers [j, j+1] x [i, i+1]. A quad is [4, 2]: the photograph's places of the crop's top left,
+bottom left, bottom right and top right corner. The FFHQ recipe makes it a square, turned and
+scaled, so crop and photograph differ by a similarity, an affine map.
 
-Source: T. Karras, S. Laine, T. Aila, "A Style-Based Generator Architecture for GANs" (arXiv 1812.04948), appendix A.
+Source: T. Karras, S. Laine, T. Aila, "A Style-Based Generator Architecture for GANs" (arXiv
+1812.04948), appendix A.
 """
 
 import numpy as np
@@ -17,8 +19,9 @@ from diffcam_jax.errors import UserError
 Pixels = UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]
 Quad = Float[np.ndarray, "4 2"]
 
-# Rows of the eye contours and the mouth corners, left and right of the picture. MediaPipe's rows are the counterparts
-# of dlib's. Corners of FFHQ's own photographs come out 1.7 % of a side away (median), scale and place without bias.
+# Rows of the eye contours and the mouth corners, left and right of the picture. MediaPipe's rows
+# are the counterparts of dlib's. Corners of FFHQ's own photographs come out 1.7 % of a side away
+# (median), scale and place without bias.
 _EYES_AND_MOUTH = {
     478: ((33, 160, 158, 133, 153, 144), (362, 385, 387, 263, 373, 380), (61, 291)),
     68: (range(36, 42), range(42, 48), (48, 54)),
@@ -27,7 +30,9 @@ _EYES_AND_MOUTH = {
 _FEATHER = (
     1 / 32
 )  # of the crop's side: how far a mask fades out towards an edge that lies inside the photograph
-_SAME = 0.06  # difference in [0, 1] between edited and original crop beyond which the photograph's own detail goes
+# difference in [0, 1] between edited and original crop beyond which the photograph's own detail
+# goes
+_SAME = 0.06
 _MIN_QUAD = 32  # pixels; below this side a face is a few pixels wide
 _MAX_QUAD = 8  # in sides of the photograph; beyond this the landmarks belong to another picture
 _STRIP_PIXELS = (
@@ -39,8 +44,8 @@ def ffhq_quad(points: Float[np.ndarray, "n 2"]) -> Quad:
     """The square that FFHQ cuts around a face.
 
     Args:
-        points: landmarks of one face: 478 (MediaPipe), 68 (iBUG, as dlib gives them) or 5 (left eye, right eye, nose,
-            left and right mouth corner; left and right of the picture).
+        points: landmarks of one face: 478 (MediaPipe), 68 (iBUG, as dlib gives them) or 5 (left
+            eye, right eye, nose, left and right mouth corner; left and right of the picture).
 
     Returns:
         Corners [4, 2] float64: top left, bottom left, bottom right, top right.
@@ -50,7 +55,8 @@ def ffhq_quad(points: Float[np.ndarray, "n 2"]) -> Quad:
         ValueError: another number of points.
 
     Reference:
-        x = e2e - rot90(e2m), |x| = max(2.0 |e2e|, 1.8 |e2m|), centre = eyes + 0.1 e2m (arXiv 1812.04948, FFHQ).
+        x = e2e - rot90(e2m), |x| = max(2.0 |e2e|, 1.8 |e2m|), centre = eyes + 0.1 e2m (arXiv
+        1812.04948, FFHQ).
     """
     if len(points) not in _EYES_AND_MOUTH:
         raise ValueError(f"{len(points)} landmarks; known are {sorted(_EYES_AND_MOUTH)}")
@@ -86,7 +92,8 @@ def frame_quad(height: int, width: int) -> Quad:
     """
     if height != width:
         raise UserError(
-            f"{width}x{height} pixels are not square, so this is no aligned face; leave out --aligned"
+            f"{width}x{height} pixels are not square, so this is no aligned face; leave out "
+            "--aligned"
         )
     return np.array([[0, 0], [0, height], [width, height], [width, 0]], np.float64)
 
@@ -94,8 +101,9 @@ def frame_quad(height: int, width: int) -> Quad:
 def crop(pixels: Pixels, quad: Quad, size: int) -> Float32[np.ndarray, "{size} {size} 3"]:
     """Cuts the quad out of a photograph.
 
-    Values are interpolated (bicubic) and, where the quad is larger than the crop, free of aliasing (Lanczos). Beyond
-    its border the photograph is mirrored, blurred and faded to its median colour, as in FFHQ.
+    Values are interpolated (bicubic) and, where the quad is larger than the crop, free of aliasing
+    (Lanczos). Beyond its border the photograph is mirrored, blurred and faded to its median colour,
+    as in FFHQ.
 
     Args:
         pixels: the photograph [h, w, 3].
@@ -103,7 +111,8 @@ def crop(pixels: Pixels, quad: Quad, size: int) -> Float32[np.ndarray, "{size} {
         size: side of the crop in pixels.
 
     Returns:
-        [size, size, 3] float32 in [0, 1]. A quad that is the frame of a size x size picture gives exactly its pixels.
+        [size, size, 3] float32 in [0, 1]. A quad that is the frame of a size x size picture gives
+        exactly its pixels.
 
     Raises:
         UserError: the quad lies outside the photograph or is smaller than a face can be.
@@ -119,8 +128,10 @@ def crop(pixels: Pixels, quad: Quad, size: int) -> Float32[np.ndarray, "{size} {
         and np.all((centre > 0) & (centre < (width, height)))
     ):
         raise UserError(
-            f"a face {side:.0f} pixels wide at ({centre[0]:.0f}, {centre[1]:.0f}) does not fit the {width}x{height} "
-            f"photograph or is below {_MIN_QUAD} pixels; use a larger picture, or landmarks in pixels of this very one"
+            f"a face {side:.0f} pixels wide at ({centre[0]:.0f}, {centre[1]:.0f}) does not fit "
+            f"the {width}x{height} "
+            f"photograph or is below {_MIN_QUAD} pixels; use a larger picture, or landmarks in "
+            "pixels of this very one"
         )
     border = max(round(side * 0.1), 3)
     low = np.maximum(np.floor(quad.min(axis=0)).astype(int) - border, 0)
@@ -157,9 +168,10 @@ def paste(
 ) -> Pixels:
     """Puts an edited crop back into its photograph, at the photograph's own resolution and depth.
 
-    Eq. 5, M W(I') + (1 - M) I with the crop warped by W, would soften the skin inside the mask wherever the photograph
-    is finer than its crop. Adding M W(I' - crop(I)) to I keeps that detail, but leaves fine ghosts of a mouth that has
-    moved. So the detail D = I - W(crop(I)) stays where the crop hardly changed and goes where it did:
+    Eq. 5, M W(I') + (1 - M) I with the crop warped by W, would soften the skin inside the mask
+    wherever the photograph is finer than its crop. Adding M W(I' - crop(I)) to I keeps that detail,
+    but leaves fine ghosts of a mouth that has moved. So the detail D = I - W(crop(I)) stays where
+    the crop hardly changed and goes where it did:
 
         I + M (W(I' - crop(I)) - (1 - k) D),  k = exp(-(d / 0.06)^2),  d = |I' - crop(I)|, smoothed.
 
@@ -172,7 +184,8 @@ def paste(
         quad: where the crop was cut.
 
     Returns:
-        A new photograph of the same shape and dtype. Where `photo_mask` is 0 it is the original, bit for bit.
+        A new photograph of the same shape and dtype. Where `photo_mask` is 0 it is the original,
+        bit for bit.
 
     Reference:
         Diff-CAM (arXiv 2207.08134), Eq. 5.
@@ -211,9 +224,11 @@ def paste(
 def photo_mask(
     mask: Float[np.ndarray, "s s"], quad: Quad, height: int, width: int
 ) -> Float32[np.ndarray, "{height} {width}"]:
-    """A crop's mask at the photograph's resolution: exactly 0 wherever `paste` leaves the original alone.
+    """A crop's mask at the photograph's resolution: exactly 0 wherever `paste` leaves the original
+    alone.
 
-    Towards an edge of the crop that lies inside the photograph the mask fades out, so that no seam can show.
+    Towards an edge of the crop that lies inside the photograph the mask fades out, so that no seam
+    can show.
 
     Args:
         mask: [s, s] in [0, 1].
@@ -237,7 +252,9 @@ def photo_mask(
 
 
 def _border_window(quad: np.ndarray, size: int, height: int, width: int) -> np.ndarray:
-    """1 inside, falling smoothly to 0 towards those edges of the crop that the photograph goes on beyond."""
+    """1 inside, falling smoothly to 0 towards those edges of the crop that the photograph goes on
+    beyond.
+    """
     ramp = np.clip(np.arange(size) / (size * _FEATHER), 0, 1)
     ramp = (ramp * ramp * (3 - 2 * ramp)).astype(np.float32)
     window = np.ones((size, size), np.float32)
@@ -272,14 +289,19 @@ def _crop_to_photo(quad: np.ndarray, size: int) -> np.ndarray:
 
 
 def _photo_to_crop(quad: np.ndarray, size: int, left: int, top: int) -> np.ndarray:
-    """[3, 3] map to crop coordinates from those of a region of the photograph that begins at (left, top)."""
+    """[3, 3] map to crop coordinates from those of a region of the photograph that begins at (left,
+    top).
+    """
     return np.linalg.inv(_crop_to_photo(quad - np.array([left, top]), size))
 
 
 def _oversampled(
     image: np.ndarray, matrix: np.ndarray, width: int, height: int, interpolation: int
 ) -> np.ndarray:
-    """image[matrix @ place], sampled so densely that no pixel is stepped over; its edge goes on outside."""
+    """image[matrix @ place], sampled so densely that no pixel is stepped over.
+
+    Its edge goes on outside.
+    """
     import cv2
 
     density = max(1, int(np.ceil(np.sqrt(abs(np.linalg.det(matrix[:2, :2]))) - 1e-6)))
@@ -328,10 +350,12 @@ def _soften(plane: np.ndarray) -> np.ndarray:
 
 
 def _pad(image: np.ndarray, margins: np.ndarray, blur: float) -> np.ndarray:
-    """Continues a picture by `margins` (left, top, right, bottom): mirrored, more and more blurred, at last its median.
+    """Continues a picture by `margins` (left, top, right, bottom): mirrored, more and more blurred,
+    at last its median.
 
     Args:
-        blur: standard deviation of the blur in pixels; it also reaches a third of a margin into the picture.
+        blur: standard deviation of the blur in pixels; it also reaches a third of a margin into the
+            picture.
     """
     import cv2
 
@@ -343,7 +367,8 @@ def _pad(image: np.ndarray, margins: np.ndarray, blur: float) -> np.ndarray:
         1 - np.minimum(x / left, (width - 1 - x) / right),
         1 - np.minimum(y / top, (height - 1 - y) / bottom),
     )[..., None]
-    # Blur and median are smooth: they are computed on a reduced copy, which is what keeps large photographs quick.
+    # Blur and median are smooth: they are computed on a reduced copy, which is what keeps large
+    # photographs quick.
     factor = max(1, int(blur / 4))
     small = cv2.resize(
         image, (-(-width // factor), -(-height // factor)), interpolation=cv2.INTER_AREA

@@ -19,11 +19,13 @@ def resized(image: UInt8[np.ndarray, "h w 3"], side: int) -> UInt8[np.ndarray, "
 def similarity_transform(
     source: Float[np.ndarray, "k 2"], target: Float[np.ndarray, "k 2"]
 ) -> Float[np.ndarray, "2 3"]:
-    """The rotation, uniform scale and shift that bring `source` nearest to `target` in the least squares sense.
+    """The rotation, uniform scale and shift that bring `source` nearest to `target` in the least
+    squares sense.
 
     Reference:
-        Umeyama, Least-squares estimation of transformation parameters between two point patterns (1991), eqs. 40-42.
-        In the plane, with points as complex numbers, it is one complex division.
+        Umeyama, Least-squares estimation of transformation parameters between two point patterns
+        (1991), eqs. 40-42. In the plane, with points as complex numbers, it is one complex
+        division.
     """
     z, y = (p[:, 0] + 1j * p[:, 1] for p in (source, target))
     turn = np.vdot(z - z.mean(), y - y.mean()) / np.vdot(z - z.mean(), z - z.mean())

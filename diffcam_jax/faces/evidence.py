@@ -1,7 +1,8 @@
 """What the backbones see in a face picture: landmarks, blendshapes, face parsing, age and gender.
 
-Pictures uint8 RGB [n, side, side, 3], FFHQ-aligned. Each backbone is loaded once, when it is first needed. The age and
-gender networks (dlib's, by Cydral Technology) are ONNX files and run in onnxruntime; the parsing runs in JAX.
+Pictures uint8 RGB [n, side, side, 3], FFHQ-aligned. Each backbone is loaded once, when it is first
+needed. The age and gender networks (dlib's, by Cydral Technology) are ONNX files and run in
+onnxruntime; the parsing runs in JAX.
 """
 
 import functools
@@ -28,8 +29,9 @@ LANDMARK_INPUT = 512
 # Rows of the 478 landmarks; left and right are the picture's.
 LEFT_EYE_OUTER, LEFT_EYE_INNER, RIGHT_EYE_INNER, RIGHT_EYE_OUTER, NOSE_BASE = 33, 133, 362, 263, 2
 
-# Where a chip puts (left eye outer, inner, right eye inner, outer, nose base), as a share of its side before padding:
-# the mean face of dlib's 5-point shape predictor, which the age and gender networks were trained with.
+# Where a chip puts (left eye outer, inner, right eye inner, outer, nose base), as a share of its
+# side before padding: the mean face of dlib's 5-point shape predictor, which the age and gender
+# networks were trained with.
 CHIP_POINTS = (LEFT_EYE_OUTER, LEFT_EYE_INNER, RIGHT_EYE_INNER, RIGHT_EYE_OUTER, NOSE_BASE)
 CHIP_TEMPLATE = np.array(
     [
@@ -48,7 +50,9 @@ AGES = np.array([0.25, *range(1, 81)], np.float32)  # years of the age network's
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the backbones say about one picture; a field that no requested score needs keeps its empty value.
+    """What the backbones say about one picture.
+
+    A field that no requested score needs keeps its empty value.
 
     Attributes:
         picture: [SIDE, SIDE, 3] uint8 RGB.
@@ -127,7 +131,10 @@ def gather(
 def find_face(
     landmarker: FaceLandmarker, image: np.ndarray
 ) -> tuple[np.ndarray, dict[str, float]] | None:
-    """Landmarks [478, 2] as a share of the side, and blendshapes, of the picture's face; None without a face."""
+    """Landmarks [478, 2] as a share of the side, and blendshapes, of the picture's face.
+
+    None without a face.
+    """
     small = resized(image, min(LANDMARK_INPUT, image.shape[0]))
     faces = landmarker.detect(small, search=False)
     return (

@@ -1,11 +1,11 @@
 """Faces in a photograph: 478 landmarks and 52 blendshape scores from the MediaPipe face landmarker.
 
-Points are x, y in pixels of the photograph, counted from its top left corner: pixel (column j, row i) covers
-[j, j+1] x [i, i+1]. Left and right are the picture's, not the person's.
+Points are x, y in pixels of the photograph, counted from its top left corner: pixel (column j, row
+i) covers [j, j+1] x [i, i+1]. Left and right are the picture's, not the person's.
 
-MediaPipe's detector sees the whole picture at 128x128 and so misses heads below about a fifth of it, heads lying
-on their side and faces that fill the frame. Where its first look leaves faces to be found, the picture is looked at
-in a wide frame, in overlapping tiles and turned.
+MediaPipe's detector sees the whole picture at 128x128 and so misses heads below about a fifth of
+it, heads lying on their side and faces that fill the frame. Where its first look leaves faces to be
+found, the picture is looked at in a wide frame, in overlapping tiles and turned.
 """
 
 import contextlib
@@ -27,7 +27,8 @@ from diffcam_jax.pretrained import store
 
 MAX_FACES = 32
 _LANDMARK_BYTES = 1 << 20
-_VIEW_SIDE = 1024  # pixels; larger pictures are looked at reduced: the networks see at most 256 pixels of a face
+# pixels; larger pictures are looked at reduced: the networks see at most 256 pixels of a face
+_VIEW_SIDE = 1024
 _TILE_LEVELS = (
     2,
     4,
@@ -43,7 +44,8 @@ class Face:
     """One face.
 
     Attributes:
-        points: [478, 2] landmarks in the numbering of MediaPipe's face mesh (468-477 are the irises).
+        points: [478, 2] landmarks in the numbering of MediaPipe's face mesh (468-477 are the
+            irises).
         blendshapes: 52 scores in [0, 1] by name, such as "mouthSmileLeft" or "jawOpen".
         area: area of the box around the points, in square pixels.
     """
@@ -54,7 +56,9 @@ class Face:
 
 
 class FaceLandmarker:
-    """Finds faces; use it as a context manager, and one instance for many pictures (7 ms for an aligned one).
+    """Finds faces.
+
+    Use it as a context manager, and one instance for many pictures (7 ms for an aligned one).
 
     Raises:
         UserError: the model is neither cached nor to be had, or is no model.
@@ -103,9 +107,11 @@ class FaceLandmarker:
 
         Args:
             pixels: [h, w, 3] RGB.
-            max_faces: how many to return at most, at least 1; asking for more than one look finds costs more looks.
-            search: look into tiles and turned copies while fewer than `max_faces` are found. Whoever scores crops that
-                are aligned already wants False: there a face is seen at the first look or is none.
+            max_faces: how many to return at most, at least 1; asking for more than one look finds
+                costs more looks.
+            search: look into tiles and turned copies while fewer than `max_faces` are found.
+                Whoever scores crops that are aligned already wants False: there a face is seen at
+                the first look or is none.
 
         Returns:
             At most `max_faces` faces; empty when there is none.
@@ -145,7 +151,9 @@ class FaceLandmarker:
         ]
 
     def _look_with_margin(self, pixels: np.ndarray) -> list[Face]:
-        """The faces of the picture in a wide grey frame: the detector misses a face that fills its picture."""
+        """The faces of the picture in a wide grey frame: the detector misses a face that fills its
+        picture.
+        """
         small = _reduced(pixels)
         margin = max(small.shape[:2]) // 4
         framed = np.pad(small, ((margin, margin), (margin, margin), (0, 0)), constant_values=128)
@@ -172,7 +180,8 @@ class FaceLandmarker:
         return _distinct(faces)
 
     def _look_closer(self, pixels: np.ndarray, faces: list[Face], confirm: bool) -> list[Face]:
-        """Looks again at each face that was seen reduced or in a tile, in a close-up at its full resolution.
+        """Looks again at each face that was seen reduced or in a tile, in a close-up at its full
+        resolution.
 
         With `confirm`, a face that the close-up does not show again was a mirage and is dropped.
         """
@@ -196,7 +205,9 @@ class FaceLandmarker:
         return closer
 
     def _look_at_turned(self, pixels: np.ndarray) -> list[Face]:
-        """The faces of the picture turned by 90, 180 or 270 degrees, whichever shows the most upright one."""
+        """The faces of the picture turned by 90, 180 or 270 degrees, whichever shows the most
+        upright one.
+        """
         height, width = pixels.shape[:2]
         best, best_uprightness = [], _UPRIGHT
         for quarter_turns in (1, 2, 3):
@@ -264,7 +275,8 @@ def select_faces(faces: Sequence[Face], which: int | str) -> list[Face]:
     """
     if not faces:
         raise UserError(
-            "no face was found; turn the picture upright, use a larger one or one that shows more of the face, "
+            "no face was found; turn the picture upright, use a larger one or one that shows "
+            "more of the face, "
             "or give its landmarks with --landmarks FILE"
         )
     if which == "all":
@@ -274,7 +286,8 @@ def select_faces(faces: Sequence[Face], which: int | str) -> list[Face]:
         raise ValueError(f"{which!r} is neither 'largest', 'all' nor a number")
     if not 1 <= rank <= len(faces):
         raise UserError(
-            f"face {rank} was asked for and {len(faces)} found; give a number from 1 to {len(faces)}"
+            f"face {rank} was asked for and {len(faces)} found; give a number from 1 to "
+            f"{len(faces)}"
         )
     return [faces[rank - 1]]
 
@@ -283,8 +296,9 @@ def read_landmarks_file(path: str | os.PathLike[str]) -> Float[np.ndarray, "n 2"
     """Reads landmarks that were set by hand or by another tool.
 
     Args:
-        path: a JSON list of [x, y] pairs, or plain text with one "x y" or "x, y" a line ("#" begins a comment): 5, 68
-            or 478 points as `align.ffhq_quad` takes them, in pixels of the upright photograph.
+        path: a JSON list of [x, y] pairs, or plain text with one "x y" or "x, y" a line ("#" begins
+            a comment): 5, 68 or 478 points as `align.ffhq_quad` takes them, in pixels of the
+            upright photograph.
 
     Returns:
         Points [n, 2] float64 as x, y.
@@ -323,7 +337,9 @@ def read_landmarks_file(path: str | os.PathLike[str]) -> Float[np.ndarray, "n 2"
 
 
 def free_landmarker(landmarker: object) -> None:
-    """Closes MediaPipe's landmarker without the traceback that its destructor prints at interpreter exit."""
+    """Closes MediaPipe's landmarker without the traceback that its destructor prints at interpreter
+    exit.
+    """
     try:
         landmarker.close()
     except (
@@ -377,7 +393,9 @@ def _overlap(one: Face, other: Face) -> float:
 
 
 def _turned_back(points: np.ndarray, quarter_turns: int, height: int, width: int) -> np.ndarray:
-    """Points of np.rot90(picture, quarter_turns), told in the picture itself, which is height x width."""
+    """Points of np.rot90(picture, quarter_turns), told in the picture itself, which is height x
+    width.
+    """
     x, y = points[:, 0], points[:, 1]
     if quarter_turns == 1:
         x, y = width - y, x

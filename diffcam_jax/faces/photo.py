@@ -1,12 +1,13 @@
 """Reading and writing photographs.
 
-Pixels are numpy ``[h, w, 3]`` RGB, uint8 or uint16, upright (the EXIF orientation has been applied) and in the
-colour space of the file: an RGB ICC profile travels along and is written back, so wide-gamut pictures keep
-their colours. Alpha is kept beside the pixels and written back untouched. Greyscale pictures become three equal
-channels and are written as RGB, because an edit may bring colour. EXIF data other than the orientation is not kept.
+Pixels are numpy ``[h, w, 3]`` RGB, uint8 or uint16, upright (the EXIF orientation has been applied)
+and in the colour space of the file: an RGB ICC profile travels along and is written back, so
+wide-gamut pictures keep their colours. Alpha is kept beside the pixels and written back untouched.
+Greyscale pictures become three equal channels and are written as RGB, because an edit may bring
+colour. EXIF data other than the orientation is not kept.
 
-Files are hostile until proven otherwise: size limits are checked on the header before a single pixel is decoded,
-and only the formats of ``_FORMATS`` are ever handed to a decoder.
+Files are hostile until proven otherwise: size limits are checked on the header before a single
+pixel is decoded, and only the formats of ``_FORMATS`` are ever handed to a decoder.
 """
 
 import hashlib
@@ -88,14 +89,17 @@ def read_photo(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Ph
     """Reads one photograph and turns it upright.
 
     Args:
-        path: a file in one of the formats of `SUFFIXES`. Of a multi-page TIFF or MPO the first picture is taken.
-        max_pixels: largest accepted width x height; the header is judged before anything is decoded.
+        path: a file in one of the formats of `SUFFIXES`. Of a multi-page TIFF or MPO the first
+            picture is taken.
+        max_pixels: largest accepted width x height; the header is judged before anything is
+            decoded.
 
     Returns:
         The photograph; 16-bit files keep 16 bits.
 
     Raises:
-        UserError: the file is missing, a folder, empty, too large, no picture, animated, broken or too small.
+        UserError: the file is missing, a folder, empty, too large, no picture, animated, broken or
+            too small.
     """
     path = Path(path)
     data = _read_bytes(path)
@@ -113,7 +117,8 @@ def read_photo(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Ph
             raise UserError(
                 f"{path}: the picture is cut short or damaged ({error}); get a fresh copy of it"
             ) from error
-    # A grey or CMYK profile does not describe the RGB pixels that come out; CMYK was converted through its own.
+    # A grey or CMYK profile does not describe the RGB pixels that come out; CMYK was converted
+    # through its own.
     if not icc_profile or icc_profile[16:20] != b"RGB ":
         icc_profile = None
     if not (isinstance(dpi, tuple) and len(dpi) == 2 and all(0 < float(d) < 1e6 for d in dpi)):
@@ -151,7 +156,8 @@ def write_photo(path: str | os.PathLike[str], photo: Photo | Pixels) -> None:
         write_atomically(path, data)
     except OSError as error:
         raise UserError(
-            f"{path}: cannot be written ({error.strerror}); choose another output folder or free some space"
+            f"{path}: cannot be written ({error.strerror}); choose another output folder or free "
+            "some space"
         ) from error
 
 
@@ -218,7 +224,8 @@ def _read_bytes(path: Path) -> bytes:
         size = path.stat().st_size
         if size > MAX_BYTES:
             raise UserError(
-                f"{path}: {size / 1e6:,.0f} MB is too large a file; the limit is {MAX_BYTES / 1e6:,.0f} MB"
+                f"{path}: {size / 1e6:,.0f} MB is too large a file; the limit is "
+                f"{MAX_BYTES / 1e6:,.0f} MB"
             )
         # A device or a pipe has no size: the bound on read() holds for those too.
         with path.open("rb") as file:
@@ -251,12 +258,14 @@ def _open_header(path: Path, data: bytes, max_pixels: int) -> Image.Image:
     width, height = image.size
     if width * height > max_pixels:
         raise UserError(
-            f"{path}: the header claims {width}x{height} pixels and the limit is {max_pixels / 1e6:g} million; "
+            f"{path}: the header claims {width}x{height} pixels and the limit is "
+            f"{max_pixels / 1e6:g} million; "
             "scale the picture down"
         )
     if min(width, height) < MIN_SIDE:
         raise UserError(
-            f"{path}: {width}x{height} pixels are too few for a face; the smallest picture is {MIN_SIDE}x{MIN_SIDE}"
+            f"{path}: {width}x{height} pixels are too few for a face; the smallest picture is "
+            f"{MIN_SIDE}x{MIN_SIDE}"
         )
     if image.format not in _STILL_WITH_PAGES and getattr(image, "is_animated", False):
         raise UserError(f"{path}: is an animation; save the frame you want as PNG")
@@ -296,7 +305,10 @@ def _decode_8(image: Image.Image) -> tuple[Pixels, Plane | None]:
 
 
 def _cmyk_to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
-    """Inks have no colour without their profile; a profile that is itself broken leaves the plain conversion."""
+    """Inks have no colour without their profile.
+
+    A profile that is itself broken leaves the plain conversion.
+    """
     try:
         return ImageCms.profileToProfile(
             image, io.BytesIO(profile), ImageCms.createProfile("sRGB"), outputMode="RGB"
@@ -317,11 +329,13 @@ def _decode_16(path: Path, data: bytes, image: Image.Image) -> tuple[Pixels, Pla
             and len(image.tag_v2[_BITS_PER_SAMPLE]) > 1
         ):
             raise UserError(
-                f"{path}: 16-bit TIFF with separate colour planes; save it with interleaved channels"
+                f"{path}: 16-bit TIFF with separate colour planes; save it with interleaved "
+                "channels"
             )
         inverted = image.tag_v2.get(_PHOTOMETRIC) == 0
         orientation = 1  # OpenCV turns TIFF pictures by itself, and only those
-    image.load()  # Pillow refuses a cut or damaged file without the pages that OpenCV then writes to stderr
+    # Pillow refuses a cut or damaged file without the pages that OpenCV then writes to stderr
+    image.load()
     stored = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if stored is None or stored.dtype != np.uint16:
         raise ValueError("its 16-bit pixels cannot be decoded")

@@ -1,8 +1,9 @@
-"""What a face picture shows, as numbers: the scores that directions are fitted to and that edits are judged by.
+"""What a face picture shows, as numbers: the scores that directions are fitted to and that edits
+are judged by.
 
-Pictures: uint8 RGB [n, side, side, 3], FFHQ-aligned, side 256, 512 or 1024. Scores: float32 [n], NaN where no face was
-found. A score is a small formula over the evidence of a few backbones (see `evidence`), each of which looks at every
-picture once however many scores are asked for.
+Pictures: uint8 RGB [n, side, side, 3], FFHQ-aligned, side 256, 512 or 1024. Scores: float32 [n],
+NaN where no face was found. A score is a small formula over the evidence of a few backbones (see
+`evidence`), each of which looks at every picture once however many scores are asked for.
 """
 
 from collections.abc import Callable, Sequence
@@ -68,7 +69,8 @@ LOWER_FACE = (
 )
 CHEEKS = ((117, 118, 101, 36, 205, 187, 147, 123), (346, 347, 330, 266, 425, 411, 376, 352))
 
-# Nose tip's height above the plane of the outer eye corners over their distance, in MediaPipe's canonical face.
+# Nose tip's height above the plane of the outer eye corners over their distance, in MediaPipe's
+# canonical face.
 NOSE_HEIGHT = 0.45
 MIN_HAIR_SHARE = 0.01
 
@@ -101,7 +103,9 @@ def _eyeglasses(e: Evidence) -> float:
 
 
 def _beard(e: Evidence) -> float:
-    """How much darker, rougher and less coloured the skin around the mouth is than the rest of the face."""
+    """How much darker, rougher and less coloured the skin around the mouth is than the rest of the
+    face.
+    """
     lightness, a, b = np.moveaxis(e.lab, -1, 0)
     texture, chroma = np.abs(lightness - _box_blur(lightness, 2)), np.hypot(a, b)
     below = e.inside(LOWER_FACE) & ~e.inside(OUTER_LIPS) & e.has("skin", "hair")
@@ -117,7 +121,9 @@ def _beard(e: Evidence) -> float:
 
 
 def _bushy_eyebrows(e: Evidence) -> float:
-    """Area of the brows weighted by how much darker than the skin they are, over the squared eye distance."""
+    """Area of the brows weighted by how much darker than the skin they are, over the squared eye
+    distance.
+    """
     lightness = e.lab[..., 0]
     brows, skin = e.has("left_brow", "right_brow"), e.has("skin")
     if not skin.any():
@@ -133,7 +139,9 @@ def _hair_color(e: Evidence) -> float:
 
 
 def _skin_lightness(e: Evidence) -> float:
-    """Mean Lab lightness of the cheeks in [0, 100]: lighting and complexion, which no edit should move along."""
+    """Mean Lab lightness of the cheeks in [0, 100]: lighting and complexion, which no edit should
+    move along.
+    """
     cheeks = e.inside(*CHEEKS)
     return float(e.lab[cheeks][:, 0].mean()) if cheeks.any() else float("nan")
 
@@ -174,7 +182,8 @@ def score(
         batch_size: pictures per pass of a backbone.
 
     Returns:
-        Score name -> float32 [n], NaN where no face was found or the score has no meaning (hair colour of a bald head).
+        Score name -> float32 [n], NaN where no face was found or the score has no meaning (hair
+        colour of a bald head).
 
     Raises:
         UserError: an unknown name, or onnxruntime is missing and a score needs it.

@@ -1,7 +1,8 @@
 """Inverted codes kept on disk, so that editing a photograph again needs no second inversion.
 
-One safetensors file a picture in the cache folder, named by the sha256 of the aligned picture and of the recipe: generator, encoder,
-method and settings, all that leads to the codes. A file that cannot be read counts as absent and is written anew.
+One safetensors file a picture in the cache folder, named by the sha256 of the aligned picture and
+of the recipe: generator, encoder, method and settings, all that leads to the codes. A file that
+cannot be read counts as absent and is written anew.
 """
 
 import hashlib

@@ -1,6 +1,8 @@
-"""Inverted codes as files: safetensors with the names of the photographs, the method, and whose codes they are.
+"""Inverted codes as files: safetensors with the names of the photographs, the method, and whose
+codes they are.
 
-One array "codes", float32 W+ [m, n, k]; the header holds the generator's hash, the method and the names, in the order of the codes.
+One array "codes", float32 W+ [m, n, k]; the header holds the generator's hash, the method and the
+names, in the order of the codes.
 """
 
 from collections.abc import Sequence
@@ -45,12 +47,14 @@ def save(
         names: one for each code.
 
     Raises:
-        UserError: values that are no numbers, another number of names, or the file cannot be written.
+        UserError: values that are no numbers, another number of names, or the file cannot be
+            written.
     """
     codes = np.asarray(codes, np.float32)
     if codes.ndim != 3 or len(names) != len(codes):
         raise UserError(
-            f"codes of shape {codes.shape} with {len(names)} names; give W+ codes [m, n, k] and m names"
+            f"codes of shape {codes.shape} with {len(names)} names; give W+ codes [m, n, k] and "
+            "m names"
         )
     if not np.isfinite(codes).all():
         raise UserError(
@@ -77,7 +81,8 @@ def load(path: str | Path, generator_hash: str, rows: int | None = None) -> Code
         rows: of its W+ codes; None does not ask.
 
     Raises:
-        UserError: no such file, not codes, those of another generator, another number of rows, values that are no numbers.
+        UserError: no such file, not codes, those of another generator, another number of rows,
+            values that are no numbers.
     """
     tree, header = trees.load(path)
     codes, names = tree.get("codes"), header.get("names")
@@ -90,12 +95,15 @@ def load(path: str | Path, generator_hash: str, rows: int | None = None) -> Code
         raise UserError(f"{path} holds no inverted codes; write them with invert.py")
     if header.get("generator") != generator_hash:
         raise UserError(
-            f"the codes in {path} were made for another generator ({str(header.get('generator'))[:8]}, this one is "
-            f"{generator_hash[:8]}); invert the photographs again, or take the generator they were made for"
+            f"the codes in {path} were made for another generator "
+            f"({str(header.get('generator'))[:8]}, this one is "
+            f"{generator_hash[:8]}); invert the photographs again, or take the generator they "
+            "were made for"
         )
     if rows is not None and codes.shape[1] != rows:
         raise UserError(
-            f"the codes in {path} have {codes.shape[1]} rows, the generator reads {rows}; invert again"
+            f"the codes in {path} have {codes.shape[1]} rows, the generator reads {rows}; invert "
+            "again"
         )
     if not np.isfinite(codes).all():
         raise UserError(

@@ -1,7 +1,9 @@
-"""Folders of converted networks: model.safetensors with every array, config.json with what they are.
+"""Folders of converted networks: model.safetensors with every array, config.json with what they
+are.
 
-A folder holds one or more networks by role ("generator", "encoder", "classifier", "deghoster", ...) and loose arrays such as
-the mean code. Roles are what pipelines ask for, so that any generator goes with any encoder of the same W+ shape.
+A folder holds one or more networks by role ("generator", "encoder", "classifier", "deghoster", ...)
+and loose arrays such as the mean code. Roles are what pipelines ask for, so that any generator goes
+with any encoder of the same W+ shape.
 """
 
 import dataclasses
@@ -21,7 +23,9 @@ _NETWORKS = "diffcam_jax.nn."
 
 
 class Network(NamedTuple):
-    """A module and its variables, {"params": ..., "batch_stats": ..., "noise": ...} as far as it has them."""
+    """A module and its variables, {"params": ..., "batch_stats": ..., "noise": ...} as far as it
+    has them.
+    """
 
     module: nn.Module
     variables: dict[str, Any]
@@ -49,7 +53,8 @@ class ModelFolder:
         """
         if role not in self.networks:
             raise UserError(
-                f"a {self.config.get('kind')} folder has no {role}, only {', '.join(self.networks) or 'arrays'}; "
+                f"a {self.config.get('kind')} folder has no {role}, only "
+                f"{', '.join(self.networks) or 'arrays'}; "
                 f"convert a checkpoint that has one"
             )
         return self.networks[role]
@@ -82,7 +87,8 @@ def build(description: Mapping[str, Any]) -> nn.Module:
         return cls(**{key: _tupled(value) for key, value in description["kwargs"].items()})
     except (ImportError, AttributeError, ValueError, TypeError, KeyError) as error:
         raise UserError(
-            f"config.json names a network that cannot be made ({error}); convert the checkpoint again"
+            f"config.json names a network that cannot be made ({error}); convert the checkpoint "
+            "again"
         ) from error
 
 
@@ -137,7 +143,8 @@ def save(
       networks: by role.
       arrays: by name.
       config: further entries of config.json.
-      official: shapes and types of the official file's entries, kept in the header for the way back.
+      official: shapes and types of the official file's entries, kept in the header for the way
+        back.
       unused: the official file's entries that no network needs, kept for the way back.
 
     Returns: the content of config.json.

@@ -1,7 +1,8 @@
 """Parameter trees in and out of safetensors files.
 
-A parameter tree is a nested dict of arrays. In a file its leaves are named by their path, joined with "/", and the
-metadata's values are JSON. Arrays come back as NumPy arrays, to be moved to a device where they are used.
+A parameter tree is a nested dict of arrays. In a file its leaves are named by their path, joined
+with "/", and the metadata's values are JSON. Arrays come back as NumPy arrays, to be moved to a
+device where they are used.
 """
 
 import contextlib
@@ -67,7 +68,8 @@ def unflatten(flat: Mapping[str, Any]) -> Params:
 
 
 def tree_hash(params: Mapping[str, Any]) -> str:
-    """The identity of a parameter tree: sha256 over its sorted leaf names, dtypes, shapes and bytes.
+    """The identity of a parameter tree: sha256 over its sorted leaf names, dtypes, shapes and
+    bytes.
 
     Args:
       params: nested mapping of arrays (NumPy or JAX).
@@ -90,7 +92,9 @@ def _little_endian(array: np.ndarray) -> np.ndarray:
 
 
 def save(path: str | os.PathLike, params: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
-    """Write a parameter tree; the file appears whole or not at all, and equal trees give equal bytes.
+    """Write a parameter tree.
+
+    The file appears whole or not at all, and equal trees give equal bytes.
 
     Args:
       path: the .safetensors file; its folder is made when missing.
@@ -135,7 +139,8 @@ def load(path: str | os.PathLike) -> tuple[Params, dict[str, Any]]:
     Args:
       path: the .safetensors file.
 
-    Returns: nested dict of NumPy arrays; metadata with JSON values decoded (text that is not JSON is kept as it is).
+    Returns: nested dict of NumPy arrays; metadata with JSON values decoded (text that is not JSON
+    is kept as it is).
 
     Raises:
       UserError: the file is missing or is not a safetensors file.
@@ -145,7 +150,7 @@ def load(path: str | os.PathLike) -> tuple[Params, dict[str, Any]]:
         raise UserError(f"no weight file at {path}; check the path")
     try:
         with safe_open(path, framework="numpy") as file:
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             notes = file.metadata() or {}
         return unflatten(arrays), {name: _decoded(text) for name, text in notes.items()}
     except (SafetensorError, ValueError, OSError) as error:
@@ -169,7 +174,10 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[io.BufferedIOBase]:
-    """A file to write into that takes its name only once the block has ended well; its folder is made when missing."""
+    """A file to write into that takes its name only once the block has ended well.
+
+    Its folder is made when missing.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

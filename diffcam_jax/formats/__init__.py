@@ -1,6 +1,9 @@
-"""Readers for the files that pretrained parts come in; a hostile file cannot run code or fill the memory.
+"""Readers for the files that pretrained parts come in.
 
-All return NumPy arrays as stored: no change of layout, names or range. Nothing here imports torch or OpenVINO.
+A hostile file cannot run code or fill the memory.
+
+All return NumPy arrays as stored: no change of layout, names or range. Nothing here imports torch
+or OpenVINO.
 """
 
 from diffcam_jax.formats.array_pickle import read_numpy_pickle

@@ -105,7 +105,8 @@ class _Array:
     def __setstate__(self, state: tuple) -> None:
         _, shape, dtype, fortran, content = state
         if dtype.dtype.kind == "O":
-            # numpy.save wraps a dictionary into an array of one object: the object is read, no other array of them.
+            # numpy.save wraps a dictionary into an array of one object: the object is read, no
+            # other array of them.
             if shape != () or not isinstance(content, list) or len(content) != 1:
                 raise pickle.UnpicklingError(f"array of objects, shape {shape}")
             self.wrapped = content
@@ -120,7 +121,9 @@ class _Array:
 
 
 class _Reader(_Opaque):
-    """A function that a pickle may call, but not change as it may the attributes of a bare function."""
+    """A function that a pickle may call, but not change as it may the attributes of a bare
+    function.
+    """
 
     def __init__(self, function: Callable):
         self._function = function
@@ -142,10 +145,12 @@ class _Namespace(dict):
 
 
 class ArrayUnpickler(pickle._Unpickler):
-    """An unpickler for which the few names that arrays need mean our own readers, and every other name is refused.
+    """An unpickler for which the few names that arrays need mean our own readers, and every other
+    name is refused.
 
-    It is the one written in Python, since the one in C lets a file of a few bytes claim a memo of gigabytes; likewise
-    byte arrays, for which a pickle states a size to set aside, are read as bytes.
+    It is the one written in Python, since the one in C lets a file of a few bytes claim a memo of
+    gigabytes; likewise byte arrays, for which a pickle states a size to set aside, are read as
+    bytes.
     """
 
     dispatch = pickle._Unpickler.dispatch | {pickle.BYTEARRAY8[0]: pickle._Unpickler.load_binbytes8}

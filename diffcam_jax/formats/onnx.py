@@ -1,8 +1,9 @@
-"""ONNX files: the graph's nodes and its constants, read from the protobuf wire format without any of its libraries.
+"""ONNX files: the graph's nodes and its constants, read from the protobuf wire format without any
+of its libraries.
 
-A protobuf message is a sequence of fields, each a key (number and wire type) with a value: a varint, four or eight bytes, or a
-counted string of bytes, which may be a message of its own. Only what describes a network is read: no training information,
-no sub-graphs, no data outside the file.
+A protobuf message is a sequence of fields, each a key (number and wire type) with a value: a
+varint, four or eight bytes, or a counted string of bytes, which may be a message of its own. Only
+what describes a network is read: no training information, no sub-graphs, no data outside the file.
 """
 
 import math
@@ -15,7 +16,8 @@ import numpy as np
 from diffcam_jax.errors import UserError
 
 VARINT, FIXED64, COUNTED, FIXED32 = 0, 1, 2, 5
-# A field takes a few bytes in a file and a hundred times that once read; real networks have some thousands.
+# A field takes a few bytes in a file and a hundred times that once read; real networks have some
+# thousands.
 MOST_FIELDS = 500_000
 MOST_AXES = 32
 _DTYPES = {1: "<f4", 2: "u1", 3: "i1", 5: "<i2", 6: "<i4", 7: "<i8", 9: "?", 10: "<f2", 11: "<f8"}
@@ -26,7 +28,8 @@ class Node(NamedTuple):
 
     Attributes:
       op: its type, "Conv" for instance.
-      inputs: names of the values that it takes; an empty name stands for an optional one that is left out.
+      inputs: names of the values that it takes; an empty name stands for an optional one that is
+        left out.
       outputs: names of the values that it makes.
       attributes: name -> int, float, str, array, or a tuple of ints, floats or strings.
     """
@@ -53,7 +56,8 @@ def read_onnx(data: bytes) -> Graph:
     Returns: its nodes and constants.
 
     Raises:
-      UserError: damaged, no ONNX file, or one that needs more than nodes, attributes and constants inside the file.
+      UserError: damaged, no ONNX file, or one that needs more than nodes, attributes and constants
+        inside the file.
     """
     try:
         return _Reader().model(memoryview(data))
@@ -82,7 +86,10 @@ class _Reader:
         raise ValueError("a number of more than ten bytes")
 
     def _fields(self, data: memoryview) -> Iterator[tuple[int, int, Any]]:
-        """(number, wire type, value) of every field of a message; the value an int for varints, bytes otherwise."""
+        """(number, wire type, value) of every field of a message.
+
+        The value an int for varints, bytes otherwise.
+        """
         at = 0
         while at < len(data):
             self._spend()

@@ -17,7 +17,8 @@ def read_openvino_ir(xml_bytes: bytes, bin_bytes: bytes) -> list[tuple[str, np.n
     """The constants of an OpenVINO IR network.
 
     Args:
-      xml_bytes: the graph, version 10 or 11. A document type is refused, so there are no entities to expand.
+      xml_bytes: the graph, version 10 or 11. A document type is refused, so there are no entities
+        to expand.
       bin_bytes: the constants it points into.
 
     Returns: (layer name, read-only array) of every Const layer in file order. Names may repeat.
@@ -37,7 +38,8 @@ def read_openvino_ir(xml_bytes: bytes, bin_bytes: bytes) -> list[tuple[str, np.n
 
     def refuse_doctype(*_) -> None:
         raise UserError(
-            "the network's XML declares a document type, which OpenVINO never writes; get the file again"
+            "the network's XML declares a document type, which OpenVINO never writes; get the "
+            "file again"
         )
 
     parser = expat.ParserCreate()

@@ -1,7 +1,9 @@
-"""NVIDIA's network pickles (StyleGAN2-ADA and later): whole module objects, stored with the source code of their classes.
+"""NVIDIA's network pickles (StyleGAN2-ADA and later): whole module objects, stored with the source
+code of their classes.
 
-An object is a call of a function that compiles this source and fills the object's attributes. Here the call gives the attributes
-alone: the source is text that nobody looks at, and the parameters are gathered from the attributes as `state_dict` would.
+An object is a call of a function that compiles this source and fills the object's attributes. Here
+the call gives the attributes alone: the source is text that nobody looks at, and the parameters are
+gathered from the attributes as `state_dict` would.
 """
 
 import io
@@ -27,16 +29,20 @@ from diffcam_jax.formats.torch_checkpoint import load_legacy
 def read_persistent_pickle(
     source: str | os.PathLike | bytes,
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    """Read the networks of a file like NVIDIA's ffhq.pkl without torch; no code in it is run or compiled.
+    """Read the networks of a file like NVIDIA's ffhq.pkl without torch.
+
+    No code in it is run or compiled.
 
     Args:
       source: the path of the file, or its content.
 
-    Returns: for each network ("G", "D", "G_ema"): {"state": names as in a state dict -> read-only array, "init": the keyword
-      arguments it was built with}. Entries that are not networks are left out.
+    Returns: for each network ("G", "D", "G_ema"): {"state": names as in a state dict -> read-only
+      array, "init": the keyword arguments it was built with}. Entries that are not networks are
+      left out.
 
     Raises:
-      UserError: missing, damaged, or it holds anything but persistent objects, containers, numbers, text and tensors.
+      UserError: missing, damaged, or it holds anything but persistent objects, containers, numbers,
+        text and tensors.
     """
     name = "the network pickle" if isinstance(source, bytes) else str(source)
     if not isinstance(source, bytes) and not Path(source).is_file():
@@ -95,7 +101,8 @@ def _storage(content: bytes) -> Storage:
 
 
 def _arrays(module: _Module, prefix: str, seen: set[int]) -> Iterator[tuple[str, np.ndarray]]:
-    # Each module once: a few bytes could nest shared ones into more names than there is memory for, or endlessly.
+    # Each module once: a few bytes could nest shared ones into more names than there is memory for,
+    # or endlessly.
     seen.add(id(module))
     passing = module.get("_non_persistent_buffers_set", ())
     for table in ("_parameters", "_buffers"):

@@ -21,11 +21,12 @@ def read_torch(source: str | os.PathLike | bytes) -> dict[str, Any]:
     Args:
       source: the path of the file, or its content. Both of torch's layouts are read.
 
-    Returns: the checkpoint's dict with tensors as read-only NumPy arrays (parameters, too); for a state dict that is
-      parameter name -> array.
+    Returns: the checkpoint's dict with tensors as read-only NumPy arrays (parameters, too); for a
+      state dict that is parameter name -> array.
 
     Raises:
-      UserError: missing, damaged, or it holds anything but containers, numbers, text, tensors and arrays.
+      UserError: missing, damaged, or it holds anything but containers, numbers, text, tensors and
+        arrays.
     """
     name = "the checkpoint" if isinstance(source, bytes) else str(source)
     if not isinstance(source, bytes) and not Path(source).is_file():
@@ -59,7 +60,8 @@ def read_zip(file: io.BufferedIOBase, unpickler: type[ArrayUnpickler] = ArrayUnp
     with zipfile.ZipFile(file) as archive:
 
         def read(name: str) -> bytes:
-            # torch stores without compression; holding it to that keeps what is read within the size of the file.
+            # torch stores without compression; holding it to that keeps what is read within the
+            # size of the file.
             if archive.getinfo(name).compress_type != zipfile.ZIP_STORED:
                 raise ValueError("its archive is compressed, which torch never does")
             return archive.read(name)
@@ -80,7 +82,8 @@ def read_zip(file: io.BufferedIOBase, unpickler: type[ArrayUnpickler] = ArrayUnp
 
 
 def load_legacy(file: io.BufferedIOBase) -> Any:
-    """The tree in a file of the old layout, its storages filled in, tensors still to be put in place by `resolve`.
+    """The tree in a file of the old layout, its storages filled in, tensors still to be put in
+    place by `resolve`.
 
     Args:
       file: at the start of what torch wrote.

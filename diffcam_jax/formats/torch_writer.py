@@ -1,4 +1,6 @@
-"""Writes PyTorch checkpoints without torch: the zip layout that `torch.load(weights_only=True)` reads."""
+"""Writes PyTorch checkpoints without torch: the zip layout that `torch.load(weights_only=True)`
+reads.
+"""
 
 import io
 import pickle
@@ -45,7 +47,9 @@ class _Tensor:
 
 
 class _Pickler(pickle._Pickler):
-    """The pickler written in Python, since the one in C insists that a name it writes can be imported."""
+    """The pickler written in Python, since the one in C insists that a name it writes can be
+    imported.
+    """
 
     dispatch = pickle._Pickler.dispatch.copy()
 

@@ -1,7 +1,8 @@
 """TorchScript archives: the tensors of a saved program, without the program.
 
-Such a file is a zip archive like a checkpoint's. Its `data.pkl` holds module objects, whose classes are defined by code in the
-same archive; here an object of any of them is the dict of its attributes, and the code is never looked at.
+Such a file is a zip archive like a checkpoint's. Its `data.pkl` holds module objects, whose classes
+are defined by code in the same archive; here an object of any of them is the dict of its
+attributes, and the code is never looked at.
 """
 
 import io
@@ -32,11 +33,12 @@ def read_torchscript(source: str | os.PathLike | bytes) -> dict[str, np.ndarray]
     Args:
       source: the path of the file, or its content.
 
-    Returns: read-only arrays by their names in the program ("net.layers.conv.weight"), in file order. A module that the
-      program holds twice is listed under its first name.
+    Returns: read-only arrays by their names in the program ("net.layers.conv.weight"), in file
+      order. A module that the program holds twice is listed under its first name.
 
     Raises:
-      UserError: missing, damaged, or it holds anything but modules, containers, numbers, text and tensors.
+      UserError: missing, damaged, or it holds anything but modules, containers, numbers, text and
+        tensors.
     """
     name = "the TorchScript archive" if isinstance(source, bytes) else str(source)
     if not isinstance(source, bytes) and not Path(source).is_file():
@@ -56,7 +58,8 @@ def read_torchscript(source: str | os.PathLike | bytes) -> dict[str, np.ndarray]
 def _arrays(
     tree: Mapping[Any, Any], prefix: str, seen: set[int]
 ) -> Iterator[tuple[str, np.ndarray]]:
-    # Each object once: a few bytes could nest shared objects into more names than there is memory for, or endlessly.
+    # Each object once: a few bytes could nest shared objects into more names than there is memory
+    # for, or endlessly.
     seen.add(id(tree))
     for key, value in tree.items():
         if isinstance(value, np.ndarray):

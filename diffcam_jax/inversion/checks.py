@@ -19,7 +19,8 @@ from diffcam_jax.inversion.settings import (
 )
 
 SPACES = ("w+", "w")
-# VGG16 halves the side four times before its last layer, and "prior" compares the whole picture at a quarter.
+# VGG16 halves the side four times before its last layer, and "prior" compares the whole picture at
+# a quarter.
 SMALLEST = 16
 
 
@@ -46,7 +47,8 @@ def check_settings(method: str, settings: AnySettings) -> None:
     kind = type(DEFAULTS[method])
     if not isinstance(settings, kind):
         raise UserError(
-            f"{method} takes {kind.__name__}, not {type(settings).__name__}; start from DEFAULTS[{method!r}]"
+            f"{method} takes {kind.__name__}, not {type(settings).__name__}; start from "
+            f"DEFAULTS[{method!r}]"
         )
     numbers = {
         name: v for name, v in dataclasses.asdict(settings).items() if not isinstance(v, str)
@@ -93,17 +95,20 @@ def check_encoder(
     if encoder is None:
         if method == "encoder" or (method == "in_domain" and (agrees or not start)):
             raise UserError(
-                f"the method {method} needs an encoder; give one, or choose image2stylegan, mse or prior"
+                f"the method {method} needs an encoder; give one, or choose image2stylegan, mse "
+                "or prior"
             )
         return
     if encoder.rows != rows:
         raise UserError(
-            f"the encoder gives {encoder.rows} rows of W+, the generator of {generator.resolution} pixels reads {rows}; "
+            f"the encoder gives {encoder.rows} rows of W+, the generator of "
+            f"{generator.resolution} pixels reads {rows}; "
             f"take an encoder that was trained for this generator"
         )
     if encoder.latent_avg.shape[-1] != generator.latent_size:
         raise UserError(
-            f"the encoder's codes are {encoder.latent_avg.shape[-1]} long, the generator's {generator.latent_size}; "
+            f"the encoder's codes are {encoder.latent_avg.shape[-1]} long, the generator's "
+            f"{generator.latent_size}; "
             f"take an encoder that was trained for this generator"
         )
 
@@ -133,12 +138,14 @@ def check_inputs(
     if mask is not None:
         if mask.shape != images.shape[:3]:
             raise UserError(
-                f"the mask is {_size(mask)}, the photographs are {_size(images[..., 0])}; give equal sizes"
+                f"the mask is {_size(mask)}, the photographs are {_size(images[..., 0])}; give "
+                "equal sizes"
             )
         values = np.asarray(mask)
         if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1):
             raise UserError(
-                "the mask has values outside [0, 1]; give 1 where the photograph counts and 0 elsewhere"
+                "the mask has values outside [0, 1]; give 1 where the photograph counts and 0 "
+                "elsewhere"
             )
         if not values.any((1, 2)).all():
             raise UserError(
@@ -147,12 +154,14 @@ def check_inputs(
     if start is not None:
         if start.shape != (len(images), *shape):
             raise UserError(
-                f"start codes of shape {tuple(start.shape)}, this generator's are {(len(images), *shape)}; "
+                f"start codes of shape {tuple(start.shape)}, this generator's are "
+                f"{(len(images), *shape)}; "
                 f"give codes of this generator, one for each photograph"
             )
         if not np.isfinite(np.asarray(start)).all():
             raise UserError(
-                "the start codes hold values that are no numbers; leave them out to begin at the mean code"
+                "the start codes hold values that are no numbers; leave them out to begin at the "
+                "mean code"
             )
     if seconds is not None and not seconds > 0:
         raise UserError(f"seconds={seconds}: give a time above 0, or none for no limit")

@@ -1,7 +1,8 @@
 """Codes of pictures by a trained encoder: one pass (pSp, e4e), or ReStyle's loop of corrections.
 
-Pictures float32 [b,h,w,3] RGB in [-1,1]; larger ones than the encoder's size are area-averaged to it. An encoder's
-output is an offset; `latent_avg`, the average latent of the generator it was trained for, turns it into a code.
+Pictures float32 [b,h,w,3] RGB in [-1,1]; larger ones than the encoder's size are area-averaged to
+it. An encoder's output is an offset; `latent_avg`, the average latent of the generator it was
+trained for, turns it into a code.
 """
 
 import functools
@@ -29,8 +30,10 @@ class Encoder(NamedTuple):
     """A trained encoder.
 
     Attributes:
-      network: from pictures [b, 256, 256, 3] (6 channels for ReStyle) to offsets [b, n, 512] or [b, 512].
-      latent_avg: [512] or [n, 512], added to the offsets; zeros where the network gives whole codes.
+      network: from pictures [b, 256, 256, 3] (6 channels for ReStyle) to offsets [b, n, 512] or [b,
+        512].
+      latent_avg: [512] or [n, 512], added to the offsets; zeros where the network gives whole
+        codes.
       steps: passes of ReStyle's loop; 0 for a single pass.
       rows: of the W+ codes it gives.
     """
@@ -92,7 +95,9 @@ def shrink(images: Float[Array, "b h w 3"], size: int = ENCODER_SIZE) -> Float[A
 
 
 def fit(pictures: Float[Array, "b h w 3"], size: int) -> Float[Array, "b s s 3"]:
-    """Square pictures at the very size an encoder reads: averaged when they are larger, interpolated when smaller."""
+    """Square pictures at the very size an encoder reads: averaged when they are larger,
+    interpolated when smaller.
+    """
     return resize(pictures, (size, size), "area" if pictures.shape[1] > size else "bilinear")
 
 
@@ -142,7 +147,8 @@ def restyle_loop(
 ) -> tuple[list[Float[Array, "b n k"]], list[Float[Array, "b h2 w2 3"]]]:
     """Corrects the average code step by step until its picture resembles the given one.
 
-    A Python loop over one compiled step: gradients of convolutions inside a compiled loop are slow on a CPU.
+    A Python loop over one compiled step: gradients of convolutions inside a compiled loop are slow
+    on a CPU.
 
     Args:
         encoder: `BackboneEncoder` or `ResNetBackboneEncoder`.
@@ -184,7 +190,9 @@ def _correct(
 
 
 def read(generator: Network, encoder: Encoder, images: jax.Array) -> jax.Array:
-    """W+ codes [b, n, 512] of aligned pictures [b, s, s, 3] in [-1, 1]; has a gradient with respect to them.
+    """W+ codes [b, n, 512] of aligned pictures [b, s, s, 3] in [-1, 1].
+
+    Has a gradient with respect to them.
 
     Args:
       generator: draws what ReStyle's passes compare with.

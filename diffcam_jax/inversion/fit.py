@@ -1,12 +1,15 @@
-"""Codes by squared error, by what judges see, and by the encoder's agreement: in-domain inversion, Image2StyleGAN, plain error.
+"""Codes by squared error, by what judges see, and by the encoder's agreement: in-domain inversion,
+Image2StyleGAN, plain error.
 
 Pictures [b, v, v, 3] RGB in [-1, 1]; codes W+ [b, n, k] or, in W, [b, k].
 
-    loss = pixel * mean (x - G(z))^2 + perceptual * mean (F(x) - F(G(z)))^2 + domain * mean (z - E(G(z)))^2
+    loss = pixel * mean (x - G(z))^2 + perceptual * mean (F(x) - F(G(z)))^2 + domain * mean (z -
+    E(G(z)))^2
 
-and the other judges' distances of x and G(z), each by its weight. With a mask x and G(z) are multiplied by it before they are compared, as
-semantic diffusion does; the encoder, which reads whole pictures, is then left out.
-Sources: Zhu et al., In-Domain GAN Inversion (2004.00049), eq. 4; Abdal et al., Image2StyleGAN (1904.03189), eq. 1.
+and the other judges' distances of x and G(z), each by its weight. With a mask x and G(z) are
+multiplied by it before they are compared, as semantic diffusion does; the encoder, which reads
+whole pictures, is then left out. Sources: Zhu et al., In-Domain GAN Inversion (2004.00049), eq. 4;
+Abdal et al., Image2StyleGAN (1904.03189), eq. 1.
 """
 
 import dataclasses
@@ -26,7 +29,9 @@ from diffcam_jax.ops.image import resize
 
 
 class Frozen(NamedTuple):
-    """What stays fixed: the variables of generator, judges and encoder, and the encoder's average code; None for what is not needed."""
+    """What stays fixed: the variables of generator, judges and encoder, and the encoder's average
+    code; None for what is not needed.
+    """
 
     generator: dict[str, Any]
     judges: tuple[dict[str, Any], ...] = ()
@@ -35,7 +40,9 @@ class Frozen(NamedTuple):
 
 
 class Target(NamedTuple):
-    """A batch of photographs as the loss sees them, multiplied by the mask [b, v, v, 1] where there is one."""
+    """A batch of photographs as the loss sees them, multiplied by the mask [b, v, v, 1] where there
+    is one.
+    """
 
     image: Float[Array, "b v v 3"]
     seen: tuple[Seen, ...]
@@ -65,7 +72,9 @@ def mask_at(mask: Float[Array, "b s s"], size: int) -> Float[Array, "b v v 1"]:
 
 @dataclasses.dataclass(frozen=True)
 class Fit:
-    """The problem of these methods; the unknown is the code, or (w, offsets) where these have rates of their own.
+    """The problem of these methods.
+
+    The unknown is the code, or (w, offsets) where these have rates of their own.
 
     Attributes:
         generator: with a method `synthesis(codes, size)`.

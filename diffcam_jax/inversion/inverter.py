@@ -1,4 +1,6 @@
-"""`invert`, and `Inverter`, which keeps what several calls share: one method for one generator and encoder."""
+"""`invert`, and `Inverter`, which keeps what several calls share: one method for one generator and
+encoder.
+"""
 
 import dataclasses
 import functools
@@ -202,7 +204,8 @@ class Inverter:
             remaining = None if seconds is None else seconds - spent
             if remaining is not None and remaining <= 0:
                 notes.append(
-                    f"{seconds:g} s had passed: {restarts + 1 - turn} of {restarts} restarts were not made"
+                    f"{seconds:g} s had passed: {restarts + 1 - turn} of {restarts} restarts "
+                    "were not made"
                 )
                 break
             searched = time.perf_counter()
@@ -238,7 +241,8 @@ class Inverter:
     def _encoded(self, images: Float[Array, "b s s 3"], mask: Any, begun: float) -> Inversion:
         if mask is not None:
             raise UserError(
-                "the method encoder reads whole photographs; leave the mask out, or choose in_domain"
+                "the method encoder reads whole photographs; leave the mask out, or choose "
+                "in_domain"
             )
         codes = in_space(encoding.read(self.generator, self.encoder, images), self.space)
         loss = np.asarray(_error(*self._problem(False), images, codes))
@@ -267,7 +271,8 @@ def _notes(result: Minimum, steps: int, seconds: float | None) -> list[str]:
             )
         elif times:
             notes.append(
-                f"picture {number}: loss or gradient was no number {times} times; went on from its best code "
+                f"picture {number}: loss or gradient was no number {times} times; went on from "
+                "its best code "
                 f"at {0.5**times:g} of the rate"
             )
     if result.late:
@@ -293,13 +298,14 @@ def invert(
     Args:
         generator, encoder, method, settings, space: see `Inverter`, which serves several calls.
         images: RGB in [-1, 1], square.
-        mask: [b, s, s] in [0, 1], where the photograph counts; the pictures are multiplied by it before they are compared,
-            and the encoder's agreement is left out (semantic diffusion).
+        mask: [b, s, s] in [0, 1], where the photograph counts; the pictures are multiplied by it
+            before they are compared, and the encoder's agreement is left out (semantic diffusion).
         start: [b, n, k] codes to begin from, the pivots of "pivotal_tuning"; None for the encoder's
             or the mean code.
         seconds: time to stop after, compiling not counted; the best so far is the result. Where
             "pivotal_tuning" has to search for its pivots, half of the time is for that.
-        restarts: further searches from random codes; the best of all is the result, for each picture.
+        restarts: further searches from random codes; the best of all is the result, for each
+            picture.
         progress: show a bar with the time left.
 
     Returns:
@@ -308,9 +314,9 @@ def invert(
         rounding.
 
     Raises:
-        UserError: see `Inverter`; no encoder where one is needed, or one of another generator; a mask of another size, start
-            codes of another generator, a time that is not positive; a mask or restarts
-            for "pivotal_tuning"; VGG16 or AlexNet is not to be had.
+        UserError: see `Inverter`; no encoder where one is needed, or one of another generator; a
+            mask of another size, start codes of another generator, a time that is not positive; a
+            mask or restarts for "pivotal_tuning"; VGG16 or AlexNet is not to be had.
 
     Reference:
         Abdal et al., Image2StyleGAN (1904.03189); Zhu et al., In-Domain GAN Inversion (2004.00049);

@@ -1,7 +1,9 @@
-"""What compares pictures with the photograph besides their pixels: VGG16's features, LPIPS, and identity.
+"""What compares pictures with the photograph besides their pixels: VGG16's features, LPIPS, and
+identity.
 
-Pictures [b, v, v, 3] RGB in [-1, 1]. A judge is hashable, as it is a static part of a compiled step; the photograph's features are
-computed once. `weight` names the field of `Settings` that it counts by.
+Pictures [b, v, v, 3] RGB in [-1, 1]. A judge is hashable, as it is a static part of a compiled
+step; the photograph's features are computed once. `weight` names the field of `Settings` that it
+counts by.
 """
 
 import dataclasses
@@ -49,7 +51,10 @@ class Vgg:
 
 @dataclasses.dataclass(frozen=True)
 class LpipsVgg:
-    """LPIPS on VGG16. Variables are {"trunk", "heads"}; fewer heads than five end at as many taps."""
+    """LPIPS on VGG16.
+
+    Variables are {"trunk", "heads"}; fewer heads than five end at as many taps.
+    """
 
     weight = "lpips"
 

@@ -1,13 +1,15 @@
-"""Adam on many codes at once, each picture on its own: its moments, its convergence, its restart after a loss that is no number.
+"""Adam on many codes at once, each picture on its own: its moments, its convergence, its restart
+after a loss that is no number.
 
-A problem says what the unknown arrays are and what they cost; the step is compiled once for a problem and its shapes.
-Everything a step decides stays on the device. The loop looks at the step before the one that runs, so that it never
-keeps the device waiting.
+A problem says what the unknown arrays are and what they cost; the step is compiled once for a
+problem and its shapes. Everything a step decides stays on the device. The loop looks at the step
+before the one that runs, so that it never keeps the device waiting.
 
-An accelerator takes all pictures in one step. On a CPU each has a lane of its own, with one program for all: the maps of several pictures fill
-gigabytes, which the system hands out page by page in every step (at 256 pixels two pictures in one step of the embedded generator took 3.5 times
-the CPU seconds, each, of one alone). Lanes share out the devices that JAX makes of the CPU (JAX_NUM_CPU_DEVICES): those of different ones run side by
-side. A lane at rest costs nothing.
+An accelerator takes all pictures in one step. On a CPU each has a lane of its own, with one program
+for all: the maps of several pictures fill gigabytes, which the system hands out page by page in
+every step (at 256 pixels two pictures in one step of the embedded generator took 3.5 times the CPU
+seconds, each, of one alone). Lanes share out the devices that JAX makes of the CPU
+(JAX_NUM_CPU_DEVICES): those of different ones run side by side. A lane at rest costs nothing.
 """
 
 import dataclasses
@@ -25,7 +27,8 @@ from tqdm import tqdm
 
 from diffcam_jax.inversion.settings import LONGEST_PATIENCE
 
-# After a loss or gradient that is no number a picture goes back to its best code with half the rate, so often at most.
+# After a loss or gradient that is no number a picture goes back to its best code with half the
+# rate, so often at most.
 BACKOFF, CHANCES = 0.5, 4
 
 Unknown = tuple[Array, ...]
@@ -51,7 +54,8 @@ class Pace(NamedTuple):
 
     Attributes:
         rates: of every unknown array; an array and its moments rest while its rate is 0.
-        patience, tolerance: a picture is settled when its loss fell by less than `tolerance` within `patience` steps.
+        patience, tolerance: a picture is settled when its loss fell by less than `tolerance` within
+            `patience` steps.
         may_settle: whether it is time for that.
     """
 
@@ -66,7 +70,8 @@ class State:
     """What a step carries on.
 
     Attributes:
-        unknown: arrays [b, ...]; best: those of the lowest loss so far; best_loss: that loss, infinite before the first.
+        unknown: arrays [b, ...]; best: those of the lowest loss so far; best_loss: that loss,
+            infinite before the first.
         moments: of Adam, for every array and picture.
         slowed: [b] factor of the rates; failures: [b] how often a loss or gradient was no number.
         active: [b] whether the picture still moves.
@@ -139,7 +144,9 @@ def _where(choice: Bool[Array, " b"], yes: Array, no: Array) -> Array:
 def _next_moments(
     moved: Any, moment: Any, moves: Bool[Array, ""], failed: Bool[Array, " b"]
 ) -> Any:
-    """Adam's moments after a step: as they were while an array rests, and none for a picture that begins again."""
+    """Adam's moments after a step: as they were while an array rests, and none for a picture that
+    begins again.
+    """
     return jax.tree.map(
         lambda new, old: _where(failed, jnp.zeros_like(new), jnp.where(moves, new, old)),
         moved,
@@ -241,7 +248,8 @@ def minimise(
     for index in bar:
         for lane in lanes:
             if lane.moving:
-                # A step's memory is taken when it is asked for: on a CPU one waits for the one before it.
+                # A step's memory is taken when it is asked for: on a CPU one waits for the one
+                # before it.
                 jax.block_until_ready(busy.get(lane.place))
                 lane.state, row = _jitted_step(
                     problem, lane.state, lane.frozen, lane.target, weights, pace(index)
@@ -290,7 +298,8 @@ def minimise(
 
 @dataclasses.dataclass
 class _Lane:
-    """Pictures that share a step: where they stand, what a step takes, which device of a CPU it is on, the rows of every step, and what
+    """Pictures that share a step: where they stand, what a step takes, which device of a CPU it is
+    on, the rows of every step, and what
     was last seen."""
 
     state: State

@@ -1,11 +1,13 @@
-"""The product's inversion: W+ codes whose picture is an aligned photograph, kept where edits still work.
+"""The product's inversion: W+ codes whose picture is an aligned photograph, kept where edits still
+work.
 
-Pictures [b, s, s, 3] RGB in [-1, 1]; codes W+ [b, n, k]. A code is w [b, k] shared by all rows plus one small
-offset a row. The loss is LPIPS and squared error plus the whitened distance of w from the mean and of the
-offsets from 0: codes that fit without that prior fall apart when edited. First w moves alone, then both.
+Pictures [b, s, s, 3] RGB in [-1, 1]; codes W+ [b, n, k]. A code is w [b, k] shared by all rows plus
+one small offset a row. The loss is LPIPS and squared error plus the whitened distance of w from the
+mean and of the offsets from 0: codes that fit without that prior fall apart when edited. First w
+moves alone, then both.
 
-Sources: Abdal et al., Image2StyleGAN (1904.03189), for optimisation into W+; Zhu et al., In-Domain GAN Inversion
-(2004.00049), for keeping codes in the domain in which edits work.
+Sources: Abdal et al., Image2StyleGAN (1904.03189), for optimisation into W+; Zhu et al., In-Domain
+GAN Inversion (2004.00049), for keeping codes in the domain in which edits work.
 """
 
 import dataclasses
@@ -23,13 +25,16 @@ from diffcam_jax.inversion.settings import InversionConfig
 from diffcam_jax.losses import picture as losses
 from diffcam_jax.nn.latents import LatentStats, whiten
 
-# Where the face lies in an FFHQ crop: top left corner of a square of half the side, as a share of the side.
+# Where the face lies in an FFHQ crop: top left corner of a square of half the side, as a share of
+# the side.
 FACE_TOP, FACE_LEFT = 0.375, 0.25
 _LPIPS = LpipsVgg()
 
 
 class View(NamedTuple):
-    """Photographs [b, v, v, 3], their LPIPS features, and where they count [b, v, v, 1]: None for everywhere."""
+    """Photographs [b, v, v, 3], their LPIPS features, and where they count [b, v, v, 1]: None for
+    everywhere.
+    """
 
     image: Float[Array, "b v v 3"]
     features: tuple[Array, ...]
@@ -52,7 +57,9 @@ class Weights(NamedTuple):
 
 
 class Networks(NamedTuple):
-    """What stays fixed: the generator's variables, those of LPIPS on VGG16 (see `judges`), and the moments of w."""
+    """What stays fixed: the generator's variables, those of LPIPS on VGG16 (see `judges`), and the
+    moments of w.
+    """
 
     generator: dict[str, Any]
     lpips: dict[str, Any]
@@ -64,7 +71,8 @@ def views(
 ) -> tuple[Float[Array, "b w w c"], Float[Array, "b f f c"]]:
     """The whole picture at a quarter of its side, and the face at full detail, half the side wide.
 
-    The face gets the detail because edits happen there: what surrounds it comes from the photograph in the end.
+    The face gets the detail because edits happen there: what surrounds it comes from the photograph
+    in the end.
     """
     b, side, _, channels = image.shape
     whole = image.reshape(b, side // 4, 4, side // 4, 4, channels).mean((2, 4))
@@ -128,7 +136,9 @@ class Prior:
         return fit + weights.prior * prior
 
     def unknown(self, codes: Float[Array, "b n k"], space: str) -> Unknown:
-        """Where the search begins: w is the mean of the codes' rows, the offsets are the rest (none in W)."""
+        """Where the search begins: w is the mean of the codes' rows, the offsets are the rest (none
+        in W).
+        """
         w = codes.mean(1)
         offsets = codes - w[:, None]
         return w, offsets if space == "w+" else jnp.zeros_like(offsets)
@@ -155,6 +165,8 @@ class Prior:
 
 
 def rates(config: InversionConfig, index: int) -> tuple[float, float]:
-    """Learning rates of w and of the offsets at a step: a cosine from the peak to 0, the offsets' after `w_steps`."""
+    """Learning rates of w and of the offsets at a step: a cosine from the peak to 0, the offsets'
+    after `w_steps`.
+    """
     steps, begin = config.steps, config.w_steps
     return config.w_rate * cosine(index, steps), config.offset_rate * cosine(index, steps, begin)

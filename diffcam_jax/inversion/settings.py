@@ -1,10 +1,14 @@
-"""The ways to invert, and their settings: weights and rates are traced, so that no change of them compiles anew."""
+"""The ways to invert, and their settings: weights and rates are traced, so that no change of them
+compiles anew.
+"""
 
 import dataclasses
 
 METHODS = {
-    "prior": "the product's own: LPIPS and squared error under a prior on w, from the mean code (or an encoder's)",
-    "in_domain": "squared error, VGG16 and the encoder's agreement, from the encoder's code (2004.00049)",
+    "prior": "the product's own: LPIPS and squared error under a prior on w, from the mean code "
+    "(or an encoder's)",
+    "in_domain": "squared error, VGG16 and the encoder's agreement, from the encoder's code "
+    "(2004.00049)",
     "image2stylegan": "squared error and four layers of VGG16, from the mean code (1904.03189)",
     "mse": "squared error alone, from the encoder's code where there is one, else from the mean",
     "encoder": "the encoder's code as it is; a traditional encoder is one with other weights",
@@ -25,11 +29,14 @@ class InversionConfig:
         steps: of the optimiser, at most.
         w_steps: how many of them move w alone.
         w_rate, offset_rate: peak learning rates of Adam.
-        prior: weight of the mean squared whitened distance of w; that of the offsets counts twice as much.
+        prior: weight of the mean squared whitened distance of w; that of the offsets counts twice
+            as much.
         pixel: weight of the squared error against LPIPS.
         face: weight of the close-up of the face against the whole picture.
-        patience: a picture is settled when its loss did not fall by `tolerance` (relative) within so many steps; 0: never.
-        size: side at which pictures are drawn; the close-up is half as wide, the whole picture is compared at a quarter.
+        patience: a picture is settled when its loss did not fall by `tolerance` (relative) within
+            so many steps; 0: never.
+        size: side at which pictures are drawn; the close-up is half as wide, the whole picture is
+            compared at a quarter.
     """
 
     steps: int = 100
@@ -59,16 +66,20 @@ class Settings:
         rate: its learning rate.
         cosine: the rate falls from this value to 0 along half a cosine; else it stays.
         pixel: weight of the mean squared error of pictures in [-1, 1].
-        perceptual: weight of the mean squared error of VGG16's features; for "in_domain" relu4_3 at Caffe's scale, for
-            "image2stylegan" the sum over four layers of the ImageNet-normalised network, for the others nothing.
+        perceptual: weight of the mean squared error of VGG16's features; for "in_domain" relu4_3 at
+            Caffe's scale, for "image2stylegan" the sum over four layers of the ImageNet-normalised
+            network, for the others nothing.
         lpips: weight of LPIPS on VGG16; for "in_domain".
         identity: weight of 1 - cosine of SFace's embeddings; for "in_domain".
-        domain: weight of the mean squared difference between the code and the encoder's code of its picture; for "in_domain".
-        offsets: rate at which rows move apart, as a share of that at which all move together. Below 1 codes stay near W, where edits
-            work (Tov et al., arXiv 2102.02766); 1 moves every row for itself, as the papers do.
+        domain: weight of the mean squared difference between the code and the encoder's code of its
+            picture; for "in_domain".
+        offsets: rate at which rows move apart, as a share of that at which all move together. Below
+            1 codes stay near W, where edits work (Tov et al., arXiv 2102.02766); 1 moves every row
+            for itself, as the papers do.
         patience, tolerance: as in `InversionConfig`.
         size: side of the pictures that are compared; smaller generators are compared at their own.
-        weights: folder with Caffe's VGG16 for "in_domain"; without one the embedded VGG16 stands in, see `perceptual`.
+        weights: folder with Caffe's VGG16 for "in_domain"; without one the embedded VGG16 stands
+            in, see `perceptual`.
     """
 
     steps: int = 100
@@ -132,9 +143,11 @@ DEFAULTS: dict[str, AnySettings] = {
     TUNING: TuningSettings(),
 }
 
-# For "in_domain": from an encoder's code to a likeness that can be edited. Of two photographs, 30 steps at 256 pixels: every row for itself (offsets=1, no identity)
-# ends at LPIPS 0.281 and SFace 0.556, rows 0.163 apart, and glasses no longer take; these at 0.321, 0.867 and 0.077. A rate of 0.1 moves rows
-# 0.124 apart for an LPIPS 0.013 lower, and weakens beards and age. Counting codes in deviations of the prior along its axes was no better.
+# For "in_domain": from an encoder's code to a likeness that can be edited. Of two photographs, 30
+# steps at 256 pixels: every row for itself (offsets=1, no identity) ends at LPIPS 0.281 and SFace
+# 0.556, rows 0.163 apart, and glasses no longer take; these at 0.321, 0.867 and 0.077. A rate of
+# 0.1 moves rows 0.124 apart for an LPIPS 0.013 lower, and weakens beards and age. Counting codes in
+# deviations of the prior along its axes was no better.
 REFINEMENT = Settings(
     rate=0.05,
     cosine=True,

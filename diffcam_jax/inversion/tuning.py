@@ -8,8 +8,8 @@ numbers of its own, the difference from the generator's, in half precision.
 Source: Roich et al., Pivotal Tuning for Latent-based Editing of Real Images (2106.05744). Theirs
 tunes every number of StyleGAN2's synthesis at the rate 3e-4 around a code in W that is optimised
 first, on whole pictures, for up to 350 steps, and stops at LPIPS 0.06. Ours leaves modulations,
-noise and the layers below 16 pixels alone, begins at an encoder's code in W+, moves each tensor by a
-share of its own deviation, looks at a window, and makes few steps: more fit better and edit less.
+noise and the layers below 16 pixels alone, begins at an encoder's code in W+, moves each tensor by
+a share of its own deviation, looks at a window, and makes few steps: more fit better and edit less.
 """
 
 import dataclasses
@@ -101,7 +101,8 @@ class Tuned(NamedTuple):
 
 
 def is_tuned(path: Path) -> bool:
-    """Whether a parameter moves: kernels and biases of convolutions from 16 pixels on, and the output's.
+    """Whether a parameter moves: kernels and biases of convolutions from 16 pixels on, and the
+    output's.
 
     Mapping, constant, modulations, depthwise kernels and noise rest. Tuning the latter two fits
     faster and burns the closed mouth in: a smile then loses its teeth.

@@ -1,6 +1,7 @@
 """Adversarial losses and regularisers of StyleGAN2, as pure functions; unweighted.
 
-Logits are [b, 1] or [b], positive for a real picture; pictures [b, h, w, 3] RGB in [-1, 1]. Networks are passed in as functions.
+Logits are [b, 1] or [b], positive for a real picture; pictures [b, h, w, 3] RGB in [-1, 1].
+Networks are passed in as functions.
 """
 
 import math
@@ -39,20 +40,26 @@ def logistic_loss(
 def r1_penalty(
     discriminator: Callable[[Float[Array, "b h w 3"]], Array], images: Float[Array, "b h w 3"]
 ) -> Float[Array, " b"]:
-    """Squared norm of the gradient of the summed logits with respect to each real picture; weigh it with gamma / 2.
+    """Squared norm of the gradient of the summed logits with respect to each real picture.
+
+    Weigh it with gamma / 2.
 
     Args:
-      discriminator: pictures -> logits. Where it compares the samples of a batch, so does the gradient.
+      discriminator: pictures -> logits. Where it compares the samples of a batch, so does the
+        gradient.
       images: real pictures.
 
-    Reference: Mescheder et al., Which Training Methods for GANs do actually Converge? (1801.04406), eq. 9.
+    Reference: Mescheder et al., Which Training Methods for GANs do actually Converge? (1801.04406),
+    eq. 9.
     """
     gradient = jax.grad(lambda x: discriminator(x).sum())(images)
     return (gradient**2).sum((1, 2, 3))
 
 
 class PathLength(NamedTuple):
-    """What `path_length_penalty` returns: penalties [b], lengths [b], and the new running mean, which carries no gradient."""
+    """What `path_length_penalty` returns: penalties [b], lengths [b], and the new running mean,
+    which carries no gradient.
+    """
 
     penalty: Float[Array, " b"]
     lengths: Float[Array, " b"]
@@ -71,11 +78,13 @@ def path_length_penalty(
     Args:
       synthesis: W+ codes -> pictures.
       codes: W+ codes, a w repeated for each layer.
-      noise: standard normal, of the pictures' shape: the random direction in which movement is measured.
+      noise: standard normal, of the pictures' shape: the random direction in which movement is
+        measured.
       mean: running mean of the lengths, 0 at the start.
       decay: share of the new lengths in it.
 
-    Reference: Karras et al., Analyzing and Improving the Image Quality of StyleGAN (1912.04958), eq. 4.
+    Reference: Karras et al., Analyzing and Improving the Image Quality of StyleGAN (1912.04958),
+    eq. 4.
     """
     direction = noise / math.sqrt(noise.shape[1] * noise.shape[2])
     gradient = jax.grad(lambda codes: (synthesis(codes) * direction).sum())(codes)

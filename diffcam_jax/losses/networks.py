@@ -1,8 +1,10 @@
-"""VGG's features as losses of inversion compare them: at Caffe's scale for in-domain inversion, normalised for Image2StyleGAN and for
-invertibility decomposition, which also compares their Gram matrices; and the embeddings of identity losses.
+"""VGG's features as losses of inversion compare them: at Caffe's scale for in-domain inversion,
+normalised for Image2StyleGAN and for invertibility decomposition, which also compares their Gram
+matrices; and the embeddings of identity losses.
 
-Pictures float32 [b, h, w, 3] RGB in [-1, 1]. The weights come from a folder that `python -m convert_weights` made of Caffe's
-network, or are the embedded VGG16 (torchvision's) of the part "lpips".
+Pictures float32 [b, h, w, 3] RGB in [-1, 1]. The weights come from a folder that `python -m
+convert_weights` made of Caffe's network, or are the embedded VGG16 (torchvision's) of the part
+"lpips".
 """
 
 import dataclasses
@@ -20,7 +22,8 @@ from diffcam_jax.nn.vgg import VGG16, VGG19, caffe_preprocess
 from diffcam_jax.ops.image import IMAGENET_MEAN, IMAGENET_STD, resize
 from diffcam_jax.pretrained import networks as pretrained
 
-# What torchvision's normalisation divides by, on average, in 0..255: by so much Caffe's features are larger.
+# What torchvision's normalisation divides by, on average, in 0..255: by so much Caffe's features
+# are larger.
 CAFFE_SCALE = 255 * sum(IMAGENET_STD) / 3
 IDENTITY_SIDE = 256
 IN_DOMAIN_TAPS = ("relu4_3",)
@@ -61,7 +64,9 @@ class Features:
 
 @dataclasses.dataclass(frozen=True)
 class Embedding:
-    """A face recogniser's embedding of faces that are aligned as in FFHQ, by a fixed crop; a pure function of its variables.
+    """A face recogniser's embedding of faces that are aligned as in FFHQ, by a fixed crop.
+
+    A pure function of its variables.
 
     Attributes:
         network: its module, ArcFace's or SFace's.
@@ -85,7 +90,8 @@ def identity(source: str = "") -> tuple[Embedding, dict[str, Any]]:
     """The network of identity losses and its variables.
 
     Args:
-        source: folder with ArcFace; "" for the embedded SFace: a stand-in, as it was trained on crops aligned by landmarks.
+        source: folder with ArcFace; "" for the embedded SFace: a stand-in, as it was trained on
+            crops aligned by landmarks.
 
     Raises:
         UserError: no such folder, or the embedded one is not to be had.
@@ -102,10 +108,12 @@ def distance(pred: Sequence[Array], target: Sequence[Array]) -> Float[Array, " b
 
 
 def in_domain(source: str = "") -> tuple[Features, dict[str, Any]]:
-    """relu4_3 at Caffe's scale, for which in-domain inversion's weight of 5e-5 is meant, and the variables.
+    """relu4_3 at Caffe's scale, for which in-domain inversion's weight of 5e-5 is meant, and the
+    variables.
 
     Args:
-        source: folder with Caffe's VGG16 (role "perceptual"); "" for the embedded VGG16, multiplied to Caffe's scale.
+        source: folder with Caffe's VGG16 (role "perceptual"); "" for the embedded VGG16, multiplied
+            to Caffe's scale.
 
     Raises:
         UserError: no such folder, or the embedded one is not to be had.
@@ -142,7 +150,9 @@ def absolute(
 
 
 def gram(features: Float[Array, "b h w c"]) -> Float[Array, "b c c"]:
-    """Gram matrix of a map: products of channels, summed over the places, over the number of its entries."""
+    """Gram matrix of a map: products of channels, summed over the places, over the number of its
+    entries.
+    """
     b, h, w, c = features.shape
     flat = features.reshape(b, h * w, c)
     return jnp.einsum("bnc,bnd->bcd", flat, flat) / (c * h * w)
@@ -164,7 +174,8 @@ def decomposition(source: str = "") -> tuple[Features, dict[str, Any]]:
     """The last convolution of every stage of the ImageNet-normalised network, and the variables.
 
     Args:
-        source: folder with torchvision's VGG19 (role "perceptual"), which the release compares with; "" for the embedded VGG16.
+        source: folder with torchvision's VGG19 (role "perceptual"), which the release compares
+            with; "" for the embedded VGG16.
 
     Raises:
         UserError: no such folder, or the embedded one is not to be had.

@@ -1,6 +1,7 @@
 """Losses: (pred, target) -> [b], one value per picture, unweighted and not averaged over the batch.
 
-Pictures float32 [b, h, w, 3] RGB in [-1, 1]. Networks are passed in as functions, so nothing here holds parameters.
+Pictures float32 [b, h, w, 3] RGB in [-1, 1]. Networks are passed in as functions, so nothing here
+holds parameters.
 """
 
 from collections.abc import Sequence
@@ -24,7 +25,8 @@ def perceptual(
 
     Args:
         pred, target: RGB in [-1, 1].
-        trunk: ImageNet-normalised picture -> features. The deghosting network is trained with VGG16's conv4_3, weight 0.01.
+        trunk: ImageNet-normalised picture -> features. The deghosting network is trained with
+            VGG16's conv4_3, weight 0.01.
     """
     mean, std = jnp.asarray(IMAGENET_MEAN), jnp.asarray(IMAGENET_STD)
     ours, theirs = (trunk(((image + 1) / 2 - mean) / std) for image in (pred, target))

@@ -15,7 +15,9 @@ _NEED_ONNX = frozenset({"age", "gender"})
 
 
 def available() -> tuple[tuple[str, ...], str]:
-    """The scores that can be had on this machine, and one line about those that cannot ("" if all can)."""
+    """The scores that can be had on this machine, and one line about those that cannot ("" if all
+    can).
+    """
     if importlib.util.find_spec("onnxruntime"):
         return tuple(scorers.SCORERS), ""
     missing = [name for name, scorer in scorers.SCORERS.items() if scorer.needs & _NEED_ONNX]
@@ -29,11 +31,13 @@ def scores(
     """Every named score of every picture, NaN where no face was found.
 
     Args:
-        pictures: FFHQ-aligned uint8 RGB [n, s, s, 3], or any iterable of [s, s, 3] whose sizes may differ.
+        pictures: FFHQ-aligned uint8 RGB [n, s, s, 3], or any iterable of [s, s, 3] whose sizes may
+            differ.
         names: keys of `scorers.SCORERS`; None takes all that are `available`.
 
     Raises:
-        UserError: an unknown name, something that is no aligned picture, or onnxruntime is missing and a named score needs it.
+        UserError: an unknown name, something that is no aligned picture, or onnxruntime is missing
+            and a named score needs it.
     """
     names = available()[0] if names is None else tuple(names)
     scorers.score(

@@ -1,7 +1,9 @@
-"""A network over any number of pictures: whole batches, shared out among all devices, one program for every shape.
+"""A network over any number of pictures: whole batches, shared out among all devices, one program
+for every shape.
 
-Pictures are uint8 RGB [h, w, 3], given as an array [n, h, w, 3] or as anything that can be run through once, so a folder can be
-read while it is scored and need not fit into memory. The last batch is filled up with zeros, which are dropped again.
+Pictures are uint8 RGB [h, w, 3], given as an array [n, h, w, 3] or as anything that can be run
+through once, so a folder can be read while it is scored and need not fit into memory. The last
+batch is filled up with zeros, which are dropped again.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,7 +25,9 @@ _SPLIT, _EVERYWHERE = PartitionSpec(_AXIS), PartitionSpec()
 
 
 def to_square(images: UInt8[Array, "b h w 3"], side: int) -> Float[Array, "b side side 3"]:
-    """uint8 to float32 in [-1, 1] at another size: area mean when shrinking, bilinear when growing (each axis for itself)."""
+    """uint8 to float32 in [-1, 1] at another size: area mean when shrinking, bilinear when growing
+    (each axis for itself).
+    """
     h, w = images.shape[1:3]
     x = resize(
         images.astype(jnp.float32) / 127.5 - 1, (side, w), "area" if h > side else "bilinear"
@@ -35,10 +39,11 @@ class Batched:
     """A function of pictures, run batch by batch on every device.
 
     Args:
-        function: (variables, pictures [b, ...], ...) -> one array with b rows; each row depends on its own pictures only.
+        function: (variables, pictures [b, ...], ...) -> one array with b rows; each row depends on
+            its own pictures only.
         variables: arrays of the network; a copy lies on every device.
-        prepare: uint8 [b, h, w, 3] -> what `function` takes, of one shape whatever h and w are. It is compiled anew for every size
-            of picture, the network is not.
+        prepare: uint8 [b, h, w, 3] -> what `function` takes, of one shape whatever h and w are. It
+            is compiled anew for every size of picture, the network is not.
         devices: None takes all of this process.
         batch: pictures for one device at a time.
     """
@@ -78,7 +83,8 @@ class Batched:
             [n, ...]; without pictures [0].
 
         Raises:
-            UserError: the sets have different lengths, or something in them is no RGB picture of 8 bits.
+            UserError: the sets have different lengths, or something in them is no RGB picture of 8
+                bits.
         """
         program, found, waiting = self._programs[len(columns) - 1], [], None
         for batch in _batches(columns, self.rows):
@@ -106,7 +112,10 @@ class Batched:
 
 
 def _exact(program: Callable[..., Array]) -> Callable[..., Array]:
-    """The program with float32 products, which published numbers come from; GPUs would round their factors."""
+    """The program with float32 products, which published numbers come from.
+
+    GPUs would round their factors.
+    """
 
     def run(*arguments: Any) -> Array:
         with jax.default_matmul_precision("highest"):
@@ -123,7 +132,8 @@ def _batches(columns: Sequence[Pictures], rows: int) -> Iterator[tuple[list[np.n
         )
         if len({len(part) for part in batch}) > 1:
             raise UserError(
-                "the two sets have different numbers of pictures; pairs need the same number of both"
+                "the two sets have different numbers of pictures; pairs need the same number of "
+                "both"
             )
         if batch[0]:
             yield batch
@@ -145,7 +155,8 @@ def checked(picture: np.ndarray) -> UInt8[np.ndarray, "h w 3"]:
         or 0 in picture.shape
     ):
         raise UserError(
-            f"a picture of the form {picture.shape}, {picture.dtype}, cannot be scored; give RGB of 8 bits, [h, w, 3]"
+            f"a picture of the form {picture.shape}, {picture.dtype}, cannot be scored; give RGB "
+            "of 8 bits, [h, w, 3]"
         )
     return picture
 
@@ -159,7 +170,8 @@ def aligned(picture: np.ndarray) -> UInt8[np.ndarray, "s s 3"]:
     picture = checked(picture)
     if picture.shape[0] != picture.shape[1]:
         raise UserError(
-            f"a picture of {picture.shape[1]}x{picture.shape[0]} pixels is no aligned face; give square crops as FFHQ has them"
+            f"a picture of {picture.shape[1]}x{picture.shape[0]} pixels is no aligned face; give "
+            "square crops as FFHQ has them"
         )
     return picture
 

@@ -1,10 +1,12 @@
 """How far a number measured on a sample is to be trusted.
 
-`interval` resamples with replacement, for statistics of single pictures or pairs (means, differences of two methods, medians).
-Measures of whole sets (FID, KID) must not be resampled so: a picture that is drawn twice makes a set look less varied than it is.
-They use `half_samples`, halves drawn without replacement: the spread of a measure over random halves of a sample is, to first order,
-the error of the measure of all of it (the delete-d jackknife with d = n / 2), and their mean, which is biased as smaller sets are, is
-not used. Sources: Efron, JASA 82 (1987); Shao and Wu, Annals of Statistics 17 (1989).
+`interval` resamples with replacement, for statistics of single pictures or pairs (means,
+differences of two methods, medians). Measures of whole sets (FID, KID) must not be resampled so: a
+picture that is drawn twice makes a set look less varied than it is. They use `half_samples`, halves
+drawn without replacement: the spread of a measure over random halves of a sample is, to first
+order, the error of the measure of all of it (the delete-d jackknife with d = n / 2), and their
+mean, which is biased as smaller sets are, is not used. Sources: Efron, JASA 82 (1987); Shao and Wu,
+Annals of Statistics 17 (1989).
 """
 
 from collections.abc import Callable
@@ -19,7 +21,10 @@ _NUMBERS_AT_A_TIME = 1 << 22
 
 
 class Interval(NamedTuple):
-    """A number, the ends of its confidence interval, and how many pictures it stands on; ends are NaN below two."""
+    """A number, the ends of its confidence interval, and how many pictures it stands on.
+
+    Ends are NaN below two.
+    """
 
     value: float
     low: float
@@ -39,11 +44,13 @@ def interval(
     level: float = 0.95,
     resamples: int = RESAMPLES,
 ) -> Interval:
-    """A statistic of independent values with its bootstrap confidence interval (bias-corrected and accelerated).
+    """A statistic of independent values with its bootstrap confidence interval (bias-corrected and
+    accelerated).
 
     Args:
-        values: [n], one for each picture, or [n, ...], rows that belong together, such as two methods on one picture. Rows with a NaN
-            (no face was found) are left out; `count` says how many remain.
+        values: [n], one for each picture, or [n, ...], rows that belong together, such as two
+            methods on one picture. Rows with a NaN (no face was found) are left out; `count` says
+            how many remain.
         statistic: vectorised, [r, n, ...] -> [r]: one number for each of r resamples.
         seed: of the resampling.
         level: probability with which such an interval holds the true number.

@@ -1,7 +1,8 @@
 """Inception-V3 features of pictures, which FID, KID, precision and recall compare sets by.
 
-The weights are those of 2015 that FID is defined by; the resize to 299x299 is bilinear without antialiasing, as in the PyTorch port
-(`nn.inception.fid_resize`), so distances compare with published ones. Source: Heusel et al., arXiv 1706.08500.
+The weights are those of 2015 that FID is defined by; the resize to 299x299 is bilinear without
+antialiasing, as in the PyTorch port (`nn.inception.fid_resize`), so distances compare with
+published ones. Source: Heusel et al., arXiv 1706.08500.
 """
 
 from collections.abc import Sequence
@@ -32,7 +33,8 @@ class InceptionFeatures:
         self._run = Batched(lambda v, x: module.apply(v, x)[0], variables, _resized, devices, batch)
 
     def __call__(self, pictures: Pictures) -> Float[np.ndarray, "n 2048"]:
-        """The features of uint8 RGB pictures [n, h, w, 3], or of any iterable of [h, w, 3] whose sizes may differ.
+        """The features of uint8 RGB pictures [n, h, w, 3], or of any iterable of [h, w, 3] whose
+        sizes may differ.
 
         Raises:
             UserError: something else is among them.

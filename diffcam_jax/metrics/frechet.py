@@ -1,10 +1,14 @@
-"""Frechet distance between two sets of feature vectors, each taken for a normal distribution; FID with Inception features.
+"""Frechet distance between two sets of feature vectors, each taken for a normal distribution.
 
-Everything in float64 on the host. Reference: Heusel et al., arXiv 1706.08500; published numbers come from covariances with
-n - 1 in the denominator and a square root of the covariances' product, which this equals.
+FID with Inception features.
 
-FID of few pictures is far too large: the bias falls only with the number of pictures, and below `ENOUGH` the covariance of 2048 features
-has not even full rank. Compare numbers of equally many pictures, and KID (`kernel`) where there are few.
+Everything in float64 on the host. Reference: Heusel et al., arXiv 1706.08500; published numbers
+come from covariances with n - 1 in the denominator and a square root of the covariances' product,
+which this equals.
+
+FID of few pictures is far too large: the bias falls only with the number of pictures, and below
+`ENOUGH` the covariance of 2048 features has not even full rank. Compare numbers of equally many
+pictures, and KID (`kernel`) where there are few.
 """
 
 from typing import NamedTuple
@@ -27,7 +31,9 @@ class Statistics(NamedTuple):
 
 
 class Moments(NamedTuple):
-    """What is kept of a set: how many vectors, their mean [d], and their scatter [d, d] about it, the sum of outer products."""
+    """What is kept of a set: how many vectors, their mean [d], and their scatter [d, d] about it,
+    the sum of outer products.
+    """
 
     count: int
     mean: Float[np.ndarray, " d"]
@@ -75,7 +81,8 @@ def compute(state: Moments) -> Statistics:
     """
     if state.count < 2:
         raise UserError(
-            f"a Frechet distance needs 2 pictures of each set at least, got {state.count}; add pictures"
+            f"a Frechet distance needs 2 pictures of each set at least, got {state.count}; add "
+            "pictures"
         )
     return Statistics(state.mean, state.scatter / (state.count - 1))
 
@@ -91,8 +98,9 @@ def statistics(features: np.ndarray) -> Statistics:
 def frechet_distance(a: Statistics, b: Statistics) -> float:
     """|mean_a - mean_b|^2 + tr(A + B - 2 sqrt(A B)).
 
-    The trace of the square root is the sum of the roots of the eigenvalues of A^1/2 B A^1/2, which is symmetric: real, and
-    without trouble for covariances without full rank, where a general matrix square root may fail.
+    The trace of the square root is the sum of the roots of the eigenvalues of A^1/2 B A^1/2, which
+    is symmetric: real, and without trouble for covariances without full rank, where a general
+    matrix square root may fail.
 
     Raises:
         ValueError: of different numbers of features.
@@ -114,10 +122,12 @@ def _root(covariance: np.ndarray) -> np.ndarray:
 def frechet_interval(
     a: np.ndarray, b: np.ndarray, repeats: int = HALVES, seed: int = 0, level: float = 0.95
 ) -> Interval:
-    """The Frechet distance of two sets of features with a confidence interval from random halves of both.
+    """The Frechet distance of two sets of features with a confidence interval from random halves of
+    both.
 
-    The interval is about chance in the choice of pictures; the bias of small sets, which moves both ends alike, is not in it. Nothing
-    larger than the smallest of the sets and the features is ever decomposed: few pictures cost little, however many features there are.
+    The interval is about chance in the choice of pictures; the bias of small sets, which moves both
+    ends alike, is not in it. Nothing larger than the smallest of the sets and the features is ever
+    decomposed: few pictures cost little, however many features there are.
 
     Args:
         a, b: feature vectors [n, d] and [m, d], 4 of each at least.
@@ -132,7 +142,8 @@ def frechet_interval(
     count = min(len(a), len(b))
     if count < 4:
         raise UserError(
-            f"a confidence interval of FID needs 4 pictures of each set at least, got {count}; add pictures"
+            f"a confidence interval of FID needs 4 pictures of each set at least, got {count}; "
+            "add pictures"
         )
     value = _distance(a, b)
     halves = zip(
@@ -144,7 +155,9 @@ def frechet_interval(
 
 
 def _distance(a: np.ndarray, b: np.ndarray) -> float:
-    """The same distance from the features themselves: with A = P'P and B = Q'Q, tr sqrt(A B) is the nuclear norm of P Q'."""
+    """The same distance from the features themselves: with A = P'P and B = Q'Q, tr sqrt(A B) is the
+    nuclear norm of P Q'.
+    """
     shift = a.mean(0) - b.mean(0)
     p, q = (_factor(x) for x in (a, b))
     product = p @ q.T if len(p) <= len(q) else q @ p.T

@@ -1,8 +1,10 @@
-"""Whether two pictures show the same person: the cosine of embeddings of aligned faces, in [-1, 1], higher is nearer.
+"""Whether two pictures show the same person: the cosine of embeddings of aligned faces, in [-1, 1],
+higher is nearer.
 
-SFace (Zhong et al., arXiv 2205.12010) is stored and looks at the crop that its five landmarks ask for. ArcFace (Deng et al.,
-arXiv 1801.07698), which published tables use, comes from converted weights and looks at a fixed part of an FFHQ-aligned picture, as
-the evaluations of the pSp family do. Numbers of the two are not comparable.
+SFace (Zhong et al., arXiv 2205.12010) is stored and looks at the crop that its five landmarks ask
+for. ArcFace (Deng et al., arXiv 1801.07698), which published tables use, comes from converted
+weights and looks at a fixed part of an FFHQ-aligned picture, as the evaluations of the pSp family
+do. Numbers of the two are not comparable.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,7 +25,8 @@ from diffcam_jax.nn.irse import identity_crop
 from diffcam_jax.pretrained import networks as pretrained
 
 ARCFACE_LEAST = 256
-# Where a 112-pixel SFace crop puts (left eye, right eye, nose tip, left and right mouth corner), in pixels.
+# Where a 112-pixel SFace crop puts (left eye, right eye, nose tip, left and right mouth corner), in
+# pixels.
 IDENTITY_SIDE = 112
 IDENTITY_TEMPLATE = np.array(
     [
@@ -66,7 +69,8 @@ class Identity:
         """Cosine of every pair; NaN where SFace finds no face in one of them.
 
         Args:
-            a, b: FFHQ-aligned uint8 RGB pictures [n, s, s, 3], or iterables of [s, s, 3]; for ArcFace 256 pixels at least.
+            a, b: FFHQ-aligned uint8 RGB pictures [n, s, s, 3], or iterables of [s, s, 3]; for
+                ArcFace 256 pixels at least.
 
         Raises:
             UserError: different numbers of pictures, or something that cannot be used.
@@ -74,12 +78,16 @@ class Identity:
         embedded = [self.embed(pictures) for pictures in (a, b)]
         if len(embedded[0]) != len(embedded[1]):
             raise UserError(
-                f"{len(embedded[0])} pictures cannot be compared with {len(embedded[1])}; pairs need the same number of both"
+                f"{len(embedded[0])} pictures cannot be compared with {len(embedded[1])}; pairs "
+                "need the same number of both"
             )
         return (embedded[0] * embedded[1]).sum(-1)
 
     def embed(self, pictures: Pictures) -> Float[np.ndarray, "n k"]:
-        """Embeddings of unit length, NaN where SFace finds no face; to be kept where one set is compared with many."""
+        """Embeddings of unit length, NaN where SFace finds no face.
+
+        To be kept where one set is compared with many.
+        """
         if self.name == "ArcFace":
             return _unit(self._run(large_enough(picture) for picture in pictures))
         faces: list[bool] = []
@@ -97,13 +105,17 @@ def large_enough(picture: np.ndarray) -> UInt8[np.ndarray, "s s 3"]:
     """
     if len(aligned(picture)) < ARCFACE_LEAST:
         raise UserError(
-            f"a picture of {len(picture)} pixels: ArcFace needs {ARCFACE_LEAST} at least; give larger pictures or take SFace"
+            f"a picture of {len(picture)} pixels: ArcFace needs {ARCFACE_LEAST} at least; give "
+            "larger pictures or take SFace"
         )
     return picture
 
 
 def _crops(pictures: Pictures, faces: list[bool]) -> Iterator[np.ndarray]:
-    """What SFace looks at, of the pictures that show a face; which ones do is appended to `faces` on the way."""
+    """What SFace looks at, of the pictures that show a face.
+
+    Which ones do is appended to `faces` on the way.
+    """
     with FaceLandmarker() as landmarker:
         for picture in pictures:
             face = find_face(landmarker, aligned(picture))

@@ -1,7 +1,9 @@
-"""Kernel distance of two sets of features: KID with Inception features, unbiased however few pictures there are.
+"""Kernel distance of two sets of features: KID with Inception features, unbiased however few
+pictures there are.
 
-The squared maximum mean discrepancy with the kernel (x.y / d + 1)^3 of d features. May be slightly negative for equal
-distributions. Reference: Binkowski et al., Demystifying MMD GANs, arXiv 1801.01401.
+The squared maximum mean discrepancy with the kernel (x.y / d + 1)^3 of d features. May be slightly
+negative for equal distributions. Reference: Binkowski et al., Demystifying MMD GANs, arXiv
+1801.01401.
 """
 
 import numpy as np
@@ -29,7 +31,8 @@ def kid(
     size: int = 1000,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """KID as it is published: the mean over random subsets of both sets, and the standard deviation over these.
+    """KID as it is published: the mean over random subsets of both sets, and the standard deviation
+    over these.
 
     Args:
         a, b: features.
@@ -38,7 +41,8 @@ def kid(
         seed: of the draw.
 
     Returns:
-        (mean, standard deviation); the deviation is that of a subset, not the error of the mean: see `kid_interval`.
+        (mean, standard deviation); the deviation is that of a subset, not the error of the mean:
+        see `kid_interval`.
 
     Raises:
         UserError: a set of fewer than 2 pictures.
@@ -60,7 +64,8 @@ def kid_interval(
 ) -> Interval:
     """KID of the whole sets, no subsets, with a confidence interval from random halves of both.
 
-    The kernel is evaluated once and not for every half: a half's distance is a quadratic form of it.
+    The kernel is evaluated once and not for every half: a half's distance is a quadratic form of
+    it.
 
     Raises:
         UserError: a set of fewer than 4 pictures.
@@ -76,7 +81,9 @@ def kid_interval(
 def _sums(
     a: np.ndarray, b: np.ndarray, of_a: np.ndarray, of_b: np.ndarray
 ) -> Float[np.ndarray, " r"]:
-    """The unbiased squared discrepancy of r pairs of parts, which [r, n] and [r, m] weights of 0 and 1 choose."""
+    """The unbiased squared discrepancy of r pairs of parts, which [r, n] and [r, m] weights of 0
+    and 1 choose.
+    """
     of_a, of_b = np.asarray(of_a, np.float64), np.asarray(of_b, np.float64)
     n, m = of_a.sum(1), of_b.sum(1)
     within_a, within_b, between = (
@@ -107,6 +114,7 @@ def _checked(a: np.ndarray, b: np.ndarray, least: int = 2) -> tuple[np.ndarray, 
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if min(len(a), len(b)) < least:
         raise UserError(
-            f"KID needs {least} pictures of each set at least, got {min(len(a), len(b))}; add pictures"
+            f"KID needs {least} pictures of each set at least, got {min(len(a), len(b))}; add "
+            "pictures"
         )
     return a, b

@@ -15,7 +15,8 @@ def lec(
 
     Args:
         codes: w, [n, k] or [n, rows, k].
-        codes_again: of the same shape: what the encoder says of the edited picture, the edit taken back.
+        codes_again: of the same shape: what the encoder says of the edited picture, the edit taken
+            back.
 
     Raises:
         ValueError: shapes differ.
@@ -33,7 +34,10 @@ def lec(
 def trimmed_mean(
     values: Float[np.ndarray, "*r n"], percentiles: tuple[float, float] = TRIMMED
 ) -> Float[np.ndarray, "*r"]:
-    """The mean of the values between two percentiles, along the last axis; a statistic for `bootstrap.interval`."""
+    """The mean of the values between two percentiles, along the last axis.
+
+    A statistic for `bootstrap.interval`.
+    """
     low, high = np.percentile(values, percentiles, axis=-1, keepdims=True)
     kept = (values >= low) & (values <= high)
     return np.asarray(np.where(kept, values, 0).sum(-1) / kept.sum(-1))

@@ -1,8 +1,10 @@
-"""Precision and recall of a set of pictures against real ones, by the neighbourhoods that features span.
+"""Precision and recall of a set of pictures against real ones, by the neighbourhoods that features
+span.
 
-A feature vector lies within a set if it is no farther from one of its members than that member's k-th nearest neighbour is.
-Precision is the share of generated pictures within the real set, recall that of real ones within the generated set. Published
-numbers use VGG16's second linear layer; with Inception features, as here, they are not comparable to those.
+A feature vector lies within a set if it is no farther from one of its members than that member's
+k-th nearest neighbour is. Precision is the share of generated pictures within the real set, recall
+that of real ones within the generated set. Published numbers use VGG16's second linear layer; with
+Inception features, as here, they are not comparable to those.
 Reference: Kynkaanniemi et al., arXiv 1904.06991, eqs. 1 and 2.
 """
 
@@ -29,7 +31,8 @@ def precision_recall(
     """Improved precision and recall.
 
     Args:
-        real, generated: features, more than k vectors of each. Sets of different sizes bias both numbers; published ones use 50,000.
+        real, generated: features, more than k vectors of each. Sets of different sizes bias both
+            numbers; published ones use 50,000.
         k: neighbours, without the vector itself.
 
     Raises:
@@ -43,7 +46,8 @@ def precision_recall(
 def within(
     queries: Float[np.ndarray, "n d"], members: Float[np.ndarray, "m d"], k: int = 3
 ) -> Bool[np.ndarray, " n"]:
-    """Which queries lie within a set: the values whose mean precision and recall are, for confidence intervals.
+    """Which queries lie within a set: the values whose mean precision and recall are, for
+    confidence intervals.
 
     Args:
         queries: vectors to be judged.
@@ -52,7 +56,8 @@ def within(
     """
     if k < 1 or len(members) <= k:
         raise UserError(
-            f"neighbourhoods of {k} need more than {k} pictures of each set, got {len(members)}; add pictures"
+            f"neighbourhoods of {k} need more than {k} pictures of each set, got {len(members)}; "
+            "add pictures"
         )
     queries, members = np.asarray(queries, np.float64), np.asarray(members, np.float64)
     # Position k counts from 0, and the nearest vector to a member is itself.

@@ -1,7 +1,10 @@
-"""Where an edit acts, against where it should: masks and face parsing; and whether the rest of the picture is left alone.
+"""Where an edit acts, against where it should: masks and face parsing.
 
-Masks are [n, h, w] in [0, 1]; regions are boolean [n, 256, 256], from `regions`. A mask of another size is brought to that of the
-region by area means. Where a region is empty (no face was found, a bald head's hair), shares of it are NaN.
+And whether the rest of the picture is left alone.
+
+Masks are [n, h, w] in [0, 1]; regions are boolean [n, 256, 256], from `regions`. A mask of another
+size is brought to that of the region by area means. Where a region is empty (no face was found, a
+bald head's hair), shares of it are NaN.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,7 +26,8 @@ _AT_A_TIME = 8
 _LIPS = ("mouth", "upper_lip", "lower_lip")
 _EYES, _BROWS = ("left_eye", "right_eye"), ("left_brow", "right_brow")
 _FACE = ("skin", "nose", "eyeglasses", *_EYES, *_BROWS, *_LIPS)
-# Rows of the 478 landmarks, clockwise: the upper edges of the brows, the right temple, below the eyes, the left temple.
+# Rows of the 478 landmarks, clockwise: the upper edges of the brows, the right temple, below the
+# eyes, the left temple.
 _EYE_BAND = (
     70,
     63,
@@ -54,7 +58,9 @@ Region = Callable[[Evidence], np.ndarray]
 
 
 def _of_face(e: Evidence, *classes: str) -> np.ndarray:
-    """What is parsed as any of the classes near the landmarks: a second face in the picture has eyes, too."""
+    """What is parsed as any of the classes near the landmarks: a second face in the picture has
+    eyes, too.
+    """
     near, margin = np.zeros((SIDE, SIDE), bool), 0.2 * e.eye_distance
     (left, top), (right, bottom) = e.points.min(0) - margin, e.points.max(0) + margin
     near[max(int(top), 0) : max(int(bottom) + 1, 0), max(int(left), 0) : max(int(right) + 1, 0)] = (
@@ -87,7 +93,8 @@ def regions(
     """Where each attribute lies, by face parsing and landmarks.
 
     Args:
-        pictures: FFHQ-aligned uint8 RGB [n, s, s, 3], or any iterable of [s, s, 3] whose sizes may differ.
+        pictures: FFHQ-aligned uint8 RGB [n, s, s, 3], or any iterable of [s, s, 3] whose sizes may
+            differ.
         attributes: keys of `REGIONS`.
 
     Returns:
@@ -130,7 +137,10 @@ def coverage(mask: Masks, region: Masks, threshold: float = THRESHOLD) -> Float[
 
 
 def inside(mask: Masks, region: Masks, threshold: float = THRESHOLD) -> Float[np.ndarray, " n"]:
-    """The share of the mask that lies within the region, NaN for an empty mask; arguments as in `iou`."""
+    """The share of the mask that lies within the region, NaN for an empty mask.
+
+    Arguments as in `iou`.
+    """
     mask, region = _pair(mask, region, threshold)
     return _share((mask & region).sum((1, 2)), mask.sum((1, 2)), region)
 
@@ -145,8 +155,8 @@ class Untouched(NamedTuple):
 
     Attributes:
         share: pixels that equal the original in every channel.
-        exact: of the pixels that the mask leaves alone, those that do: 1 if a method keeps its promise. NaN without a mask, or
-            where it leaves none alone.
+        exact: of the pixels that the mask leaves alone, those that do: 1 if a method keeps its
+            promise. NaN without a mask, or where it leaves none alone.
     """
 
     share: Float[np.ndarray, " n"]
@@ -157,7 +167,8 @@ def untouched(original: Saved, result: Saved, mask: Masks | None = None) -> Unto
     """How much of a picture an edit leaves exactly as it was.
 
     Args:
-        original, result: pictures [n, h, w, c] of whole numbers, uint8 or uint16, as they are saved.
+        original, result: pictures [n, h, w, c] of whole numbers, uint8 or uint16, as they are
+            saved.
         mask: [n, h, w]; the edit may act where it is above 0.
 
     Raises:
@@ -170,7 +181,8 @@ def untouched(original: Saved, result: Saved, mask: Masks | None = None) -> Unto
         or original.shape != result.shape
     ):
         raise ValueError(
-            f"pictures must be of one unsigned type and shape, got {original.dtype} {original.shape} and "
+            f"pictures must be of one unsigned type and shape, got {original.dtype} "
+            f"{original.shape} and "
             f"{result.dtype} {result.shape}"
         )
     equal = (original == result).all(-1)
@@ -185,7 +197,9 @@ def untouched(original: Saved, result: Saved, mask: Masks | None = None) -> Unto
 
 
 def only_outside(original: Saved, result: Saved, mask: Masks) -> Saved:
-    """The result with the original inside the mask (above 0), so that any measure of pairs sees the rest of the picture alone."""
+    """The result with the original inside the mask (above 0), so that any measure of pairs sees the
+    rest of the picture alone.
+    """
     return np.where(mask[..., None] > 0, original, result)
 
 

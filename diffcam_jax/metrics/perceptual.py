@@ -1,6 +1,7 @@
 """LPIPS v0.1 of pairs of pictures (Zhang et al., arXiv 1801.03924), lower is nearer.
 
-Published numbers differ in the trunk and in the size of the pictures: say both. The pSp family compares at 256 pixels.
+Published numbers differ in the trunk and in the size of the pictures: say both. The pSp family
+compares at 256 pixels.
 """
 
 from collections.abc import Sequence
@@ -25,11 +26,13 @@ class Lpips:
     """Perceptual distance of pairs.
 
     Args:
-        net: trunk, "alex", "vgg" or "squeeze". The first is what evaluations usually report, the second what the GANInverter benchmark and losses use.
-        size: both pictures are brought to size x size: area mean when shrinking, bilinear when growing. None compares pictures as they
-            are, which compiles one program for every size.
+        net: trunk, "alex", "vgg" or "squeeze". The first is what evaluations usually report, the
+            second what the GANInverter benchmark and losses use.
+        size: both pictures are brought to size x size: area mean when shrinking, bilinear when
+            growing. None compares pictures as they are, which compiles one program for every size.
         devices: None takes all of this process.
-        weights: folder that `python -m convert_weights lpips` wrote; None takes the stored parts, which lack "squeeze".
+        weights: folder that `python -m convert_weights lpips` wrote; None takes the stored parts,
+            which lack "squeeze".
         batch: pairs for one device at a time.
 
     Raises:
@@ -46,7 +49,8 @@ class Lpips:
     ) -> None:
         if size is not None and size < SMALLEST:
             raise UserError(
-                f"LPIPS needs pictures of {SMALLEST} pixels at least; a size of {size} was asked for"
+                f"LPIPS needs pictures of {SMALLEST} pixels at least; a size of {size} was asked "
+                "for"
             )
         module, variables = _network(net, weights)
         prepare = _unit if size is None else lambda images: to_square(images, size)
@@ -56,7 +60,8 @@ class Lpips:
         """The distance of every pair.
 
         Args:
-            a, b: uint8 RGB pictures [n, h, w, 3], or iterables of [h, w, 3] whose sizes may differ when `size` is given.
+            a, b: uint8 RGB pictures [n, h, w, 3], or iterables of [h, w, 3] whose sizes may differ
+                when `size` is given.
 
         Raises:
             UserError: different numbers of pictures, or something that is none.
@@ -70,7 +75,8 @@ def _network(net: str, folder: str | Path | None) -> Network:
     if folder is None:
         if net not in STORED:
             raise UserError(
-                f"no weights of LPIPS {net} are stored; convert them with python -m convert_weights lpips and give the folder"
+                f"no weights of LPIPS {net} are stored; convert them with python -m "
+                "convert_weights lpips and give the folder"
             )
         return pretrained.load("lpips").network(f"lpips_{net}")
     network = pretrained.load(folder).network("lpips")

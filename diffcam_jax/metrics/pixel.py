@@ -1,11 +1,14 @@
-"""Measures of pairs of pictures, pixel by pixel: MSE, PSNR, SSIM, MS-SSIM, one value for each pair, with gradients.
+"""Measures of pairs of pictures, pixel by pixel: MSE, PSNR, SSIM, MS-SSIM, one value for each pair,
+with gradients.
 
-Pictures are NHWC RGB of one shape, float32 in [-1, 1] or uint8, which stands for the same range. MSE is in these units, squared, as
-papers on inversion report it: of pictures in 0..255 it is 127.5^2 = 16256.25 times as large, of pictures in 0..1 a quarter. The others do not depend on
-the range.
+Pictures are NHWC RGB of one shape, float32 in [-1, 1] or uint8, which stands for the same range.
+MSE is in these units, squared, as papers on inversion report it: of pictures in 0..255 it is
+127.5^2 = 16256.25 times as large, of pictures in 0..1 a quarter. The others do not depend on the
+range.
 
-BasicSR's numbers, which papers on restoration report, leave a border out: `psnr(a, b, crop=2)`, `ssim(a, b, crop=2)`, and
-`psnr(luma(a), luma(b), crop=2)` for its Y channel (BasicSR reads files as BGR; `luma` expects RGB).
+BasicSR's numbers, which papers on restoration report, leave a border out: `psnr(a, b, crop=2)`,
+`ssim(a, b, crop=2)`, and `psnr(luma(a), luma(b), crop=2)` for its Y channel (BasicSR reads files as
+BGR; `luma` expects RGB).
 """
 
 import functools
@@ -46,7 +49,10 @@ def mse(a: Pictures, b: Pictures, crop: int = 0) -> Float[Array, " b"]:
 
 @functools.partial(jax.jit, static_argnames="crop")
 def psnr(a: Pictures, b: Pictures, crop: int = 0) -> Float[Array, " b"]:
-    """Peak signal-to-noise ratio in decibels, the peak being the whole range; infinite for equal pictures. As `mse`."""
+    """Peak signal-to-noise ratio in decibels, the peak being the whole range.
+
+    Infinite for equal pictures. As `mse`.
+    """
     return 10 * jnp.log10(RANGE**2 / mse(a, b, crop))
 
 
@@ -54,12 +60,14 @@ def psnr(a: Pictures, b: Pictures, crop: int = 0) -> Float[Array, " b"]:
 def ssim(
     a: Pictures, b: Pictures, window: Window = "gaussian", crop: int = 0
 ) -> Float[Array, " b"]:
-    """Structural similarity, the mean over channels and over the pixels whose window lies inside the picture.
+    """Structural similarity, the mean over channels and over the pixels whose window lies inside
+    the picture.
 
     Args:
         a, b, crop: as in `mse`.
-        window: "gaussian" is the published form (sigma 1.5, 11 taps, population covariance), "uniform" scikit-image's
-            default (7x7, sample covariance); their values are not comparable.
+        window: "gaussian" is the published form (sigma 1.5, 11 taps, population covariance),
+            "uniform" scikit-image's default (7x7, sample covariance); their values are not
+            comparable.
 
     Raises:
         ValueError: shapes differ, or pictures are smaller than the window.
@@ -75,8 +83,9 @@ def ssim(
 def ms_ssim(a: Pictures, b: Pictures, crop: int = 0) -> Float[Array, " b"]:
     """Multi-scale structural similarity over five scales, each half as large as the one before.
 
-    Contrast and structure of every scale and the brightness of the coarsest are averaged over the picture for each channel, then
-    multiplied with their exponents (a negative average counts as 0), then averaged over the channels.
+    Contrast and structure of every scale and the brightness of the coarsest are averaged over the
+    picture for each channel, then multiplied with their exponents (a negative average counts as 0),
+    then averaged over the channels.
 
     Args:
         a, b, crop: as in `mse`; 161 pixels at least.
@@ -101,20 +110,25 @@ def ms_ssim(a: Pictures, b: Pictures, crop: int = 0) -> Float[Array, " b"]:
 
 
 def luma(pictures: Pictures) -> Float[Array, "b h w 1"]:
-    """Brightness of RGB pictures (BT.601), not rounded, its 0..255 brought to [-1, 1] as that of pictures is."""
+    """Brightness of RGB pictures (BT.601), not rounded, its 0..255 brought to [-1, 1] as that of
+    pictures is.
+    """
     unit = (_unit(pictures) + 1) / 2
     weighted = sum(unit[..., i : i + 1] * weight for i, weight in enumerate(LUMA_WEIGHTS))
     return (weighted + LUMA_OFFSET) / 127.5 - 1
 
 
 def _terms(a: Array, b: Array, window: Window) -> tuple[Array, Array]:
-    """The brightness term of SSIM, and contrast and structure together, at every pixel whose window lies inside."""
+    """The brightness term of SSIM, and contrast and structure together, at every pixel whose window
+    lies inside.
+    """
     taps = _TAPS[window]
     if min(a.shape[1:3]) < taps:
         raise ValueError(
             f"SSIM with a {window} window needs {taps}x{taps} pixels, got {a.shape[1]}x{a.shape[2]}"
         )
-    # Moments about the pictures' own means, which covariances do not depend on: fewer digits cancel.
+    # Moments about the pictures' own means, which covariances do not depend on: fewer digits
+    # cancel.
     centre_a, centre_b = (z.mean((1, 2), keepdims=True) for z in (a, b))
     x, y = a - centre_a, b - centre_b
     # One pass over five stacked maps: a fifth of the program that has to be compiled.
@@ -131,7 +145,9 @@ def _terms(a: Array, b: Array, window: Window) -> tuple[Array, Array]:
 
 
 def _mean(x: Array, window: Window) -> Array:
-    """Weighted means over the windows that lie inside, as shifted sums along one axis and then the other."""
+    """Weighted means over the windows that lie inside, as shifted sums along one axis and then the
+    other.
+    """
     taps = _TAPS[window]
     raw = [
         math.exp(-((i - taps // 2) ** 2) / (2 * _SIGMA**2)) if window == "gaussian" else 1.0

@@ -28,7 +28,10 @@ class Seconds(NamedTuple):
 
 
 class Clock:
-    """Wall-clock time of laps; JAX works in the background, so a lap has to end with its results on the host."""
+    """Wall-clock time of laps.
+
+    JAX works in the background, so a lap has to end with its results on the host.
+    """
 
     def __init__(self) -> None:
         self._laps: list[tuple[float, int]] = []
@@ -61,7 +64,8 @@ class Memory(NamedTuple):
 
 
 def peak_memory() -> Memory:
-    """The most memory that this process has had resident, and the most that any of its devices had in use, since its start.
+    """The most memory that this process has had resident, and the most that any of its devices had
+    in use, since its start.
 
     Peaks never fall: methods are compared in processes of their own.
     """

@@ -1,9 +1,11 @@
-"""Sliced Wasserstein distance between sets of pictures, at every scale (Karras et al., Progressive GAN, arXiv 1710.10196).
+"""Sliced Wasserstein distance between sets of pictures, at every scale (Karras et al., Progressive
+GAN, arXiv 1710.10196).
 
-Pictures of 0..255 are split into the levels of a Laplacian pyramid; random 7x7 patches of a level, normalised by the set's own
-mean and deviation in each channel, are projected on random directions, where the distance of two sets is that of their sorted
-projections. Values are given times 1000, as usual; 16,384 pictures, 128 patches of each and 4 times 128 directions are the
-convention. Host memory: 588 bytes for a patch of RGB, twice that while it is normalised.
+Pictures of 0..255 are split into the levels of a Laplacian pyramid; random 7x7 patches of a level,
+normalised by the set's own mean and deviation in each channel, are projected on random directions,
+where the distance of two sets is that of their sorted projections. Values are given times 1000, as
+usual; 16,384 pictures, 128 patches of each and 4 times 128 directions are the convention. Host
+memory: 588 bytes for a patch of RGB, twice that while it is normalised.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -49,7 +51,8 @@ def laplacian_pyramid(images: Float[Array, "b h w c"]) -> list[Float[Array, "b _
     size = images.shape[1]
     if images.shape[2] != size or size < SMALLEST or size & (size - 1):
         raise ValueError(
-            f"pictures must be square, a power of two and at least {SMALLEST} px, got {images.shape}"
+            f"pictures must be square, a power of two and at least {SMALLEST} px, got "
+            f"{images.shape}"
         )
     levels = []
     while images.shape[1] > SMALLEST:
@@ -69,7 +72,8 @@ def patches(level: np.ndarray, centres: Int[np.ndarray, "n 2"]) -> Float[np.ndar
       level: [b, h, w, c].
       centres: (x, y), at least 3 px inside; an equal number in a row for each picture.
 
-    Returns: [n, c * 49], channel by channel and, in it, column by column, the order of the published code.
+    Returns: [n, c * 49], channel by channel and, in it, column by column, the order of the
+    published code.
     """
     if len(centres) % len(level):
         raise ValueError(
@@ -82,7 +86,9 @@ def patches(level: np.ndarray, centres: Int[np.ndarray, "n 2"]) -> Float[np.ndar
 
 
 def normalised(descriptors: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
-    """Every channel of a set's patches to mean 0 and standard deviation 1, over all of them together."""
+    """Every channel of a set's patches to mean 0 and standard deviation 1, over all of them
+    together.
+    """
     x = descriptors.reshape(len(descriptors), -1, PATCH * PATCH)
     mean, deviation = (
         f(x, axis=(0, 2), keepdims=True, dtype=np.float64) for f in (np.mean, np.std)
@@ -93,7 +99,9 @@ def normalised(descriptors: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"
 def sliced_distance(
     a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "m d"], directions: Float[np.ndarray, "d k"]
 ) -> float:
-    """Mean distance of the sorted projections of two sets of equal size on directions, which need no unit length."""
+    """Mean distance of the sorted projections of two sets of equal size on directions, which need
+    no unit length.
+    """
     if a.shape != b.shape:
         raise ValueError(f"sets of patches must have one shape, got {a.shape} and {b.shape}")
     unit = np.asarray(directions, np.float64)
@@ -108,7 +116,8 @@ def level_distance(
     b: Float[np.ndarray, "n d"],
     repeats: Sequence[Float[np.ndarray, "d k"]],
 ) -> float:
-    """Times 1000: the distance of two sets of patches of one level, the mean over several sets of directions.
+    """Times 1000: the distance of two sets of patches of one level, the mean over several sets of
+    directions.
 
     Args:
       a, b: patches as `patches` gives them, not normalised.
@@ -131,7 +140,8 @@ def sliced_wasserstein(
 
     Args:
       real, fake: equally many pictures [n, s, s, c] of 0..255.
-      key: centres and directions are drawn from it; the centres of a picture depend on its place in the set alone.
+      key: centres and directions are drawn from it; the centres of a picture depend on its place in
+        the set alone.
       patches_per_image, repeats, directions: how much is drawn.
       batch: pictures filtered at a time.
 

@@ -1,6 +1,8 @@
-"""What pictures look like from afar, as features: cheap, without a network, and no stand-in for Inception's.
+"""What pictures look like from afar, as features: cheap, without a network, and no stand-in for
+Inception's.
 
-Distances of these features compare moments of one training, or try a protocol out. Pictures are uint8 RGB, sides of 8 pixels or more.
+Distances of these features compare moments of one training, or try a protocol out. Pictures are
+uint8 RGB, sides of 8 pixels or more.
 """
 
 from collections.abc import Sequence
@@ -20,7 +22,8 @@ def thumbnail_features(images: UInt8[Array, "b h w 3"]) -> Float[Array, "b 224"]
     """What a picture looks like, and how much detail it has where.
 
     Returns:
-        [b, 224]: mean colour of 8x8 cells, then the mean contrast between neighbours, across and down, of the lightness in 4x4
+        [b, 224]: mean colour of 8x8 cells, then the mean contrast between neighbours, across and
+            down, of the lightness in 4x4
         cells; both as shares of the full range.
     """
     x = images.astype(jnp.float32) / 255

@@ -1,10 +1,11 @@
 """BiSeNet face parsing with a ResNet-18 context path (19 CelebAMask-HQ classes), inference only.
 
-Layout NHWC. Input: RGB float32 in [-1, 1], side a multiple of 32 (the released weights were trained at 512); the
-ImageNet normalisation happens inside. Output: class logits at 1/8 of the input side. The batch norms of the checkpoint
-are folded into the convolutions by `from_torch`, so every convolution carries a bias.
-This is the variant without a separate spatial path: the stride-8 features of the ResNet take its place.
-Source: Yu et al., BiSeNet: Bilateral Segmentation Network for Real-time Semantic Segmentation (1808.00897), section 3.
+Layout NHWC. Input: RGB float32 in [-1, 1], side a multiple of 32 (the released weights were trained
+at 512); the ImageNet normalisation happens inside. Output: class logits at 1/8 of the input side.
+The batch norms of the checkpoint are folded into the convolutions by `from_torch`, so every
+convolution carries a bias. This is the variant without a separate spatial path: the stride-8
+features of the ResNet take its place. Source: Yu et al., BiSeNet: Bilateral Segmentation Network
+for Real-time Semantic Segmentation (1808.00897), section 3.
 """
 
 from collections.abc import Mapping
@@ -27,7 +28,9 @@ BATCH_NORM_EPS = 1e-5
 
 
 def _conv(features: int, kernel: int, stride: int = 1) -> nn.Conv:
-    """A convolution with the symmetric padding of the checkpoint's framework (SAME would shift strided ones)."""
+    """A convolution with the symmetric padding of the checkpoint's framework (SAME would shift
+    strided ones).
+    """
     pad = kernel // 2
     return nn.Conv(features, (kernel, kernel), (stride, stride), padding=((pad, pad), (pad, pad)))
 
@@ -142,7 +145,8 @@ def upsample_logits(logits: Float[Array, "b h w c"], size: int) -> Float[Array, 
     """
     _, h, w, _ = logits.shape
     scale = jnp.array([(size - 1) / (h - 1), (size - 1) / (w - 1)])
-    # scale_and_translate samples pixel centres: the half-pixel terms move the grid onto the corners.
+    # scale_and_translate samples pixel centres: the half-pixel terms move the grid onto the
+    # corners.
     translation = 0.5 - 0.5 * scale
     shape = (logits.shape[0], size, size, logits.shape[3])
     return jax.image.scale_and_translate(
@@ -151,7 +155,9 @@ def upsample_logits(logits: Float[Array, "b h w c"], size: int) -> Float[Array, 
 
 
 def from_torch(state_dict: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Convert a released checkpoint; its auxiliary heads `conv_out16`, `conv_out32` serve training only.
+    """Convert a released checkpoint.
+
+    Its auxiliary heads `conv_out16`, `conv_out32` serve training only.
 
     Args:
         state_dict: arrays by the checkpoint's key, kernels OIHW.

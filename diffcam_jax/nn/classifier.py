@@ -1,9 +1,10 @@
 """The DA classifier: which attribute separates two pictures (Diff-CAM, 2207.08134, section 3.3).
 
-features() runs on the inverted and on the edited picture with the same weights; their difference feeds head(). Pictures are NHWC RGB in
-[-1,1], without ImageNet normalisation. `DiffClassifier` is the official network, a ResNet cut inside layer3 (depth 101, width 64, split 10 of 23
-blocks); every cell of its last map sees the whole picture. `LocalClassifier` is the one that ships: a cell sees its surroundings only, so that
-its evidence stays where the edit acts.
+features() runs on the inverted and on the edited picture with the same weights; their difference
+feeds head(). Pictures are NHWC RGB in [-1,1], without ImageNet normalisation. `DiffClassifier` is
+the official network, a ResNet cut inside layer3 (depth 101, width 64, split 10 of 23 blocks); every
+cell of its last map sees the whole picture. `LocalClassifier` is the one that ships: a cell sees
+its surroundings only, so that its evidence stays where the edit acts.
 """
 
 from collections.abc import Sequence
@@ -19,7 +20,9 @@ from diffcam_jax.ops.image import IMAGENET_MEAN, IMAGENET_STD, resize
 
 
 class PairClassifier(nn.Module):
-    """What the classifiers share: a subclass has features(), head(), score() and a linear layer `fc` behind H."""
+    """What the classifiers share: a subclass has features(), head(), score() and a linear layer
+    `fc` behind H.
+    """
 
     def evidence(self, activations: Float[Array, "b h w c"]) -> Float[Array, "b h w n"]:
         """What each cell of H says for each class; times a constant the sum inside Eq. 4."""
@@ -51,7 +54,8 @@ class DiffClassifier(PairClassifier):
 
     Attributes:
         depth, width, strides: of the ResNet.
-        shrink: whole factor by which pictures are area-averaged first; 2 makes training four times cheaper.
+        shrink: whole factor by which pictures are area-averaged first; 2 makes training four times
+            cheaper.
         num_classes: N, the number of directions it tells apart.
         split: blocks of layer3 that belong to features(); the rest belongs to head().
     """
@@ -66,7 +70,8 @@ class DiffClassifier(PairClassifier):
     def setup(self) -> None:
         if not 0 <= self.split <= BLOCKS[self.depth][2]:
             raise ValueError(
-                f"split {self.split}: layer3 of depth {self.depth} has {BLOCKS[self.depth][2]} blocks"
+                f"split {self.split}: layer3 of depth {self.depth} has {BLOCKS[self.depth][2]} "
+                "blocks"
             )
         self.trunk = ResNet(self.depth, self.width, strides=self.strides)
         self.fc = nn.Dense(self.num_classes)
@@ -74,7 +79,10 @@ class DiffClassifier(PairClassifier):
     def features(
         self, images: Float[Array, "b h w 3"], train: bool = False
     ) -> Float[Array, "b h2 w2 c"]:
-        """conv1 .. layer2 and the first `split` blocks of layer3; for the official net [b,16,16,1024] at 256."""
+        """conv1 ..
+
+        layer2 and the first `split` blocks of layer3; for the official net [b,16,16,1024] at 256.
+        """
         size = (images.shape[1] // self.shrink, images.shape[2] // self.shrink)
         x = self.trunk.stem(resize(images, size, "area"), train)
         x = self.trunk.stage(2, self.trunk.stage(1, x, train), train)
@@ -83,7 +91,9 @@ class DiffClassifier(PairClassifier):
     def head(
         self, delta: Float[Array, "b h w c"], train: bool = False
     ) -> tuple[Float[Array, "b n"], Float[Array, "b h2 w2 c2"]]:
-        """Logits and H, the activations of layer4, the last convolution stage (official: [b,8,8,2048] at 256)."""
+        """Logits and H, the activations of layer4, the last convolution stage (official:
+        [b,8,8,2048] at 256).
+        """
         x = self.trunk.stage(3, delta, train, start=self.split)
         activations = self.trunk.stage(4, x, train)
         return self.score(activations), activations
@@ -94,7 +104,8 @@ class DiffClassifier(PairClassifier):
 
 
 class LocalTrunk(nn.Module):
-    """The first blocks of MobileNetV2 (arXiv 1801.04381), named as there: its maps at 1/4 and 1/8, together at 1/8.
+    """The first blocks of MobileNetV2 (arXiv 1801.04381), named as there: its maps at 1/4 and 1/8,
+    together at 1/8.
 
     Attributes:
         stem, rows: as of `MobileNetV2`; the rows end at 1/8.
@@ -108,7 +119,8 @@ class LocalTrunk(nn.Module):
         self.block = residual_blocks(self.stem, self.rows)
 
     def __call__(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b h8 w8 c"]:
-        # Strides of 2, each about the first of its two pixels, would put the maps 3.5 and 1.5 pixels down and to the right of what they show.
+        # Strides of 2, each about the first of its two pixels, would put the maps 3.5 and 1.5
+        # pixels down and to the right of what they show.
         x = jnp.pad(images[:, 3:, 3:], ((0, 0), (0, 3), (0, 3), (0, 0)), mode="edge")
         x = ((x + 1) / 2 - jnp.asarray(IMAGENET_MEAN)) / jnp.asarray(IMAGENET_STD)
         x = fine = nn.relu6(self.bn(self.conv(x), use_running_average=True))
@@ -122,13 +134,17 @@ class LocalTrunk(nn.Module):
 
 
 class LocalClassifier(PairClassifier):
-    """Classifier whose evidence is local, in the manner of bags of local features (Brendel and Bethge, arXiv 1904.00760).
+    """Classifier whose evidence is local, in the manner of bags of local features (Brendel and
+    Bethge, arXiv 1904.00760).
 
-    A cell of the map, one for each 8x8 pixels, sees 59 pixels around it, and what follows works on every cell for itself. The head has no biases: where two
-    pictures have the same features, H is 0, no class has evidence, and neither has the mask. The difference is divided by its own size as far as
-    that exceeds a learned floor, so that faint changes (skin that ages) count beside strong ones (teeth). The score pools by
-    log-sum-exp (Pinheiro and Collobert, arXiv 1411.6228): closed eyes are half a percent of a picture and would drown in an average. Its gradient still is
-    the class's row of the linear layer at every cell, up to a factor, so that Eq. 3 and 4 give the map that they give with an average.
+    A cell of the map, one for each 8x8 pixels, sees 59 pixels around it, and what follows works on
+    every cell for itself. The head has no biases: where two pictures have the same features, H is
+    0, no class has evidence, and neither has the mask. The difference is divided by its own size as
+    far as that exceeds a learned floor, so that faint changes (skin that ages) count beside strong
+    ones (teeth). The score pools by log-sum-exp (Pinheiro and Collobert, arXiv 1411.6228): closed
+    eyes are half a percent of a picture and would drown in an average. Its gradient still is the
+    class's row of the linear layer at every cell, up to a factor, so that Eq. 3 and 4 give the map
+    that they give with an average.
 
     Attributes:
         num_classes: N.
@@ -155,7 +171,10 @@ class LocalClassifier(PairClassifier):
     def features(
         self, images: Float[Array, "b h w 3"], train: bool = False
     ) -> Float[Array, "b h2 w2 c"]:
-        """A map of 1/8 of the side, which must be divisible by 8; [b,32,32,128] at 256. `train` makes no difference."""
+        """A map of 1/8 of the side, which must be divisible by 8.
+
+        [b,32,32,128] at 256. `train` makes no difference.
+        """
         return self.trunk(images)
 
     def head(
@@ -169,6 +188,9 @@ class LocalClassifier(PairClassifier):
         return self.score(x), x
 
     def score(self, activations: Float[Array, "b h w c"]) -> Float[Array, "b n"]:
-        """Logits from H: the linear layer at every cell, pooled; the part that Eq. 3 differentiates."""
+        """Logits from H: the linear layer at every cell, pooled.
+
+        The part that Eq. 3 differentiates.
+        """
         votes = self.evidence(activations)
         return jax.nn.logsumexp(votes, axis=(1, 2)) - jnp.log(votes.shape[1] * votes.shape[2])

@@ -1,12 +1,15 @@
-"""The deghosting network of Diff-CAM (Song et al., arXiv 2207.08134, section 3.4): a GLEAN encoder, prior and decoder.
+"""The deghosting network of Diff-CAM (Song et al., arXiv 2207.08134, section 3.4): a GLEAN encoder,
+prior and decoder.
 
-A blended picture, reduced to `in_size`, becomes a clean one at `out_size`. The encoder gives feature maps from `in_size` down to
-4x4 and a W+ code; a StyleGAN2 runs on that code and takes up the encoder's map at every resolution that the encoder has;
-the decoder combines the encoder's largest map with the generator's larger ones (Chan et al., GLEAN, arXiv 2012.00739).
+A blended picture, reduced to `in_size`, becomes a clean one at `out_size`. The encoder gives
+feature maps from `in_size` down to 4x4 and a W+ code; a StyleGAN2 runs on that code and takes up
+the encoder's map at every resolution that the encoder has; the decoder combines the encoder's
+largest map with the generator's larger ones (Chan et al., GLEAN, arXiv 2012.00739).
 
-Images are NHWC RGB in [-1, 1], the output is not clamped. The noise of the prior is always its fixed one. The prior is a
-complete `StyleGAN2Generator`, though of its mapping and its toRGB layers nothing reaches the output, and it is not to be
-trained: leave "params/generator" out of the optimiser.
+Images are NHWC RGB in [-1, 1], the output is not clamped. The noise of the prior is always its
+fixed one. The prior is a complete `StyleGAN2Generator`, though of its mapping and its toRGB layers
+nothing reaches the output, and it is not to be trained: leave "params/generator" out of the
+optimiser.
 """
 
 import flax.linen as nn
@@ -18,9 +21,11 @@ from diffcam_jax.nn.stylegan2 import StyleGAN2Generator, config_widths
 
 
 def pixel_shuffle(x: Float[Array, "b h w c4"]) -> Float[Array, "b h2 w2 c"]:
-    """Turns blocks of channels into 2x2 pixels: the four blocks are the upper left, upper right, lower left, lower right one.
+    """Turns blocks of channels into 2x2 pixels: the four blocks are the upper left, upper right,
+    lower left, lower right one.
 
-    torch keeps the four values of an output channel side by side instead; here contiguous runs of channels are moved.
+    torch keeps the four values of an output channel side by side instead; here contiguous runs of
+    channels are moved.
     """
     b, h, w, c = x.shape
     return (
@@ -61,7 +66,9 @@ class ToStyles(nn.Module):
 
 
 class Up(nn.Module):
-    """Doubles the resolution: 3x3 convolution to four times the channels, pixel shuffle, no activation."""
+    """Doubles the resolution: 3x3 convolution to four times the channels, pixel shuffle, no
+    activation.
+    """
 
     features: int
 
@@ -94,8 +101,8 @@ class Deghoster(nn.Module):
 
     Attributes:
       in_size: side of the input, a power of two from 4 on.
-      widths: channels of the feature maps at 4, 8, 16, ..., in encoder, prior and decoder alike; the output is as large as the
-        last of them, and larger than `in_size`.
+      widths: channels of the feature maps at 4, 8, 16, ..., in encoder, prior and decoder alike;
+        the output is as large as the last of them, and larger than `in_size`.
       latent_size: size of a row of the W+ code.
       mapping_layers: depth of the prior's mapping network.
       blocks: residual-in-residual dense blocks in front of the encoder.
@@ -128,7 +135,8 @@ class Deghoster(nn.Module):
     def setup(self) -> None:
         if self.in_size not in [2**i for i in range(2, len(self.widths) + 1)]:
             raise ValueError(
-                f"in_size {self.in_size}: a power of two from 4 on, below the output's {self.out_size}"
+                f"in_size {self.in_size}: a power of two from 4 on, below the output's "
+                f"{self.out_size}"
             )
         levels = _level(self.in_size) + 1
         small, large = self.widths[:levels], self.widths[levels:]

@@ -1,7 +1,8 @@
-"""Encoder4Editing (2102.02766): a pSp encoder whose rows stay close to one code of W, so that edits keep working.
+"""Encoder4Editing (2102.02766): a pSp encoder whose rows stay close to one code of W, so that edits
+keep working.
 
-Pictures NHWC RGB in [-1,1]. The first head gives the code, the others what their row differs from it by; training
-brings these deltas in one after the other.
+Pictures NHWC RGB in [-1,1]. The first head gives the code, the others what their row differs from
+it by; training brings these deltas in one after the other.
 """
 
 import jax.numpy as jnp
@@ -20,7 +21,8 @@ class Encoder4Editing(GradualStyleEncoder):
 
         Args:
             images: RGB in [-1,1].
-            train: batch normalisation by batch statistics (make "batch_stats" mutable) instead of the stored ones.
+            train: batch normalisation by batch statistics (make "batch_stats" mutable) instead of
+                the stored ones.
             stage: last row that has a delta of its own; 0 gives a code of W, None all deltas.
 
         Raises:

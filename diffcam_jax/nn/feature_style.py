@@ -1,8 +1,11 @@
-"""The encoder of feature-style inversion (2202.02183): a W+ code and a map of the generator's features from one picture.
+"""The encoder of feature-style inversion (2202.02183): a W+ code and a map of the generator's
+features from one picture.
 
-Pictures NHWC RGB in [-1, 1], normally [b, 256, 256, 3]; codes are offsets from the average code. The body is ArcFace's IResNet-50
-(Deng et al., 1801.07698; torch's numerics): a unit is batch norm, 3x3 convolution, batch norm, PReLU, 3x3 convolution, batch norm, added to its
-input; four groups of units halve the map on entry. Averages of the four groups' maps over 3x3 cells feed one dense layer for each row.
+Pictures NHWC RGB in [-1, 1], normally [b, 256, 256, 3]; codes are offsets from the average code.
+The body is ArcFace's IResNet-50 (Deng et al., 1801.07698; torch's numerics): a unit is batch norm,
+3x3 convolution, batch norm, PReLU, 3x3 convolution, batch norm, added to its input; four groups of
+units halve the map on entry. Averages of the four groups' maps over 3x3 cells feed one dense layer
+for each row.
 """
 
 import math
@@ -53,7 +56,8 @@ class IResNet(nn.Module):
     """The body.
 
     Attributes:
-        counts, widths: units and channels of each group; the input layer has the channels of the first.
+        counts, widths: units and channels of each group; the input layer has the channels of the
+            first.
     """
 
     counts: Sequence[int] = COUNTS
@@ -70,7 +74,10 @@ class IResNet(nn.Module):
     def __call__(
         self, x: Float[Array, "b h w c"], train: bool = False
     ) -> tuple[Float[Array, "b _ _ _"], ...]:
-        """Features of the input layer and of the last unit of every group; arguments as for `FeatureStyleEncoder`."""
+        """Features of the input layer and of the last unit of every group.
+
+        Arguments as for `FeatureStyleEncoder`.
+        """
         x = self.input_prelu(self.input_bn(self.input_conv(x), not train))
         return group_maps(x, self.unit, self.counts, train)
 
@@ -107,14 +114,17 @@ class FeatureStyleEncoder(nn.Module):
     def with_content(
         self, images: Float[Array, "b h w c"], train: bool = False
     ) -> tuple[Float[Array, "b n k"], Float[Array, "b h2 w2 d"]]:
-        """The codes, and features [b, 16, 16, 512] that may stand in the place of the generator's own (layer 5).
+        """The codes, and features [b, 16, 16, 512] that may stand in the place of the generator's
+        own (layer 5).
 
         Args:
             images: RGB in [-1, 1].
-            train: batch normalisation by batch statistics (make "batch_stats" mutable) instead of the stored ones.
+            train: batch normalisation by batch statistics (make "batch_stats" mutable) instead of
+                the stored ones.
 
         Reference:
-            2202.02183, section 3. Invertibility decomposition's release computes the features and does not use them.
+            2202.02183, section 3. Invertibility decomposition's release computes the features and
+            does not use them.
         """
         _, *maps = self.body(images, train)
         frozen = not train

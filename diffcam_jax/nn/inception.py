@@ -1,8 +1,10 @@
-"""Inception-V3 with the weights and the pooling that the Frechet inception distance (FID) is defined by.
+"""Inception-V3 with the weights and the pooling that the Frechet inception distance (FID) is
+defined by.
 
-Layout NHWC, pictures RGB in [-1, 1], resized to 299x299 by `fid_resize`. Layers are named as in torchvision, in lower case. The
-network of 2015 that FID uses (Szegedy et al., 1512.00567) differs from today's torchvision weights: 1008 classes, averages
-that leave the padding out of the count, and a maximum in the place of the last block's average. Inference only.
+Layout NHWC, pictures RGB in [-1, 1], resized to 299x299 by `fid_resize`. Layers are named as in
+torchvision, in lower case. The network of 2015 that FID uses (Szegedy et al., 1512.00567) differs
+from today's torchvision weights: 1008 classes, averages that leave the padding out of the count,
+and a maximum in the place of the last block's average. Inference only.
 """
 
 import flax.linen as nn
@@ -179,8 +181,9 @@ class InceptionV3(nn.Module):
             images: RGB in [-1, 1], 299x299 for FID (75 pixels at least).
 
         Returns:
-            (features, {"block0": [b, 73, 73, 64], "block1": [b, 35, 35, 192], "block2": [b, 17, 17, 768]}), the taps of
-            the shorter variants of FID; with `num_classes` also "logits" [b, num_classes].
+            (features, {"block0": [b, 73, 73, 64], "block1": [b, 35, 35, 192], "block2": [b, 17, 17,
+            768]}), the taps of the shorter variants of FID; with `num_classes` also "logits" [b,
+            num_classes].
         """
         taps = {}
         x = BasicConv(32, (3, 3), 2, "VALID", name="conv2d_1a_3x3")(images)

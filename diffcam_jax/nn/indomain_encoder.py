@@ -1,8 +1,10 @@
-"""Encoders of in-domain GAN inversion (Zhu et al., arXiv 2004.00049): a picture to the W+ code that draws it.
+"""Encoders of in-domain GAN inversion (Zhu et al., arXiv 2004.00049): a picture to the W+ code that
+draws it.
 
-Pictures are NHWC RGB in [-1, 1], the side a power of two from 16; codes [b, rows, 512], absolute, no average is added.
-The network that was released for inference and the one that was trained are not the same, so there are two:
-`InDomainEncoder` reads the released weights, `InDomainTrainingEncoder` is what the training code builds.
+Pictures are NHWC RGB in [-1, 1], the side a power of two from 16; codes [b, rows, 512], absolute,
+no average is added. The network that was released for inference and the one that was trained are
+not the same, so there are two: `InDomainEncoder` reads the released weights,
+`InDomainTrainingEncoder` is what the training code builds.
 """
 
 import math
@@ -59,11 +61,14 @@ class ConvUnit(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """2x2 mean, then two 3x3 convolutions beside a shortcut, a 1x1 convolution where the channels change.
+    """2x2 mean, then two 3x3 convolutions beside a shortcut, a 1x1 convolution where the channels
+    change.
 
     Attributes:
-      features: channels of the result; between the convolutions there are as many as in the narrower end.
-      released: the arrangement of the released network, normalisation first and the shortcut activated.
+      features: channels of the result; between the convolutions there are as many as in the
+        narrower end.
+      released: the arrangement of the released network, normalisation first and the shortcut
+        activated.
     """
 
     features: int
@@ -143,7 +148,8 @@ class InDomainEncoder(nn.Module):
 
         Args:
           images: RGB in [-1, 1] of side `resolution`.
-          train: batch normalisation by batch statistics (make "batch_stats" mutable) instead of the stored ones.
+          train: batch normalisation by batch statistics (make "batch_stats" mutable) instead of the
+            stored ones.
 
         Returns:
           [b, rows, latent_size].
@@ -164,8 +170,8 @@ class InDomainEncoder(nn.Module):
 class InDomainTrainingEncoder(InDomainEncoder):
     """The encoder that the training code builds.
 
-    It begins with a 5x5 convolution, activates before it normalises, has at most 512 channels, no activation on the
-    shortcuts, normalisations without a factor, and a bias in the linear layer.
+    It begins with a 5x5 convolution, activates before it normalises, has at most 512 channels, no
+    activation on the shortcuts, normalisations without a factor, and a bias in the linear layer.
     """
 
     widths: tuple[int, ...] = encoder_widths(256, largest=512)

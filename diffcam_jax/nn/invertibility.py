@@ -1,12 +1,15 @@
-"""Networks of invertibility decomposition (arXiv 2212.09262): where a generator's features are moved, and where it cannot draw.
+"""Networks of invertibility decomposition (arXiv 2212.09262): where a generator's features are
+moved, and where it cannot draw.
 
-At every side of 32, 64, 128 and 256 pixels a module compares the generator's features with an encoder's and gives an alignment field
-[b, side, side, 3]: a shift (dx, dy) in normalised units, at most `scale`, by which the generator's features are warped, and a mask in
-[0, 1], 1 where the photograph shows what the generator cannot draw. Maps are NHWC float32, levels go from coarse to fine. The features
-are those behind the up-convolution to that side (`after_up` of `StyleGAN2Generator.synthesis` and `MobileStyleGAN.synthesis`).
+At every side of 32, 64, 128 and 256 pixels a module compares the generator's features with an
+encoder's and gives an alignment field [b, side, side, 3]: a shift (dx, dy) in normalised units, at
+most `scale`, by which the generator's features are warped, and a mask in [0, 1], 1 where the
+photograph shows what the generator cannot draw. Maps are NHWC float32, levels go from coarse to
+fine. The features are those behind the up-convolution to that side (`after_up` of
+`StyleGAN2Generator.synthesis` and `MobileStyleGAN.synthesis`).
 
-The defaults are the official ones, oddities included. `align_corners=True`, `normalised=False` and a small `multiplier` make the
-variant for the embedded generator.
+The defaults are the official ones, oddities included. `align_corners=True`, `normalised=False` and
+a small `multiplier` make the variant for the embedded generator.
 """
 
 from collections.abc import Sequence
@@ -42,7 +45,8 @@ class Bottleneck(nn.Module):
     """Instance norm, 3x3 convolution, PReLU, 3x3 convolution and instance norm, added to the input.
 
     Attributes:
-        features: channels of the result; where the input has others, a 1x1 convolution and an instance norm fit it.
+        features: channels of the result; where the input has others, a 1x1 convolution and an
+            instance norm fit it.
         normalised: False leaves the norms at the end out, biases take their place.
     """
 
@@ -72,8 +76,9 @@ class AlignNet(nn.Module):
 
     Attributes:
         scale: largest shift in normalised units.
-        normalised: the three outputs pass instance norms before they are squashed, as officially. They then have the same mean and
-            deviation for every photograph, and so nearly the same share of it counts as out of domain, whatever it shows.
+        normalised: the three outputs pass instance norms before they are squashed, as officially.
+            They then have the same mean and deviation for every photograph, and so nearly the same
+            share of it counts as out of domain, whatever it shows.
     """
 
     scale: float = 0.08
@@ -100,11 +105,12 @@ class SpatialAlignment(nn.Module):
     """The spatial alignment and masking module of one level ("SAMM").
 
     Attributes:
-        width: channels that the generator's features are reduced to for the comparison; None compares them as they are.
+        width: channels that the generator's features are reduced to for the comparison; None
+            compares them as they are.
         scale, normalised: of `AlignNet`.
         cycles: times that the features are compared, moved and compared again.
-        align_corners: False samples at places laid out for the other convention, as officially, so that no shift is not quite the
-            identity; see `ops.warp.shifted`.
+        align_corners: False samples at places laid out for the other convention, as officially, so
+            that no shift is not quite the identity; see `ops.warp.shifted`.
     """
 
     width: int | None = None
@@ -136,7 +142,8 @@ class SpatialAlignment(nn.Module):
             The features, moved where the mask is 1 and as they were where it is 0, and the field.
 
         Reference:
-            2212.09262, spatial alignment and masking; every cycle moves the features as they came, by the sum of the shifts so far.
+            2212.09262, spatial alignment and masking; every cycle moves the features as they came,
+            by the sum of the shifts so far.
         """
         seen = generated if self.width is None else self.reduce(generated)
         current = seen
@@ -162,16 +169,19 @@ class SpatialAlignment(nn.Module):
 
 
 class Aligner(nn.Module):
-    """All that is trained: for each level a 1x1 convolution of the encoder's map and a `SpatialAlignment`.
+    """All that is trained: for each level a 1x1 convolution of the encoder's map and a
+    `SpatialAlignment`.
 
     Attributes:
         sides: of the levels in pixels, each twice the one before.
         features: the generator's channels there.
         inputs: the encoder's channels there.
-        multiplier: channels that features are compared in, as a share of the generator's; below 1 these are reduced by a matrix.
+        multiplier: channels that features are compared in, as a share of the generator's; below 1
+            these are reduced by a matrix.
         scale, cycles, align_corners, normalised: of `SpatialAlignment`.
-        pyramid: channels of a top-down path over the encoder's maps, which lets fine levels know what coarse ones see: early maps show
-            outlines, and an object's inside looks like anything. 0, as officially, has none.
+        pyramid: channels of a top-down path over the encoder's maps, which lets fine levels know
+            what coarse ones see: early maps show outlines, and an object's inside looks like
+            anything. 0, as officially, has none.
     """
 
     sides: Sequence[int] = SIDES
@@ -233,7 +243,10 @@ class Aligner(nn.Module):
     def __call__(
         self, generated: Sequence[Float[Array, "b _ _ _"]], maps: Sequence[Float[Array, "b _ _ _"]]
     ) -> list[Float[Array, "b _ _ 3"]]:
-        """The fields of all levels on given features; in use, the generator draws each level's from the one before."""
+        """The fields of all levels on given features.
+
+        In use, the generator draws each level's from the one before.
+        """
         fields: list = []
         for index, (features, encoded) in enumerate(zip(generated, self.encode(maps), strict=True)):
             fields.append(self.align(index, features, encoded, fields[-1] if fields else None)[1])
@@ -241,7 +254,9 @@ class Aligner(nn.Module):
 
 
 class BicubicEncoder4Editing(Encoder4Editing):
-    """e4e as this method's release has it: its pyramid is enlarged bicubically, so that e4e's own weights give other codes."""
+    """e4e as this method's release has it: its pyramid is enlarged bicubically, so that e4e's own
+    weights give other codes.
+    """
 
     def heads(
         self, images: Float[Array, "b h w c"], stop: int, train: bool = False

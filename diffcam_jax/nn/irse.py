@@ -1,11 +1,13 @@
-"""IR-SE50: the residual network of ArcFace, as a face recogniser and as the body of the StyleGAN encoders.
+"""IR-SE50: the residual network of ArcFace, as a face recogniser and as the body of the StyleGAN
+encoders.
 
-Pictures NHWC RGB in [-1,1]; the encoders' own inputs may have more channels. A unit is batch normalisation, two 3x3
-convolutions with a PReLU between them, batch normalisation and a squeeze-and-excitation gate; nothing follows the sum
-with its shortcut. Four groups of units halve the map on entry: 256 -> 128, 64, 32 and 16 pixels.
+Pictures NHWC RGB in [-1,1]; the encoders' own inputs may have more channels. A unit is batch
+normalisation, two 3x3 convolutions with a PReLU between them, batch normalisation and a
+squeeze-and-excitation gate; nothing follows the sum with its shortcut. Four groups of units halve
+the map on entry: 256 -> 128, 64, 32 and 16 pixels.
 
-Sources: Deng et al., ArcFace (1801.07698); Hu et al., Squeeze-and-Excitation Networks (1709.01507); pixel2style2pixel
-(2008.00951) for the crop of the identity loss.
+Sources: Deng et al., ArcFace (1801.07698); Hu et al., Squeeze-and-Excitation Networks (1709.01507);
+pixel2style2pixel (2008.00951) for the crop of the identity loss.
 """
 
 import itertools
@@ -48,7 +50,8 @@ class Unit(nn.Module):
     Attributes:
         width: channels of the output.
         stride: 1, or 2 to halve the map.
-        project: a convolution in the shortcut, needed where the number of channels changes; else it only subsamples.
+        project: a convolution in the shortcut, needed where the number of channels changes; else it
+            only subsamples.
         squeeze: divisor of the channels inside the gate; None leaves the gate out.
     """
 
@@ -125,18 +128,22 @@ class IRSE(nn.Module):
     def __call__(
         self, x: Float[Array, "b h w c"], train: bool = False
     ) -> tuple[Float[Array, "b _ _ _"], ...]:
-        """Features of the input layer and of the last unit of every group (of IR-SE50: units 2, 6, 20 and 23).
+        """Features of the input layer and of the last unit of every group (of IR-SE50: units 2, 6,
+        20 and 23).
 
         Args:
             x: pictures, usually [b,256,256,3] or, for ReStyle, [b,256,256,6].
-            train: batch normalisation by batch statistics (make "batch_stats" mutable) instead of the stored ones.
+            train: batch normalisation by batch statistics (make "batch_stats" mutable) instead of
+                the stored ones.
         """
         x = self.input_prelu(self.input_bn(self.input_conv(x), not train))
         return group_maps(x, self.unit, self.counts, train)
 
 
 class ArcFace(nn.Module):
-    """Face recogniser: pictures whose embeddings point the same way show the same person. Not trained here.
+    """Face recogniser: pictures whose embeddings point the same way show the same person.
+
+    Not trained here.
 
     Attributes:
         features: length of the embedding.
@@ -174,14 +181,16 @@ def identity_crop(images: Float[Array, "b h w 3"]) -> Float[Array, "b 112 112 3"
         images: FFHQ-aligned, 256x256 or larger; larger ones are first area-averaged to 256.
 
     Returns:
-        The crop of 188x188 pixels reduced by adaptive averaging, whose cells are 2 or 3 pixels wide.
+        The crop of 188x188 pixels reduced by adaptive averaging, whose cells are 2 or 3 pixels
+        wide.
 
     Raises:
         ValueError: pictures smaller than 256.
     """
     if min(images.shape[1:3]) < 256:
         raise ValueError(
-            f"pictures of {images.shape[1]}x{images.shape[2]}: the identity crop needs 256x256 or more"
+            f"pictures of {images.shape[1]}x{images.shape[2]}: the identity crop needs 256x256 "
+            "or more"
         )
     images = resize(images, (256, 256), "area")
     return resize(images[:, CROP_ROWS, CROP_COLUMNS], (CROP_SIZE, CROP_SIZE), "area")

@@ -1,6 +1,8 @@
-"""The latent discriminator of Encoder4Editing (2102.02766): tells codes of the mapping network from those of an encoder.
+"""The latent discriminator of Encoder4Editing (2102.02766): tells codes of the mapping network from
+those of an encoder.
 
-Codes w [b, 512] as the generator takes them, one row of W+ at a time; logits are positive for a code of the mapping network.
+Codes w [b, 512] as the generator takes them, one row of W+ at a time; logits are positive for a
+code of the mapping network.
 """
 
 import flax.linen as nn

@@ -1,4 +1,6 @@
-"""Latent codes: w [b, 512], W+ [b, n, 512], and the distribution of w that edits and inversions are measured by."""
+"""Latent codes: w [b, 512], W+ [b, n, 512], and the distribution of w that edits and inversions are
+measured by.
+"""
 
 import math
 from collections.abc import Mapping
@@ -56,7 +58,10 @@ def moments(w: Float[Array, "n k"]) -> LatentStats:
 def sample_w(
     model: nn.Module, variables: Mapping[str, Any], key: jax.Array, n: int
 ) -> Float[Array, "n *rows k"]:
-    """Draws `n` codes w = mapping(z) with z normal; [n, rows, k] where every row has a mapping of its own."""
+    """Draws `n` codes w = mapping(z) with z normal.
+
+    [n, rows, k] where every row has a mapping of its own.
+    """
     return model.apply(variables, jax.random.normal(key, (n, model.latent_size)), method="mapping")
 
 

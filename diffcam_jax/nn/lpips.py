@@ -1,7 +1,8 @@
 """LPIPS v0.1 as one network: a trunk and the weights of its channels.
 
-Pictures NHWC, RGB in [-1, 1]; those in [0, 1] are mapped by the caller. Parameters are {"trunk": those of the trunk,
-"heads": {"lin0": [c], ...}}, non-negative heads in the order of the taps. Source: Zhang et al. (1801.03924).
+Pictures NHWC, RGB in [-1, 1]; those in [0, 1] are mapped by the caller. Parameters are {"trunk":
+those of the trunk, "heads": {"lin0": [c], ...}}, non-negative heads in the order of the taps.
+Source: Zhang et al. (1801.03924).
 """
 
 from collections.abc import Callable, Sequence
@@ -43,7 +44,8 @@ def lpips_features(image: Float[Array, "b h w 3"], trunk: Trunk) -> tuple[Array,
 
 def _unit(feature: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
     squares = (feature**2).sum(-1, keepdims=True)
-    # Where all features are zero the root has no gradient: keep it away from 0 there, the quotient stays 0.
+    # Where all features are zero the root has no gradient: keep it away from 0 there, the quotient
+    # stays 0.
     norm = jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1.0)), 0.0)
     return feature / (norm + LPIPS_EPSILON)
 
@@ -61,7 +63,8 @@ def lpips_distance(
         [b], the sum over taps of the spatial mean of the weighted squared differences.
 
     Reference:
-        Zhang et al., The Unreasonable Effectiveness of Deep Features as a Perceptual Metric (1801.03924), eq. 1.
+        Zhang et al., The Unreasonable Effectiveness of Deep Features as a Perceptual Metric
+        (1801.03924), eq. 1.
     """
     total = jnp.zeros(pred[0].shape[0])
     for a, b, head in zip(pred, target, heads, strict=True):

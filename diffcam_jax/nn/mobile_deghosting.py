@@ -1,19 +1,25 @@
-"""A small deghosting network around the embedded generator: encoder, frozen prior and decoder as in section 3.4 of 2207.08134, for a CPU.
+"""A small deghosting network around the embedded generator: encoder, frozen prior and decoder as in
+section 3.4 of 2207.08134, for a CPU.
 
-An edit has I, the aligned picture, its inversion I', the edited inversion T, the mask M and the blend F = I + M (T + k (I - I') - I)
-(`editing`). What the network gives for every pixel at `in_size` are five numbers, a, b and the three of d, enlarged to the pictures' own size:
+An edit has I, the aligned picture, its inversion I', the edited inversion T, the mask M and the
+blend F = I + M (T + k (I - I') - I) (`editing`). What the network gives for every pixel at
+`in_size` are five numbers, a, b and the three of d, enlarged to the pictures' own size:
 
     result = F + a (T - I) + b (I - I') + d
 
-a takes more or less of the edited picture than the mask did, b keeps more or less of what the inversion lost, d draws what neither has. So all
-detail beyond `in_size` is that of I, I' and T, where the official network draws it anew from 128 pixels, and no second pass of the generator at full
-size is needed. The last layer starts at zero: an untrained network returns the blend.
+a takes more or less of the edited picture than the mask did, b keeps more or less of what the
+inversion lost, d draws what neither has. So all detail beyond `in_size` is that of I, I' and T,
+where the official network draws it anew from 128 pixels, and no second pass of the generator at
+full size is needed. The last layer starts at zero: an untrained network returns the blend.
 
-Unlike the official network this one sees I, I', T and M beside F, and starts the prior from the code of T, with offsets: it need not guess what was edited.
-The prior (Chan et al., GLEAN, arXiv 2012.00739) is the MobileStyleGAN of the edit itself, run up to `prior_side`: its first blocks take up the
-encoder's maps, the decoder takes theirs. It is passed in, is never trained, and no copy of it is kept.
+Unlike the official network this one sees I, I', T and M beside F, and starts the prior from the
+code of T, with offsets: it need not guess what was edited. The prior (Chan et al., GLEAN, arXiv
+2012.00739) is the MobileStyleGAN of the edit itself, run up to `prior_side`: its first blocks take
+up the encoder's maps, the decoder takes theirs. It is passed in, is never trained, and no copy of
+it is kept.
 
-Pictures NHWC RGB in [-1, 1]. Kernels are 1x1, or 3x3 channel by channel; halving and doubling turn blocks of 2x2 pixels into channels and back.
+Pictures NHWC RGB in [-1, 1]. Kernels are 1x1, or 3x3 channel by channel; halving and doubling turn
+blocks of 2x2 pixels into channels and back.
 """
 
 from collections.abc import Sequence
@@ -54,7 +60,9 @@ _quiet = nn.initializers.variance_scaling(0.1, "fan_in", "normal")  # residual b
 
 
 class Mix(nn.Module):
-    """A residual block: every channel by its own 3x3 kernel, then twice as many channels, a leaky ReLU, and back."""
+    """A residual block: every channel by its own 3x3 kernel, then twice as many channels, a leaky
+    ReLU, and back.
+    """
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
@@ -70,11 +78,13 @@ class MobileDeghoster(nn.Module):
 
     Attributes:
         in_size: side that it works at, a power of two; the pictures' side is a multiple of it.
-        out_size: side of the generator's pictures; nothing is computed from it, `pipeline` asks for it.
+        out_size: side of the generator's pictures; nothing is computed from it, `pipeline` asks for
+            it.
         widths: channels at half of `in_size`, a quarter, and so on; the last map is 4x4.
         prior_side: of the prior's largest features that are used.
         rank: coefficients of a row's offset.
-        prior: hash of the generator that it was trained with (`directions.space.generator_hash`); "" was none in particular.
+        prior: hash of the generator that it was trained with (`directions.space.generator_hash`);
+            "" was none in particular.
     """
 
     in_size: int = 256
@@ -90,14 +100,16 @@ class MobileDeghoster(nn.Module):
         """The blend without ghosts.
 
         Args:
-            views: of any side that is a multiple of `in_size`, codes with the rows that the generator reads.
+            views: of any side that is a multiple of `in_size`, codes with the rows that the
+                generator reads.
             generator: the prior, a MobileStyleGAN.
             variables: its variables, which get no gradient.
 
         Returns: [b, s, s, 3] RGB, nominally in [-1, 1], not clamped.
 
         Raises:
-            ValueError: pictures of another size, another kind of generator, or attributes that make no network.
+            ValueError: pictures of another size, another kind of generator, or attributes that make
+                no network.
         """
         fused, original, inverted, edited, mask, codes = views
         side, small = fused.shape[1], (self.in_size, self.in_size)
@@ -133,7 +145,8 @@ class MobileDeghoster(nn.Module):
         sides = [self.in_size >> (i + 1) for i in range(len(self.widths))]
         if sides[-1] != 4 or self.prior_side not in sides:
             raise ValueError(
-                f"in_size {self.in_size} halved {len(self.widths)} times has to be 4, and prior_side {self.prior_side} be "
+                f"in_size {self.in_size} halved {len(self.widths)} times has to be 4, and "
+                f"prior_side {self.prior_side} be "
                 f"one of {sides}"
             )
         maps = {}
@@ -217,5 +230,7 @@ def _blocks(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c4"]:
 
 
 def _scaled(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-    """Features of unit mean square at every pixel: the prior's levels differ in size by orders of magnitude."""
+    """Features of unit mean square at every pixel: the prior's levels differ in size by orders of
+    magnitude.
+    """
     return x * jax.lax.rsqrt(jnp.mean(x**2, axis=-1, keepdims=True) + 1e-6)

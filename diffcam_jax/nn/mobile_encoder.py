@@ -1,10 +1,14 @@
-"""A small encoder into W+: MobileNetV2, a feature pyramid, one w, and offsets of the rows that come from shared heads.
+"""A small encoder into W+: MobileNetV2, a feature pyramid, one w, and offsets of the rows that come
+from shared heads.
 
-Pictures NHWC RGB in [-1, 1] at a side divisible by 32; codes are offsets from the average code, [b, n, k]. Heads read maps on a fixed grid, so
-that parameters trained at one side go on at another. The rows are one w plus what a level of the pyramid adds to all of its rows plus
-a correction of few coefficients for each row: near W, where edits work (Tov et al., arXiv 2102.02766), by construction and not by a loss alone.
+Pictures NHWC RGB in [-1, 1] at a side divisible by 32; codes are offsets from the average code, [b,
+n, k]. Heads read maps on a fixed grid, so that parameters trained at one side go on at another. The
+rows are one w plus what a level of the pyramid adds to all of its rows plus a correction of few
+coefficients for each row: near W, where edits work (Tov et al., arXiv 2102.02766), by construction
+and not by a loss alone.
 
-The arrangement is this project's: levels and their rows are those of pSp (arXiv 2008.00951), the body is that of arXiv 1801.04381.
+The arrangement is this project's: levels and their rows are those of pSp (arXiv 2008.00951), the
+body is that of arXiv 1801.04381.
 """
 
 import itertools
@@ -46,7 +50,9 @@ class Reader(nn.Module):
 
 
 class Level(nn.Module):
-    """What one level of the pyramid adds to its rows: something common, and a few coefficients for each in a shared basis."""
+    """What one level of the pyramid adds to its rows: something common, and a few coefficients for
+    each in a shared basis.
+    """
 
     rows: int
     width: int
@@ -108,7 +114,8 @@ class MobileEncoder(nn.Module):
 
         Args:
             images: RGB in [-1, 1].
-            train: batch normalisation by batch statistics (make "batch_stats" mutable) instead of the stored ones.
+            train: batch normalisation by batch statistics (make "batch_stats" mutable) instead of
+                the stored ones.
         """
         x, read = None, []
         for features, lateral, reader in zip(

@@ -1,12 +1,14 @@
-"""MobileStyleGAN generator (Belousov, arXiv 2104.04767), distilled from StyleGAN2-FFHQ config-f at 1024x1024.
+"""MobileStyleGAN generator (Belousov, arXiv 2104.04767), distilled from StyleGAN2-FFHQ config-f at
+1024x1024.
 
-z and w are [b, 512]; images are NHWC RGB, nominally in [-1, 1] and not clamped. The W space is the teacher's, and every
-layer has a modulation of its own, so that W+ codes of the teacher (18 rows) drive it too: conv1 takes row 0,
-block i takes row 2i + 1 for its up-sampling and its first convolution and row 2i + 2 for the second, the output
-takes the row after the last block. Rows beyond that (16 and 17 at 1024) drive layers which only the teacher has.
+z and w are [b, 512]; images are NHWC RGB, nominally in [-1, 1] and not clamped. The W space is the
+teacher's, and every layer has a modulation of its own, so that W+ codes of the teacher (18 rows)
+drive it too: conv1 takes row 0, block i takes row 2i + 1 for its up-sampling and its first
+convolution and row 2i + 2 for the second, the output takes the row after the last block. Rows
+beyond that (16 and 17 at 1024) drive layers which only the teacher has.
 
-Demodulation is a constant of the distilled network and folded into its weights; the noise is a fixed map.
-Wavelet bands are kept as contiguous channel blocks (see `ops.haar`).
+Demodulation is a constant of the distilled network and folded into its weights; the noise is a
+fixed map. Wavelet bands are kept as contiguous channel blocks (see `ops.haar`).
 """
 
 import math
@@ -50,7 +52,9 @@ class Modulation(nn.Module):
 def depthwise3x3(
     x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c"]
 ) -> Float[Array, "b h w c"]:
-    """Depthwise 3x3 convolution, zero padding 1, as nine shifted multiply-adds (many times faster than XLA's on CPU)."""
+    """Depthwise 3x3 convolution, zero padding 1, as nine shifted multiply-adds (many times faster
+    than XLA's on CPU).
+    """
     return _shifted_sum(x, kernel)
 
 
@@ -69,7 +73,10 @@ def _depthwise_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Arr
 
 
 def _depthwise_backward(residuals: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
-    """The same convolution with the kernel turned by 180 degrees; XLA's own transpose, nine pads, does not fuse."""
+    """The same convolution with the kernel turned by 180 degrees.
+
+    XLA's own transpose, nine pads, does not fuse.
+    """
     x, kernel = residuals
     h, w = x.shape[1:3]
     padded = _padded(x)
@@ -84,7 +91,10 @@ depthwise3x3.defvjp(_depthwise_forward, _depthwise_backward)
 
 
 class StyledConv(nn.Module):
-    """Modulated 3x3 convolution, fixed noise, bias, leaky ReLU; depthwise separable except in the 4x4 layer."""
+    """Modulated 3x3 convolution, fixed noise, bias, leaky ReLU.
+
+    Depthwise separable except in the 4x4 layer.
+    """
 
     features: int
     separable: bool = True
@@ -97,7 +107,8 @@ class StyledConv(nn.Module):
         replace: AfterUp | None = None,
         place: Window | None = None,
     ) -> Float[Array, "b h w d"]:
-        """`replace` (resolution, features) changes what the convolution gives, before noise, bias and leaky ReLU.
+        """`replace` (resolution, features) changes what the convolution gives, before noise, bias
+        and leaky ReLU.
 
         `place` says which window of its map x is; None for the whole map.
         """
@@ -142,7 +153,9 @@ class Block(nn.Module):
 
 
 class ToImage(nn.Module):
-    """Modulated 1x1 convolution to the wavelet bands of the picture, then the last inverse Haar transform."""
+    """Modulated 1x1 convolution to the wavelet bands of the picture, then the last inverse Haar
+    transform.
+    """
 
     @nn.compact
     def __call__(
@@ -158,7 +171,8 @@ class ToImage(nn.Module):
         x = x * (Modulation(channels, name="modulation")(w) / math.sqrt(channels))
         if size == 2 * x.shape[1]:
             return inverse_haar(x @ kernel + bias)
-        # The mean of a 2x2 block of an inverse Haar transform is half its low band: smaller pictures skip the rest.
+        # The mean of a 2x2 block of an inverse Haar transform is half its low band: smaller
+        # pictures skip the rest.
         picture = 0.5 * (x @ kernel[:, :3] + bias[:3])
         factor = picture.shape[1] // size
         return picture.reshape(-1, size, factor, size, factor, 3).mean((2, 4))
@@ -168,7 +182,8 @@ class MobileStyleGAN(nn.Module):
     """The generator: `mapping` z -> w, `synthesis` w or W+ -> image, `__call__` both.
 
     Attributes:
-      widths: channels of the feature maps at 4, 8, 16, ...; the picture is twice as large as the last of them.
+      widths: channels of the feature maps at 4, 8, 16, ...; the picture is twice as large as the
+        last of them.
       latent_size: size of z and w.
       mapping_layers: depth of the mapping network.
     """
@@ -217,10 +232,11 @@ class MobileStyleGAN(nn.Module):
 
         Args:
           w: [b, 512], or W+ codes [b, n, 512] with n >= `num_styles` (a further row is ignored).
-          size: side of the picture in pixels, a power of two from half the widest feature map down, or the full
-            resolution (default). A smaller picture is the exact area mean of the full one, and cheaper.
-          after_up: (resolution, features [b, r, r, c]) -> features that take the place of what the first convolution of the block
-            there gives, before its noise, bias and leaky ReLU.
+          size: side of the picture in pixels, a power of two from half the widest feature map down,
+            or the full resolution (default). A smaller picture is the exact area mean of the full
+            one, and cheaper.
+          after_up: (resolution, features [b, r, r, c]) -> features that take the place of what the
+            first convolution of the block there gives, before its noise, bias and leaky ReLU.
           window: the part of the full picture to draw, in cells of a map of `cells` x `cells`.
 
         Returns:
@@ -298,7 +314,8 @@ def mobile_stylegan_from_ir(
     }
 
     named = {name: a for name, a in synthesis if name.startswith("m.")}
-    # The demodulated kernels and the noise maps carry no name of their own; both come in the order of the layers.
+    # The demodulated kernels and the noise maps carry no name of their own; both come in the order
+    # of the layers.
     dense_kernels = iter(
         [a for name, a in synthesis if name.startswith("Mul_") and name.endswith("_copy")]
     )

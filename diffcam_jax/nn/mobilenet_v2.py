@@ -1,11 +1,14 @@
-"""MobileNetV2 as a body: three maps of a picture at 1/8, 1/16 and 1/32 of its side (Sandler et al., arXiv 1801.04381).
+"""MobileNetV2 as a body: three maps of a picture at 1/8, 1/16 and 1/32 of its side (Sandler et al.,
+arXiv 1801.04381).
 
-Pictures NHWC RGB in [-1, 1], sides divisible by 32; ImageNet's normalisation happens inside, as torchvision's weights expect it. The
-numerics are torchvision's: strided convolutions pad alike on both sides, batch normalisation has eps 1e-5 and keeps 0.9 of the old
-statistics, rectifiers end at 6. The classifier and the layer of 1280 channels before it are left out.
+Pictures NHWC RGB in [-1, 1], sides divisible by 32; ImageNet's normalisation happens inside, as
+torchvision's weights expect it. The numerics are torchvision's: strided convolutions pad alike on
+both sides, batch normalisation has eps 1e-5 and keeps 0.9 of the old statistics, rectifiers end at
+6. The classifier and the layer of 1280 channels before it are left out.
 
-XLA's depthwise and strided convolutions are slow on a CPU, their gradients most of all. Here depthwise ones are shifted
-multiply-adds, pointwise ones matrix products, and the first, of three channels, works on blocks of 2x2 pixels.
+XLA's depthwise and strided convolutions are slow on a CPU, their gradients most of all. Here
+depthwise ones are shifted multiply-adds, pointwise ones matrix products, and the first, of three
+channels, works on blocks of 2x2 pixels.
 """
 
 from collections.abc import Mapping, Sequence
@@ -46,12 +49,15 @@ def _phases(x: Float[Array, "b h w c"]) -> list[list[Float[Array, "b h2 w2 c"]]]
     return [[cells[:, :, i, :, j] for j in range(2)] for i in range(2)]
 
 
-# Tap 0 (offset -1) reads the odd pixel of the cell before, tap 1 the even and tap 2 the odd one of its own cell.
+# Tap 0 (offset -1) reads the odd pixel of the cell before, tap 1 the even and tap 2 the odd one of
+# its own cell.
 _TAPS = ((1, 1), (0, 0), (1, 0))  # (parity, cells back)
 
 
 def _back(x: Array, rows: int, columns: int) -> Array:
-    """x moved by whole cells down and to the right (or up and to the left where negative), zeros coming in."""
+    """x moved by whole cells down and to the right (or up and to the left where negative), zeros
+    coming in.
+    """
     h, w = x.shape[1:3]
     pad = [(0, 0), (max(rows, 0), max(-rows, 0)), (max(columns, 0), max(-columns, 0)), (0, 0)]
     x = jnp.pad(x, pad)
@@ -76,7 +82,10 @@ def _halving_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array
 
 
 def _halving_backward(residuals: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
-    """Each of the four phases gathers from the gradient; XLA's own transpose, nine pads, does not fuse."""
+    """Each of the four phases gathers from the gradient.
+
+    XLA's own transpose, nine pads, does not fuse.
+    """
     x, kernel = residuals
     phases, parts, taps = _phases(x), [[0, 0], [0, 0]], [[None] * 3 for _ in range(3)]
     for i, (p, r) in enumerate(_TAPS):
@@ -130,7 +139,9 @@ class Depthwise(nn.Module):
 
 
 class InvertedResidual(nn.Module):
-    """Widens, filters every channel for itself, narrows without a rectifier; a shortcut where the shapes agree.
+    """Widens, filters every channel for itself, narrows without a rectifier.
+
+    A shortcut where the shapes agree.
 
     Attributes:
         features: channels of the output.
@@ -183,9 +194,10 @@ class MobileNetV2(nn.Module):
 
     Attributes:
         stem: channels of the first convolution.
-        rows: (factor, channels, blocks, stride) as in the paper's table; the first row at each stride follows the one before it.
-        frozen: so many of the first blocks, and the stem, keep their parameters and statistics; nothing is differentiated through
-            them, which spares the widest maps.
+        rows: (factor, channels, blocks, stride) as in the paper's table; the first row at each
+            stride follows the one before it.
+        frozen: so many of the first blocks, and the stem, keep their parameters and statistics;
+            nothing is differentiated through them, which spares the widest maps.
     """
 
     stem: int = STEM_WIDTH
@@ -203,7 +215,8 @@ class MobileNetV2(nn.Module):
 
         Args:
             images: RGB in [-1, 1], sides divisible by 32.
-            train: batch normalisation by batch statistics (make "batch_stats" mutable) behind the frozen blocks.
+            train: batch normalisation by batch statistics (make "batch_stats" mutable) behind the
+                frozen blocks.
         """
         x = ((images + 1) / 2 - jnp.asarray(IMAGENET_MEAN)) / jnp.asarray(IMAGENET_STD)
         x = nn.relu6(self.bn(self.conv(x.astype(images.dtype)), not train or self.frozen > 0))
@@ -217,7 +230,9 @@ class MobileNetV2(nn.Module):
 
 
 def mobilenet_v2_from_torch(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Variables of `MobileNetV2()` from torchvision's state dict; the classifier and the layer before it are left out.
+    """Variables of `MobileNetV2()` from torchvision's state dict.
+
+    The classifier and the layer before it are left out.
 
     Args:
         state: arrays by torchvision's names, kernels OIHW.

@@ -1,8 +1,9 @@
-"""The encoders of pixel2style2pixel (2008.00951): an aligned picture to offsets from the average code.
+"""The encoders of pixel2style2pixel (2008.00951): an aligned picture to offsets from the average
+code.
 
-Pictures NHWC RGB in [-1,1], normally [b,256,256,3]. Codes are offsets: the average latent of the generator is added by
-`encoding.encode`. The gradual encoder reads a feature pyramid, one small head for every row of W+; the other two map
-the last features alone into W or W+.
+Pictures NHWC RGB in [-1,1], normally [b,256,256,3]. Codes are offsets: the average latent of the
+generator is added by `encoding.encode`. The gradual encoder reads a feature pyramid, one small head
+for every row of W+; the other two map the last features alone into W or W+.
 """
 
 import math
@@ -16,7 +17,8 @@ from diffcam_jax.nn.irse import COUNTS, IRSE, WIDTHS, norm
 from diffcam_jax.ops import warp
 from diffcam_jax.ops.image import resize
 
-# Rows of W+ below the first number read the coarsest map, those below the second the middle one, the others the finest.
+# Rows of W+ below the first number read the coarsest map, those below the second the middle one,
+# the others the finest.
 COARSE_ROWS, MIDDLE_ROWS = 3, 7
 # Input pixels for one pixel of the body's last map.
 BODY_STRIDE = 16
@@ -44,8 +46,9 @@ class Halving(nn.Module):
         _, h, w, c = x.shape
         kernel = self.param("kernel", nn.initializers.he_normal(), (3, 3, c, self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        # As one matrix product: heads that read the same map share the patches once compiled, and neither small maps nor
-        # larger batches are slow, as they are in a CPU's strided convolutions (up to 2 and 10 times).
+        # As one matrix product: heads that read the same map share the patches once compiled, and
+        # neither small maps nor larger batches are slow, as they are in a CPU's strided
+        # convolutions (up to 2 and 10 times).
         x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
         patches = jnp.concatenate(
             [x[:, i : i + h : 2, j : j + w : 2] for i in range(3) for j in range(3)], axis=-1
@@ -77,7 +80,8 @@ class Map2Style(nn.Module):
             x = conv(x)
         if x.shape[1:3] != (1, 1):
             raise ValueError(
-                f"a head of {self.halvings} halvings leaves {x.shape[1:3]} pixels of a map of {size}"
+                f"a head of {self.halvings} halvings leaves {x.shape[1:3]} pixels of a map of "
+                f"{size}"
             )
         return self.linear(x[:, 0, 0])
 
@@ -85,7 +89,8 @@ class Map2Style(nn.Module):
 def upsample_add(
     coarse: Float[Array, "b h w c"], lateral: Float[Array, "b h2 w2 c"]
 ) -> Float[Array, "b h2 w2 c"]:
-    """Enlarges a map bilinearly, corner pixels on corner pixels, to the size of another and adds that.
+    """Enlarges a map bilinearly, corner pixels on corner pixels, to the size of another and adds
+    that.
 
     Reference:
         torch's interpolate with align_corners=True.
@@ -101,7 +106,8 @@ class GradualStyleEncoder(nn.Module):
         size: longer side of the pictures, which sets the depth of the heads.
         width: length of a row.
         counts, widths, squeeze: of the IR-SE body.
-        channels: of the pyramid and the heads, and of the body's last map; None takes `width`, as the official encoders.
+        channels: of the pyramid and the heads, and of the body's last map; None takes `width`, as
+            the official encoders.
     """
 
     n_styles: int = 18
@@ -143,7 +149,8 @@ class GradualStyleEncoder(nn.Module):
 
         Args:
             images: RGB in [-1,1].
-            train: batch normalisation by batch statistics (make "batch_stats" mutable) instead of the stored ones.
+            train: batch normalisation by batch statistics (make "batch_stats" mutable) instead of
+                the stored ones.
         """
         return jnp.stack(self.heads(images, self.n_styles, train), axis=1)
 

@@ -1,9 +1,9 @@
 """ResNet v1.5 (He et al., 1512.03385) with torchvision's numerics and layer names.
 
-NHWC. The stride sits on the 3x3 convolution of a bottleneck, strided convolutions pad symmetrically, batch
-normalisation has eps 1e-5 and keeps 0.9 of the old statistics. Parameters are named conv1, bn1, layer1_0/conv1,
-layer2_0/downsample_conv, ... The input range is the caller's: torchvision's own weights expect ImageNet-normalised RGB,
-the Diff-CAM classifier [-1,1].
+NHWC. The stride sits on the 3x3 convolution of a bottleneck, strided convolutions pad
+symmetrically, batch normalisation has eps 1e-5 and keeps 0.9 of the old statistics. Parameters are
+named conv1, bn1, layer1_0/conv1, layer2_0/downsample_conv, ... The input range is the caller's:
+torchvision's own weights expect ImageNet-normalised RGB, the Diff-CAM classifier [-1,1].
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,9 @@ _kernel_init = nn.initializers.variance_scaling(2.0, "fan_out", "truncated_norma
 
 
 class Pointwise(nn.Module):
-    """1x1 convolution without bias, as a matrix product: on a CPU twice as fast as XLA's convolution on large maps."""
+    """1x1 convolution without bias, as a matrix product: on a CPU twice as fast as XLA's
+    convolution on large maps.
+    """
 
     features: int
     stride: int = 1
@@ -52,7 +54,8 @@ def _norm() -> nn.BatchNorm:
 class StemConv(nn.Module):
     """7x7 convolution of stride 2 and padding 3, computed as a 4x4 one on 2x2 pixel blocks.
 
-    The sums are the same; on a CPU a strided convolution of three channels is eight times slower than this form.
+    The sums are the same; on a CPU a strided convolution of three channels is eight times slower
+    than this form.
     """
 
     features: int
@@ -79,7 +82,9 @@ class StemConv(nn.Module):
 
 
 def max_pool3(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
-    """Maximum over 3x3, stride 2, padding 1, as shifted maxima: XLA's window maximum has a slow gradient on a CPU."""
+    """Maximum over 3x3, stride 2, padding 1, as shifted maxima: XLA's window maximum has a slow
+    gradient on a CPU.
+    """
     for axis in (1, 2):
         pad = [(0, 0)] * 4
         pad[axis] = (1, 1)
@@ -116,7 +121,10 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions and a shortcut (ResNet-50 and -101); the output has 4 * width channels."""
+    """1x1, 3x3 and 1x1 convolutions and a shortcut (ResNet-50 and -101).
+
+    The output has 4 * width channels.
+    """
 
     width: int
     stride: int = 1
@@ -158,8 +166,10 @@ class ResNet(nn.Module):
     Attributes:
         depth: 18, 34, 50 or 101.
         width: channels of the stem; torchvision has 64. Stage i works with width * 2**i.
-        num_classes: outputs of the linear layer; None leaves it out and the pooled features are the output.
-        strides: stride of each stage; (1, 2, 2, 1) keeps layer4 at 1/16 of the input instead of 1/32.
+        num_classes: outputs of the linear layer; None leaves it out and the pooled features are the
+            output.
+        strides: stride of each stage; (1, 2, 2, 1) keeps layer4 at 1/16 of the input instead of
+            1/32.
     """
 
     depth: int = 18
@@ -207,7 +217,8 @@ class ResNet(nn.Module):
 
         Args:
             images: RGB in the range the weights were trained with.
-            train: batch normalisation by batch statistics (make "batch_stats" mutable) instead of the stored ones.
+            train: batch normalisation by batch statistics (make "batch_stats" mutable) instead of
+                the stored ones.
         """
         taps = {"stem": self.stem(images, train)}
         x = taps["stem"]

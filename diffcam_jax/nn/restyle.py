@@ -1,7 +1,8 @@
-"""The encoders of ReStyle (2104.02699), which correct a code by looking at the picture and at its reconstruction.
+"""The encoders of ReStyle (2104.02699), which correct a code by looking at the picture and at its
+reconstruction.
 
-Input [b,256,256,6]: picture and current reconstruction, RGB in [-1,1] each. All rows of W+ are read from the last
-features. The loop itself is `encoding.restyle_loop`.
+Input [b,256,256,6]: picture and current reconstruction, RGB in [-1,1] each. All rows of W+ are read
+from the last features. The loop itself is `encoding.restyle_loop`.
 """
 
 import math
@@ -51,17 +52,22 @@ class BackboneEncoder(nn.Module):
     def __call__(
         self, images: Float[Array, "b h w c"], train: bool = False
     ) -> Float[Array, "b n k"]:
-        """Correction of the W+ code; `train` normalises by batch statistics (make "batch_stats" mutable)."""
+        """Correction of the W+ code.
+
+        `train` normalises by batch statistics (make "batch_stats" mutable).
+        """
         x = self.body(images, train)[-1]
         return _rows([head(x) for head in self.styles], self.progressive)
 
 
 class ResNetBackboneEncoder(nn.Module):
-    """ReStyle on ResNet-34 without its max pool and with a PReLU behind the stem, for everything but faces.
+    """ReStyle on ResNet-34 without its max pool and with a PReLU behind the stem, for everything
+    but faces.
 
     Attributes:
         n_styles, progressive, size, width, channels: as in `BackboneEncoder`.
-        counts, widths: basic blocks and channels of the four stages; the stem has the channels of the first.
+        counts, widths: basic blocks and channels of the four stages; the stem has the channels of
+            the first.
     """
 
     n_styles: int = 18
@@ -86,7 +92,10 @@ class ResNetBackboneEncoder(nn.Module):
     def __call__(
         self, images: Float[Array, "b h w c"], train: bool = False
     ) -> Float[Array, "b n k"]:
-        """Correction of the W+ code; `train` normalises by batch statistics (make "batch_stats" mutable)."""
+        """Correction of the W+ code.
+
+        `train` normalises by batch statistics (make "batch_stats" mutable).
+        """
         x = self.prelu(self.bn1(self.conv1(images), not train))
         for block in self.body:
             x = block(x, train)

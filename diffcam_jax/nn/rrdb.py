@@ -1,7 +1,9 @@
-"""Residual-in-residual dense blocks, the trunk of ESRGAN (Wang et al., arXiv 1809.00219), without its upsampling.
+"""Residual-in-residual dense blocks, the trunk of ESRGAN (Wang et al., arXiv 1809.00219), without
+its upsampling.
 
-NHWC; the input is RGB in [-1, 1], the resolution does not change, there is no normalisation anywhere. Inside a block each
-convolution reads everything before it in that block; branches enter their sums with a weight of 0.2.
+NHWC; the input is RGB in [-1, 1], the resolution does not change, there is no normalisation
+anywhere. Inside a block each convolution reads everything before it in that block; branches enter
+their sums with a weight of 0.2.
 """
 
 import flax.linen as nn
@@ -47,14 +49,16 @@ class ResidualDenseBlocks(nn.Module):
 
 
 class RRDBNet(nn.Module):
-    """The trunk: a convolution, the blocks with one skip around them, a convolution to the output's width.
+    """The trunk: a convolution, the blocks with one skip around them, a convolution to the output's
+    width.
 
     Attributes:
       out_features: channels of the output.
       width: channels inside.
       blocks: number of residual-in-residual blocks.
       growth: channels that a convolution of a dense block adds.
-      remat: a gradient computes each block a second time instead of keeping what is inside it, ten maps for every one kept.
+      remat: a gradient computes each block a second time instead of keeping what is inside it, ten
+        maps for every one kept.
     """
 
     out_features: int

@@ -1,7 +1,9 @@
-"""SFace: a small face recogniser whose embeddings measure identity (Zhong et al., arXiv 2205.12010).
+"""SFace: a small face recogniser whose embeddings measure identity (Zhong et al., arXiv
+2205.12010).
 
-The network is a MobileNet (Howard et al., arXiv 1704.04861) with PReLUs whose first convolution keeps the resolution. It
-takes aligned face crops, NHWC RGB in 0..255, and is for inference: batch normalisation always uses the stored statistics.
+The network is a MobileNet (Howard et al., arXiv 1704.04861) with PReLUs whose first convolution
+keeps the resolution. It takes aligned face crops, NHWC RGB in 0..255, and is for inference: batch
+normalisation always uses the stored statistics.
 """
 
 from collections.abc import Mapping

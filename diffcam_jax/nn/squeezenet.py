@@ -1,8 +1,10 @@
-"""The convolutional trunk of SqueezeNet 1.1, which LPIPS's smallest variant looks at pictures through.
+"""The convolutional trunk of SqueezeNet 1.1, which LPIPS's smallest variant looks at pictures
+through.
 
-Layout NHWC, kernels HWIO. The trunk takes pictures already normalised (see `losses`). A tap is named after its layer: `relu1` is
-the first convolution after its ReLU, `fire5` the output of the fourth fire module. Source: Iandola et al. (1602.07360), in the
-release 1.1, as trained on ImageNet for torchvision.
+Layout NHWC, kernels HWIO. The trunk takes pictures already normalised (see `losses`). A tap is
+named after its layer: `relu1` is the first convolution after its ReLU, `fire5` the output of the
+fourth fire module. Source: Iandola et al. (1602.07360), in the release 1.1, as trained on ImageNet
+for torchvision.
 """
 
 import flax.linen as nn
@@ -30,7 +32,10 @@ class Fire(nn.Module):
 
 
 def ceil_max_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
-    """Maximum over 3x3 at stride 2; a last window that reaches over the border by a pixel counts too."""
+    """Maximum over 3x3 at stride 2.
+
+    A last window that reaches over the border by a pixel counts too.
+    """
     over = [(0, (size - 3) % 2) for size in x.shape[1:3]]
     return nn.max_pool(x, (3, 3), (2, 2), over)
 

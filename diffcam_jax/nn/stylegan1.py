@@ -1,12 +1,15 @@
-"""StyleGAN v1 generator (Karras et al., arXiv 1812.04948) in the form that in-domain inversion (arXiv 2004.00049) uses.
+"""StyleGAN v1 generator (Karras et al., arXiv 1812.04948) in the form that in-domain inversion
+(arXiv 2004.00049) uses.
 
-z and w are [b, 512]; the mapping network draws a w of its own for every layer, so that its output is a W+ code [b, n, 512]
-with n = 2 per resolution. Images are NHWC RGB in [-1, 1], bounded by a tanh at the end, which the original lacks.
-Weights are kept unscaled; the factor sqrt(2 / fan in) (1 / sqrt(fan in) for styles and colours) is applied when they are used.
+z and w are [b, 512]; the mapping network draws a w of its own for every layer, so that its output
+is a W+ code [b, n, 512] with n = 2 per resolution. Images are NHWC RGB in [-1, 1], bounded by a
+tanh at the end, which the original lacks. Weights are kept unscaled; the factor sqrt(2 / fan in) (1
+/ sqrt(fan in) for styles and colours) is applied when they are used.
 
-The original up-samples large maps by a "fused" transposed convolution whose 4x4 kernel is the sum of four shifted copies of
-a 3x3 one. That is the same as repeating every sample and convolving with the 3x3 kernel turned by 180 degrees,
-so that here there is one form, and kernels of fused layers are turned when they are converted.
+The original up-samples large maps by a "fused" transposed convolution whose 4x4 kernel is the sum
+of four shifted copies of a 3x3 one. That is the same as repeating every sample and convolving with
+the 3x3 kernel turned by 180 degrees, so that here there is one form, and kernels of fused layers
+are turned when they are converted.
 """
 
 import math
@@ -49,12 +52,14 @@ class ScaledDense(nn.Module):
 
 
 class Layer(nn.Module):
-    """One styled layer: convolution (or nothing, on the learned constant), noise, bias, leaky ReLU, instance norm, style.
+    """One styled layer: convolution (or nothing, on the learned constant), noise, bias, leaky ReLU,
+    instance norm, style.
 
     Attributes:
       features: channels of the result.
       size: side of the result in pixels.
-      source: what comes before the noise: "const", "conv" or "up" (twice the size, then a [1, 2, 1] blur).
+      source: what comes before the noise: "const", "conv" or "up" (twice the size, then a [1, 2, 1]
+        blur).
     """
 
     features: int
@@ -96,10 +101,12 @@ class StyleGAN1Generator(nn.Module):
     """The generator: `mapping` z -> W+, `synthesis` w or W+ -> image, `__call__` both.
 
     Attributes:
-      widths: channels of the feature maps at 4, 8, 16, ...; the picture is as large as the last of them.
+      widths: channels of the feature maps at 4, 8, 16, ...; the picture is as large as the last of
+        them.
       latent_size: size of z and of each row of W+.
       mapping_layers: depth of the mapping network.
-      repeat_w: the mapping network draws one w for all layers, as the original does, instead of one for each.
+      repeat_w: the mapping network draws one w for all layers, as the original does, instead of one
+        for each.
       final_tanh: bound the picture; the original does not.
     """
 
@@ -149,8 +156,8 @@ class StyleGAN1Generator(nn.Module):
         Args:
           w: [b, 512], or W+ codes [b, n, 512] with n = `num_styles`.
           size: side of the picture in pixels, an area mean of the full one; `resolution` when None.
-          noise: "fixed" takes the maps of the "noise" collection, "random" draws them from the key "noise", "none"
-            leaves them out.
+          noise: "fixed" takes the maps of the "noise" collection, "random" draws them from the key
+            "noise", "none" leaves them out.
 
         Returns:
           [b, size, size, 3] RGB in [-1, 1] (not bounded without `final_tanh`).

@@ -1,12 +1,16 @@
-"""StyleGAN2 generator (Karras et al., arXiv 1912.04958, config-f): any size, width and depth; also in the shape ADA publishes it.
+"""StyleGAN2 generator (Karras et al., arXiv 1912.04958, config-f): any size, width and depth.
 
-z and w are [b, 512]; pictures are NHWC RGB, nominally in [-1, 1] and not clamped. W+ codes are [b, n, 512]: conv1 takes row 0
-and its to-RGB row 1; block i takes row 2i + 1 for the up-convolution, 2i + 2 for the convolution, 2i + 3 for to-RGB, so the row of
-one to-RGB is also that of the next up-convolution. Rows beyond `num_styles` are ignored.
+Also in the shape ADA publishes it.
 
-Parameters are the raw ones of the official releases (standard deviation 1, 100 in the mapping) and scaled at run time, so that one
-learning rate fits all layers. A modulated convolution scales its input by the style, convolves all samples with one kernel and
-scales its output; this equals the paper's convolution with a kernel for each sample.
+z and w are [b, 512]; pictures are NHWC RGB, nominally in [-1, 1] and not clamped. W+ codes are [b,
+n, 512]: conv1 takes row 0 and its to-RGB row 1; block i takes row 2i + 1 for the up-convolution, 2i
++ 2 for the convolution, 2i + 3 for to-RGB, so the row of one to-RGB is also that of the next
+up-convolution. Rows beyond `num_styles` are ignored.
+
+Parameters are the raw ones of the official releases (standard deviation 1, 100 in the mapping) and
+scaled at run time, so that one learning rate fits all layers. A modulated convolution scales its
+input by the style, convolves all samples with one kernel and scales its output; this equals the
+paper's convolution with a kernel for each sample.
 """
 
 import itertools
@@ -48,7 +52,8 @@ def config_widths(
       channel_multiplier: 2 for config-f, 1 for config-e, which halves the widths from 64 up.
       channel_max: the widest layer.
 
-    Reference: Karras et al., Analyzing and Improving the Image Quality of StyleGAN (1912.04958), appendix B.
+    Reference: Karras et al., Analyzing and Improving the Image Quality of StyleGAN (1912.04958),
+    appendix B.
     """
     sides = [2**k for k in range(2, resolution.bit_length())]
     return tuple(
@@ -123,8 +128,8 @@ class StyledConv(nn.Module):
         replace: AfterUp | None = None,
         place: Window | None = None,
     ) -> Float[Array, "b h2 w2 d"]:
-        """`replace` (resolution, features) changes what the convolution gives, before noise, bias and leaky ReLU.
-        `place` says which window of its map the result is; None for the whole map.
+        """`replace` (resolution, features) changes what the convolution gives, before noise, bias
+        and leaky ReLU. `place` says which window of its map the result is; None for the whole map.
         """
         style = style / math.sqrt(9 * self.in_features)
         demodulation = jax.lax.rsqrt(style**2 @ (self.kernel**2).sum((0, 1)) + EPSILON)
@@ -191,9 +196,10 @@ class StyleGAN2Generator(nn.Module):
       widths: channels at 4, 8, 16, ...; the picture is as large as the last of them.
       latent_size: size of z and w.
       mapping_layers: depth of the mapping network.
-      pixel_norm_inside: z is divided by sqrt(mean z^2 + 1e-8); False adds 1e-6 to the root instead, as mmgen does.
-      conv_clamp: largest magnitude of every layer's output, which ADA's half-precision networks were trained with; None leaves
-        them free.
+      pixel_norm_inside: z is divided by sqrt(mean z^2 + 1e-8); False adds 1e-6 to the root instead,
+        as mmgen does.
+      conv_clamp: largest magnitude of every layer's output, which ADA's half-precision networks
+        were trained with; None leaves them free.
     """
 
     widths: tuple[int, ...] = config_widths(1024)
@@ -279,15 +285,18 @@ class StyleGAN2Generator(nn.Module):
 
         Args:
           w: [b, 512], or W+ codes [b, n, 512] with n >= `num_styles` (further rows are ignored).
-          size: side of the picture in pixels, `resolution` by default; a smaller one is the exact area mean of the full picture.
-          noise: "fixed" adds the maps of the collection "noise", "random" draws from the rng "noise", "none" adds nothing.
-          after_up: (resolution, features [b, r, r, c]) -> features that take the place of what the up-convolution to there
-            gives, before its noise, bias and leaky ReLU.
+          size: side of the picture in pixels, `resolution` by default; a smaller one is the exact
+            area mean of the full picture.
+          noise: "fixed" adds the maps of the collection "noise", "random" draws from the rng
+            "noise", "none" adds nothing.
+          after_up: (resolution, features [b, r, r, c]) -> features that take the place of what the
+            up-convolution to there gives, before its noise, bias and leaky ReLU.
           window: the part of the full picture to draw, in cells of a map of `cells` x `cells`.
 
         Returns:
           [b, size, size, 3] RGB, nominally in [-1, 1], not clamped. With a window of h x w cells
-          [b, h f, w f, 3], f = `resolution` / `cells`: the whole picture there (but for random noise).
+          [b, h f, w f, 3], f = `resolution` / `cells`: the whole picture there (but for random
+          noise).
 
         Raises:
           ValueError: a window together with `size` or `after_up`, or one larger than the map.
@@ -321,7 +330,10 @@ class StyleGAN2Generator(nn.Module):
         noise: str = "fixed",
         after_up: AfterUp | None = None,
     ) -> Float[Array, "b s s 3"]:
-        """Draws the pictures of styles as `style_vectors` gives them; the other arguments are those of `synthesis`."""
+        """Draws the pictures of styles as `style_vectors` gives them.
+
+        The other arguments are those of `synthesis`.
+        """
         _, picture = self._drawn(styles, noise, after_up, len(self.widths))
         return resize(picture, (size or self.resolution,) * 2, "area")
 
@@ -342,7 +354,8 @@ class StyleGAN2Generator(nn.Module):
 
         Args:
           w, noise: as in `synthesis`.
-          before_up: (resolution, features [b, r, r, c]) -> features that the up-convolution from there takes in their place.
+          before_up: (resolution, features [b, r, r, c]) -> features that the up-convolution from
+            there takes in their place.
 
         Returns:
           Resolution -> output of its last convolution, as it is before `before_up`.

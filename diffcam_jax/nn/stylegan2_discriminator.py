@@ -1,6 +1,8 @@
-"""StyleGAN2 discriminator (Karras et al., arXiv 1912.04958): residual, with minibatch standard deviation; any size and width.
+"""StyleGAN2 discriminator (Karras et al., arXiv 1912.04958): residual, with minibatch standard
+deviation; any size and width.
 
-Pictures are NHWC RGB in [-1, 1]. Parameters are the raw ones of the official releases (standard deviation 1), scaled at run time.
+Pictures are NHWC RGB in [-1, 1]. Parameters are the raw ones of the official releases (standard
+deviation 1), scaled at run time.
 """
 
 import math
@@ -20,7 +22,8 @@ GROUP = 4  # pictures that the minibatch deviation compares
 
 
 def minibatch_stddev(x: Float[Array, "b h w c"], group: int = GROUP) -> Float[Array, " b"]:
-    """How much the samples of a group differ: the standard deviation over the group, averaged over pixels and channels.
+    """How much the samples of a group differ: the standard deviation over the group, averaged over
+    pixels and channels.
 
     Args:
       x: features; b must not exceed `group`, or be a multiple of it.
@@ -37,7 +40,8 @@ def minibatch_stddev(x: Float[Array, "b h w c"], group: int = GROUP) -> Float[Ar
     group = min(group, len(x))
     if len(x) % group:
         raise ValueError(
-            f"a batch of {len(x)} has no groups of {group}; give at most {group} samples or a multiple"
+            f"a batch of {len(x)} has no groups of {group}; give at most {group} samples or a "
+            "multiple"
         )
     groups = x.reshape(group, -1, *x.shape[1:])
     deviation = jnp.sqrt(groups.var(0) + 1e-8)
@@ -45,7 +49,10 @@ def minibatch_stddev(x: Float[Array, "b h w c"], group: int = GROUP) -> Float[Ar
 
 
 class ScaledConv(nn.Module):
-    """Convolution with run-time scaling, then bias and leaky ReLU where `activate` is set; `down` blurs and halves."""
+    """Convolution with run-time scaling, then bias and leaky ReLU where `activate` is set.
+
+    `down` blurs and halves.
+    """
 
     features: int
     size: int = 3
@@ -88,7 +95,9 @@ class ScaledDense(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Halves the resolution: two convolutions, blurred before the stride, beside a blurred 1x1 shortcut."""
+    """Halves the resolution: two convolutions, blurred before the stride, beside a blurred 1x1
+    shortcut.
+    """
 
     features: int
 
@@ -126,7 +135,8 @@ class StyleGAN2Discriminator(nn.Module):
         """Judges pictures.
 
         Args:
-          images: [b, resolution, resolution, 3] RGB in [-1, 1]; b at most `group`, or a multiple of it.
+          images: [b, resolution, resolution, 3] RGB in [-1, 1]; b at most `group`, or a multiple of
+            it.
 
         Returns:
           [b, 1] logits; the samples of a group influence each other.
@@ -146,5 +156,7 @@ class StyleGAN2Discriminator(nn.Module):
 def judged(
     module: StyleGAN2Discriminator, variables: Mapping[str, Any], pictures: Float[Array, "b s s 3"]
 ) -> Float[Array, "b 1"]:
-    """Logits of a batch of any size: the minibatch deviation compares four pictures, or as many of these as divide the batch."""
+    """Logits of a batch of any size: the minibatch deviation compares four pictures, or as many of
+    these as divide the batch.
+    """
     return module.clone(group=math.gcd(GROUP, len(pictures))).apply(variables, pictures)

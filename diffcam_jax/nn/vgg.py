@@ -1,10 +1,11 @@
-"""The convolutional trunks of VGG16, VGG19 and AlexNet, which perceptual losses look at pictures through.
+"""The convolutional trunks of VGG16, VGG19 and AlexNet, which perceptual losses look at pictures
+through.
 
-Layout NHWC, kernels HWIO. The trunks take pictures already normalised (each loss has its own constants, see `losses`;
-`caffe_preprocess` is for weights that come from Caffe or Keras).
-A tap is named after its layer: `conv4_3` is the convolution's output, `relu4_3` the same after its ReLU (AlexNet:
-`conv3`, `relu3`). Sources: Simonyan and Zisserman (1409.1556), configurations D and E; Krizhevsky, One weird trick
-(1404.5997); all as trained on ImageNet.
+Layout NHWC, kernels HWIO. The trunks take pictures already normalised (each loss has its own
+constants, see `losses`; `caffe_preprocess` is for weights that come from Caffe or Keras). A tap is
+named after its layer: `conv4_3` is the convolution's output, `relu4_3` the same after its ReLU
+(AlexNet: `conv3`, `relu3`). Sources: Simonyan and Zisserman (1409.1556), configurations D and E;
+Krizhevsky, One weird trick (1404.5997); all as trained on ImageNet.
 """
 
 import functools
@@ -28,9 +29,11 @@ Features = Mapping[str, Float[Array, "b h w c"]]
 
 
 def max_pool(x: Float[Array, "b h w c"], window: int) -> Float[Array, "b h2 w2 c"]:
-    """Maximum over square windows, stride 2, no padding, as shifted maxima: XLA's own has a gradient that is 40 times slower.
+    """Maximum over square windows, stride 2, no padding, as shifted maxima: XLA's own has a
+    gradient that is 40 times slower.
 
-    Where several samples of a window are largest they share the gradient; behind a ReLU these are zeros, which pass none on.
+    Where several samples of a window are largest they share the gradient; behind a ReLU these are
+    zeros, which pass none on.
     """
     for axis in (1, 2):
         count = (x.shape[axis] - window) // 2 + 1
@@ -114,5 +117,7 @@ def _check_taps(taps: tuple[str, ...], layers: list[str]) -> None:
 
 
 def caffe_preprocess(images: Float[Array, "b h w 3"]) -> Float[Array, "b h w 3"]:
-    """RGB in [-1, 1] to what trunks converted from Caffe or Keras take: 0..255, blue first, minus the mean colour."""
+    """RGB in [-1, 1] to what trunks converted from Caffe or Keras take: 0..255, blue first, minus
+    the mean colour.
+    """
     return (images[..., ::-1] + 1) * 127.5 - jnp.asarray(CAFFE_MEAN)

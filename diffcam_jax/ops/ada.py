@@ -1,10 +1,13 @@
-"""Augmentation of what a discriminator sees, differentiable and on the device (Karras et al., 2006.06676, pipeline "bgc").
+"""Augmentation of what a discriminator sees, differentiable and on the device (Karras et al.,
+2006.06676, pipeline "bgc").
 
-Pictures are NHWC RGB in [-1, 1], their sides at least 2. Each kind of change happens to each picture with the same probability and
-draws of its own. Flip, quarter turns, shifts, scalings and rotations become one affine map and one bilinear resample, which
-mirrors the picture beyond its border; brightness, contrast, mirrored lightness, hue and saturation one affine map of the colours.
-The official code resamples at twice the resolution through a wavelet filter; here a picture made smaller may alias, real and
-generated ones alike. Everything is linear in the picture, so gradients of any order with respect to it are exact.
+Pictures are NHWC RGB in [-1, 1], their sides at least 2. Each kind of change happens to each
+picture with the same probability and draws of its own. Flip, quarter turns, shifts, scalings and
+rotations become one affine map and one bilinear resample, which mirrors the picture beyond its
+border; brightness, contrast, mirrored lightness, hue and saturation one affine map of the colours.
+The official code resamples at twice the resolution through a wavelet filter; here a picture made
+smaller may alias, real and generated ones alike. Everything is linear in the picture, so gradients
+of any order with respect to it are exact.
 """
 
 import math
@@ -31,9 +34,11 @@ def augment(
     Args:
       key: of all draws.
       images: RGB in [-1, 1]; the results may lie beyond.
-      probability: of each kind of change, 0 to 1. At 0 the pictures come back as they are, up to rounding.
+      probability: of each kind of change, 0 to 1. At 0 the pictures come back as they are, up to
+        rounding.
 
-    Reference: Karras et al., Training Generative Adversarial Networks with Limited Data (2006.06676), appendix B.
+    Reference: Karras et al., Training Generative Adversarial Networks with Limited Data
+    (2006.06676), appendix B.
     """
     place, colour = jax.random.split(key)
     count, height, width, _ = images.shape
@@ -60,7 +65,8 @@ def draw_affine(
     size = jnp.array([sides[1], sides[0]], jnp.float32)
     probability = jnp.asarray(probability, jnp.float32)
     happens = chance[:, :6] < probability
-    # Two chances for a rotation, before and after the stretching; together they are as likely as any other change.
+    # Two chances for a rotation, before and after the stretching; together they are as likely as
+    # any other change.
     turns = chance[:, 6:] < 1 - jnp.sqrt(1 - probability)
 
     mirror = jnp.where(happens[:, 0] & (value[:, 0] < 0.5), -1.0, 1.0)
@@ -116,7 +122,8 @@ def resample(
 
     Args:
       images: any range.
-      matrices: from a place in the result to a place in the picture, on (x, y, 1) in pixels from the centre.
+      matrices: from a place in the result to a place in the picture, on (x, y, 1) in pixels from
+        the centre.
     """
     b, h, w, c = images.shape
     centre = jnp.array([(w - 1) / 2, (h - 1) / 2])

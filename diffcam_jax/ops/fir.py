@@ -1,11 +1,12 @@
 """Separable FIR filters on NHWC feature maps: blur, and resampling by two.
 
-Every filter is a sum of shifted slices with constant factors, which XLA fuses into one pass; a depthwise convolution of the same
-taps is many times slower on a CPU. Resampling is polyphase: no zero is inserted or multiplied. Each operation is its own
-derivative's inverse partner (blur - blur, up - down), so gradients of any order stay in these forms.
+Every filter is a sum of shifted slices with constant factors, which XLA fuses into one pass; a
+depthwise convolution of the same taps is many times slower on a CPU. Resampling is polyphase: no
+zero is inserted or multiplied. Each operation is its own derivative's inverse partner (blur - blur,
+up - down), so gradients of any order stay in these forms.
 
-Filters are true convolutions over zeros beyond the border, the same taps along both spatial axes, as StyleGAN2
-(arXiv 1912.04958) uses them.
+Filters are true convolutions over zeros beyond the border, the same taps along both spatial axes,
+as StyleGAN2 (arXiv 1912.04958) uses them.
 """
 
 import functools
@@ -37,7 +38,8 @@ def fir(x: Float[Array, "b h w c"], taps: Taps, pad: tuple[int, int]) -> Float[A
 
     Args:
       x: feature map or picture, any range.
-      taps: n factors, Python floats, the same for rows and columns; a gain belongs into them (its square is applied).
+      taps: n factors, Python floats, the same for rows and columns; a gain belongs into them (its
+        square is applied).
       pad: zeros before and after, for both axes; negative crops.
 
     Returns:
@@ -96,7 +98,8 @@ def downsample(x: Float[Array, "b h w c"], taps: Taps = TAPS_1331) -> Float[Arra
     return x
 
 
-# Up and down are each other's transpose, apart from the direction of the taps and the factor 2 an axis.
+# Up and down are each other's transpose, apart from the direction of the taps and the factor 2 an
+# axis.
 upsample.defvjp(
     lambda x, taps: (upsample(x, taps), None), lambda taps, _, g: (4 * downsample(g, taps[::-1]),)
 )

@@ -1,8 +1,8 @@
 """Two-dimensional Haar wavelets on NHWC arrays, with orthonormal scaling s = 1/2.
 
-The four bands lie side by side on the channel axis, in the order ll, lh, hl, hh (low-low first); each band holds
-all channels of the picture. Doubling a feature map by an inverse Haar transform is what MobileStyleGAN
-(arXiv 2104.04767) does in the place of a transposed convolution.
+The four bands lie side by side on the channel axis, in the order ll, lh, hl, hh (low-low first);
+each band holds all channels of the picture. Doubling a feature map by an inverse Haar transform is
+what MobileStyleGAN (arXiv 2104.04767) does in the place of a transposed convolution.
 """
 
 import jax.numpy as jnp

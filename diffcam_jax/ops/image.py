@@ -1,7 +1,8 @@
 """Ranges and resizes of pictures and masks.
 
-Pictures are [b,h,w,3] float32 in [-1,1], masks [b,h,w] float32 in [0,1], photographs [h,w,3] uint8 or uint16 in NumPy.
-The resizes follow torch's F.interpolate, which every official release of the field uses.
+Pictures are [b,h,w,3] float32 in [-1,1], masks [b,h,w] float32 in [0,1], photographs [h,w,3] uint8
+or uint16 in NumPy. The resizes follow torch's F.interpolate, which every official release of the
+field uses.
 """
 
 import functools
@@ -11,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt, UInt8
 
-# ImageNet's statistics of RGB in [0,1], which torchvision's weights expect pictures to be normalised by.
+# ImageNet's statistics of RGB in [0,1], which torchvision's weights expect pictures to be
+# normalised by.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -62,8 +64,8 @@ def resize(
     Args:
         x: pictures or masks, any range.
         size: (height, width) of the result.
-        method: "nearest" takes source pixel floor(i * source / target); "bilinear" clamps at the borders; "area" is the
-            adaptive average, the exact block mean for whole factors.
+        method: "nearest" takes source pixel floor(i * source / target); "bilinear" clamps at the
+            borders; "area" is the adaptive average, the exact block mean for whole factors.
     """
     if method not in ("nearest", "bilinear", "area"):
         raise ValueError(f"resize method {method!r}: allowed are nearest, bilinear and area")

@@ -1,7 +1,9 @@
-"""Doubling of a feature map by its nearest neighbours followed by a 3x3 convolution, without the larger map.
+"""Doubling of a feature map by its nearest neighbours followed by a 3x3 convolution, without the
+larger map.
 
-Among the three samples that an output looks at, two neighbours are copies of the same one, so each of the four phases (even
-and odd rows and columns) is a 2x2 convolution of the small map: 16 instead of 36 multiplications for every input sample.
+Among the three samples that an output looks at, two neighbours are copies of the same one, so each
+of the four phases (even and odd rows and columns) is a 2x2 convolution of the small map: 16 instead
+of 36 multiplications for every input sample.
 """
 
 import jax
@@ -23,7 +25,8 @@ def nearest_conv3x3(
     """
     b, h, w, _ = x.shape
     rows = []
-    # One convolution for each phase: all four as channels of a single one have a gradient that is 50 times slower on a CPU.
+    # One convolution for each phase: all four as channels of a single one have a gradient that is
+    # 50 times slower on a CPU.
     for i, row_kernel in enumerate(_phases(kernel, 0)):
         columns = [
             jax.lax.conv_general_dilated(

@@ -1,9 +1,12 @@
-"""Convolutions of StyleGAN2 (arXiv 1912.04958) that change the resolution by two, with the [1,3,3,1] blur.
+"""Convolutions of StyleGAN2 (arXiv 1912.04958) that change the resolution by two, with the
+[1,3,3,1] blur.
 
-Up: a stride-2 transposed 3x3 convolution, then the blur. The transposed convolution is split into its four phases, plain
-convolutions at the low resolution with 2x2, 2x1, 1x2 and 1x1 kernels: no zero is multiplied. The blur reads the phases as they
-are, so that the high resolution is written only once. Down: the blur, then a stride-2 convolution as the sum of four plain ones
-on the phases of its input; nothing is won in the forward direction, but second derivatives are many times faster on a CPU.
+Up: a stride-2 transposed 3x3 convolution, then the blur. The transposed convolution is split into
+its four phases, plain convolutions at the low resolution with 2x2, 2x1, 1x2 and 1x1 kernels: no
+zero is multiplied. The blur reads the phases as they are, so that the high resolution is written
+only once. Down: the blur, then a stride-2 convolution as the sum of four plain ones on the phases
+of its input; nothing is won in the forward direction, but second derivatives are many times faster
+on a CPU.
 """
 
 import functools
@@ -25,7 +28,8 @@ def up_conv(
 
     Args:
       x: features.
-      kernel: entry [i, j] weighs x[y, x] in the sample [2 y + i, 2 x + j] of the transposed convolution.
+      kernel: entry [i, j] weighs x[y, x] in the sample [2 y + i, 2 x + j] of the transposed
+        convolution.
 
     Returns:
       [b, 2 h, 2 w, d].
@@ -62,7 +66,10 @@ def down_conv(
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _conv(x: Array, kernel: Array, rows: int, columns: int) -> Array:
-    """Plain convolution; its gradient for the kernel is a product for each tap, many times faster here than XLA's own."""
+    """Plain convolution.
+
+    Its gradient for the kernel is a product for each tap, many times faster here than XLA's own.
+    """
     padding = ((rows, rows), (columns, columns))
     return jax.lax.conv_general_dilated(
         x, kernel, (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")

@@ -1,9 +1,11 @@
-"""Sampling maps at any place: bilinear warps by a field of shifts, and resizes under both conventions for corners.
+"""Sampling maps at any place: bilinear warps by a field of shifts, and resizes under both
+conventions for corners.
 
-Maps are NHWC, any range. Places are in normalised units, x to the right and y down, -1 and 1 at the borders of the map. With
-`align_corners` these are the centres of the outermost pixels, without it their outer edges; the conventions and the cubic kernel
-(a = -0.75) are those of torch's grid_sample and interpolate, which the official releases of the field are written with.
-Everything has gradients, by the map and by the places.
+Maps are NHWC, any range. Places are in normalised units, x to the right and y down, -1 and 1 at the
+borders of the map. With `align_corners` these are the centres of the outermost pixels, without it
+their outer edges; the conventions and the cubic kernel (a = -0.75) are those of torch's grid_sample
+and interpolate, which the official releases of the field are written with. Everything has
+gradients, by the map and by the places.
 """
 
 import functools
@@ -34,7 +36,8 @@ def grid_sample(
     b, h, w, c = x.shape
     column, row = (_pixels(grid[..., axis], size, align_corners) for axis, size in ((0, w), (1, h)))
     left, top = jnp.floor(column), jnp.floor(row)
-    # On a CPU the derivative is three times faster by rows of one table, with their numbers and weights computed once for all channels.
+    # On a CPU the derivative is three times faster by rows of one table, with their numbers and
+    # weights computed once for all channels.
     table, start = x.reshape(b * h * w, c), h * w * jnp.arange(b)[:, None, None]
     total = jnp.zeros((grid[..., 0].size, c), x.dtype)
     for i in (top, top + 1):
@@ -60,8 +63,9 @@ def shifted(
     Args:
         x: the map.
         shift: (dx, dy) in normalised units: what is added to a pixel's own place.
-        align_corners: True makes a shift of zero the identity. False samples, under the other convention, at places that were laid out
-            for this one, as the release of 2212.09262 does: a shift of zero then enlarges the map slightly and mixes zeros in at its border.
+        align_corners: True makes a shift of zero the identity. False samples, under the other
+            convention, at places that were laid out for this one, as the release of 2212.09262
+            does: a shift of zero then enlarges the map slightly and mixes zeros in at its border.
     """
     h, w = x.shape[1:3]
     own = np.stack(np.meshgrid(np.linspace(-1, 1, w), np.linspace(-1, 1, h)), axis=-1).astype(
@@ -82,7 +86,8 @@ def resize(
         x: the map.
         size: (height, width) of the result.
         method: "bilinear" or "bicubic".
-        align_corners: the outermost pixels of both maps have the same centres; without it, the same edges.
+        align_corners: the outermost pixels of both maps have the same centres; without it, the same
+            edges.
     """
     if method not in ("bilinear", "bicubic"):
         raise ValueError(f"resize method {method!r}: allowed are bilinear and bicubic")

@@ -2,8 +2,8 @@
 
 A generator that draws a window keeps its small maps whole up to the one at which windows begin,
 whose samples are called cells. Of every larger map it draws the window and a border, which absorbs
-what zero padding spoils at a cut. At the edge of the map the border is shifted inwards: zero padding
-stays where the whole map has it, and the window is exact there too.
+what zero padding spoils at a cut. At the edge of the map the border is shifted inwards: zero
+padding stays where the whole map has it, and the window is exact there too.
 """
 
 from collections.abc import Iterator

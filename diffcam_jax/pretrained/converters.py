@@ -1,7 +1,8 @@
 """From the layouts in which pretrained parts are published to parameter trees of our networks.
 
-Every function takes {file name without folders: content} and returns a nested dict of float32 arrays: kernels HWIO,
-dense kernels [in, out]. The networks are imported when a conversion runs, so that listing the parts stays quick.
+Every function takes {file name without folders: content} and returns a nested dict of float32
+arrays: kernels HWIO, dense kernels [in, out]. The networks are imported when a conversion runs, so
+that listing the parts stays quick.
 """
 
 import re
@@ -53,7 +54,9 @@ def mobile_stylegan(files: Mapping[str, bytes]) -> dict[str, Any]:
 
 
 def lpips(files: Mapping[str, bytes]) -> dict[str, Any]:
-    """Pickled LPIPS networks -> {"vgg16": {"trunk": {"conv1_1": ..}, "heads": {"lin0": [C], ..}}, "alexnet": ..}."""
+    """Pickled LPIPS networks -> {"vgg16": {"trunk": {"conv1_1": ..}, "heads": {"lin0": [C], ..}},
+    "alexnet": ..}.
+    """
     return {
         "vgg16": _lpips_network(
             formats.read_numpy_pickle(files["vgg16.ckpt"]), "VGG16_0", _VGG16_CONVS
@@ -98,9 +101,11 @@ def mobilenet_v2(files: Mapping[str, bytes]) -> dict[str, Any]:
 
 
 def inception(files: Mapping[str, bytes]) -> dict[str, Any]:
-    """FID's network as a TorchScript archive -> {"params", "batch_stats"} of `nn.inception.InceptionV3`.
+    """FID's network as a TorchScript archive -> {"params", "batch_stats"} of
+    `nn.inception.InceptionV3`.
 
-    The archive names layers after the TensorFlow graph; its normalisation has no scale, which is one here.
+    The archive names layers after the TensorFlow graph; its normalisation has no scale, which is
+    one here.
     """
     from flax.traverse_util import unflatten_dict
 
@@ -121,7 +126,9 @@ def inception(files: Mapping[str, bytes]) -> dict[str, Any]:
 
 
 def _inception_path(name: str) -> tuple[str, ...]:
-    """mixed_4.tower_1.conv_3 -> ("mixed_6b", "branch7x7dbl_4"): the archive counts from 0, and leaves the 0 out."""
+    """mixed_4.tower_1.conv_3 -> ("mixed_6b", "branch7x7dbl_4"): the archive counts from 0, and
+    leaves the 0 out.
+    """
     if stem := re.fullmatch(r"conv(?:_(\d))?", name):
         return (f"conv2d_{_INCEPTION_STEM[int(stem[1] or 0)]}",)
     parts = re.fullmatch(

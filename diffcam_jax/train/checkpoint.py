@@ -1,4 +1,7 @@
-"""Checkpoints of a training run, on orbax: saved in the background, never half-written; the last few and the best are kept."""
+"""Checkpoints of a training run, on orbax: saved in the background, never half-written.
+
+The last few and the best are kept.
+"""
 
 import os
 import pathlib
@@ -96,7 +99,8 @@ class Checkpoints:
             force: save in any case.
 
         Raises:
-            UserError: this save or the one before it failed, mostly for lack of room; older checkpoints are intact.
+            UserError: this save or the one before it failed, mostly for lack of room; older
+                checkpoints are intact.
         """
         if step == self._saved or not (force or self.due(step)):
             return
@@ -127,14 +131,16 @@ class Checkpoints:
         latest = self.latest
         intact = "there is none yet" if latest is None else f"{self.folder / str(latest)} is intact"
         return UserError(
-            f"cannot save a checkpoint to {self.folder} ({_reason(error)}); make room and run the same command again: {intact}"
+            f"cannot save a checkpoint to {self.folder} ({_reason(error)}); make room and run "
+            f"the same command again: {intact}"
         )
 
     def restore(self, state: State, step: int | None = None) -> State:
         """A checkpoint, or `state` itself when there is none.
 
         Args:
-            state: gives structure, shapes, types and placement; the run may have had another number of devices.
+            state: gives structure, shapes, types and placement; the run may have had another number
+                of devices.
             step: of the checkpoint; None takes the newest.
 
         Raises:
@@ -152,14 +158,17 @@ class Checkpoints:
             if differing := [n for n in sorted(there | here) if there.get(n) != here.get(n)]:
                 name = differing[0]
                 raise UserError(
-                    f"{self.folder} holds another network's run: {name} is {there.get(name, 'absent')} there and "
-                    f"{here.get(name, 'absent')} here, {len(differing)} arrays differ in all; choose another --workdir"
+                    f"{self.folder} holds another network's run: {name} is "
+                    f"{there.get(name, 'absent')} there and "
+                    f"{here.get(name, 'absent')} here, {len(differing)} arrays differ in all; "
+                    "choose another --workdir"
                 )
             return self._checkpointer.load(step, target)
         except (ValueError, KeyError, TypeError, OSError) as error:
             reason = str(error).splitlines()[0]
             raise UserError(
-                f"checkpoint {self.folder / str(step)} cannot be read ({reason}); delete it to go on from the one before"
+                f"checkpoint {self.folder / str(step)} cannot be read ({reason}); delete it to "
+                "go on from the one before"
             ) from error
 
 
@@ -174,7 +183,10 @@ def _shapes(tree: Any) -> dict[str, str]:
 
 
 def _reason(error: Exception) -> str:
-    """The system's words out of an error; those of the storage library hold a whole story around them."""
+    """The system's words out of an error.
+
+    Those of the storage library hold a whole story around them.
+    """
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     found = re.search(r": ([^:\[\"]+) \[os_error_code", str(error))

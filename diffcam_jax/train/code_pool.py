@@ -1,6 +1,8 @@
-"""A pool of codes that an encoder gave some steps ago, so that its discriminator does not forget them.
+"""A pool of codes that an encoder gave some steps ago, so that its discriminator does not forget
+them.
 
-Shrivastava et al., Learning from Simulated and Unsupervised Images (1612.07828), section 2.3, had it for pictures.
+Shrivastava et al., Learning from Simulated and Unsupervised Images (1612.07828), section 2.3, had
+it for pictures.
 """
 
 from typing import Any
@@ -33,8 +35,9 @@ class CodePool:
     ) -> tuple["CodePool", Float[Array, "b k"]]:
         """Gives codes for fresh ones, one after the other.
 
-        While a place is free a fresh code is stored and comes back itself. Then with probability one half it comes back
-        itself and is not stored, else it takes the place of a random stored one, which comes back.
+        While a place is free a fresh code is stored and comes back itself. Then with probability
+        one half it comes back itself and is not stored, else it takes the place of a random stored
+        one, which comes back.
 
         Args:
             fresh: new codes. One that is not finite is never stored.

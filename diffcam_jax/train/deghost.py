@@ -1,13 +1,15 @@
-"""Training of the deghosting network (2207.08134, section 3.4): blend with ghosts -> the picture as it was.
+"""Training of the deghosting network (2207.08134, section 3.4): blend with ghosts -> the picture as
+it was.
 
 Batches are one of two kinds, uint8 RGB [b, s, s, 3] with s the network's output:
 
     {"image", "target"}       blends that `data.ghosts` wrote, and what they were made of
     {"image"} or with "code"  pictures; their blends are made on the device, by frozen networks, with new edits in every step
 
-The input is the blend, area-reduced to `in_size`. The loss is squared error, VGG16's conv4_3 before its ReLU and a StyleGAN2 discriminator's
-opinion. One program updates both networks from the same forward pass, as the official script does by updating one after the other
-with the same pictures. A variant presets what paper and release do differently; each can be overridden alone:
+The input is the blend, area-reduced to `in_size`. The loss is squared error, VGG16's conv4_3 before
+its ReLU and a StyleGAN2 discriminator's opinion. One program updates both networks from the same
+forward pass, as the official script does by updating one after the other with the same pictures. A
+variant presets what paper and release do differently; each can be overridden alone:
 
                         official                 paper
     perceptual_weight   0.01                     0.8
@@ -15,7 +17,8 @@ with the same pictures. A variant presets what paper and release do differently;
     ghost.normalise     "minmax"                 "max"
     ghost.resize        "nearest"                "bilinear"
 
-The paper prints the pixel loss as a norm over the number of pixels, which its other weights would drown; both variants take the mean square.
+The paper prints the pixel loss as a norm over the number of pixels, which its other weights would
+drown; both variants take the mean square.
 """
 
 import functools
@@ -74,7 +77,10 @@ Tree = Mapping[str, Any]
 def make_source(
     config: ConfigDict, batch_size: int, process: int = 0, processes: int = 1
 ) -> Source:
-    """The data of a run, see `data.sources.make_source`; those of the small network are of a kind of their own."""
+    """The data of a run, see `data.sources.make_source`.
+
+    Those of the small network are of a kind of their own.
+    """
     kind = deghost_mobile if config.model.get("kind") == "mobile" else sources
     return kind.make_source(config, batch_size, process, processes)
 
@@ -96,7 +102,8 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
     deghoster, prior = deghosting_network(config.model)
     if data.held_out["image"].shape[1] != deghoster.out_size:
         raise UserError(
-            f"the pictures have {data.held_out['image'].shape[1]} pixels, the network gives {deghoster.out_size}; make "
+            f"the pictures have {data.held_out['image'].shape[1]} pixels, the network gives "
+            f"{deghoster.out_size}; make "
             f"config.data.size and config.model.out_size equal"
         )
     cam = {name: chosen[name] for name in ("normalise", "resize")}
@@ -125,7 +132,8 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
     run = functools.partial(gradients, axis=axis, accumulate=config.accumulate)
 
     def create() -> TrainState:
-        # The default generator of random numbers takes the compiler minutes for so many small arrays.
+        # The default generator of random numbers takes the compiler minutes for so many small
+        # arrays.
         keys = jax.random.split(jax.random.key(config.seed, impl="unsafe_rbg"))
         blank = jnp.zeros((1, deghoster.in_size, deghoster.in_size, 3))
         variables = with_prior(jax.jit(deghoster.init)(keys[0], blank), prior)
@@ -167,7 +175,8 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
     def export(state: TrainState, folder: Path) -> Any:
         description = {
             "kind": "deghost",
-            "source": f"train.py, {config.name}, {int(state.step)} steps of {config.batch_size} pictures",
+            "source": f"train.py, {config.name}, {int(state.step)} steps of {config.batch_size} "
+            "pictures",
             "licence": "that of the pictures and the networks it was trained with",
             "variant": config.variant,
         }
@@ -181,7 +190,8 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
     return Trainer(create, tuple(phases), look.rows, look.measure, export, next_command(config))
 
 
-# ------------------------------------------------------------------------------------------------------- the losses
+# -------------------------------------------------------------------------------------------------------
+# the losses
 class Task:
     """The networks in training with their losses.
 
@@ -238,7 +248,10 @@ class Task:
         return weight * penalty, ({"penalty": penalty}, {})
 
     def restore(self, variables: Tree, fused: Float[Array, "b s s 3"]) -> Float[Array, "b s s 3"]:
-        """The network's picture of a blend. In half precision that is the encoder; prior and decoder stay in single."""
+        """The network's picture of a blend.
+
+        In half precision that is the encoder; prior and decoder stay in single.
+        """
         small, params = resize(fused, (self.deghoster.in_size,) * 2, "area"), variables["params"]
         if self._half:
             small = small.astype(jnp.bfloat16)
@@ -267,15 +280,19 @@ class Task:
         group = self.discriminator.group
         if count > group and count % group:
             raise UserError(
-                f"the discriminator compares {group} pictures at a time and a device's microbatch has {count}; choose "
+                f"the discriminator compares {group} pictures at a time and a device's "
+                f"microbatch has {count}; choose "
                 f"config.batch_size so that it is at most {group}, or a multiple"
             )
         return lambda params, x: self.discriminator.apply({"params": params}, x)[:, 0]
 
 
-# ---------------------------------------------------------------------------------------------------- looking at it
+# ----------------------------------------------------------------------------------------------------
+# looking at it
 class HeldOut:
-    """Held-out blends, restored: pictures and numbers. Blends made on the fly are the same ones each time.
+    """Held-out blends, restored: pictures and numbers.
+
+    Blends made on the fly are the same ones each time.
 
     Args:
         task: networks and losses.
@@ -318,7 +335,10 @@ class HeldOut:
         return {"restored": np.concatenate([np.concatenate(row, 1) for row in rows])}
 
     def measure(self, state: TrainState) -> dict[str, float]:
-        """PSNR and LPIPS of restored pictures and, as the baseline, of the blends; "score" is the restored pictures' PSNR."""
+        """PSNR and LPIPS of restored pictures and, as the baseline, of the blends.
+
+        "score" is the restored pictures' PSNR.
+        """
         values: dict[str, list[float]] = {}
         for first in range(0, len(self._batch["image"]), self._size):
             found = self._chunk(state, first)
@@ -353,7 +373,8 @@ class HeldOut:
         return self._lpips.module.apply(variables, a, b)
 
 
-# ------------------------------------------------------------------------------------------------------- the networks
+# -------------------------------------------------------------------------------------------------------
+# the networks
 def choices(config: ConfigDict) -> dict[str, Any]:
     """What the variant presets, with what is overridden.
 
@@ -385,7 +406,9 @@ def choices(config: ConfigDict) -> dict[str, Any]:
 
 
 def deghosting_network(model: ConfigDict) -> tuple[Deghoster, dict | None]:
-    """The network of a configuration, and the variables of its prior; widths are the prior's, where there is one.
+    """The network of a configuration, and the variables of its prior.
+
+    Widths are the prior's, where there is one.
 
     Raises:
         UserError: sizes that cannot be, or a prior of another size or kind.
@@ -393,7 +416,8 @@ def deghosting_network(model: ConfigDict) -> tuple[Deghoster, dict | None]:
     inner, outer = model.in_size, model.out_size
     if inner & (inner - 1) or outer & (outer - 1) or not 4 <= inner < outer:
         raise UserError(
-            f"config.model.in_size={inner}, out_size={outer}: two powers of two from 4 on, the second larger"
+            f"config.model.in_size={inner}, out_size={outer}: two powers of two from 4 on, the "
+            "second larger"
         )
     form = {
         name: model[name] for name in ("blocks", "rrdb_width", "growth", "image_width", "remat")
@@ -408,7 +432,8 @@ def deghosting_network(model: ConfigDict) -> tuple[Deghoster, dict | None]:
         )
     if module.resolution != outer:
         raise UserError(
-            f"the prior draws {module.resolution} pixels, config.model.out_size is {outer}; make them equal"
+            f"the prior draws {module.resolution} pixels, config.model.out_size is {outer}; make "
+            "them equal"
         )
     return Deghoster(
         inner, module.widths, module.latent_size, module.mapping_layers, **form
@@ -426,7 +451,8 @@ def discriminating_network(config: ConfigDict, deghoster: Deghoster) -> Network:
     network = pretrained.load(config.model.discriminator).network("discriminator")
     if network.module.resolution != deghoster.out_size:
         raise UserError(
-            f"the discriminator takes {network.module.resolution} pixels, the network gives {deghoster.out_size}; leave "
+            f"the discriminator takes {network.module.resolution} pixels, the network gives "
+            f"{deghoster.out_size}; leave "
             f"config.model.discriminator empty for a new one"
         )
     return network

@@ -1,14 +1,16 @@
-"""Training of the small deghosting network (`nn.mobile_deghosting`) on edits whose right result is known (`data.known_edits`).
+"""Training of the small deghosting network (`nn.mobile_deghosting`) on edits whose right result is
+known (`data.known_edits`).
 
-Batches hold the fields of `known_edits.Pair`, uint8, at the network's `in_size`. Mask and blend are those of the product (`editor.PRODUCT_CONFIG`), made on
-the device from the raw mask; so changing them asks for another training and not for other data. The loss counts the region that the result is pasted
-into (`EditConfig.paste`), and the rest with config.outside:
+Batches hold the fields of `known_edits.Pair`, uint8, at the network's `in_size`. Mask and blend are
+those of the product (`editor.PRODUCT_CONFIG`), made on the device from the raw mask; so changing
+them asks for another training and not for other data. The loss counts the region that the result is
+pasted into (`EditConfig.paste`), and the rest with config.outside:
 
     pixel        absolute error, rounded off near zero, weighted by the region
     lpips        LPIPS-Alex of a square of config.crop pixels around the mask, of the result pasted into the truth
 
-There is no discriminator: what is missing at 256 pixels is taken from I and T, and not invented. The generator is the prior; it and LPIPS lie in
-the state without an optimiser.
+There is no discriminator: what is missing at 256 pixels is taken from I and T, and not invented.
+The generator is the prior; it and LPIPS lie in the state without an optimiser.
 """
 
 import functools
@@ -56,7 +58,9 @@ SAMPLE_ROWS = 6
 def make_source(
     config: ConfigDict, batch_size: int, process: int = 0, processes: int = 1
 ) -> KnownEdits:
-    """The pairs of config.data.folder, or with config.data.source "toy" some that need no file; arguments as in `data.sources.make_source`.
+    """The pairs of config.data.folder, or with config.data.source "toy" some that need no file.
+
+    Arguments as in `data.sources.make_source`.
 
     Raises:
         UserError: another source, no folder is named, or it holds none.
@@ -69,7 +73,8 @@ def make_source(
         raise UserError(f"config.data.source={data.source!r}: choose known_edits or toy")
     elif not data.folder:
         raise UserError(
-            "which pairs? write some with python -m diffcam_jax.data.known_edits and give --config.data.folder=DIR"
+            "which pairs? write some with python -m diffcam_jax.data.known_edits and give "
+            "--config.data.folder=DIR"
         )
     else:
         found = open_pairs(Path(data.folder))
@@ -95,7 +100,8 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
     size, rows = data.held_out["original"].shape[1], data.held_out["code"].shape[1]
     if size != deghoster.in_size:
         raise UserError(
-            f"the pairs have {size} pixels, the network reads {deghoster.in_size}; set config.model.in_size"
+            f"the pairs have {size} pixels, the network reads {deghoster.in_size}; set "
+            "config.model.in_size"
         )
     if rows < generator.module.num_styles:
         raise UserError(
@@ -180,7 +186,8 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
     return Trainer(create, (Phase("train", train),), samples, evaluate, export, following)
 
 
-# ------------------------------------------------------------------------------------------------------- the losses
+# -------------------------------------------------------------------------------------------------------
+# the losses
 class Task:
     """The network with its losses.
 
@@ -268,12 +275,16 @@ def cropped(
 def psnr_inside(
     found: Float[Array, "b h w 3"], truth: Float[Array, "b h w 3"], region: Float[Array, "b h w"]
 ) -> Float[Array, " b"]:
-    """Peak signal-to-noise ratio in dB of pictures in [-1, 1], pixels weighted by the region; NaN without a region."""
+    """Peak signal-to-noise ratio in dB of pictures in [-1, 1], pixels weighted by the region.
+
+    NaN without a region.
+    """
     error = ((found - truth) ** 2).mean(-1)
     return 10 * jnp.log10(4 * region.sum((1, 2)) / (error * region).sum((1, 2)))
 
 
-# ------------------------------------------------------------------------------------------------------- the networks
+# -------------------------------------------------------------------------------------------------------
+# the networks
 def load_generator(source: str) -> Network:
     """The prior: a folder's, with "" the embedded one, with "toy" that of `known_edits.toy_pairs`.
 
@@ -286,7 +297,8 @@ def load_generator(source: str) -> Network:
     network = pretrained.load(source or "mobile_stylegan_ffhq").network("generator")
     if not isinstance(network.module, MobileStyleGAN):
         raise UserError(
-            f"{source} holds a {type(network.module).__name__}, the small deghosting network needs a MobileStyleGAN; "
+            f"{source} holds a {type(network.module).__name__}, the small deghosting network "
+            "needs a MobileStyleGAN; "
             f"configs/deghost.py trains one for other generators"
         )
     return network
@@ -306,8 +318,10 @@ def make_network(model: ConfigDict, generator: Network) -> MobileDeghoster:
         or model.prior_side > 2 << len(levels)
     ):
         raise UserError(
-            f"config.model.in_size={model.in_size}, {len(model.widths)} widths, prior_side={model.prior_side}: there is one "
-            f"width for every side from half of in_size down to 4, and prior_side is one of them that the generator has"
+            f"config.model.in_size={model.in_size}, {len(model.widths)} widths, "
+            f"prior_side={model.prior_side}: there is one "
+            "width for every side from half of in_size down to 4, and prior_side is one of them "
+            "that the generator has"
         )
     size, digest = generator.module.resolution, generator_hash(generator)
     return MobileDeghoster(

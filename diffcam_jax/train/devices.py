@@ -1,12 +1,14 @@
-"""A pure step on one device, on all devices of a process, or on those of several hosts; the state is replicated with true shapes.
+"""A pure step on one device, on all devices of a process, or on those of several hosts.
+
+The state is replicated with true shapes.
 
     one device          jit
     one process         pmap over the axis "data" (today a jit of shard_map): the batch is split, the state is not
     several processes   jit of shard_map over a mesh of all hosts' devices; each host brings its slice of the batch
 
-Steps average their gradients over `axis` themselves (`train.state.gradients`). Statistics over the batch (BatchNorm in training, minibatch standard
-deviation) are those of one device's part, as in the official releases under data parallelism; running averages are
-averaged over devices.
+Steps average their gradients over `axis` themselves (`train.state.gradients`). Statistics over the
+batch (BatchNorm in training, minibatch standard deviation) are those of one device's part, as in
+the official releases under data parallelism; running averages are averaged over devices.
 """
 
 from collections.abc import Callable
@@ -65,8 +67,10 @@ class Devices:
         parts = self.total * accumulate
         if accumulate < 1 or whole < 1 or whole % parts:
             raise UserError(
-                f"a batch of {whole} cannot be split over {self.total} devices with {accumulate} microbatches each; "
-                f"take a multiple of {parts}: --config.batch_size={max(parts, whole - whole % max(parts, 1))}"
+                f"a batch of {whole} cannot be split over {self.total} devices with {accumulate} "
+                "microbatches each; "
+                f"take a multiple of {parts}: "
+                f"--config.batch_size={max(parts, whole - whole % max(parts, 1))}"
             )
         return whole // self.processes
 
@@ -74,7 +78,8 @@ class Devices:
         """Puts a copy of a state, equal in all processes, where steps expect it."""
         place = self.local[0] if self.axis is None else NamedSharding(self._mesh, PartitionSpec())
         if self.processes == 1:
-            # Steps donate their state: nothing else may hold these buffers, and no two leaves may share one.
+            # Steps donate their state: nothing else may hold these buffers, and no two leaves may
+            # share one.
             return jax.tree.map(lambda x: jax.device_put(x, place, may_alias=False), state)
         return jax.tree.map(
             lambda x: jax.make_array_from_callback(x.shape, place, lambda i: np.asarray(x)[i]),
@@ -82,7 +87,10 @@ class Devices:
         )
 
     def view(self, state: Any) -> Any:
-        """The state as arrays of one local device, for evaluation and export; valid until the next step."""
+        """The state as arrays of one local device, for evaluation and export.
+
+        Valid until the next step.
+        """
         return jax.tree.map(lambda x: x.addressable_data(0), state)
 
     def place(self, batch: dict[str, Any]) -> Placed:
@@ -110,7 +118,8 @@ class Devices:
         """Compiles (state, batch) -> (state, metrics) with the old state donated.
 
         Args:
-            step: pure; under several devices it sees its part of the batch and averages over `axis`.
+            step: pure; under several devices it sees its part of the batch and averages over
+                `axis`.
 
         Returns:
             The same on this process's slice of the batch, as it is or from `place`.
@@ -119,7 +128,9 @@ class Devices:
         return lambda state, batch: program(state, dict(self.place(batch)))
 
     def memory(self, step: Step, state: Any, batch: dict[str, Any]) -> int:
-        """Bytes that one device needs for a step, by the compiler's account: state, batch and everything in between."""
+        """Bytes that one device needs for a step, by the compiler's account: state, batch and
+        everything in between.
+        """
         compiled = self._program(step).lower(state, dict(self.place(batch))).compile()
         account = compiled.memory_analysis()
         new = account.output_size_in_bytes - account.alias_size_in_bytes
@@ -163,7 +174,8 @@ def connect(coordinator: str, processes: int, process: int) -> None:
     """
     if not 0 <= process < processes or ":" not in coordinator:
         raise UserError(
-            f"--coordinator {coordinator} --num_processes {processes} --process_id {process}: give host:port and a number "
+            f"--coordinator {coordinator} --num_processes {processes} --process_id {process}: "
+            "give host:port and a number "
             f"from 0 to {processes - 1}"
         )
     try:

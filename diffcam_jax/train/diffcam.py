@@ -1,7 +1,9 @@
-"""Training of the DA classifier (2207.08134, section 3.3): cross entropy on which direction was applied.
+"""Training of the DA classifier (2207.08134, section 3.3): cross entropy on which direction was
+applied.
 
-config.model.network says which classifier. "resnet": batches are those of `data.pairs`, uint8 pictures "inverted" and "edited", and int32
-"label", and all of it is trained. "local": see `train.cells`. One network, one phase, both called "classifier".
+config.model.network says which classifier. "resnet": batches are those of `data.pairs`, uint8
+pictures "inverted" and "edited", and int32 "label", and all of it is trained. "local": see
+`train.cells`. One network, one phase, both called "classifier".
 """
 
 import dataclasses
@@ -84,7 +86,8 @@ def make_source(
         )
     if config.data.source != "cached":
         raise UserError(
-            f"config.data.source={config.data.source!r}: allowed for this trainer are cached and online"
+            f"config.data.source={config.data.source!r}: allowed for this trainer are cached and "
+            "online"
         )
     folder = config.data.folder or store.cache_dir() / "pairs"
     cached = pairs.CachedPairs(folder, whole, config.eval_size, config.seed)
@@ -130,7 +133,10 @@ def make_optimiser(
     weight_decay: float,
     betas: tuple[float, float] = (0.9, 0.99),
 ) -> optax.GradientTransformation:
-    """Adam with a cosine to 1e-7 (official: 1e-4 without warm-up and decay); decay acts on kernels only."""
+    """Adam with a cosine to 1e-7 (official: 1e-4 without warm-up and decay).
+
+    Decay acts on kernels only.
+    """
     schedule = optax.warmup_cosine_decay_schedule(
         0.0 if warmup else learning_rate, learning_rate, warmup, steps, end_value=1e-7
     )
@@ -202,7 +208,10 @@ def make_step(
 def sample_logits(
     model: PairClassifier, variables: dict, pictures: UInt8[Array, "_ h w 3"], sign: int = 1
 ) -> Float[Array, "n n"]:
-    """Row c: the scores of edit c of one held-out sample, picture 0 being I'; the features of I' are computed once."""
+    """Row c: the scores of edit c of one held-out sample, picture 0 being I'.
+
+    The features of I' are computed once.
+    """
     images = pictures.astype(jnp.float32) / 127.5 - 1
     features = model.apply(variables, images, method="features")
     return model.apply(variables, sign * (features[1:] - features[:1]), method="head")[0]

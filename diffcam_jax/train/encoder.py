@@ -1,7 +1,9 @@
-"""Training of encoders for a frozen generator: pSp, e4e, ReStyle, in-domain, the baseline on synthetic pairs, and the small one.
+"""Training of encoders for a frozen generator: pSp, e4e, ReStyle, in-domain, the baseline on
+synthetic pairs, and the small one.
 
-Batches hold "image", uint8 RGB [b, s, s, 3], aligned faces, brought to the encoder's size on the device, and as far as the data have
-them "target", what the reconstruction is compared with instead, and "code". Losses are named as their weights in config.loss:
+Batches hold "image", uint8 RGB [b, s, s, 3], aligned faces, brought to the encoder's size on the
+device, and as far as the data have them "target", what the reconstruction is compared with instead,
+and "code". Losses are named as their weights in config.loss:
 
     l2, lpips, identity, vgg  distances of picture and reconstruction (`encoder_networks.make_distances`)
     w_norm, delta             lengths of offsets and of e4e's deltas (`encoder_losses`)
@@ -17,10 +19,12 @@ them "target", what the reconstruction is compared with instead, and "code". Los
     traditional  e
     mobile       e                            the encoder's outputs are standard deviations until `export`
 
-Frozen networks lie in the state under "frozen/NAME", without an optimiser: programs take them as arguments, and a checkpoint is whole
-without the folders that they came from. Batch statistics are those of one device's microbatch.
+Frozen networks lie in the state under "frozen/NAME", without an optimiser: programs take them as
+arguments, and a checkpoint is whole without the folders that they came from. Batch statistics are
+those of one device's microbatch.
 
-Sources: Richardson et al. (2008.00951), Tov et al. (2102.02766), Alaluf et al. (2104.02699), Zhu et al. (2004.00049).
+Sources: Richardson et al. (2008.00951), Tov et al. (2102.02766), Alaluf et al. (2104.02699), Zhu et
+al. (2004.00049).
 """
 
 import functools
@@ -128,7 +132,8 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
     def given(
         state: TrainState, batch: Batch, key: PRNGKeyArray
     ) -> tuple[Array, Array, Array | None]:
-        """Pictures, what reconstructions are compared with, and codes where a loss needs them: those of the batch where the data are a
+        """Pictures, what reconstructions are compared with, and codes where a loss needs them:
+        those of the batch where the data are a
         generator's, else drawn here."""
         by_code = not weights.keys().isdisjoint(CODE_LOSSES)
         if "code" in batch or not by_code:
@@ -230,7 +235,9 @@ def started(
 
 
 def shipped(variables: dict[str, Any], colouring: Float[Array, "k k"]) -> dict[str, Any]:
-    """The small encoder as others use it: outputs in W+, parameters in half precision, statistics in full."""
+    """The small encoder as others use it: outputs in W+, parameters in half precision, statistics
+    in full.
+    """
     variables = encoder_networks.in_basis(variables, colouring)
     return {
         **variables,
@@ -239,7 +246,9 @@ def shipped(variables: dict[str, Any], colouring: Float[Array, "k k"]) -> dict[s
 
 
 def without_deltas(variables: dict[str, Any], stage: int) -> dict[str, Any]:
-    """An e4e encoder whose heads behind a stage give nothing: their turn has not come, and they are as they were made."""
+    """An e4e encoder whose heads behind a stage give nothing: their turn has not come, and they are
+    as they were made.
+    """
     params = {
         name: {**layer, "linear": jax.tree.map(np.zeros_like, layer["linear"])}
         if name.startswith("styles_") and int(name.removeprefix("styles_")) > stage

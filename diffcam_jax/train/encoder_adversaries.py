@@ -1,8 +1,9 @@
-"""What is trained against an encoder: e4e's discriminator of codes, in-domain inversion's discriminator of pictures.
+"""What is trained against an encoder: e4e's discriminator of codes, in-domain inversion's
+discriminator of pictures.
 
-e4e takes one row of each picture's code at random from those up to the stage, through a pool of older ones. Fresh codes of all
-devices go through the pool, so that it stays the same on all of them. Codes of the mapping network need no pool: every draw is
-as good as an older one.
+e4e takes one row of each picture's code at random from those up to the stage, through a pool of
+older ones. Fresh codes of all devices go through the pool, so that it stays the same on all of
+them. Codes of the mapping network need no pool: every draw is as good as an older one.
 """
 
 import functools
@@ -33,7 +34,8 @@ class Adversary(NamedTuple):
 
     Attributes:
         create: key -> the network, and what it carries on in `TrainState.extra`.
-        loss: (state, what the encoder made) -> how well that is told from the real, to be lowered by the encoder.
+        loss: (state, what the encoder made) -> how well that is told from the real, to be lowered
+            by the encoder.
         phases: its own updates.
     """
 

@@ -12,7 +12,8 @@ from jaxtyping import Array, Float, Int
 
 
 def stage_of(step: int | Int[Array, ""], start: int, every: int, rows: int) -> Int[Array, ""]:
-    """The last row that has a delta of its own: none before `start`, then one more every `every` steps.
+    """The last row that has a delta of its own: none before `start`, then one more every `every`
+    steps.
 
     Args:
         step: steps taken so far.
@@ -30,14 +31,20 @@ def stage_of(step: int | Int[Array, ""], start: int, every: int, rows: int) -> I
 
 
 def masked_rows(codes: Float[Array, "b n k"], stage: Int[Array, ""]) -> Float[Array, "b n k"]:
-    """Gives the rows behind `stage` the first row's code. One program does for all stages, as the deltas are multiplied by 0."""
+    """Gives the rows behind `stage` the first row's code.
+
+    One program does for all stages, as the deltas are multiplied by 0.
+    """
     mask = (jnp.arange(codes.shape[1]) <= stage)[:, None]
     first = codes[:, :1]
     return first + mask * (codes - first)
 
 
 def delta_norm(codes: Float[Array, "b n k"]) -> Float[Array, " b"]:
-    """Lengths of the rows' differences from the first, summed over rows; no gradient where a difference is 0."""
+    """Lengths of the rows' differences from the first, summed over rows.
+
+    No gradient where a difference is 0.
+    """
     return optax.safe_norm(codes[:, 1:] - codes[:, :1], 0.0, axis=-1).sum(1)
 
 
@@ -49,7 +56,9 @@ def w_norm(codes: Float[Array, "b n k"], latent_avg: Float[Array, "*rows k"]) ->
 def code_r1(
     discriminator: Callable[[Float[Array, "b k"]], Float[Array, " b"]], codes: Float[Array, "b k"]
 ) -> Float[Array, " b"]:
-    """Squared norm of the gradient of a discriminator's logit with respect to each real code; weigh it with gamma / 2.
+    """Squared norm of the gradient of a discriminator's logit with respect to each real code.
+
+    Weigh it with gamma / 2.
 
     Reference:
         Mescheder et al., Which Training Methods for GANs do actually Converge? (1801.04406), eq. 9.

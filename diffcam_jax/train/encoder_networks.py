@@ -1,4 +1,5 @@
-"""The networks around an encoder in training: the frozen generator, what judges pictures, and the encoder itself.
+"""The networks around an encoder in training: the frozen generator, what judges pictures, and the
+encoder itself.
 
 kind         network                                              codes
 psp          pyramid of heads, or one pooled head (small)         average code + offsets
@@ -42,15 +43,18 @@ KINDS = {
 }
 TOY_WIDTHS, TOY_LATENT = (16, 16, 16), 32
 MEAN_DRAWS = 10_000
-# Along the first forty principal axes of the embedded W a standard deviation is at least 0.5. Pictures change with an axis's variance (a mean
-# squared error of 0.004 for half a deviation at variance 1, 0.00002 at 0.05): counted alike, the faint axes would be most of a loss.
+# Along the first forty principal axes of the embedded W a standard deviation is at least 0.5.
+# Pictures change with an axis's variance (a mean squared error of 0.004 for half a deviation at
+# variance 1, 0.00002 at 0.05): counted alike, the faint axes would be most of a loss.
 WHITENING_EPSILON = 0.3
 
 Pictures = Float[Array, "b s s 3"]
 
 
 class Distance(NamedTuple):
-    """A distance of two pictures through a frozen network: `function(variables, pred, target)` is [b]."""
+    """A distance of two pictures through a frozen network: `function(variables, pred, target)` is
+    [b].
+    """
 
     variables: dict[str, Any]
     function: Callable[[dict, Array, Array], Array]
@@ -60,7 +64,8 @@ def load_generator(source: str) -> ModelFolder:
     """The folder whose generator an encoder is trained for.
 
     Args:
-        source: a folder of converted weights, "" for the embedded generator, "toy" for a tiny one with random weights.
+        source: a folder of converted weights, "" for the embedded generator, "toy" for a tiny one
+            with random weights.
 
     Raises:
         UserError: no such folder, or it has no generator.
@@ -80,7 +85,8 @@ def code_moments(
     """Average code and the deviation of every entry, over draws of the mapping network.
 
     Returns:
-        [k] each, [n, k] where every row has a mapping of its own. The average is the folder's own where it has one.
+        [k] each, [n, k] where every row has a mapping of its own. The average is the folder's own
+        where it has one.
     """
     module, variables = folder.network("generator")
     codes = jax.jit(sample_w, static_argnums=(0, 3))(
@@ -90,7 +96,8 @@ def code_moments(
 
 
 def whitening(folder: ModelFolder, seed: int) -> tuple[Float[Array, "k k"], Float[Array, "k k"]]:
-    """Matrices that, from the right, bring differences of codes [..., k] to about standard deviations of the prior, and back.
+    """Matrices that, from the right, bring differences of codes [..., k] to about standard
+    deviations of the prior, and back.
 
     As `latents.whiten`, with an epsilon by which the axes that pictures hardly show count less.
     """
@@ -113,7 +120,8 @@ def make_encoder(config: ConfigDict, generator: nn.Module) -> nn.Module:
         raise UserError(f"config.model.kind={model.kind!r}: choose {', '.join(KINDS)}")
     if not KINDS[model.kind] <= {*config, *model}:
         raise UserError(
-            f"config.model.kind={model.kind}: this configuration is of another kind; take configs/encoder.py:{model.kind}"
+            f"config.model.kind={model.kind}: this configuration is of another kind; take "
+            f"configs/encoder.py:{model.kind}"
         )
     if model.kind == "mobile":
         if model.size < 32 or model.size % 32:
@@ -146,7 +154,8 @@ def make_encoder(config: ConfigDict, generator: nn.Module) -> nn.Module:
         model.channels or features
     ):
         raise UserError(
-            f"config.model.widths={body['widths']}: a pyramid's last number is config.model.channels, here "
+            f"config.model.widths={body['widths']}: a pyramid's last number is "
+            "config.model.channels, here "
             f"{model.channels or features} (None takes the length of a code)"
         )
     if model.kind == "e4e":
@@ -155,7 +164,8 @@ def make_encoder(config: ConfigDict, generator: nn.Module) -> nn.Module:
         return GradualStyleEncoder(rows, model.size, features, **body, channels=model.channels)
     if model.size != 256:
         raise UserError(
-            f"config.model.size={model.size}: the pooled head is for 256; --config.model.heads=pyramid"
+            f"config.model.size={model.size}: the pooled head is for 256; "
+            "--config.model.heads=pyramid"
         )
     return IntoWPlus(rows, features, model.pool, **body)
 
@@ -169,8 +179,8 @@ def initial_encoder(
 ) -> dict[str, Any]:
     """Variables before the first step.
 
-    An encoder of absolute codes ends in a normalisation: it begins at the moments of the generator's codes, as far as it
-    has parameters for them.
+    An encoder of absolute codes ends in a normalisation: it begins at the moments of the
+    generator's codes, as far as it has parameters for them.
 
     Args:
         picture: of the shape that the encoder takes.
@@ -187,7 +197,9 @@ def initial_encoder(
 
 
 def in_basis(variables: dict[str, Any], matrix: Float[Array, "k k"]) -> dict[str, Any]:
-    """A `MobileEncoder` whose outputs are multiplied by a matrix from the right: its last layers are linear."""
+    """A `MobileEncoder` whose outputs are multiplied by a matrix from the right: its last layers
+    are linear.
+    """
 
     def changed(layer: dict[str, Any]) -> dict[str, Array]:
         return {name: leaf @ matrix for name, leaf in layer.items()}
@@ -211,14 +223,15 @@ def start_encoder(variables: dict[str, Any], folder: ModelFolder) -> dict[str, A
     theirs = folder.network("encoder").variables
     if jax.tree.map(jnp.shape, variables) != jax.tree.map(jnp.shape, theirs):
         raise UserError(
-            "config.model.start holds an encoder of another arrangement; give it the same config.model"
+            "config.model.start holds an encoder of another arrangement; give it the same "
+            "config.model"
         )
     return jax.tree.map(lambda ours, given: jnp.asarray(given, ours.dtype), variables, theirs)
 
 
 def start_body(variables: dict[str, Any], folder: ModelFolder) -> dict[str, Any]:
-    """Replaces an encoder's body by that of a face recogniser (the official encoders start from ArcFace), or by a bare one (the small
-    encoder starts from ImageNet).
+    """Replaces an encoder's body by that of a face recogniser (the official encoders start from
+    ArcFace), or by a bare one (the small encoder starts from ImageNet).
 
     The first convolution stays as it is where it has other inputs, as ReStyle's has.
 
@@ -237,20 +250,25 @@ def start_body(variables: dict[str, Any], folder: ModelFolder) -> dict[str, Any]
             given["input_conv"] = {"kernel": new if new.shape == old.shape else old}
         if jax.tree.map(jnp.shape, ours) != jax.tree.map(jnp.shape, given):
             raise UserError(
-                "config.model.start holds another body than the encoder's; give it the same counts and widths "
-                "(IR-SE50: (3, 4, 14, 3) and (64, 128, 256, 512); MobileNetV2: as in configs/encoder_mobile.py)"
+                "config.model.start holds another body than the encoder's; give it the same "
+                "counts and widths "
+                "(IR-SE50: (3, 4, 14, 3) and (64, 128, 256, 512); MobileNetV2: as in "
+                "configs/encoder_mobile.py)"
             )
         changed[collection] = {**variables[collection], "body": jax.tree.map(jnp.array, given)}
     return changed
 
 
 def make_distances(config: ConfigDict) -> dict[str, Distance]:
-    """Distances of pictures by the names of their weights in config.loss; those of weight 0 are left out, "l2" never is.
+    """Distances of pictures by the names of their weights in config.loss.
+
+    Those of weight 0 are left out, "l2" never is.
 
     identity  1 - cosine of the embeddings of ArcFace from the folder config.identity; without one, of the embedded SFace on the
               same fixed crop: a stand-in, as SFace was trained on crops aligned by landmarks
     vgg       mean squared difference of VGG16's relu4_3, from the folder config.perceptual (Caffe's weights); without one, of the
-              embedded VGG16 (torchvision's), multiplied to Caffe's scale so that the official weight keeps its meaning
+              embedded VGG16 (torchvision's), multiplied to Caffe's scale so that the official
+              weight keeps its meaning
 
     Raises:
         UserError: a network is not to be had.

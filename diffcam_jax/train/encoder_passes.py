@@ -1,6 +1,8 @@
-"""Pictures to codes and back in training: one pass of an encoder, e4e's rows up to the stage, or ReStyle's loop unrolled.
+"""Pictures to codes and back in training: one pass of an encoder, e4e's rows up to the stage, or
+ReStyle's loop unrolled.
 
-Pictures float32 [b, s, s, 3] RGB in [-1, 1] at the size at which they are judged, the encoder's own or a larger one; codes W+ [b, n, k].
+Pictures float32 [b, s, s, 3] RGB in [-1, 1] at the size at which they are judged, the encoder's own
+or a larger one; codes W+ [b, n, k].
 """
 
 from typing import Any, NamedTuple
@@ -18,7 +20,9 @@ from diffcam_jax.train.state import TrainState
 
 
 class Pass(NamedTuple):
-    """What an encoder makes of pictures in one go: W+ codes [b, n, k] and their pictures [b, s, s, 3], not clamped."""
+    """What an encoder makes of pictures in one go: W+ codes [b, n, k] and their pictures [b, s, s,
+    3], not clamped.
+    """
 
     codes: Float[Array, "b n k"]
     picture: Float[Array, "b s s 3"]
@@ -67,7 +71,8 @@ class Inverter:
             state: gives everything but the parameters.
             params: of the encoder.
             images: from `prepare`.
-            train: normalise by statistics of the batch, unless config.model.stored_norm keeps those of an earlier run.
+            train: normalise by statistics of the batch, unless config.model.stored_norm keeps those
+                of an earlier run.
 
         Returns:
             The passes, and the collections that changed.

@@ -1,4 +1,6 @@
-"""Held-out pictures while training: their numbers, batch by batch, and a sheet of what becomes of them."""
+"""Held-out pictures while training: their numbers, batch by batch, and a sheet of what becomes of
+them.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -11,7 +13,9 @@ Arrays = Mapping[str, np.ndarray]
 def means(
     measure: Callable[[Arrays], Mapping[str, Array | np.ndarray]], arrays: Arrays, size: int
 ) -> dict[str, float]:
-    """Means over pictures of what is measured on each; those whose number is not defined (nan) do not count.
+    """Means over pictures of what is measured on each.
+
+    Those whose number is not defined (nan) do not count.
 
     Args:
         measure: a batch to name -> numbers [b].

@@ -1,8 +1,10 @@
-"""Training of the alignment network of invertibility decomposition (2212.09262): `invertibility_passes` draws, `invertibility_losses` judges.
+"""Training of the alignment network of invertibility decomposition (2212.09262):
+`invertibility_passes` draws, `invertibility_losses` judges.
 
-Levels come in one after the other (config.stages); every stage is a phase of its own with its own program. The aligner's moving average is what is
-measured and handed on. With an adversarial loss a StyleGAN2 discriminator is trained along; config.adv_grad="official" follows the
-release, where its opinion of the pictures is counted but passes no gradient on to the aligner.
+Levels come in one after the other (config.stages); every stage is a phase of its own with its own
+program. The aligner's moving average is what is measured and handed on. With an adversarial loss a
+StyleGAN2 discriminator is trained along; config.adv_grad="official" follows the release, where its
+opinion of the pictures is counted but passes no gradient on to the aligner.
 """
 
 import functools
@@ -52,7 +54,10 @@ SAMPLE_ROWS = 6
 def make_source(
     config: ConfigDict, batch_size: int, process: int = 0, processes: int = 1
 ) -> Source:
-    """The data of a run, see `data.sources.make_source`; held-out pictures get objects of kinds that training never shows."""
+    """The data of a run, see `data.sources.make_source`.
+
+    Held-out pictures get objects of kinds that training never shows.
+    """
     data = sources.make_source(config, batch_size, process, processes)
     if config.data.get("masks", False):
         pairs = [
@@ -67,7 +72,8 @@ def make_source(
 
 
 def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
-    """The trainer of a configuration (`configs/invertibility.py`, `configs/invertibility_mobile.py`).
+    """The trainer of a configuration (`configs/invertibility.py`,
+    `configs/invertibility_mobile.py`).
 
     Args:
         config: the whole configuration.
@@ -87,7 +93,8 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
     terms = Losses(config, len(levels))
     if config.correlated and (config.model.multiplier == 1 or config.model.normalised):
         raise UserError(
-            "config.correlated is for config.model.multiplier below 1 and normalised=False; set it to 0"
+            "config.correlated is for config.model.multiplier below 1 and normalised=False; set "
+            "it to 0"
         )
     optimiser, judging = (
         make_optimiser(options) for options in (config.optimiser, config.discriminator.optimiser)
@@ -96,7 +103,8 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
     judge = discriminator(config, size) if config.loss.get("adversarial") else None
     if judge is not None and any(stage[-1] != size for stage in stages):
         raise UserError(
-            "a discriminator judges pictures of one size; set config.loss.adversarial=0 or one size in config.stages"
+            "a discriminator judges pictures of one size; set config.loss.adversarial=0 or one "
+            "size in config.stages"
         )
 
     def create() -> TrainState:
@@ -230,11 +238,12 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
 def stages_of(
     config: ConfigDict, levels: tuple[int, ...], resolution: int
 ) -> list[tuple[int, int | None, int, int]]:
-    """(first step, the first that is no longer its own, finest level, side of the pictures) of every stage.
+    """(first step, the first that is no longer its own, finest level, side of the pictures) of
+    every stage.
 
     Raises:
-        UserError: no stage at the beginning, stages out of order, a side that is none of the aligner's levels, or pictures of another
-            size than the generator draws.
+        UserError: no stage at the beginning, stages out of order, a side that is none of the
+            aligner's levels, or pictures of another size than the generator draws.
     """
     firsts = [stage[0] for stage in config.stages]
     if not firsts or firsts[0] != 0 or sorted(set(firsts)) != firsts:
@@ -242,7 +251,8 @@ def stages_of(
     for _, level, size in config.stages:
         if level not in levels or size < level or size > resolution or resolution % size:
             raise UserError(
-                f"config.stages: level {level}, pictures of {size} pixels; levels are {levels}, pictures as large as the level or "
+                f"config.stages: level {level}, pictures of {size} pixels; levels are {levels}, "
+                "pictures as large as the level or "
                 f"larger, up to {resolution}"
             )
     ends = [*firsts[1:], None]

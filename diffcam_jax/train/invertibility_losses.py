@@ -1,4 +1,5 @@
-"""The losses of invertibility decomposition (2212.09262, released configuration), and one of masks that are known.
+"""The losses of invertibility decomposition (2212.09262, released configuration), and one of masks
+that are known.
 
     pixel        squared error of the blended picture
     identity     1 - cosine of faces' embeddings
@@ -9,8 +10,9 @@
     binary       how far masks are from 0 and 1
     truth        cross entropy of all masks, and one minus the Dice coefficient of the merged one, where objects in front are known
 
-The paper's masks have no truth: there it is the blend alone, held down by area, that finds what cannot be drawn. Where objects are pasted by
-ourselves the truth is known, and tells them from what the encoder merely missed.
+The paper's masks have no truth: there it is the blend alone, held down by area, that finds what
+cannot be drawn. Where objects are pasted by ourselves the truth is known, and tells them from what
+the encoder merely missed.
 """
 
 from collections.abc import Callable, Sequence
@@ -43,7 +45,9 @@ def cross_entropy(mask: Float[Array, "b h w"], truth: Float[Array, "b h w"]) -> 
 
 
 def dice(mask: Float[Array, "b h w"], truth: Float[Array, "b h w"]) -> Float[Array, ""]:
-    """One minus the Dice coefficient of all masks of a batch together: of a single empty one it would not be defined."""
+    """One minus the Dice coefficient of all masks of a batch together: of a single empty one it
+    would not be defined.
+    """
     return 1 - (2 * (mask * truth).sum() + 1) / (mask.sum() + truth.sum() + 1)
 
 
@@ -89,7 +93,8 @@ class Losses:
             )
         if len(config.areas) != levels + 1:
             raise UserError(
-                f"config.areas has {len(config.areas)} limits; give {levels + 1}, one a level and one in all"
+                f"config.areas has {len(config.areas)} limits; give {levels + 1}, one a level "
+                "and one in all"
             )
         self.weights = {name: weight for name, weight in config.loss.items() if weight}
         self._areas = tuple(config.areas)

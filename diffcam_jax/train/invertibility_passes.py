@@ -1,10 +1,13 @@
-"""What the networks of invertibility decomposition make of a batch in training, and the networks themselves.
+"""What the networks of invertibility decomposition make of a batch in training, and the networks
+themselves.
 
-Batches: uint8 RGB "image" [b, s, s, 3], and as far as the data have them "mask" [b, s, s], 255 where something lies in front of the face, and "code"
-[b, rows, k], which the face was drawn from. The aligner alone is trained; generator and encoder lie in the state under "frozen/NAME".
+Batches: uint8 RGB "image" [b, s, s, 3], and as far as the data have them "mask" [b, s, s], 255
+where something lies in front of the face, and "code" [b, rows, k], which the face was drawn from.
+The aligner alone is trained; generator and encoder lie in the state under "frozen/NAME".
 
-Two things are not the paper's, and serve edits of photographs. Codes lie between the known one and the encoder's, as those of a photograph do
-that was refined; and a share of them is edited, by a random direction, so that an edit alone does not count as out of domain.
+Two things are not the paper's, and serve edits of photographs. Codes lie between the known one and
+the encoder's, as those of a photograph do that was refined; and a share of them is edited, by a
+random direction, so that an edit alone does not count as out of domain.
 """
 
 import functools

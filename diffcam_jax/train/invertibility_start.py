@@ -1,8 +1,10 @@
-"""Where an aligner's training begins: with the parts of the generator's and the encoder's features that go together, so that their difference tells something.
+"""Where an aligner's training begins: with the parts of the generator's and the encoder's features
+that go together, so that their difference tells something.
 
-At every level canonical correlation analysis (Hotelling, 1936) finds the linear maps of both that agree best on faces which the generator drew, of which the
-encoder sees exactly what was drawn. The matrices that reduce the generator's features and the encoder's maps begin as these; the release begins at random,
-which takes 1.8 million steps.
+At every level canonical correlation analysis (Hotelling, 1936) finds the linear maps of both that
+agree best on faces which the generator drew, of which the encoder sees exactly what was drawn. The
+matrices that reduce the generator's features and the encoder's maps begin as these; the release
+begins at random, which takes 1.8 million steps.
 """
 
 import functools
@@ -18,8 +20,8 @@ from diffcam_jax.editing.decomposition import Modules, Settings, Variables, enco
 from diffcam_jax.nn.latents import sample_w, to_wplus
 
 RIDGE = 1e-3  # of the mean variance, added to all: thin directions correlate by chance
-# What the sigmoids of the masks begin from: a tenth of a photograph is out of domain, and a finer level (n in m (1 + n - m)) hardly changes a coarser
-# one before it has learned to.
+# What the sigmoids of the masks begin from: a tenth of a photograph is out of domain, and a finer
+# level (n in m (1 + n - m)) hardly changes a coarser one before it has learned to.
 COARSEST, FINER = -1.5, 2.0
 _AT_ONCE = 2
 
@@ -36,7 +38,8 @@ def correlated(
     """An aligner's parameters with its reducing matrices and the biases of its masks replaced.
 
     Args:
-        modules, settings: of the decomposition; the aligner has a multiplier below 1 and is not normalised.
+        modules, settings: of the decomposition; the aligner has a multiplier below 1 and is not
+            normalised.
         variables: of generator and encoder.
         params: of the aligner as it was made.
         seed: of the faces.
@@ -65,7 +68,9 @@ def correlated(
 def _moments(
     modules: Modules, variables: Variables, settings: Settings, key: Array, psi: float | Array
 ) -> list[tuple[Array, Array, Array]]:
-    """Second moments of the features of a few faces, of the generator's, of the encoder's, and of both, at every level."""
+    """Second moments of the features of a few faces, of the generator's, of the encoder's, and of
+    both, at every level.
+    """
     generator, sides = modules.generator, modules.aligner.sides
     w = sample_w(generator, variables.generator, key, _AT_ONCE)
     w = w if w.ndim == 2 else w[:, 0]

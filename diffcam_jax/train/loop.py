@@ -1,7 +1,8 @@
-"""The loop around a trainer's phases: batches by step number, numbers, pictures, evaluation, checkpoints.
+"""The loop around a trainer's phases: batches by step number, numbers, pictures, evaluation,
+checkpoints.
 
-The host waits for the devices only where numbers are due: otherwise it runs ahead, and the next batch is read and moved while a
-step runs.
+The host waits for the devices only where numbers are due: otherwise it runs ahead, and the next
+batch is read and moved while a step runs.
 """
 
 import contextlib
@@ -27,13 +28,16 @@ _next = jax.jit(lambda step: step + 1, donate_argnums=0)
 
 
 def keyed(phase: Phase, number: int) -> Any:
-    """A phase as a step without a key: it takes its own from the state, inside the compiled program."""
+    """A phase as a step without a key: it takes its own from the state, inside the compiled
+    program.
+    """
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         before = state.in_a_row
         state, metrics = phase.step(state, batch, state.phase_key(number))
         if phase.every > 1:
-            # A lazy phase does not end a series of failures: between two of its turns the network's main phase may fail every time.
+            # A lazy phase does not end a series of failures: between two of its turns the network's
+            # main phase may fail every time.
             state = state.replace(in_a_row=jax.tree.map(jnp.maximum, before, state.in_a_row))
         return state, metrics
 
@@ -54,7 +58,9 @@ def fit(
     sample_every: int = 0,
     patience: int = 20,
 ) -> TrainState:
-    """Takes steps until the state's counter is `until`, from wherever it stands; evaluates and saves after the last one.
+    """Takes steps until the state's counter is `until`, from wherever it stands.
+
+    Evaluates and saves after the last one.
 
     Args:
         trainer: see `Trainer`.
@@ -64,7 +70,8 @@ def fit(
         devices: of the run.
         checkpoints: of the run.
         report: None in processes that leave writing to another.
-        log_every, eval_every, sample_every: steps between two reports of numbers, evaluations and pictures; 0 is never.
+        log_every, eval_every, sample_every: steps between two reports of numbers, evaluations and
+            pictures; 0 is never.
         patience: after so many updates of one network in a row that were not finite the run ends.
 
     Raises:
@@ -105,7 +112,8 @@ def fit(
                 score = _evaluate(trainer, devices.view(state), at, report)
             better = score is not None and (checkpoints.best is None or score > checkpoints.best[0])
             if last or better or checkpoints.due(at):
-                # In the midst of a series of failures nothing is saved: the last checkpoint is to be a good one.
+                # In the midst of a series of failures nothing is saved: the last checkpoint is to
+                # be a good one.
                 healthy = not any(map(int, devices.view(state.in_a_row).values()))
                 if healthy or last:
                     checkpoints.save(at, state, score=score, force=True)
@@ -146,7 +154,8 @@ def _check_health(
     step = checkpoints.latest
     good = "none was saved" if step is None else f"{checkpoints.folder / str(step)} (step {step})"
     raise UserError(
-        f"loss or gradients of {worst[1]} were not finite in the last {worst[0]} updates up to step {at}; last good "
+        f"loss or gradients of {worst[1]} were not finite in the last {worst[0]} updates up to "
+        f"step {at}; last good "
         f"checkpoint: {good}; check the data, or lower the learning rate"
     )
 
@@ -176,7 +185,8 @@ def _batches(data: Source, first: int, until: int, devices: Devices) -> Iterator
 
 @contextlib.contextmanager
 def _interruptions() -> Iterator[list[int]]:
-    """Collects ctrl-c and termination instead of acting on them: between two steps the state is whole and can be saved.
+    """Collects ctrl-c and termination instead of acting on them: between two steps the state is
+    whole and can be saved.
 
     Inside a step the old state is already donated, and the new one is not there yet.
     """

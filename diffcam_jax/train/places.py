@@ -1,16 +1,18 @@
 """Where an edit acts, from the pixels alone: a weak prior for the training of the DA classifier.
 
-The paper trains with the class of a pair only. A classifier is right as soon as any cell of its map is, so nothing keeps the map on all of the edit, nor
-off its side effects: a direction also shifts the background and the complexion a little. What marks an edit is that it changes a
-place more than the other edits do, in face after face. With x_c the change of class c, normalised to mean 1 and averaged over faces, x the mean of the
-other classes, and y the change of one pair of class c,
+The paper trains with the class of a pair only. A classifier is right as soon as any cell of its map
+is, so nothing keeps the map on all of the edit, nor off its side effects: a direction also shifts
+the background and the complexion a little. What marks an edit is that it changes a place more than
+the other edits do, in face after face. With x_c the change of class c, normalised to mean 1 and
+averaged over faces, x the mean of the other classes, and y the change of one pair of class c,
 
     prior = min(1, max(0, y^p x_c^(1-p) - contrast * x) / top_c),    top_c = share * (a high quantile of the same with y = x_c).
 
-Some edits change the whole head and no place of it more than others do. Theirs is the head itself: where details change alike from face to
-face, as they do on aligned faces and not on backgrounds.
+Some edits change the whole head and no place of it more than others do. Theirs is the head itself:
+where details change alike from face to face, as they do on aligned faces and not on backgrounds.
 
-This addition is ours; masks are made by Eq. 1 to 4 as before, without it. Maps are [_,g,g]; priors lie in [0,1].
+This addition is ours; masks are made by Eq. 1 to 4 as before, without it. Maps are [_,g,g]; priors
+lie in [0,1].
 """
 
 import dataclasses
@@ -131,7 +133,8 @@ def learn(
     top = config.share * np.quantile(
         np.maximum(own - others, 0).reshape(len(own), -1), 0.995, axis=1
     )
-    # Mean over spread: high where faces agree. Half of an aligned picture lies outside the head, a third well inside.
+    # Mean over spread: high where faces agree. Half of an aligned picture lies outside the head, a
+    # third well inside.
     alike = (detail.mean(0) / (detail.std(0) + 0.1 * detail.mean(0) + 1e-6)).mean(0)[None]
     for _ in range(HEAD_PASSES):
         alike = smoothed(alike)

@@ -1,9 +1,11 @@
-"""Ranger, the optimiser of the StyleGAN encoders: rectified Adam under Lookahead, on centred gradients.
+"""Ranger, the optimiser of the StyleGAN encoders: rectified Adam under Lookahead, on centred
+gradients.
 
-The slow weights of Lookahead are kept in the optimiser's state, so that a network has one set of parameters, as with any other optimiser.
+The slow weights of Lookahead are kept in the optimiser's state, so that a network has one set of
+parameters, as with any other optimiser.
 
-Sources: Liu et al., On the Variance of the Adaptive Learning Rate (1908.03265); Zhang et al., Lookahead Optimizer (1907.08610);
-Yong et al., Gradient Centralization (2004.01461).
+Sources: Liu et al., On the Variance of the Adaptive Learning Rate (1908.03265); Zhang et al.,
+Lookahead Optimizer (1907.08610); Yong et al., Gradient Centralization (2004.01461).
 """
 
 from typing import Any, NamedTuple
@@ -17,7 +19,9 @@ from diffcam_jax.errors import UserError
 
 
 class LookaheadState(NamedTuple):
-    """Updates so far (int32), the slow weights, and the state of the optimiser that moves the fast ones."""
+    """Updates so far (int32), the slow weights, and the state of the optimiser that moves the fast
+    ones.
+    """
 
     count: Any
     slow: Any
@@ -27,7 +31,8 @@ class LookaheadState(NamedTuple):
 def lookahead(
     fast: optax.GradientTransformation, period: int = 6, share: float = 0.5
 ) -> optax.GradientTransformation:
-    """Every `period` updates the slow weights go `share` of the way to the fast ones, which then start from there.
+    """Every `period` updates the slow weights go `share` of the way to the fast ones, which then
+    start from there.
 
     Args:
         fast: moves the parameters in between.
@@ -103,7 +108,8 @@ def make_optimiser(options: ConfigDict, steps: int) -> optax.GradientTransformat
     """Ranger or Adam.
 
     Args:
-        options: name, learning_rate, b1, b2, eps, and decay: what the rate is multiplied by in every quarter of the run, continuously.
+        options: name, learning_rate, b1, b2, eps, and decay: what the rate is multiplied by in
+            every quarter of the run, continuously.
         steps: of the run.
 
     Raises:

@@ -22,7 +22,8 @@ class Report:
 
     Args:
         folder: made when missing.
-        start: steps already taken; later lines of metrics.jsonl, from a run that was cut short, are dropped.
+        start: steps already taken; later lines of metrics.jsonl, from a run that was cut short, are
+            dropped.
         total: steps of the whole run, for the bar.
     """
 
@@ -106,7 +107,10 @@ def grid(
 
 
 def batch_grid(batch: Mapping[str, np.ndarray], rows: int = 8) -> UInt8[np.ndarray, "h w 3"] | None:
-    """The first pictures of a batch, a column for each of its arrays uint8 [b, s, s, 3]; None when it has none."""
+    """The first pictures of a batch, a column for each of its arrays uint8 [b, s, s, 3].
+
+    None when it has none.
+    """
     pictures = {
         n: x for n, x in batch.items() if x.dtype == np.uint8 and x.ndim == 4 and x.shape[-1] == 3
     }

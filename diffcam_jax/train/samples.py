@@ -1,6 +1,8 @@
-"""Looking at a generator in training: a grid of its pictures, and how far they are from held-out ones.
+"""Looking at a generator in training: a grid of its pictures, and how far they are from held-out
+ones.
 
-All draws are fixed by the seed, so that two moments of a run differ by the weights alone. Pictures are uint8 RGB [n, s, s, 3].
+All draws are fixed by the seed, so that two moments of a run differ by the weights alone. Pictures
+are uint8 RGB [n, s, s, 3].
 """
 
 import functools
@@ -62,7 +64,10 @@ class Samples:
         self._program = draw
 
     def draw(self, state: TrainState, count: int, psi: float) -> UInt8[np.ndarray, "n s s 3"]:
-        """The first `count` of the fixed draws, truncated by `psi` about the average code; 1 is no truncation."""
+        """The first `count` of the fixed draws, truncated by `psi` about the average code.
+
+        1 is no truncation.
+        """
         variables = {**state.nets["generator"].variables, "params": state.ema["generator"]}
         size, mean = self._batch_size, self.mean_code(variables)
         parts = []
@@ -85,7 +90,10 @@ class Samples:
         return {"ema": grid}
 
     def distance(self, state: TrainState) -> dict[str, float]:
-        """Frechet distances between the held-out pictures and as many generated ones; "score" is the last one's negative."""
+        """Frechet distances between the held-out pictures and as many generated ones.
+
+        "score" is the last one's negative.
+        """
         drawn = self.draw(state, len(self._held_out), 1.0)
         found = {
             name: frechet_distance(self._real[name], statistics(features(drawn)))

@@ -1,7 +1,9 @@
-"""The state of a training run: everything that a checkpoint has to hold, and the one way it is changed.
+"""The state of a training run: everything that a checkpoint has to hold, and the one way it is
+changed.
 
-A run trains one or more networks, each with an optimiser of its own. Losses are functions of one network's parameters; `gradients`
-averages them over microbatches and devices, `update` applies them unless anything in them is not finite.
+A run trains one or more networks, each with an optimiser of its own. Losses are functions of one
+network's parameters; `gradients` averages them over microbatches and devices, `update` applies them
+unless anything in them is not finite.
 """
 
 from collections.abc import Callable
@@ -15,13 +17,16 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 Metrics = dict[str, Array]
 Batch = dict[str, Array]
-# (params, batch, key) -> (loss, (metrics, collections that the network changed)); scalars, means over the batch.
+# (params, batch, key) -> (loss, (metrics, collections that the network changed)); scalars, means
+# over the batch.
 Loss = Callable[[Any, Batch, PRNGKeyArray], tuple[Float[Array, ""], tuple[Metrics, dict]]]
 
 
 @flax.struct.dataclass
 class Net:
-    """A network in training. The fields carry no array annotations: tree transformations fill them with placeholders.
+    """A network in training.
+
+    The fields carry no array annotations: tree transformations fill them with placeholders.
 
     Attributes:
         params: its parameters.
@@ -53,14 +58,17 @@ class Net:
 
 @flax.struct.dataclass
 class TrainState:
-    """State between two steps. Its fields, too, are filled with placeholders of all kinds by tree transformations and by orbax.
+    """State between two steps.
+
+    Its fields, too, are filled with placeholders of all kinds by tree transformations and by orbax.
 
     Attributes:
         step: steps taken, int32.
         key: raw data of the run's PRNG key, uint32; constant, the step and the phase are folded in.
         nets: name -> network in training.
         ema: name -> moving average of a network's parameters.
-        extra: name -> array that a trainer carries on: the mean path length, ADA's probability, a pool of codes.
+        extra: name -> array that a trainer carries on: the mean path length, ADA's probability, a
+            pool of codes.
         skipped: updates left out so far because something was not finite, int32.
         in_a_row: name of a network -> how many of its latest updates were left out, int32.
     """
@@ -118,7 +126,8 @@ def gradients(
         batch: arrays whose first axis is the device's batch, divisible by `accumulate`.
         key: of this phase; every device and microbatch gets its own.
         axis: name of the device axis inside pmap or shard_map; None on one device.
-        accumulate: microbatches, run one after the other in less memory. Batch statistics are those of a microbatch.
+        accumulate: microbatches, run one after the other in less memory. Batch statistics are those
+            of a microbatch.
 
     Returns:
         Gradients, metrics (with "loss") and changed collections, equal on all devices.
@@ -134,8 +143,8 @@ def gradients(
         )
         result = (grads, {"loss": value, **metrics}, changed)
         total = result if total is None else jax.tree.map(jnp.add, total, result)
-        # Parameters that wait for this microbatch: otherwise the compiler, which drops barriers before it schedules, runs
-        # all of them side by side, in the memory of the whole batch.
+        # Parameters that wait for this microbatch: otherwise the compiler, which drops barriers
+        # before it schedules, runs all of them side by side, in the memory of the whole batch.
         nothing = 0 * optax.tree.norm(grads)
         params = jax.tree.map(lambda p, zero=nothing: p + zero.astype(p.dtype), params)
     mean = jax.tree.map(lambda leaf: leaf / accumulate, total)
@@ -150,7 +159,9 @@ def update(
     metrics: Metrics,
     changed: dict | None = None,
 ) -> tuple[TrainState, Metrics]:
-    """Applies gradients to one network; where the loss or a gradient is not finite the network stays as it is.
+    """Applies gradients to one network.
+
+    Where the loss or a gradient is not finite the network stays as it is.
 
     Args:
         state: of the run.
@@ -159,7 +170,8 @@ def update(
         grads, metrics, changed: from `gradients`.
 
     Returns:
-        The next state (its step is not counted up: that is the loop's part), and the metrics with "grad_norm".
+        The next state (its step is not counted up: that is the loop's part), and the metrics with
+        "grad_norm".
     """
     net = state.nets[name]
     norm = optax.tree.norm(grads)
@@ -190,7 +202,8 @@ def average(state: TrainState, name: str, decay: float | Float[Array, ""]) -> Tr
 
 
 def young(decay: float, step: Array) -> Float[Array, ""]:
-    """A decay for `average` that is smaller in the first steps: an average of few would be mostly that of the start.
+    """A decay for `average` that is smaller in the first steps: an average of few would be mostly
+    that of the start.
 
     Args:
         decay: of later ones.

@@ -1,14 +1,17 @@
-"""Training of StyleGAN2 (Karras et al., 1912.04958), with adaptive augmentation (2006.06676) as an option.
+"""Training of StyleGAN2 (Karras et al., 1912.04958), with adaptive augmentation (2006.06676) as an
+option.
 
-Batches hold "image", uint8 RGB [b, s, s, 3]; networks see [-1, 1]. Each step runs up to four updates, each a program of its own:
+Batches hold "image", uint8 RGB [b, s, s, 3]; networks see [-1, 1]. Each step runs up to four
+updates, each a program of its own:
 
     d     logistic loss of the discriminator
     r1    every 16 steps: R1 penalty, 16 times its weight
     path  every 4 steps: path length penalty of the generator on half a batch, 4 times its weight
     g     non-saturating loss of the generator, then the moving average
 
-Adam's rate and decays are corrected for the extra updates, as the paper's appendix B says. R1 is taken with respect to the pictures before
-augmentation, through it. Minibatch deviation compares pictures of one device's microbatch.
+Adam's rate and decays are corrected for the extra updates, as the paper's appendix B says. R1 is
+taken with respect to the pictures before augmentation, through it. Minibatch deviation compares
+pictures of one device's microbatch.
 """
 
 import dataclasses
@@ -58,7 +61,8 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
     """
     if config.precision != "float32":
         raise UserError(
-            f"config.precision={config.precision}: StyleGAN2 trains in float32; leave the option out"
+            f"config.precision={config.precision}: StyleGAN2 trains in float32; leave the option "
+            "out"
         )
     probability = ada_probability(config.ada)
     game = Game(*networks(config), config.style_mixing, config.ada != "off")
@@ -123,7 +127,8 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
         drawn = {**generator.variables, "params": state.ema["generator"]}
         description = {
             "kind": "stylegan2",
-            "source": f"train.py, {config.name}, {int(state.step)} steps of {config.batch_size} pictures",
+            "source": f"train.py, {config.name}, {int(state.step)} steps of {config.batch_size} "
+            "pictures",
             "licence": "that of the pictures it was trained on",
         }
         model_folder.save(
@@ -149,12 +154,14 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
         samples.pictures,
         samples.distance,
         export,
-        "python train.py --config configs/encoder.py:psp --config.generator={workdir} --config.data.folder=FACES --workdir ENCODER",
+        "python train.py --config configs/encoder.py:psp --config.generator={workdir} "
+        "--config.data.folder=FACES --workdir ENCODER",
     )
 
 
 def _initialised(module: nn.Module, key: PRNGKeyArray, blank: Array) -> dict:
-    # Nothing but random numbers, of dozens of shapes: optimising the program takes far longer than running it.
+    # Nothing but random numbers, of dozens of shapes: optimising the program takes far longer than
+    # running it.
     return jax.jit(module.init, compiler_options={"xla_backend_optimization_level": 0})(key, blank)
 
 
@@ -200,7 +207,8 @@ def lazy_adam(
         every: steps between two updates for the regulariser.
         betas: Adam's decays, without a regulariser.
 
-    Reference: Karras et al., Analyzing and Improving the Image Quality of StyleGAN (1912.04958), appendix B, lazy regularization.
+    Reference: Karras et al., Analyzing and Improving the Image Quality of StyleGAN (1912.04958),
+    appendix B, lazy regularization.
     """
     ratio = every / (every + 1)
     return optax.adam(learning_rate * ratio, betas[0] ** ratio, betas[1] ** ratio, eps=1e-8)
@@ -225,7 +233,8 @@ def adapt(
     """ADA's controller: more augmentation while the discriminator is too sure of the real pictures.
 
     Args:
-        extra: "ada_p", the probability, and "ada_signs", the sum of the signs since it last changed.
+        extra: "ada_p", the probability, and "ada_signs", the sum of the signs since it last
+            changed.
         sign: mean sign of the logits of real pictures.
         step: steps taken before.
         target: mean sign that is aimed at.
@@ -233,7 +242,8 @@ def adapt(
 
     Returns: the next `extra`.
 
-    Reference: Karras et al., Training Generative Adversarial Networks with Limited Data (2006.06676), section 3.1.
+    Reference: Karras et al., Training Generative Adversarial Networks with Limited Data
+    (2006.06676), section 3.1.
     """
     signs = extra["ada_signs"] + jnp.where(jnp.isfinite(sign), sign, target)
     due = (step + 1) % ADA_INTERVAL == 0
@@ -317,7 +327,8 @@ class Game:
         count, group = len(batch["image"]), self.discriminator.group
         if count > group and count % group:
             raise UserError(
-                f"{count} pictures at a time on a device: StyleGAN2 compares groups of {group}; make config.batch_size "
+                f"{count} pictures at a time on a device: StyleGAN2 compares groups of {group}; "
+                "make config.batch_size "
                 f"a multiple of {group} times devices times config.accumulate"
             )
         return batch["image"].astype(jnp.float32) / 127.5 - 1
@@ -330,7 +341,8 @@ class Game:
         real = self.reals(batch)
         fake = self.fakes(state.nets["generator"].params, draw, len(real))
         both = jnp.split(self.seen(state, jnp.concatenate([real, fake]), change), 2)
-        # One after the other: real and generated pictures must not share a group of the minibatch deviation.
+        # One after the other: real and generated pictures must not share a group of the minibatch
+        # deviation.
         on_real, on_fake = (self.judge(params, images) for images in both)
         metrics = {
             "real": on_real.mean(),

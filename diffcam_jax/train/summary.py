@@ -36,7 +36,8 @@ def dry_run(
 ) -> None:
     """Prints configuration, networks and memory, and writes samples/first_batch.png.
 
-    Every phase is compiled, which makes the estimate the compiler's own; the run itself finds them in the compilation cache.
+    Every phase is compiled, which makes the estimate the compiler's own; the run itself finds them
+    in the compilation cache.
     """
     batch = data[0]
     print(json.dumps(plain(config), indent=2))
@@ -53,7 +54,8 @@ def dry_run(
         save_picture(workdir / "samples" / "first_batch.png", picture)
         print(f"\nfirst batch: {workdir / 'samples' / 'first_batch.png'}")
     print(
-        f"\nmemory of a device, estimated: {_megabytes(size(state))} between steps; within them, by the compiler's account:"
+        f"\nmemory of a device, estimated: {_megabytes(size(state))} between steps; within them, "
+        "by the compiler's account:"
     )
     print("compiling (kept for the run; ctrl-c leaves the account out) ...", file=sys.stderr)
     for number, phase in enumerate(trainer.phases):

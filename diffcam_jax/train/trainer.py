@@ -1,6 +1,8 @@
-"""What a trainer is: networks with their losses as pure phases, and what to look at, measure and hand on.
+"""What a trainer is: networks with their losses as pure phases, and what to look at, measure and
+hand on.
 
-Each module of this package has `build(config, data, axis) -> Trainer`. `train.py` does the rest: data, devices, checkpoints, numbers.
+Each module of this package has `build(config, data, axis) -> Trainer`. `train.py` does the rest:
+data, devices, checkpoints, numbers.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,7 +15,8 @@ import numpy as np
 
 from diffcam_jax.train.state import Batch, Metrics, TrainState
 
-# (state, batch, key) -> (state, metrics); pure; averages its gradients over the device axis it was built for.
+# (state, batch, key) -> (state, metrics); pure; averages its gradients over the device axis it was
+# built for.
 Step = Callable[[TrainState, Batch, jax.Array], tuple[TrainState, Metrics]]
 
 
@@ -40,8 +43,9 @@ class Phase:
         name: short, for the report: "d", "r1", "g", "path".
         step: see `Step`; its metrics are reported as "NAME/METRIC".
         every: the phase runs at steps divisible by this (lazy regularisation).
-        since, until: first step of the phase, and the first one that is no longer its own; None is the end of the run. Networks that grow
-            have one phase after the other under one name, each compiled when its time comes.
+        since, until: first step of the phase, and the first one that is no longer its own; None is
+            the end of the run. Networks that grow have one phase after the other under one name,
+            each compiled when its time comes.
     """
 
     name: str
@@ -66,10 +70,13 @@ class Trainer:
     Attributes:
         create: the state before the first step; random numbers from the seed alone.
         phases: run in this order in every step, each compiled on its own.
-        samples: state -> named pictures for people, uint8 [h, w, 3]; written to samples/NAME_STEP.png.
-            Here and below the state's arrays lie on one device of this process.
-        evaluate: state -> numbers on held-out data; a key "score" (higher is better) chooses the best checkpoint.
-        export: writes what was trained as a folder of converted weights (`model_folder.save`) into the run's folder.
+        samples: state -> named pictures for people, uint8 [h, w, 3]; written to
+            samples/NAME_STEP.png. Here and below the state's arrays lie on one device of this
+            process.
+        evaluate: state -> numbers on held-out data; a key "score" (higher is better) chooses the
+            best checkpoint.
+        export: writes what was trained as a folder of converted weights (`model_folder.save`) into
+            the run's folder.
         next_command: what to do with it, "{workdir}" stands for the run's folder.
     """
 

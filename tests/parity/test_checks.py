@@ -1,6 +1,8 @@
-"""Every network against what the official PyTorch code computes from the same pseudo-random weights.
+"""Every network against what the official PyTorch code computes from the same pseudo-random
+weights.
 
-The fixtures in tests/data are complete but for intermediate values. DIFFCAM_FIXTURES names a folder of further ones.
+The fixtures in tests/data are complete but for intermediate values. DIFFCAM_FIXTURES names a folder
+of further ones.
 """
 
 import gc
