@@ -25,9 +25,9 @@ from configs.encoder import get_config
 from diffcam_jax import inversion
 from diffcam_jax.command.allocator import keep_freed_memory
 from diffcam_jax.editing import pipeline
-from diffcam_jax.files.model_folder import Network
 from diffcam_jax.inversion import encoding
 from diffcam_jax.nn.latents import sample_w, to_wplus, wplus_rows
+from diffcam_jax.nn.network import Network
 from diffcam_jax.pretrained import networks as pretrained
 from diffcam_jax.train.encoder_networks import make_encoder
 

@@ -1,20 +1,19 @@
-"""StyleGAN2 with the constants of the official runs: 1912.04958 (1024 pixels), 2006.06676 (512 and
-256).
+"""StyleGAN2 with the constants of the official runs, at 1024, 512 or 256 pixels.
 
     python -m diffcam_jax.data prepare --src FACES --name faces --size 1024 --align
     python train.py --config configs/stylegan2.py:1024 --workdir RUN --config.data.name=faces
 
-    MODE    published for FFHQ
-    1024    config-f: FID 2.84 after 25,000 thousand pictures (781,250 steps of 32), more than 9 days on 8 V100
-    512     ADA's constants for 512: batch 64
-    256     ADA's constants for 256: batch 64, half the widths from 64 pixels up
+With few pictures add `--config.ada=on`; where memory is short `--config.accumulate=2` or more, each
+part a multiple of 4 pictures for each device.
 
-FID from 50,000 pictures. With few pictures take --config.ada=on. Where memory is short:
---config.accumulate=2, 4, ...; each part must hold 4 pictures or a multiple for each device. debug
-trains four steps at 8 pixels on coloured shapes.
+Source: StyleGAN2 (1912.04958), config F, at 1024 pixels; ADA (2006.06676) at 512 and 256.
+Expected: FID 2.84 (50,000 pictures, FFHQ) at 1024 after 25,000 thousand pictures, that is 781,250
+steps of 32 and more than nine days on eight V100 (published). `debug` takes four steps at 8 pixels.
 """
 
 from ml_collections import ConfigDict
+
+from configs.base import base, check_mode, pictures, shrink
 
 # side: batch, R1's gamma, half-life of the average in thousands of pictures, learning rate, widths
 SIZES = {
@@ -25,64 +24,67 @@ SIZES = {
 
 
 def get_config(mode: str = "1024") -> ConfigDict:
+    """Returns the configuration of a mode."""
+    check_mode(mode, *SIZES, "debug")
     mode = mode or "1024"
-    if mode not in (*SIZES, "debug"):
-        raise ValueError(f"mode {mode!r}: allowed are {', '.join(SIZES)} and debug")
     size = "256" if mode == "debug" else mode
     batch, gamma, half_life, rate, multiplier = SIZES[size]
-    config = ConfigDict()
-    config.name = f"stylegan2_{mode}"
-    config.trainer = "stylegan2"
-    config.seed = 0
-    config.batch_size = batch
-    config.steps = 25_000_000 // batch
-    config.accumulate = 1
-    config.devices = 0  # all
-    config.precision = "float32"
-    config.patience_nan = 20
+    config = stylegan2(f"stylegan2_{mode}", int(size), steps=25_000_000 // batch, batch_size=batch)
+    config.model.channel_multiplier = multiplier
+    config.learning_rate = rate
+    config.r1_gamma = gamma
+    config.ema_kimg = half_life
+    if mode == "debug":
+        shrink_stylegan2(config)
+        config.accumulate = 2
+    return config
 
-    config.data = ConfigDict()
-    config.data.source = "prepared"
-    config.data.folder = ""
-    config.data.name = ""
-    config.data.size = int(size)
-    config.data.flip = True
+
+def stylegan2(name: str, size: int, *, steps: int, batch_size: int) -> ConfigDict:
+    """Creates a configuration of StyleGAN2 at full width.
+
+    Args:
+        name: of the configuration.
+        size: side of the pictures.
+        steps: length of the run.
+        batch_size: pictures in a step.
+    """
+    config = base(
+        name,
+        "stylegan2",
+        steps=steps,
+        batch_size=batch_size,
+        eval_every=5000,
+        eval_size=2000,
+        checkpoint_every=1000,
+    )
+    config.eval_fid = True  # FID proper, beside the distance of thumbnails
+    config.data = pictures("prepared", size)
 
     config.model = ConfigDict()
-    config.model.channel_multiplier = multiplier
+    config.model.channel_multiplier = 2.0
     config.model.channel_max = 512
     config.model.mapping_layers = 8
     config.model.latent_size = 512
 
-    config.learning_rate = rate
+    config.learning_rate = 2e-3
     config.style_mixing = 0.9
     config.r1_every = 16
-    config.r1_gamma = gamma
+    config.r1_gamma = 10.0
     config.path_every = 4
     config.path_weight = 2.0
-    config.ema_kimg = half_life
+    config.ema_kimg = 10.0
     config.ema_rampup = 0.05
     config.ada = "off"  # "on", or a fixed probability such as "0.2"
     config.ada_target = 0.6
     config.ada_kimg = 500.0  # thousands of pictures in which the probability can go from 0 to 1
-
-    config.log_every = 50
-    config.eval_every = 5000
-    config.sample_every = 1000
-    config.checkpoint_every = 1000
-    config.keep = 2
-    config.eval_size = 2000
-    config.eval_fid = True
-
-    if mode == "debug":
-        config.steps, config.batch_size, config.eval_size, config.eval_fid = 4, 4, 6, False
-        config.log_every, config.eval_every, config.sample_every, config.checkpoint_every = (
-            1,
-            2,
-            2,
-            2,
-        )
-        config.data.source, config.data.size = "toy", 8
-        config.model.channel_max, config.model.mapping_layers, config.model.latent_size = 8, 2, 16
-        config.r1_every, config.path_every, config.accumulate = 2, 2, 2
     return config
+
+
+def shrink_stylegan2(config: ConfigDict) -> None:
+    """Makes a configuration one of four steps at 8 pixels, on coloured shapes."""
+    shrink(config, batch_size=4, eval_size=6)
+    config.eval_fid = False
+    config.data.source, config.data.size = "toy", 8
+    config.model.channel_max, config.model.mapping_layers, config.model.latent_size = 8, 2, 16
+    config.r1_every, config.path_every = 2, 2

@@ -1,5 +1,4 @@
-"""Published checkpoints to folders that `diffcam_jax.pretrained.networks.load` opens, the way back,
-and the proof of the port.
+"""Converts published checkpoints to folders that every program opens, and back; checks the port.
 
     python -m convert_weights auto --src psp_ffhq_encode.pt --dst models/psp
     python -m convert_weights export --src models/psp --dst psp.pt
@@ -7,7 +6,8 @@ and the proof of the port.
 
 Nothing inside a checkpoint is run, and torch is not needed. Every entry of the file must find its
 place and every weight of the network its entry; otherwise all faults are named and nothing is
-written.
+written. An installed package has the same as diffcam-convert; in Python a folder is opened by
+`diffcam_jax.pretrained.networks.load`.
 """
 
 import argparse
@@ -21,21 +21,31 @@ import diffcam_jax
 from convert_weights.kinds import KINDS, encoder_type
 from convert_weights.packaged import PACKAGED, convert_files
 from convert_weights.sources import is_archive, read_files
-from diffcam_jax.errors import UserError
+from diffcam_jax.command.program import as_called
+from diffcam_jax.errors import UserError, exit_code
 
 # The positions of the published classifier whose names are known (spelt as the direction files);
 # the other ten were never named.
 OFFICIAL_CLASSES = {
-    6: "Bushy_Eyebrows", 7: "Eyeglasses", 10: "Mouth_Open", 11: "Narrow_Eyes", 12: "Beard", 15: "Smiling", 16: "Old",
-}  # fmt: skip
+    6: "Bushy_Eyebrows",
+    7: "Eyeglasses",
+    10: "Mouth_Open",
+    11: "Narrow_Eyes",
+    12: "Beard",
+    15: "Smiling",
+    16: "Old",
+}
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    description, _, epilog = str(__doc__).partition("\n\n")
+    """The flags of one command; `command` names it."""
+    description, _, epilog = as_called(str(__doc__)).partition("\n\n")
     parser = argparse.ArgumentParser(
-        "python -m convert_weights", description=description, epilog=epilog,
+        as_called("python -m convert_weights"),
+        description=description,
+        epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    )
     commands = parser.add_subparsers(
         dest="command", required=True, metavar="KIND|auto|export|check"
     )
@@ -86,31 +96,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
       arguments: without the program's name; None takes those of the process.
 
-    Returns: the exit code: 0, 1 when a check fails, 2 for bad input.
+    Returns:
+        The exit code: 0, 1 when a check fails, 2 for bad input.
     """
     options = parse(arguments)
-    try:
-        if options.command == "check":
-            from convert_weights.check import main as check
+    return exit_code(lambda: run(options))
 
-            return check(options.fixtures)
-        if options.command == "export":
-            from convert_weights.export import export
 
-            count = export(options.src, options.dst)
-            print(f"{count} entries written to {options.dst}")
-            return 0
-        if options.command == "directions":
-            return convert_directions(options)
-        if options.command in PACKAGED:
-            # Some kinds are published both ways: as a state dict and inside a package.
-            boxed = options.src.is_dir() or is_archive(options.src)
-            if boxed or options.command not in KINDS:
-                return convert_packaged(options)
-        return convert_state(options)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+def run(options: argparse.Namespace) -> int:
+    """Does what the flags ask for; returns the exit code."""
+    if options.command == "check":
+        from convert_weights.check import main as check
+
+        return check(options.fixtures)
+    if options.command == "export":
+        from convert_weights.export import export
+
+        count = export(options.src, options.dst)
+        print(f"{count} entries written to {options.dst}")
+        return 0
+    if options.command == "directions":
+        return convert_directions(options)
+    if options.command in PACKAGED:
+        # Some kinds are published both ways: as a state dict and inside a package.
+        boxed = options.src.is_dir() or is_archive(options.src)
+        if boxed or options.command not in KINDS:
+            return convert_packaged(options)
+    return convert_state(options)
 
 
 def convert_state(options: argparse.Namespace) -> int:
@@ -208,10 +220,8 @@ def convert_directions(options: argparse.Namespace) -> int:
             f"cannot write to {options.dst} ({error.strerror}); choose another --dst"
         ) from error
     print(f"directions: {', '.join(directions)} in {options.dst}")
-    print(
-        f"next: python edit.py PHOTO --directions {options.dst} --attribute "
-        f"{next(iter(directions))}=1 --out out"
-    )
+    edit, name = as_called("python edit.py"), next(iter(directions))
+    print(f"next: {edit} PHOTO --directions {options.dst} --attribute {name}=1 --out out")
     return 0
 
 
@@ -225,20 +235,15 @@ def _write(folder: Path, networks, arrays, config: dict[str, Any], official, unu
     for line in [*config.get("summary", []), *config.get("remarks", [])]:
         print(line)
     print(f"licence: {config['licence']}")
-    flag = next(
-        (
-            f"--{role}"
-            for role in ("encoder", "generator", "classifier", "deghoster")
-            if role in networks
-        ),
-        None,
-    )
+    roles = ("encoder", "generator", "classifier", "deghoster")
+    flag = next((f"--{role}" for role in roles if role in networks), None)
     print(
         f"written to {folder}, tree hash {config['tree_hash'][:12]}; next: model = "
         f"diffcam_jax.pretrained.networks.load({str(folder)!r})"
     )
     if flag:
-        print(f"or: python edit.py PHOTO {flag} {folder} --attribute smiling=1 --out out")
+        edit = as_called("python edit.py")
+        print(f"or: {edit} PHOTO {flag} {folder} --attribute smiling=1 --out out")
     return 0
 
 

@@ -14,8 +14,8 @@ from convert_weights.layout import Layout
 from convert_weights.state import State
 from diffcam_jax.errors import UserError
 from diffcam_jax.files import trees
-from diffcam_jax.files.model_folder import Network
 from diffcam_jax.nn.latents import sample_w
+from diffcam_jax.nn.network import Network
 
 LATENT_SAMPLES = 10_000  # as encoder training estimates the mean code
 

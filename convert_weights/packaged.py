@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from diffcam_jax.errors import UserError
 from diffcam_jax.files import trees
-from diffcam_jax.files.model_folder import Network
+from diffcam_jax.nn.network import Network
 from diffcam_jax.pretrained import converters
 from diffcam_jax.pretrained import networks as stored
 

@@ -1,11 +1,11 @@
-"""The one exception that is meant for the person at the keyboard, and how a script ends with it."""
+"""Mistakes of the user: the one exception for them, its hints, and how a script ends with it."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 
 class UserError(Exception):
-    """What is wrong; how to mend it. Always a single line.
+    """A mistake that the user can correct: what is wrong, then what to do, on a single line.
 
     Scripts print it to stderr without a traceback and exit with code 2.
     """
@@ -14,14 +14,28 @@ class UserError(Exception):
         super().__init__(" ".join(message.split()))
 
 
-def exit_code(run: Callable[[], int], name: str = "error") -> int:
-    """Runs a script whose work can be gone on with.
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """The second half of a message about an unknown name: the closest known one, or all of them."""
+    known = list(known)
+    close = closest(name, known)
+    return f"did you mean {close}?" if close else f"choose from {', '.join(known)}"
 
-    A mistake becomes one line and code 2, ctrl-c one line and code 130.
+
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that is spelled most like `name`; None if none is similar."""
+    import difflib  # here, because only mistakes need it
+
+    return next(iter(difflib.get_close_matches(name, known, 1, 0.5)), None)
+
+
+def exit_code(run: Callable[[], int], name: str = "error") -> int:
+    """Runs a script that can be interrupted and resumed.
+
+    A `UserError` becomes one line on stderr and code 2, ctrl-c one line and code 130.
 
     Args:
-        run: the script; returns its own code.
-        name: what the line of a mistake begins with.
+        run: the script; returns its own exit code.
+        name: prefix of the line that reports a mistake.
     """
     try:
         return run()
@@ -29,5 +43,5 @@ def exit_code(run: Callable[[], int], name: str = "error") -> int:
         print(f"{name}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("stopped; run the same command again to go on", file=sys.stderr)
+        print("stopped; run the same command again to continue", file=sys.stderr)
         return 130

@@ -22,10 +22,10 @@ from diffcam_jax.directions import Direction, save_directions
 from diffcam_jax.errors import UserError
 from diffcam_jax.faces.panel import GAP, HEADER, labelled_grid
 from diffcam_jax.files.code_cache import CodeCache
-from diffcam_jax.files.model_folder import Network
 from diffcam_jax.inversion import Inverter, Settings
 from diffcam_jax.inversion.encoding import Encoder, read
 from diffcam_jax.nn.indomain_encoder import InDomainEncoder, encoder_widths
+from diffcam_jax.nn.network import Network
 from diffcam_jax.nn.stylegan1 import StyleGAN1Generator
 from diffcam_jax.ops.image import from_unit, to_unit
 from tests.random_variables import random_variables

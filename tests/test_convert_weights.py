@@ -307,4 +307,4 @@ def test_a_config_that_names_foreign_code_is_refused(tmp_path, capsys):
     path.write_text(json.dumps(config))
     capsys.readouterr()
     assert main(["export", "--src", str(tmp_path / "g"), "--dst", str(tmp_path / "back.pt")]) == 2
-    assert "none of this package's networks" in capsys.readouterr().err
+    assert "not one of this package's networks" in capsys.readouterr().err

@@ -22,8 +22,8 @@ from diffcam_jax.editing import diffcam
 from diffcam_jax.errors import UserError
 from diffcam_jax.faces import photo
 from diffcam_jax.files import model_folder
-from diffcam_jax.files.model_folder import Network
 from diffcam_jax.nn.classifier import DiffClassifier
+from diffcam_jax.nn.network import Network
 from diffcam_jax.nn.psp import IntoWPlus
 from diffcam_jax.nn.stylegan2 import StyleGAN2Generator
 from tests.random_variables import random_variables

@@ -21,6 +21,7 @@ from diffcam_jax.data.prepare import prepare
 from diffcam_jax.data.sources import Source, make_source
 from diffcam_jax.errors import UserError
 from diffcam_jax.files import model_folder
+from diffcam_jax.nn.network import Network
 from diffcam_jax.nn.stylegan2 import StyleGAN2Generator
 from tests.random_variables import random_variables
 
@@ -207,7 +208,7 @@ def test_generator_gives_pictures_of_their_codes():
 
 def save_tiny_generator(folder):
     prior, mean = tiny_prior(), np.arange(8, dtype=np.float32)
-    networks = {"generator": model_folder.Network(prior.model, prior.variables)}
+    networks = {"generator": Network(prior.model, prior.variables)}
     model_folder.save(folder, networks, {"latent_avg": mean}, {"kind": "x"})
     return mean
 

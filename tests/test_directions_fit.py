@@ -18,9 +18,9 @@ from diffcam_jax.directions.fit import attribute_curves, condition, fit_boundary
 from diffcam_jax.directions.ganspace import ganspace_directions
 from diffcam_jax.directions.make import Attribute, Fitting, calibrate, clean_range
 from diffcam_jax.errors import UserError
-from diffcam_jax.files.model_folder import Network
 from diffcam_jax.nn.latents import wplus_rows
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
+from diffcam_jax.nn.network import Network
 from diffcam_jax.nn.stylegan1 import StyleGAN1Generator
 from diffcam_jax.nn.stylegan2 import StyleGAN2Generator
 from tests.random_variables import random_variables

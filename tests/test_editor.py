@@ -18,12 +18,12 @@ from diffcam_jax.editor.editor import Editor
 from diffcam_jax.errors import UserError
 from diffcam_jax.faces import align
 from diffcam_jax.files.code_cache import CodeCache
-from diffcam_jax.files.model_folder import Network
 from diffcam_jax.inversion import Inverter
 from diffcam_jax.inversion.encoding import Encoder
 from diffcam_jax.nn.classifier import DiffClassifier
 from diffcam_jax.nn.indomain_encoder import InDomainEncoder, encoder_widths
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
+from diffcam_jax.nn.network import Network
 from diffcam_jax.pretrained import store
 from tests.fast import fast
 from tests.random_variables import random_variables

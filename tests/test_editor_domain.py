@@ -23,10 +23,10 @@ from diffcam_jax.errors import UserError
 from diffcam_jax.faces.panel import GAP, HEADER, TILE
 from diffcam_jax.faces.photo import read_photo
 from diffcam_jax.files import model_folder, trees
-from diffcam_jax.files.model_folder import Network
 from diffcam_jax.nn.classifier import DiffClassifier
 from diffcam_jax.nn.mobile_encoder import MobileEncoder
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
+from diffcam_jax.nn.network import Network
 from diffcam_jax.pretrained import store
 from tests.random_variables import random_variables
 from tests.small_decomposition import NARROW, decomposed, fixed

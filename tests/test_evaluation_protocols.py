@@ -16,10 +16,10 @@ from diffcam_jax.evaluation.networks import open_world
 from diffcam_jax.evaluation.pictures import items
 from diffcam_jax.evaluation.store import opened
 from diffcam_jax.files import model_folder
-from diffcam_jax.files.model_folder import Network
 from diffcam_jax.files.trees import tree_hash
 from diffcam_jax.inversion import TuningSettings
 from diffcam_jax.nn.indomain_encoder import InDomainEncoder
+from diffcam_jax.nn.network import Network
 from tests.random_variables import random_variables
 
 PROTOCOLS = ("reconstruction", "editing", "masks", "in_domain", "directions")

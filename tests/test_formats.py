@@ -329,7 +329,7 @@ def test_torch_files_of_other_kinds_are_refused(tmp_path, example):
     for message, source in sources.items():
         with pytest.raises(UserError, match=message):
             read_torch(source)
-    with pytest.raises(UserError, match="no checkpoint at"):
+    with pytest.raises(UserError, match="no PyTorch checkpoint at"):
         read_torch(tmp_path / "missing.pt")
 
 

@@ -37,14 +37,14 @@ def test_codes_of_another_generator_are_refused(tmp_path):
     code_files.save(path, CODES, "b" * 64, "mse", ["a", "b"])
     with pytest.raises(UserError, match="another generator \\(bbbbbbbb, this one is aaaaaaaa\\)"):
         code_files.load(path, HASH)
-    with pytest.raises(UserError, match="18 rows, the generator reads 14"):
+    with pytest.raises(UserError, match="18 rows and the generator reads 14"):
         code_files.load(path, "b" * 64, rows=14)
 
 
 @pytest.mark.parametrize(
     ("tree", "header", "message"),
     [
-        ({"codes": CODES * np.float32(np.nan)}, {}, "no numbers"),
+        ({"codes": CODES * np.float32(np.nan)}, {}, "not finite"),
         ({"codes": CODES[0]}, {}, "holds no inverted codes"),
         ({"other": CODES}, {}, "holds no inverted codes"),
         ({"codes": CODES}, {"names": ["a"]}, "holds no inverted codes"),
@@ -70,7 +70,7 @@ def test_damaged_and_missing_files_are_refused(tmp_path):
 
 def test_what_is_no_code_is_not_written(tmp_path):
     path = tmp_path / "codes.safetensors"
-    with pytest.raises(UserError, match="no numbers"):
+    with pytest.raises(UserError, match="not finite"):
         code_files.save(path, np.full((1, 18, 8), np.inf, np.float32), HASH, "mse", ["a"])
     with pytest.raises(UserError, match="with 1 names"):
         code_files.save(path, CODES, HASH, "mse", ["a"])

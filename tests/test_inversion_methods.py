@@ -12,13 +12,13 @@ from ml_collections import ConfigDict
 
 from diffcam_jax import inversion
 from diffcam_jax.errors import UserError
-from diffcam_jax.files.model_folder import Network
 from diffcam_jax.inversion import DEFAULTS, InversionConfig, Settings, fit
 from diffcam_jax.inversion import start as starts
 from diffcam_jax.inversion.encoding import Encoder, read
 from diffcam_jax.losses import networks as perceptual
 from diffcam_jax.nn.indomain_encoder import InDomainEncoder, encoder_widths
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
+from diffcam_jax.nn.network import Network
 from diffcam_jax.nn.restyle import BackboneEncoder
 from diffcam_jax.nn.stylegan1 import StyleGAN1Generator
 from diffcam_jax.nn.stylegan2 import StyleGAN2Generator

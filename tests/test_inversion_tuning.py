@@ -13,7 +13,6 @@ from diffcam_jax import inversion
 from diffcam_jax.directions.space import generator_hash
 from diffcam_jax.errors import UserError
 from diffcam_jax.files import trees
-from diffcam_jax.files.model_folder import Network
 from diffcam_jax.inversion import DEFAULTS, TUNING, Settings, TuningSettings, tuned_files
 from diffcam_jax.inversion.encoding import Encoder, read
 from diffcam_jax.inversion.pivotal import invert_by_tuning
@@ -21,6 +20,7 @@ from diffcam_jax.inversion.result import Inversion
 from diffcam_jax.inversion.tuning import tuned_paths, tuned_variables
 from diffcam_jax.nn.indomain_encoder import InDomainEncoder, encoder_widths
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
+from diffcam_jax.nn.network import Network
 from diffcam_jax.nn.stylegan1 import StyleGAN1Generator
 from diffcam_jax.nn.stylegan2 import StyleGAN2Generator
 from tests.fast import fast

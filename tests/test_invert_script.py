@@ -17,10 +17,10 @@ from diffcam_jax.directions import Direction, save_directions
 from diffcam_jax.faces import align
 from diffcam_jax.files import codes as code_files
 from diffcam_jax.files import model_folder, trees
-from diffcam_jax.files.model_folder import Network
 from diffcam_jax.inversion import Inverter, tuned_files
 from diffcam_jax.nn.indomain_encoder import InDomainEncoder, encoder_widths
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
+from diffcam_jax.nn.network import Network
 from diffcam_jax.nn.stylegan1 import StyleGAN1Generator
 from tests.random_variables import random_variables
 

@@ -17,9 +17,9 @@ PACKAGE = ROOT / "diffcam_jax"
 LEVELS = [
     "errors",
     "ops",
+    "nn",
     "files",
     "formats",
-    "nn",
     "pretrained",
     "command",
     "losses",
@@ -33,6 +33,7 @@ LEVELS = [
     "applications",
     "train",
     "evaluation",
+    "programs",
 ]
 HEAVY = {
     "torch",

@@ -15,12 +15,12 @@ import pytest
 
 from diffcam_jax.errors import UserError
 from diffcam_jax.files import model_folder
-from diffcam_jax.files.model_folder import Network
 from diffcam_jax.metrics.batches import Batched, checked, runs, to_square
 from diffcam_jax.metrics.identity import Identity
 from diffcam_jax.metrics.perceptual import Lpips
 from diffcam_jax.nn.irse import ArcFace, identity_crop
 from diffcam_jax.nn.lpips import Lpips as LpipsNetwork
+from diffcam_jax.nn.network import Network
 from diffcam_jax.ops.image import to_unit
 from tests.random_variables import random_variables
 

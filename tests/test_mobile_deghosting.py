@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from diffcam_jax.files import model_folder
-from diffcam_jax.files.model_folder import Network
 from diffcam_jax.nn.mobile_deghosting import MobileDeghoster, Views
 from diffcam_jax.nn.mobile_stylegan import Block, MobileStyleGAN
+from diffcam_jax.nn.network import Network
 from diffcam_jax.nn.stylegan2 import StyleGAN2Generator
 from tests.random_variables import random_variables
 

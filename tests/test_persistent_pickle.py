@@ -232,7 +232,7 @@ def test_objects_of_other_kinds_are_refused(names, tmp_path):
             {"G": Call(names._reconstruct_persistent_obj, {"type": "function", "state": {}})},
             "unknown type",
         ),
-        ({"G": persistent(names, modules=[("conv", 3)])}, "no persistent module"),
+        ({"G": persistent(names, modules=[("conv", 3)])}, "not a persistent module"),
         ({"G": Call(names._load_from_bytes, tensors)}, "neither of torch's"),
     ):
         with pytest.raises(UserError, match=message):

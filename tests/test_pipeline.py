@@ -17,11 +17,11 @@ from diffcam_jax.editing import pipeline
 from diffcam_jax.editor.editor import Editor
 from diffcam_jax.errors import UserError
 from diffcam_jax.files import model_folder
-from diffcam_jax.files.model_folder import Network
 from diffcam_jax.inversion import InversionConfig
 from diffcam_jax.nn.classifier import DiffClassifier
 from diffcam_jax.nn.deghosting import Deghoster
 from diffcam_jax.nn.mobile_encoder import MobileEncoder
+from diffcam_jax.nn.network import Network
 from diffcam_jax.nn.psp import IntoW, IntoWPlus
 from diffcam_jax.nn.restyle import BackboneEncoder
 from diffcam_jax.nn.stylegan2 import StyleGAN2Generator

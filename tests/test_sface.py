@@ -20,7 +20,7 @@ def content():
 
 @pytest.fixture(scope="module")
 def constants(content):
-    return read_onnx(content).constants
+    return read_onnx(content)
 
 
 def test_embeddings_equal_those_of_onnxruntime(content, constants):

@@ -232,11 +232,13 @@ def test_a_wrong_flag_is_one_clear_line():
         "--wrkdir=x": "Unknown command line flag 'wrkdir'. Did you mean: workdir",
     }
     code = (
-        "import train, sys\n"
+        "import sys\n"
+        "from diffcam_jax.programs import train\n"
+        "train.define_flags()\n"
         "for flag in list(sys.argv[1:]):\n"
         "    sys.argv = ['train.py', '--config=configs/diffcam_mobile.py', flag]  # where config "
         "flags look as well\n"
-        "    try: train.command.parse_flags(sys.argv); print('accepted')\n"
+        "    try: train.parse(sys.argv); print('accepted')\n"
         "    except SystemExit as end: print(end.code)\n"
     )
     done = python("-c", code, *cases)

@@ -13,8 +13,8 @@ from diffcam_jax.data.ghosts import draw_edits, make_ghosts, toy_ghost_world
 from diffcam_jax.data.toy import ToyPictures
 from diffcam_jax.errors import UserError
 from diffcam_jax.files import model_folder
-from diffcam_jax.files.model_folder import Network
 from diffcam_jax.losses import picture as losses
+from diffcam_jax.nn.network import Network
 from diffcam_jax.nn.stylegan2 import StyleGAN2Generator
 from diffcam_jax.nn.vgg import VGG16
 from diffcam_jax.pretrained import store

@@ -16,11 +16,12 @@ from configs.encoder import MODES, get_config
 from diffcam_jax.editing import pipeline
 from diffcam_jax.errors import UserError
 from diffcam_jax.files import model_folder
-from diffcam_jax.files.model_folder import ModelFolder, Network
+from diffcam_jax.files.model_folder import ModelFolder
 from diffcam_jax.nn.e4e import Encoder4Editing
 from diffcam_jax.nn.indomain_encoder import InDomainEncoder
 from diffcam_jax.nn.irse import ArcFace
 from diffcam_jax.nn.latent_discriminator import LatentDiscriminator
+from diffcam_jax.nn.network import Network
 from diffcam_jax.nn.restyle import BackboneEncoder
 from diffcam_jax.nn.stylegan2 import StyleGAN2Generator
 from diffcam_jax.ops.image import quantise

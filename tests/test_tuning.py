@@ -13,7 +13,6 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 from diffcam_jax.errors import UserError
-from diffcam_jax.files.model_folder import Network
 from diffcam_jax.inversion import optimise
 from diffcam_jax.inversion.optimise import CHANCES
 from diffcam_jax.inversion.tuning import (
@@ -27,6 +26,7 @@ from diffcam_jax.inversion.tuning import (
     tuned_variables,
 )
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
+from diffcam_jax.nn.network import Network
 from diffcam_jax.nn.stylegan2 import StyleGAN2Generator
 from diffcam_jax.ops.window import Window
 from tests.fast import fast

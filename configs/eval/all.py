@@ -1,11 +1,10 @@
-"""Every protocol out of the box, on the embedded networks, the 11 stored FFHQ photographs and 500
-generated faces: `make evaluate`.
+"""Every protocol out of the box, at a small size: `make evaluate`.
 
     python evaluate.py --config configs/eval/all.py --workdir runs/evaluation
 
-Chosen for half an hour on two idle cores: pictures of 512 pixels, and few steps and photographs for
-the ways of inverting that search for minutes. The configurations beside this one are the full
-protocols. `:debug` runs in under a minute with toy networks.
+Uses the embedded networks, the 11 stored FFHQ photographs and 500 generated faces, and takes half
+an hour on two idle cores: pictures of 512 pixels, few steps for inversion by optimisation. The
+configurations beside this one are the full protocols. `:debug` takes under a minute with toys.
 """
 
 from ml_collections import ConfigDict
@@ -15,6 +14,7 @@ from configs.eval.common import base
 
 
 def get_config(mode: str = "") -> ConfigDict:
+    """Returns the configuration of a mode."""
     config = base("all", mode)
     config.protocols = (
         "reconstruction",

@@ -1,10 +1,9 @@
-"""Masks of what the generator cannot draw, and what invertibility decomposition keeps of a
-photograph and of an edited one.
+"""Invertibility decomposition: its masks, and what it keeps of photographs and of edited ones.
 
     python evaluate.py --config configs/eval/invertibility.py --workdir runs/invertibility
-    ... --config.encoder=models/e4e --config.aligner=models/samm --config.directions=NPY     networks of one's own
+    ... --config.encoder=models/e4e --config.aligner=models/samm --config.directions=NPY
 
-`:debug` runs in seconds with toy networks.
+The second line evaluates networks of your own. `:debug` takes seconds with toy networks.
 """
 
 from ml_collections import ConfigDict
@@ -13,6 +12,7 @@ from configs.eval.common import base
 
 
 def get_config(mode: str = "") -> ConfigDict:
+    """Returns the configuration of a mode."""
     config = base("invertibility", mode)
     config.aligner = aligner(mode)
     config.invertibility = settings(mode)
@@ -20,11 +20,12 @@ def get_config(mode: str = "") -> ConfigDict:
 
 
 def aligner(mode: str) -> str:
-    """Toys have an alignment network only where they are asked for one."""
+    """Returns the aligner; toys have one only where it is asked for."""
     return "toy" if mode == "debug" else ""
 
 
 def settings(mode: str) -> ConfigDict:
+    """Returns the settings of this protocol."""
     debug = mode == "debug"
     return ConfigDict(
         {

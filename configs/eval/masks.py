@@ -2,7 +2,7 @@
 
     python evaluate.py --config configs/eval/masks.py --workdir runs/masks
 
-`:debug` runs in seconds with toy networks.
+`:debug` takes seconds with toy networks.
 """
 
 from ml_collections import ConfigDict
@@ -11,12 +11,14 @@ from configs.eval.common import base
 
 
 def get_config(mode: str = "") -> ConfigDict:
+    """Returns the configuration of a mode."""
     config = base("masks", mode)
     config.masks = settings(mode)
     return config
 
 
 def settings(mode: str) -> ConfigDict:
+    """Returns the settings of this protocol."""
     debug = mode == "debug"
     names = (
         "smiling",

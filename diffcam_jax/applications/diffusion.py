@@ -1,11 +1,10 @@
-"""Semantic diffusion: a part of a target picture in the surroundings of a context, made one by the
-generator.
+"""Semantic diffusion: a part of a target picture in the surroundings of a context.
 
-The part is pasted on the context, the stitched picture is encoded, and the code is then optimised
-so that its picture has the part: pixels and VGG16's features count inside the mask alone, and the
-encoder's agreement does not count at all. What keeps the surroundings is the start. Pictures uint8
-[b, s, s, 3], masks float32 [s, s] in [0, 1]. Source: Zhu et al., In-Domain GAN Inversion
-(2004.00049), section 4.5 and the released code.
+The part is pasted on the context and the stitched picture is encoded, so that the generator draws
+it as one face. The code is then optimised so that its picture has the part: pixels and VGG16's
+features count inside the mask alone, and the encoder's agreement does not count at all. What keeps
+the surroundings is the start. Pictures uint8 [b, s, s, 3], masks float32 [s, s] in [0, 1]. Source:
+Zhu et al., In-Domain GAN Inversion (2004.00049), section 4.5 and the released code.
 """
 
 from typing import NamedTuple
@@ -89,7 +88,8 @@ def diffuse(
     Args:
         inverter: with an encoder, which gives the start; without one the stitched picture is
             inverted first.
-        targets, contexts: aligned faces of one size.
+        targets: aligned faces that give the part.
+        contexts: aligned faces of the same size that give the surroundings.
         mask: where the targets' part is, of that size.
         limits: of each search.
         progress: show bars.

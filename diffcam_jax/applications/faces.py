@@ -1,11 +1,10 @@
-"""The generator that draws, and photographs as it sees them: read within limits, aligned as FFHQ,
-uint8 [s, s, 3].
-"""
+"""The generator that draws, and photographs as it sees them: aligned as FFHQ, uint8 [s, s, 3]."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -13,12 +12,13 @@ from tqdm import tqdm
 
 from diffcam_jax.directions.scoring import draw_uint8
 from diffcam_jax.directions.space import generator_hash
-from diffcam_jax.editing import pipeline
+from diffcam_jax.editing.checkpoints import from_checkpoints
+from diffcam_jax.editing.pipeline import Pipeline
 from diffcam_jax.errors import UserError
 from diffcam_jax.faces import align
 from diffcam_jax.faces.landmarks import find_quads
 from diffcam_jax.faces.photo import read_photo
-from diffcam_jax.inversion.tuning import Deltas, tuned_variables
+from diffcam_jax.inversion.tuning import Deltas, tuned_generator
 from diffcam_jax.nn.latents import wplus_rows
 
 # Pictures on sheets are shown small; the last layers of a large generator cost the most.
@@ -34,9 +34,8 @@ class Studio:
         size: side of its pictures; rows: of its W+ codes.
     """
 
-    def __init__(self, networks: pipeline.Pipeline) -> None:
-        networks = pipeline.on_device(networks)
-        self.generator, self.encoder = networks.generator, networks.encoder
+    def __init__(self, networks: Pipeline) -> None:
+        self.generator, self.encoder = jax.device_put((networks.generator, networks.encoder))
         self.hash = generator_hash(self.generator)
         self.size: int = self.generator.module.resolution
         self.rows = wplus_rows(self.generator.module)
@@ -48,7 +47,7 @@ class Studio:
         Raises:
             UserError: a folder lacks its network, or the two do not fit together.
         """
-        return cls(pipeline.from_checkpoints(generator, encoder, directions={}))
+        return cls(from_checkpoints(generator=generator, encoder=encoder))
 
     def draw(
         self,
@@ -66,7 +65,6 @@ class Studio:
             tuned: what changes the generator for each code, path of a tensor -> [b, ...]; None for
                 nothing.
         """
-        module, variables = self.generator
         size = min(size or self.size, self.size)
         bar = tqdm(
             codes,
@@ -78,9 +76,16 @@ class Studio:
         pictures = []
         for index, code in enumerate(bar):
             own = {path: changes[index] for path, changes in (tuned or {}).items()}
-            drawn = tuned_variables(variables, own) if own else variables
-            pictures.append(np.asarray(draw_uint8(module, drawn, jnp.asarray(code[None]), size)))
+            generator = tuned_generator(self.generator, own) if own else self.generator
+            pictures.append(np.asarray(draw_uint8(*generator, jnp.asarray(code[None]), size)))
         return np.concatenate(pictures)
+
+    def draw_grid(
+        self, codes: Float[np.ndarray, "m n rows k"], size: int
+    ) -> UInt8[np.ndarray, "m n s s 3"]:
+        """Pictures of a grid of codes, with a bar; see `draw`."""
+        pictures = self.draw(codes.reshape(-1, *codes.shape[2:]), size, progress=True)
+        return pictures.reshape(*codes.shape[:2], *pictures.shape[1:])
 
 
 class Choice(NamedTuple):
@@ -126,7 +131,9 @@ def read_faces(
     """The faces of photographs by the photographs' names.
 
     Args:
-        paths, size, choice: see `read_face`.
+        paths: the photographs.
+        size: side of the results.
+        choice: which face.
         failed: is told of a photograph that cannot be used, which is then left out; without it the
             first one raises.
 

@@ -11,20 +11,32 @@ from diffcam_jax.errors import UserError
 STEPS = 5
 
 
+def check(steps: int = STEPS, frames: int = 1) -> None:
+    """Whether there can be so many steps between two codes, and frames from one to the next.
+
+    Raises:
+        UserError: there cannot.
+    """
+    if steps < 0:
+        raise UserError(f"--steps {steps}: give how many pictures to put between two, 0 or more")
+    if frames < 1:
+        raise UserError(f"--frames {frames}: give at least 1")
+
+
 def between(
     first: Float[np.ndarray, "*rows k"], last: Float[np.ndarray, "*rows k"], steps: int = STEPS
 ) -> Float[np.ndarray, "m *rows k"]:
     """Two codes with `steps` others evenly between them; the ends are exactly the codes given.
 
     Args:
-        first, last: of one generator, any one shape.
+        first: a code of any shape.
+        last: another of the same generator and shape.
         steps: between the ends, from 0.
 
     Raises:
         UserError: a negative number of steps.
     """
-    if steps < 0:
-        raise UserError(f"--steps {steps}: give how many pictures to put between two, 0 or more")
+    check(steps)
     shares = (np.arange(1, steps + 1, dtype=np.float32) / np.float32(steps + 1)).reshape(
         -1, *[1] * first.ndim
     )
@@ -43,8 +55,7 @@ def grid(corners: Float[np.ndarray, "4 n k"], steps: int = STEPS) -> Float[np.nd
 
 
 def loop(corners: Float[np.ndarray, "c n k"], frames: int) -> Float[np.ndarray, "f n k"]:
-    """A closed way from corner to corner and back to the first, for an animation that repeats
-    without a jump.
+    """A closed way from corner to corner and back to the first, for a loop without a jump.
 
     Args:
         corners: two or more codes.
@@ -53,7 +64,6 @@ def loop(corners: Float[np.ndarray, "c n k"], frames: int) -> Float[np.ndarray, 
     Raises:
         UserError: fewer than one frame.
     """
-    if frames < 1:
-        raise UserError(f"--frames {frames}: give at least 1")
+    check(frames=frames)
     following = np.roll(corners, -1, axis=0)
     return np.concatenate([between(a, b, frames - 1)[:-1] for a, b in zip(corners, following)])

@@ -1,4 +1,4 @@
-"""What `invert.py invert` leaves of photographs besides codes: pictures, distances, tuned numbers."""
+"""What `invert.py invert` writes besides codes: pictures, distances, changes of the generator."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path

@@ -1,5 +1,4 @@
-"""Codes moved along semantic boundaries: the pictures of what an attribute does, from less of it to
-more.
+"""Codes moved along semantic boundaries: what an attribute does, from less of it to more.
 
 A boundary [n, k] is added to W+ codes, row by row, times a strength; rows outside its layers are
 zero. Shipped and fitted directions count in clear edits; the array of a file counts as it is
@@ -46,7 +45,7 @@ def read_boundaries(source: str, scale: float = 1.0) -> dict[str, Direction]:
 
 
 def parse_layers(text: str | None) -> tuple[int, int] | None:
-    """ "2-5" or "4" as a half-open range.
+    """Layers, written as "2-5" or "4", as a half-open range.
 
     Raises:
         UserError: neither, or the last is before the first.
@@ -70,7 +69,8 @@ def boundary_steps(
 
     Args:
         directions: by name.
-        rows, size: of the generator's W+ codes.
+        rows: of the generator's W+ codes.
+        size: length of a row.
         generator_hash: of its parameters.
         layers: half-open range to keep to; None for each direction's own.
 

@@ -140,7 +140,8 @@ def distances(
     """How near pictures of codes are to those that were inverted, one record for each.
 
     Args:
-        pictures, drawn: of one size.
+        pictures: the photographs.
+        drawn: pictures of their codes, of the same size.
         lpips: perceptual distance of pairs, `metrics.perceptual.Lpips`.
 
     Returns:

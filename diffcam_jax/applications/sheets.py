@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
 from diffcam_jax.faces.panel import labelled_grid
 from diffcam_jax.faces.photo import write_photo
@@ -29,7 +29,8 @@ def write_crossing(
 
     Args:
         path: of the file.
-        rows, columns: (label, picture) of what each row and each column was made of.
+        rows: (label, picture) of what each row was made of.
+        columns: the same for each column.
         pictures: one for every pair.
     """
     made = [[beside, *(("", picture) for picture in row)] for beside, row in zip(rows, pictures)]
@@ -57,3 +58,27 @@ def write_between(
     shares[0], shares[-1] = (f"{name}: {s}" for (name, _), s in zip(ends, (shares[0], shares[-1])))
     cells = [shown[0], *zip(shares, pictures[0]), shown[1]]
     write_sheet(path, labelled_grid([[cell for cell in cells if cell[1] is not None]], 320))
+
+
+def write_strengths(
+    path: Path,
+    photograph: UInt8[np.ndarray, "_ _ 3"] | None,
+    names: Sequence[str],
+    amounts: Float[np.ndarray, " n"],
+    pictures: UInt8[np.ndarray, "m n s s 3"],
+) -> None:
+    """A row of pictures for each direction, from the lowest strength to the highest.
+
+    Args:
+        path: of the file.
+        photograph: shown in front of each row; None where there is none.
+        names: of the directions.
+        amounts: strengths.
+        pictures: for every direction and strength.
+    """
+    first = [] if photograph is None else [("photograph", photograph)]
+    rows = [
+        [*first, *((f"{name} {amount:+.3g}", picture) for amount, picture in zip(amounts, row))]
+        for name, row in zip(names, pictures)
+    ]
+    write_sheet(path, labelled_grid(rows, SIDE))

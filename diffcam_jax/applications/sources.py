@@ -37,8 +37,9 @@ def holds_codes(path: Path) -> bool:
 
 
 def gather(studio: Studio, paths: Sequence[Path], choice: Choice = Choice()) -> list[Face]:
-    """Reads, inverts nothing: what is wrong with a file is known before an inversion has taken its
-    minutes.
+    """Reads photographs and codes; inverts nothing.
+
+    What is wrong with a file is so known before an inversion has taken its minutes.
 
     Args:
         studio: the generator they are for.
@@ -61,9 +62,7 @@ def gather(studio: Studio, paths: Sequence[Path], choice: Choice = Choice()) -> 
 
 
 def _plain(name: str) -> str:
-    """A name from a file of codes as a part of a file's name: it cannot lead out of the output
-    folder.
-    """
+    """A name from a file of codes as part of a file name that stays in the output folder."""
     return re.sub(r"[^\w.-]", "_", name)[:80]
 
 
@@ -79,7 +78,9 @@ def encode(
     Args:
         inverter: of the generator they were gathered for.
         faces: those without a code have a picture.
-        limits, cached, progress: see `reconstruction.search`.
+        limits: see `reconstruction.search`.
+        cached: read and keep codes on disk.
+        progress: show a bar.
 
     Raises:
         UserError: a picture for which no code was found; see `inversion.invert`.

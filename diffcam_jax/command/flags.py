@@ -3,22 +3,68 @@
 A mistake becomes one line and exit code 2.
 """
 
+import errno
 import json
 import re
 import sys
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
-from absl import flags
+from absl import app, flags
 from ml_collections import ConfigDict
 
+from diffcam_jax.command import configs
+from diffcam_jax.command.allocator import keep_freed_memory
+from diffcam_jax.command.program import as_called
 from diffcam_jax.errors import UserError
 
 Fields = Mapping[str, tuple[type | tuple[type, ...], float | None]]
 
+_CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+_HELP = {"-h", "-help", "--help"}
+
+
+def launch(
+    main: Callable[[list[str]], None],
+    about: str,
+    module: str,
+    parse: Callable[[list[str]], list[str]],
+    room: str = "",
+) -> None:
+    """Runs a program that has the flags `config` and `workdir`; does not return.
+
+    Args:
+        main: the program, given the arguments that are no flags.
+        about: what it does and how it is called, for its help.
+        module: name of the module that defines its flags.
+        parse: gives the arguments that are no flags, see `parse_flags`.
+        room: of its configurations, see `configs.names`.
+    """
+    if _HELP & set(sys.argv[1:]):
+        own = flags.FLAGS.module_help(module).partition(":\n")[2]
+        own = own.replace("    (default: 'None')\n", "")
+        known = textwrap.fill(", ".join(configs.names(room)), 96)
+        print(as_called(about), f"flags:\n{own}", f"\nconfigurations:\n{known}", sep="\n")
+        sys.exit(0)
+    keep_freed_memory()
+    app.run(lambda argv: _guarded(main, argv), flags_parser=parse)
+
+
+def _guarded(main: Callable[[list[str]], None], argv: list[str]) -> None:
+    try:
+        main(argv)
+    except UserError as error:
+        leave(error)
+    except OSError as error:
+        if error.errno not in _CANNOT_WRITE:
+            raise
+        workdir, reason = flags.FLAGS.workdir, error.strerror
+        leave(UserError(f"cannot write to {workdir} ({reason}); make room and run the same again"))
+
 
 def check_fields(config: ConfigDict, fields: Fields, example: str) -> None:
-    """Whether the fields that all configurations of a program share are there and make sense.
+    """Checks that the fields which all configurations of a program share exist and make sense.
 
     Args:
         config: of a run.
@@ -26,7 +72,7 @@ def check_fields(config: ConfigDict, fields: Fields, example: str) -> None:
         example: a configuration that has them all.
 
     Raises:
-        UserError: says which field does not.
+        UserError: names the field that is missing or wrong.
     """
     for name, (kind, least) in fields.items():
         kinds = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
@@ -44,15 +90,23 @@ def plain(config: ConfigDict) -> dict[str, Any]:
     return json.loads(config.to_json())
 
 
-def parse_flags(argv: list[str]) -> list[str]:
-    """For `app.run`: the arguments that are no flags.
+def parse_flags(argv: list[str], default: str, room: str = "") -> list[str]:
+    """The arguments that are no flags.
 
-    Leaves with one line when a flag or the config file is wrong.
+    Ends the program with one line when a flag or the configuration is wrong.
+
+    Args:
+        argv: with the program's name.
+        default: configuration where none is given.
+        room: of the configurations, see `configs.with_file`.
     """
     try:
-        rest = flags.FLAGS(argv)
+        configs.make_importable()
+        rest = flags.FLAGS(configs.with_file(argv, default, room))
         flags.FLAGS.config.keys()  # a config file that cannot be read fails on its first use only
         return rest
+    except UserError as error:
+        leave(error)
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
         leave(UserError(_explain(error, argv)))
 

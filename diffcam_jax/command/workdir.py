@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from diffcam_jax.errors import UserError
+from diffcam_jax.files.locks import held
 from diffcam_jax.files.trees import write_atomically
 
 # How long to train, what to watch and where to run may change between two parts of a run;
@@ -35,21 +36,16 @@ def claim(workdir: Path) -> Iterator[None]:
     Raises:
         UserError: another run is using it, or it cannot be written.
     """
-    import fcntl  # imported here: it does not exist on every system that can import the package
-
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        file = (workdir / ".lock").open("a")
-    except OSError as error:
-        raise UserError(
-            f"cannot use {workdir} ({error.strerror}); choose another --workdir"
-        ) from error
-    with file:
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+            stack.enter_context(held(workdir / ".lock"))
+        except BlockingIOError as error:
             raise UserError(
                 f"another run is using {workdir}; wait for it, or choose another --workdir"
+            ) from error
+        except OSError as error:
+            raise UserError(
+                f"cannot use {workdir} ({error.strerror}); choose another --workdir"
             ) from error
         yield
 

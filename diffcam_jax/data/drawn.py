@@ -266,7 +266,7 @@ def _generator(folder: str) -> tuple[nn.Module, Any, Array, str]:
         from diffcam_jax.data.pairs import toy_world
 
         world = toy_world()
-        return world.model, {"params": world.params}, world.mean, folder
+        return *world.generator, world.mean, folder
     opened = pretrained.load(folder or _EMBEDDED)
     model, variables = opened.network("generator")
     variables = jax.device_put(variables)

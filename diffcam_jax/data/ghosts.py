@@ -24,11 +24,10 @@ import functools
 import json
 import sys
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -39,15 +38,19 @@ from tqdm import tqdm
 from diffcam_jax.command.compilation import keep_compiled_programs
 from diffcam_jax.data.augment import AugmentConfig, augment
 from diffcam_jax.data.pairs import EditWorld, Recipe, draw_code, toy_world
-from diffcam_jax.editing import diffcam, pipeline
+from diffcam_jax.directions import Direction
+from diffcam_jax.editing import checkpoints, diffcam
+from diffcam_jax.editing.classifier import Classifier
 from diffcam_jax.editing.compose import blend, resize_mask, training_mask
-from diffcam_jax.editing.edit import EditParams
+from diffcam_jax.editing.config import VARIANTS
+from diffcam_jax.editing.pipeline import Pipeline
 from diffcam_jax.editor.editor import Editor
 from diffcam_jax.errors import UserError, exit_code
 from diffcam_jax.faces import align, photo
 from diffcam_jax.files import trees
-from diffcam_jax.nn.classifier import DiffClassifier, PairClassifier
-from diffcam_jax.nn.latents import latent_stats, wplus_rows
+from diffcam_jax.nn.classifier import DiffClassifier
+from diffcam_jax.nn.latents import latent_stats
+from diffcam_jax.nn.network import Network
 from diffcam_jax.ops.image import from_unit, quantise, resize, to_unit
 
 # What happens to a generator's sample so that its inversion differs from it.
@@ -75,16 +78,15 @@ class GhostWorld:
     """The frozen networks and the edits.
 
     Attributes:
-        generator, classifier: modules (static).
-        params: their variables.
+        generator: with method synthesis.
+        classifier: Diff-CAM's.
         names: of the edits, N.
         directions: [N, rows, k]; strength 1 adds the array to W+.
         classes: [N] index of each direction among the classifier's classes.
     """
 
-    generator: nn.Module = flax.struct.field(pytree_node=False)
-    classifier: PairClassifier = flax.struct.field(pytree_node=False)
-    params: EditParams | None
+    generator: Network
+    classifier: Classifier
     names: tuple[str, ...] = flax.struct.field(pytree_node=False)
     directions: Float[Array, "n rows k"]
     classes: Int[Array, " n"]
@@ -120,12 +122,12 @@ def make_ghosts(
     size, small = images.shape[1], min(config.classifier_size, images.shape[1])
 
     def draw(w: Array, side: int) -> Array:
-        return world.generator.apply(world.params.generator, w, method="synthesis", size=side)
+        return world.generator(w, method="synthesis", size=side)
 
     edited = draw(codes + strengths[:, None, None] * world.directions[edits], size)
     pair = draw(codes, small), resize(edited, (small, small), "area")
     classes = world.classes[edits]
-    found = diffcam.diff_cam(world.classifier, world.params.classifier, *pair, classes, config.cam)
+    found = diffcam.diff_cam(world.classifier, *pair, classes, config.cam)
     mask = training_mask(resize_mask(found.mask, (size, size), config.cam.resize))
     edited = edited.clip(-1, 1)
     return Ghosts(blend(images, edited, mask), edited, mask)
@@ -153,25 +155,26 @@ def disturb(
     return augment(key, images, images, jnp.zeros(len(images), bool), config)[0]
 
 
-def ghost_world(networks: pipeline.Pipeline) -> GhostWorld:
+def ghost_world(networks: Pipeline, directions: Mapping[str, Direction]) -> GhostWorld:
     """The edits that both the directions and the classifier know.
+
+    Args:
+        networks: generator and classifier.
+        directions: by name, with the rows of the generator.
 
     Raises:
         UserError: there is none.
     """
     judge = networks.classifier
-    names = tuple(name for name in networks.directions if name in judge.names)
+    names = tuple(name for name in directions if name in judge.names)
     if not names:
         raise UserError(
             f"the classifier knows {', '.join(judge.names)}, the directions are "
-            f"{', '.join(networks.directions)}; "
-            f"give a classifier trained with these directions"
+            f"{', '.join(directions)}; give a classifier trained with these directions"
         )
-    rows = wplus_rows(networks.generator.module)
-    arrays = jnp.stack([jnp.asarray(networks.directions[name].array[:rows]) for name in names])
+    arrays = jnp.stack([jnp.asarray(directions[name].array) for name in names])
     classes = jnp.asarray([judge.names.index(name) for name in names], jnp.int32)
-    params = EditParams(networks.generator.variables, judge.variables)
-    return GhostWorld(networks.generator.module, judge.model, params, names, arrays, classes)
+    return GhostWorld(networks.generator, judge, names, arrays, classes)
 
 
 @functools.cache
@@ -194,8 +197,9 @@ def toy_ghost_world() -> GhostWorld:
             return jnp.asarray(abs(value) if path[-2].key == "fc" else value, jnp.float32)
         return jnp.full(leaf.shape, float(name in ("scale", "var")))
 
-    params = EditParams({"params": edits.params}, jax.tree_util.tree_map_with_path(fill, shapes))
-    return GhostWorld(edits.model, classifier, params, edits.names, edits.directions, jnp.arange(3))
+    network = Network(classifier, jax.tree_util.tree_map_with_path(fill, shapes))
+    judge = Classifier(network, edits.names)
+    return GhostWorld(edits.generator, judge, edits.names, edits.directions, jnp.arange(3))
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -263,11 +267,12 @@ def claim_index(
         UserError: the folder holds pairs of other networks or another recipe, or cannot be written.
     """
     recipe = {"seed": seed, "origin": origin, **dataclasses.asdict(config)}
+    recipe["cam"]["sign"] = world.classifier.sign
     index = {
         "edits": list(world.names),
         "directions": trees.tree_hash({"directions": world.directions}),
-        "generator": trees.tree_hash(world.params.generator),
-        "classifier": trees.tree_hash(world.params.classifier),
+        "generator": trees.tree_hash(world.generator.variables),
+        "classifier": trees.tree_hash(world.classifier.network.variables),
         "recipe": json.loads(json.dumps(recipe)),
     }
     path = folder / "index.json"
@@ -311,17 +316,13 @@ def photographs(editor: Editor, folder: Path, size: int) -> tuple[list[str], Rea
 
 def samples(world: GhostWorld, count: int, size: int, seed: int) -> tuple[list[str], Read]:
     """Disturbed samples of the generator with their codes; the numbers of a sample are its name."""
-    mean = latent_stats(world.generator, world.params.generator, jax.random.key(0)).mean
-    source = EditWorld(
-        world.generator, world.params.generator["params"], mean, world.names, world.directions
-    )
+    mean = latent_stats(*world.generator, jax.random.key(0)).mean
+    source = EditWorld(world.generator, mean, world.names, world.directions)
 
     @jax.jit
     def render(world: GhostWorld, source: EditWorld, index: Array) -> tuple[Array, Array]:
         code = draw_code(source, Recipe(seed=seed, size=size), index)
-        picture = world.generator.apply(
-            world.params.generator, code[None], method="synthesis", size=size
-        )
+        picture = world.generator(code[None], method="synthesis", size=size)
         key = jax.random.fold_in(jax.random.key(seed + 2), index)
         return quantise(disturb(key, picture))[0], code
 
@@ -338,9 +339,12 @@ def run(options: argparse.Namespace) -> int:
             "say where pictures come from: --src FOLDER of aligned pictures, or --samples N of "
             "the generator"
         )
-    roles = ("generator", "encoder", "classifier", "directions")
-    networks = pipeline.from_checkpoints(**{role: getattr(options, role) for role in roles})
-    world, resolution = jax.device_put(ghost_world(networks)), networks.generator.module.resolution
+    roles = ("generator", "encoder", "classifier")
+    networks = checkpoints.from_checkpoints(**{role: getattr(options, role) for role in roles})
+    found = checkpoints.read_directions(options.directions)
+    directions = checkpoints.fit_directions(found, networks.generator)
+    world = jax.device_put(ghost_world(networks, directions))
+    resolution = networks.generator.module.resolution
     size = options.size or resolution
     if not 32 <= size <= resolution or resolution % size:
         raise UserError(
@@ -348,17 +352,13 @@ def run(options: argparse.Namespace) -> int:
             "... of them"
         )
     if options.samples is None:
-        editor = Editor(networks)
+        editor = Editor(networks, directions)
         names, read = photographs(editor, options.src, size)
-        origin = f"photographs {size} {editor.encoder_hash}"
+        origin = f"photographs {size} {editor.hashes['encoder']}"
     else:
         names, read = samples(world, options.samples, size, options.seed)
         origin = f"samples {size}"
-    # The shipped classifier and the official ones were trained on features(T) - features(I').
-    cam = dataclasses.replace(
-        diffcam.variant(options.variant), sign=networks.classifier.metadata.get("sign", 1)
-    )
-    config, names = GhostConfig(cam), names[: options.count]
+    config, names = GhostConfig(VARIANTS[options.variant].cam), names[: options.count]
     skipped = write(world, names, read, options.out, options.seed, config, origin)
     for name, reason in skipped.items():
         print(f"skipped {name}: {reason}", file=sys.stderr)

@@ -51,7 +51,7 @@ from diffcam_jax.data.ghosts import (
 )
 from diffcam_jax.data.pairs import Encode
 from diffcam_jax.data.photographic import Photographic
-from diffcam_jax.editing import diffcam, pipeline
+from diffcam_jax.editing import checkpoints, diffcam, pipeline
 from diffcam_jax.errors import UserError, exit_code
 from diffcam_jax.files import trees
 from diffcam_jax.ops.image import quantise, to_unit
@@ -119,7 +119,7 @@ def photographed(
 def draw(world: GhostWorld, codes: Float[Array, "b rows k"], size: int) -> UInt8[Array, "b s s 3"]:
     """Pictures of codes."""
     return quantise(
-        world.generator.apply(world.params.generator, codes, method="synthesis", size=size)
+        world.generator(codes, method="synthesis", size=size)
     )
 
 
@@ -134,7 +134,7 @@ def find_mask(
     """Diff-CAM's masks of pairs (I', T)."""
     before, after = (x.astype(jnp.float32) / 127.5 - 1 for x in (inverted, edited))
     found = diffcam.diff_cam(
-        world.classifier, world.params.classifier, before, after, world.classes[edits], cam
+        world.classifier, before, after, world.classes[edits], cam
     )
     return jnp.round(found.mask * 255).astype(jnp.uint8)
 
@@ -316,7 +316,7 @@ def toy_pairs(count: int, size: int) -> list[Pair]:
     """
     world = toy_ghost_world()
     key, key_error = jax.random.split(jax.random.key(0))
-    w = jax.random.normal(key, (count, 1, world.generator.latent_size))
+    w = jax.random.normal(key, (count, 1, world.generator.module.latent_size))
     codes = jnp.broadcast_to(w, (count, world.directions.shape[1], w.shape[-1]))
     missed = codes + 0.3 * jax.random.normal(key_error, codes.shape)
     faces = np.asarray(draw(world, codes, size))
@@ -350,11 +350,13 @@ def _stacked(pairs: Iterable[Pair]) -> dict[str, np.ndarray]:
 # -------------------------------------------------------------------------------------------------------
 # the command
 def run(options: argparse.Namespace) -> int:
-    roles = ("generator", "encoder", "classifier", "directions")
+    roles = ("generator", "encoder", "classifier")
     dataset = open_prepared(options.data, options.faces)
-    networks = pipeline.on_device(
-        pipeline.from_checkpoints(**{role: getattr(options, role) for role in roles})
+    networks = jax.device_put(
+        checkpoints.from_checkpoints(**{role: getattr(options, role) for role in roles})
     )
+    found = checkpoints.read_directions(options.directions)
+    directions = checkpoints.fit_directions(found, networks.generator)
     size, resolution = dataset.recipe["size"], networks.generator.module.resolution
     if "code" not in dataset.splits["train"][0] or resolution % size:
         raise UserError(
@@ -365,14 +367,12 @@ def run(options: argparse.Namespace) -> int:
         raise UserError(
             "without an encoder there are no reconstructions to edit; give --encoder=FOLDER"
         )
-    cam = dataclasses.replace(CONFIG.cam, sign=networks.classifier.metadata.get("sign", 1))
-    config = dataclasses.replace(CONFIG, cam=cam)
     encoder = trees.tree_hash(networks.encoder.network.variables)
     world, encode = (
-        jax.device_put(ghost_world(networks)),
+        jax.device_put(ghost_world(networks, directions)),
         functools.partial(pipeline.encode, networks),
     )
-    claim_index(options.out, world, options.seed, config, f"{dataset.recipe['sha256']} {encoder}")
+    claim_index(options.out, world, options.seed, CONFIG, f"{dataset.recipe['sha256']} {encoder}")
     counts = {"test": options.held_out, "train": options.count}
     for split, count in counts.items():
         made = write(
@@ -383,7 +383,7 @@ def run(options: argparse.Namespace) -> int:
             count,
             options.out,
             options.seed,
-            config,
+            CONFIG,
         )
         print(f"{made} pairs of {size} pixels in {options.out / split}")
     print(

@@ -26,7 +26,6 @@ import pathlib
 import sys
 from collections.abc import Callable
 
-import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -38,13 +37,14 @@ from diffcam_jax.command.compilation import keep_compiled_programs
 from diffcam_jax.data.photographic import Photographic
 from diffcam_jax.directions import load_directions
 from diffcam_jax.directions.scoring import draw_uint8
-from diffcam_jax.editing import pipeline
+from diffcam_jax.editing import checkpoints, pipeline
 from diffcam_jax.errors import UserError
 from diffcam_jax.files import trees
 from diffcam_jax.nn.latents import latent_stats
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
+from diffcam_jax.nn.network import Network
 from diffcam_jax.ops.image import quantise, to_unit
-from diffcam_jax.pretrained import store
+from diffcam_jax.pretrained import networks as pretrained
 
 Encode = Callable[[Float[Array, "b s s 3"]], Float[Array, "b rows k"]]
 
@@ -80,14 +80,13 @@ class EditWorld:
     """The generator and the edits that samples are drawn from.
 
     Attributes:
-        model, params: generator with methods mapping and synthesis.
+        generator: with methods mapping and synthesis.
         mean: average w [k].
         names: N class names.
         directions: [N,rows,k]; strength 1 adds the array to W+.
     """
 
-    model: nn.Module = flax.struct.field(pytree_node=False)
-    params: dict
+    generator: Network
     mean: Float[Array, " k"]
     names: tuple[str, ...] = flax.struct.field(pytree_node=False)
     directions: Float[Array, "n rows k"]
@@ -101,7 +100,7 @@ class EditWorld:
                 name: hashlib.sha256(array.tobytes()).hexdigest()
                 for name, array in zip(self.names, arrays, strict=True)
             },
-            "generator_sha256": trees.tree_hash(self.params),
+            "generator_sha256": trees.tree_hash(self.generator.variables["params"]),
         }
 
 
@@ -111,7 +110,7 @@ def draw_code(world: EditWorld, recipe: Recipe, index: Int[Array, ""]) -> Float[
         jax.random.fold_in(jax.random.key(recipe.seed), index), 4
     )
     z = jax.random.normal(key_z, (2, world.mean.shape[0]))
-    w = world.model.apply({"params": world.params}, z, method="mapping")
+    w = world.generator(z, method="mapping")
     psi = jax.random.uniform(key_psi, (), minval=recipe.psi[0], maxval=recipe.psi[1])
     w = world.mean + psi * (w - world.mean)
     rows = world.directions.shape[1]
@@ -143,9 +142,7 @@ def render_sample(
     code = draw_code(world, recipe, index) if code is None else code
     edits = code + draw_strengths(world, recipe, index)[:, None, None] * world.directions
     codes = jnp.concatenate([code[None], edits])
-    return quantise(
-        world.model.apply({"params": world.params}, codes, method="synthesis", size=recipe.size)
-    )
+    return quantise(world.generator(codes, method="synthesis", size=recipe.size))
 
 
 _draw_code, _render_sample = (
@@ -162,7 +159,7 @@ def make_sample(
     rng, number, code = np.random.default_rng((recipe.seed, index)), jnp.asarray(index), None
     if encode is not None and rng.random() < recipe.encoded:
         own = _draw_code(world, recipe, number)[None]
-        face = np.asarray(draw_uint8(world.model, {"params": world.params}, own, recipe.size))[0]
+        face = np.asarray(draw_uint8(*world.generator, own, recipe.size))[0]
         code = encode(jnp.asarray(to_unit(PHOTOGRAPHIC(face, rng)[None])))[0]
     return np.asarray(_render_sample(world, recipe, number, code))
 
@@ -194,11 +191,7 @@ class OnlinePairs:
             codes = jnp.concatenate(
                 [codes, codes + strengths[:, None, None] * world.directions[labels]]
             )
-            return quantise(
-                world.model.apply(
-                    {"params": world.params}, codes, method="synthesis", size=recipe.size
-                )
-            )
+            return quantise(world.generator(codes, method="synthesis", size=recipe.size))
 
         self._render = functools.partial(render, world)
         self._sample = functools.partial(_render_sample, world, recipe)
@@ -311,25 +304,19 @@ def write(
 
 def pretrained_world(directions: str | None = None) -> EditWorld:
     """The embedded generator with the shipped directions, or those of a file."""
-    params, _ = store.load_pretrained("mobile_stylegan_ffhq")
-    model, params = MobileStyleGAN(), jax.tree.map(jnp.asarray, params)
+    generator = jax.device_put(pretrained.load("mobile_stylegan_ffhq").network("generator"))
     table = load_directions(directions)
     names = tuple(sorted(table))  # the official order: class i is the i-th file name
     arrays = jnp.stack([jnp.asarray(table[name].array) for name in names])
-    return EditWorld(
-        model,
-        params,
-        latent_stats(model, {"params": params}, jax.random.key(0)).mean,
-        names,
-        arrays,
-    )
+    mean = latent_stats(*generator, jax.random.key(0)).mean
+    return EditWorld(generator, mean, names, arrays)
 
 
 def shipped_encode(folder: pathlib.Path | None) -> tuple[Encode, str]:
     """What finds codes of the embedded generator's pictures, the shipped encoder or that of a
     folder, and the hash of its weights.
     """
-    networks = pipeline.on_device(pipeline.from_checkpoints(encoder=folder, directions={}))
+    networks = jax.device_put(checkpoints.from_checkpoints(encoder=folder))
     digest = trees.tree_hash(networks.encoder.network.variables)
     return lambda images: pipeline.encode(networks, images), digest
 
@@ -339,9 +326,9 @@ def toy_world() -> EditWorld:
     any file.
     """
     model = MobileStyleGAN(widths=(16, 16, 16, 8), latent_size=8, mapping_layers=2)
-    params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 8)))["params"]
+    generator = Network(model, jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 8))))
     directions = 2 * jax.random.normal(jax.random.key(1), (3, 18, 8))
-    return EditWorld(model, params, jnp.zeros(8), ("a", "b", "c"), directions)
+    return EditWorld(generator, jnp.zeros(8), ("a", "b", "c"), directions)
 
 
 def main(argv: list[str] | None = None) -> int:

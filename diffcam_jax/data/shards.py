@@ -22,7 +22,7 @@ from tqdm import tqdm
 from diffcam_jax.data.builders import ERRORS, RECIPE, Pictures, Shard, dataset_folder
 from diffcam_jax.errors import UserError
 from diffcam_jax.files import trees
-from diffcam_jax.pretrained.lock import file_lock
+from diffcam_jax.files.locks import held
 
 _SHARD_BYTES = 1 << 27  # of pixels: what is held in memory until a shard is written
 _SHARD_COUNTS = (64, 4096)
@@ -85,7 +85,7 @@ def assemble(
     out, name = Path(out), plan["name"]
     place, work = dataset_folder(out, name), out / "unfinished" / name
     try:
-        with file_lock(
+        with held(
             out / "unfinished" / f"{name}.lock",
             f"{name} is being prepared by another process; waiting",
         ):

@@ -22,8 +22,8 @@ from diffcam_jax.directions.fit import Boundary, condition, fit_boundary
 from diffcam_jax.directions.scoring import Scorer, score_codes
 from diffcam_jax.directions.space import CodeSpace, code_space, draw, generator_hash, truncated
 from diffcam_jax.errors import UserError
-from diffcam_jax.files.model_folder import Network
 from diffcam_jax.nn.latents import wplus_rows
+from diffcam_jax.nn.network import Network
 
 Score = Callable[[np.ndarray], np.ndarray]
 

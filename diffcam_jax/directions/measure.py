@@ -12,8 +12,8 @@ from diffcam_jax.directions.make import usual_move
 from diffcam_jax.directions.recipe import ATTRIBUTES
 from diffcam_jax.directions.scoring import Scorer, score_codes
 from diffcam_jax.directions.space import code_space, draw, truncated
-from diffcam_jax.files.model_folder import Network
 from diffcam_jax.nn.latents import wplus_rows
+from diffcam_jax.nn.network import Network
 
 # Neither the samples that directions are fitted to, nor those that their strength is tried on.
 SEED, PSI = 5, 0.7

@@ -12,8 +12,8 @@ from diffcam_jax.directions import Direction, scoring
 from diffcam_jax.directions.fit import Boundary
 from diffcam_jax.directions.make import Attribute, Fitting, Trial, make_directions, needed_scores
 from diffcam_jax.directions.space import code_space, draw, truncated
-from diffcam_jax.files.model_folder import Network
 from diffcam_jax.nn.latents import wplus_rows
+from diffcam_jax.nn.network import Network
 
 PSI = 0.8
 POOL = 4000

@@ -23,7 +23,7 @@ from diffcam_jax.directions import nearest_name
 from diffcam_jax.directions.space import generator_hash
 from diffcam_jax.errors import UserError
 from diffcam_jax.files import trees
-from diffcam_jax.files.model_folder import Network
+from diffcam_jax.nn.network import Network
 from diffcam_jax.ops.image import quantise
 
 # Side of the pictures that are scored, or the generator's if that is smaller; the parsing network

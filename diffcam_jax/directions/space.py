@@ -20,8 +20,8 @@ import numpy as np
 from jaxtyping import Float
 
 from diffcam_jax.files import trees
-from diffcam_jax.files.model_folder import Network
 from diffcam_jax.nn.latents import moments, sample_w
+from diffcam_jax.nn.network import Network
 from diffcam_jax.pretrained import networks as pretrained
 
 EMBEDDED = "mobile_stylegan_ffhq"

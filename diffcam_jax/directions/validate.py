@@ -14,8 +14,8 @@ from diffcam_jax.directions import Direction
 from diffcam_jax.directions.recipe import ATTRIBUTES, PSI
 from diffcam_jax.directions.scoring import draw_pictures, draw_uint8
 from diffcam_jax.directions.space import code_space, draw, truncated
-from diffcam_jax.files.model_folder import Network
 from diffcam_jax.nn.latents import wplus_rows
+from diffcam_jax.nn.network import Network
 
 STRIP_STRENGTHS = (-1.0, -0.5, 0.0, 0.5, 1.0)
 

@@ -1,14 +1,11 @@
-"""Differential activations: where two pictures differ in the meaning of one attribute (2207.08134,
-section 3.3).
+"""Diff-CAM: where two pictures differ in the meaning of one attribute (2207.08134, section 3.3).
 
-Pictures [b,h,w,3] in [-1,1], masks [b,h,w] in [0,1]. `inverted` is I' = G(w), `edited` is T = G(w +
-alpha n). A variant fixes what the paper and its official release do differently; every difference
-can also be chosen alone:
+Pictures [b, h, w, 3] RGB in [-1, 1], masks [b, h, w] in [0, 1]. `inverted` is I' = G(w), `edited`
+is T = G(w + alpha n). One function an equation:
 
-                  official                    paper
-    sign          features(T) - features(I')    features(I') - features(T)
-    normalise     (M - min) / (max - min)     M / max
-    resize        nearest from 256 to 1024    bilinear
+    Eq. 1    delta_features     the difference of the two pictures' features
+    Eq. 3    channel_weights    beta, the mean gradient of the class score
+    Eq. 4    activation_map, map_to_mask    ReLU of the weighted sum, normalised
 
 Grad-CAM (1610.02391) and CAM (1512.04150) look at the edited picture alone and share the call
 signature.
@@ -16,43 +13,36 @@ signature.
 
 import dataclasses
 import functools
-import os
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Int
 
-from diffcam_jax.errors import UserError
-from diffcam_jax.files import model_folder, trees
-from diffcam_jax.files.model_folder import ModelFolder
-from diffcam_jax.nn.classifier import PairClassifier
+from diffcam_jax.editing.classifier import Classifier
+from diffcam_jax.nn.network import Network
 from diffcam_jax.ops.image import resize
-from diffcam_jax.pretrained import store
 
 
 @dataclasses.dataclass(frozen=True)
 class CamConfig:
     """How a map becomes a mask; hashable, so it can be a static argument of jit.
 
+    As it stands it follows the official release; `PAPER` follows the paper.
+
     Attributes:
-        sign: +1 for features(T) - features(I'), -1 for the reverse; weights work only with the sign
-            of their training.
-        normalise: "minmax" or "max", per map.
+        normalise: each map, "minmax" for (M - min) / (max - min), "max" for M / max.
         upsample: "bilinear" or "nearest", from the size of H to the classifier's input.
         resize: "nearest" or "bilinear", from there to the full picture; what
             `compose.MaskConfig.resize` should be.
     """
 
-    sign: int = 1
     normalise: str = "minmax"
     upsample: str = "bilinear"
     resize: str = "nearest"
 
     def __post_init__(self) -> None:
         allowed = {
-            "sign": (1, -1),
             "normalise": ("minmax", "max"),
             "upsample": ("bilinear", "nearest"),
             "resize": ("nearest", "bilinear"),
@@ -65,129 +55,54 @@ class CamConfig:
 
 
 OFFICIAL = CamConfig()
-PAPER = CamConfig(sign=-1, normalise="max", resize="bilinear")
-
-
-def variant(name: str, **overrides: int | str) -> CamConfig:
-    """The preset `name` with single fields replaced."""
-    presets = {"official": OFFICIAL, "paper": PAPER}
-    if name not in presets:
-        raise ValueError(f"variant {name!r}: allowed are official and paper")
-    return dataclasses.replace(presets[name], **overrides)
-
-
-class Classifier(NamedTuple):
-    """A trained classifier.
-
-    Attributes:
-        model, variables: the network and its {"params", "batch_stats"}, float32.
-        names: class names in the order of the logits.
-        metadata: what else the file says: "direction_sha256", "generator_sha256", "strength",
-            "sign", "accuracy", ...
-    """
-
-    model: PairClassifier
-    variables: dict
-    names: tuple[str, ...]
-    metadata: dict
-
-
-def load_classifier(path: str | os.PathLike | None = None) -> Classifier:
-    """Read a classifier that `save_classifier` wrote, by default the one that ships for the
-    embedded generator.
-
-    Raises:
-        UserError: the file is missing or holds something else.
-    """
-    tree, metadata = store.load_pretrained("diffcam_mobile") if path is None else trees.load(path)
-    if metadata.get("kind") != "diff_classifier":
-        raise UserError(
-            f"{path or 'diffcam_mobile'} is not a Diff-CAM classifier; train one with train.py"
-        )
-    metadata = dict(metadata)
-    names, described = tuple(metadata.pop("classes")), metadata.pop("model")
-    model = model_folder.build(described)
-    return Classifier(
-        model, jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), tree), names, metadata
-    )
-
-
-def classifier_from_folder(folder: ModelFolder) -> Classifier:
-    """The classifier of a converted official checkpoint.
-
-    Classes that were never published are called class_N.
-    """
-    model, variables = folder.network("classifier")
-    hashes = {"direction_sha256": folder.config.get("direction_sha256", {})}
-    return Classifier(model, variables, tuple(folder.config["classes"]), hashes)
-
-
-def save_classifier(
-    path: str | os.PathLike, model: PairClassifier, variables: dict, metadata: dict
-) -> None:
-    """Write a classifier: kernels in half precision, the normalisation's numbers in float32.
-
-    Args:
-        metadata: "classes" in the order of the logits, and whatever tells where the weights come
-            from.
-    """
-    tree = jax.tree.map(
-        lambda x: np.asarray(x, np.float16 if x.ndim > 1 else np.float32), variables
-    )
-    trees.save(
-        path, tree, {"kind": "diff_classifier", "model": model_folder.describe(model), **metadata}
-    )
+PAPER = CamConfig(normalise="max", resize="bilinear")
 
 
 class Activation(NamedTuple):
     """What a class activation method returns.
 
     Attributes:
-        mask: [b,h,w] for chosen classes, [b,N,h,w] for all of them, in [0,1], at the size of the
-            pictures.
-        logits: [b,N]; whether the classifier agrees with the edit.
+        mask: [b, h, w] for chosen classes, [b, N, h, w] for all of them, in [0, 1], at the size of
+            the pictures.
+        logits: [b, N]; whether the classifier agrees with the edit.
     """
 
     mask: Float[Array, "b h w"] | Float[Array, "b n h w"]
     logits: Float[Array, "b n"]
 
 
-@functools.partial(jax.jit, static_argnums=0, inline=True)  # the second picture is not traced anew
-def _features(
-    model: PairClassifier, variables: dict, images: Float[Array, "b h w 3"]
-) -> Float[Array, "b h2 w2 c"]:
-    return model.apply(variables, images, method="features")
+@functools.partial(jax.jit, inline=True)  # the second picture is not traced anew
+def _features(network: Network, images: Float[Array, "b h w 3"]) -> Float[Array, "b h2 w2 c"]:
+    return network(images, method="features")
 
 
 def delta_features(
-    model: PairClassifier,
-    variables: dict,
-    inverted: Float[Array, "b h w 3"],
-    edited: Float[Array, "b h w 3"],
-    sign: int = 1,
+    classifier: Classifier, inverted: Float[Array, "b h w 3"], edited: Float[Array, "b h w 3"]
 ) -> Float[Array, "b h2 w2 c"]:
-    """Eq. 1: the difference of the two pictures' features."""
-    return sign * (_features(model, variables, edited) - _features(model, variables, inverted))
+    """Eq. 1: the difference of the two pictures' features, with the classifier's sign."""
+    network = classifier.network
+    return classifier.sign * (_features(network, edited) - _features(network, inverted))
 
 
 def channel_weights(
-    model: PairClassifier,
-    variables: dict,
+    classifier: Classifier,
     activations: Float[Array, "b h w c"],
     classes: Int[Array, " b"] | None = None,
 ) -> Float[Array, "b c"] | Float[Array, "b n c"]:
     """Eq. 3: beta_k, the spatial mean of the gradient of the class score with respect to H_k.
 
     Args:
+        classifier: whose score is differentiated.
         activations: H, from head().
         classes: one class a picture, or None for every class.
 
     Returns:
-        [b,c], or [b,N,c] for every class.
+        [b, c], or [b, N, c] for every class.
     """
+    network = classifier.network
 
     def score(h: Float[Array, "b h w c"], chosen: Int[Array, " b"]) -> Float[Array, ""]:
-        logits = model.apply(variables, h, method="score")
+        logits = network(h, method="score")
         return jnp.sum(jnp.take_along_axis(logits, chosen[:, None], axis=1))
 
     def beta(chosen: Int[Array, " b"]) -> Float[Array, "b c"]:
@@ -195,7 +110,7 @@ def channel_weights(
 
     if classes is not None:
         return beta(classes)
-    every = jnp.arange(model.num_classes)[:, None].repeat(activations.shape[0], axis=1)
+    every = jnp.arange(network.module.num_classes)[:, None].repeat(len(activations), axis=1)
     return jax.vmap(beta, out_axes=1)(every)
 
 
@@ -207,7 +122,7 @@ def activation_map(
 
 
 def normalise(maps: Float[Array, "*b h w"], how: str) -> Float[Array, "*b h w"]:
-    """Scale every map to [0,1].
+    """Scales every map to [0, 1].
 
     A map without contrast ("minmax") or without a positive value ("max") gives zeros, where the
     official code divides 0 by 0; the guarded divisor keeps gradients finite as well.
@@ -216,7 +131,7 @@ def normalise(maps: Float[Array, "*b h w"], how: str) -> Float[Array, "*b h w"]:
     low = jnp.min(maps, axis=(-2, -1), keepdims=True) if how == "minmax" else jnp.zeros_like(peak)
     span = peak - low
     # Interpolation of a constant leaves rounding noise of this relative size; it must not be
-    # stretched to [0,1].
+    # stretched to [0, 1].
     usable = span > jnp.maximum(
         1e-6 * jnp.maximum(jnp.abs(peak), jnp.abs(low)), jnp.finfo(jnp.float32).tiny
     )
@@ -229,15 +144,14 @@ def map_to_mask(
     size: tuple[int, int],
     config: CamConfig = OFFICIAL,
 ) -> Float[Array, "b h2 w2"] | Float[Array, "b n h2 w2"]:
-    """Upsample to `size`, then normalise (the order of the official code)."""
+    """Upsamples to `size`, then normalises (the order of the official code)."""
     stack = maps.reshape(-1, *maps.shape[-2:])
     masks = normalise(resize(stack, size, config.upsample), config.normalise)
     return masks.reshape(*maps.shape[:-2], *size)
 
 
 def diff_cam(
-    model: PairClassifier,
-    variables: dict,
+    classifier: Classifier,
     inverted: Float[Array, "b h w 3"],
     edited: Float[Array, "b h w 3"],
     classes: Int[Array, " b"] | None = None,
@@ -246,22 +160,23 @@ def diff_cam(
     """Diff-CAM masks of a batch of pairs.
 
     Args:
-        variables: {"params", "batch_stats"} of `model`.
-        inverted, edited: the pairs, at the size the classifier works at (256).
+        classifier: tells the attributes apart.
+        inverted: I', at the size that the classifier works at (256).
+        edited: T, at the same size.
         classes: the edited attribute of each pair; None gives the masks of all classes.
+        config: how maps become masks.
 
     Reference: 2207.08134, Eq. 1, 3 and 4.
     """
-    delta = delta_features(model, variables, inverted, edited, config.sign)  # Eq. 1
-    logits, h = model.apply(variables, delta, method="head")  # class scores and H
-    beta = channel_weights(model, variables, h, classes)  # Eq. 3
+    delta = delta_features(classifier, inverted, edited)  # Eq. 1
+    logits, h = classifier.network(delta, method="head")  # class scores and H
+    beta = channel_weights(classifier, h, classes)  # Eq. 3
     maps = jax.nn.relu(activation_map(h, beta))  # Eq. 4
     return Activation(map_to_mask(maps, inverted.shape[1:3], config), logits)
 
 
 def grad_cam(
-    model: PairClassifier,
-    variables: dict,
+    classifier: Classifier,
     inverted: Float[Array, "b h w 3"],
     edited: Float[Array, "b h w 3"],
     classes: Int[Array, " b"] | None = None,
@@ -269,31 +184,26 @@ def grad_cam(
 ) -> Activation:
     """Grad-CAM of the edited picture alone: the same classifier without the subtraction.
 
-    `inverted` only gives the signature of diff_cam. Reference: 1610.02391, Eq. 1 and 2.
+    `inverted` only gives the signature of `diff_cam`. Reference: 1610.02391, Eq. 1 and 2.
     """
-    logits, h = model.apply(
-        variables, model.apply(variables, edited, method="features"), method="head"
-    )
-    maps = jax.nn.relu(activation_map(h, channel_weights(model, variables, h, classes)))
+    logits, h = classifier.network(_features(classifier.network, edited), method="head")
+    maps = jax.nn.relu(activation_map(h, channel_weights(classifier, h, classes)))
     return Activation(map_to_mask(maps, inverted.shape[1:3], config), logits)
 
 
 def cam(
-    model: PairClassifier,
-    variables: dict,
+    classifier: Classifier,
     inverted: Float[Array, "b h w 3"],
     edited: Float[Array, "b h w 3"],
     classes: Int[Array, " b"] | None = None,
     config: CamConfig = OFFICIAL,
 ) -> Activation:
-    """CAM of the edited picture alone: the linear layer's own weights, no ReLU, so that negative
-    evidence counts too.
+    """CAM of the edited picture alone: the linear layer's own weights.
 
-    `inverted` only gives the signature of diff_cam. Reference: 1512.04150, Eq. 2.
+    Without a ReLU, so that negative evidence counts too. `inverted` only gives the signature of
+    `diff_cam`. Reference: 1512.04150, Eq. 2.
     """
-    logits, h = model.apply(
-        variables, model.apply(variables, edited, method="features"), method="head"
-    )
-    kernel = variables["params"]["fc"]["kernel"].T  # [N, c]
+    logits, h = classifier.network(_features(classifier.network, edited), method="head")
+    kernel = classifier.network.variables["params"]["fc"]["kernel"].T  # [N, c]
     beta = jnp.broadcast_to(kernel, (len(h), *kernel.shape)) if classes is None else kernel[classes]
     return Activation(map_to_mask(activation_map(h, beta), inverted.shape[1:3], config), logits)

@@ -13,19 +13,19 @@ ours:
 Masks are computed at the classifier's size, where a cell of the window has `GRAIN` pixels.
 """
 
-import dataclasses
 import functools
-from collections.abc import Callable
 from typing import NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from diffcam_jax.editing.classifier import Classifier
 from diffcam_jax.editing.compose import blend, dilate, feather, with_user_mask
-from diffcam_jax.editing.diffcam import OFFICIAL, Activation, CamConfig, diff_cam
+from diffcam_jax.editing.config import EditConfig, WindowConfig
+from diffcam_jax.editing.diffcam import Activation
+from diffcam_jax.nn.network import Network
 from diffcam_jax.ops.image import resize
 from diffcam_jax.ops.window import Window, cut, scaled
 
@@ -37,25 +37,18 @@ SHAPES = ((20, 44), (28, 32), (36, 40), (48, 48), (60, 52), (64, 64))
 TRIMMED, MARGIN = 0.03, 2
 
 
-@dataclasses.dataclass(frozen=True)
-class WindowConfig:
-    """Choices of the blend; hashable. Lengths are in pixels of 256, differences in [0, 2].
+class Attributes(NamedTuple):
+    """The attributes of an edit, in the order of their steps.
 
     Attributes:
-        cam: value of Diff-CAM's mask from which on the attribute is meant.
-        share: the core is where the change exceeds this share of the largest ...
-        least: ... and this difference.
-        rim: width of the softening outside the core.
-        detail: change from which on the photograph's own detail goes.
-        membrane: whether light and colour are made to meet at the rim.
+        classes: [r] index of each among the classifier's classes.
+        undo: [r] whether it is taken away, so that the classifier sees the pair the other way round.
+        allowed: [b, r, v, v] above 0 where each may act, at the classifier's size.
     """
 
-    cam: float = 0.3
-    share: float = 0.25
-    least: float = 0.03
-    rim: int = 6
-    detail: float = 0.2
-    membrane: bool = True
+    classes: Int[Array, " r"]
+    undo: Bool[Array, " r"]
+    allowed: Float[Array, "b r v v"]
 
 
 class WindowEdit(NamedTuple):
@@ -127,39 +120,35 @@ def holds(outer: Window, inner: Window) -> bool:
     )
 
 
-@functools.partial(jax.jit, static_argnames=("generator", "classifier", "size", "config", "method"))
+@functools.partial(jax.jit, static_argnames=("size", "config"))
 def draft(
-    generator: nn.Module,
-    variables: dict,
-    classifier: nn.Module,
-    classifier_variables: dict,
+    generator: Network,
+    classifier: Classifier,
     ladder: Float[Array, "p b n k"],
-    classes: Int[Array, " r"],
-    undo: Bool[Array, " r"],
+    attributes: Attributes,
     size: int,
-    config: CamConfig = OFFICIAL,
-    method: Callable[..., Activation] = diff_cam,
+    config: EditConfig,
 ) -> Float[Array, "b r v v"]:
     """Diff-CAM's masks of edits before anything is tuned, which tell where to tune.
 
     Args:
-        generator, variables, classifier, classifier_variables: networks.
+        generator: before it is tuned.
+        classifier: Diff-CAM's.
         ladder: codes after 0, 1, ... r edits.
-        classes, undo: as in `edit_window`.
+        attributes: of the edits.
         size: of the pictures that are compared.
-        config, method: static choices.
+        config: static choices.
     """
-    drawn = [generator.apply(variables, w, method="synthesis", size=size) for w in ladder]
-    pictures = jnp.stack(drawn)
-    return find(classifier, classifier_variables, pictures, classes, undo, config, method).mask
+    pictures = jnp.stack([generator(w, method="synthesis", size=size) for w in ladder])
+    return find(classifier, pictures, attributes, config).mask
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@jax.jit
 def draw_window(
-    generator: nn.Module, variables: dict, codes: Float[Array, "b n k"], window: Window
+    generator: Network, codes: Float[Array, "b n k"], window: Window
 ) -> Float[Array, "b h w 3"]:
     """The window of the pictures of codes."""
-    return generator.apply(variables, codes, method="synthesis", window=window)
+    return generator(codes, method="synthesis", window=window)
 
 
 def into(
@@ -267,75 +256,73 @@ def feathered(x: Float[Array, "b h w c"], radius: int) -> Float[Array, "b h w c"
 
 
 def find(
-    classifier: nn.Module,
-    variables: dict,
+    classifier: Classifier,
     pictures: Float[Array, "p b v v 3"],
-    classes: Int[Array, " r"],
-    undo: Bool[Array, " r"],
-    config: CamConfig = OFFICIAL,
-    method: Callable[..., Activation] = diff_cam,
+    attributes: Attributes,
+    config: EditConfig,
 ) -> Activation:
-    """Masks [b, r, v, v] and logits [b, r, N] of successive edits, pairs of neighbours (section
-    3.6).
+    """Masks of successive edits, of pairs of neighbours (section 3.6).
+
+    Args:
+        classifier: Diff-CAM's.
+        pictures: after 0, 1, ... r edits.
+        attributes: of the edits.
+        config: static choices.
+
+    Returns:
+        Masks [b, r, v, v] and logits [b, r, N].
     """
     found = []
     for i in range(len(pictures) - 1):
         before, after = pictures[i], pictures[i + 1]
-        pair = jnp.where(undo[i], after, before), jnp.where(undo[i], before, after)
-        chosen = jnp.broadcast_to(classes[i], len(before))
-        found.append(method(classifier, variables, *pair, chosen, config))
+        undo = attributes.undo[i]
+        pair = jnp.where(undo, after, before), jnp.where(undo, before, after)
+        chosen = jnp.broadcast_to(attributes.classes[i], len(before))
+        found.append(config.activation(classifier, *pair, chosen, config.cam))
     return Activation(*(jnp.stack(parts, 1) for parts in zip(*found, strict=True)))
 
 
-@functools.partial(
-    jax.jit, static_argnames=("classifier", "config", "cam_config", "method", "user_mode")
-)
+@functools.partial(jax.jit, static_argnames="config")
 def edit_window(
-    classifier: nn.Module,
-    variables: dict,
+    classifier: Classifier,
     images: Float[Array, "b s s 3"],
     windows: Float[Array, "p b h w 3"],
     place: Window,
-    may: Float[Array, "b r v v"],
-    classes: Int[Array, " r"],
-    undo: Bool[Array, " r"],
-    config: WindowConfig = WindowConfig(),
-    cam_config: CamConfig = OFFICIAL,
-    method: Callable[..., Activation] = diff_cam,
+    attributes: Attributes,
+    config: EditConfig,
     user_mask: Float[Array, "b s s"] | None = None,
-    user_mode: str = "intersection",
 ) -> WindowEdit:
     """Takes the edits of a window into the photographs.
 
     Args:
-        classifier, variables: Diff-CAM's.
+        classifier: Diff-CAM's.
         images: aligned photographs.
         windows: I', then the edits one after the other; r + 1 of them.
         place: of the windows, in cells.
-        may: where each attribute may act, at the classifier's size.
-        classes: of the attributes; undo: whether each is taken away.
-        config, cam_config, method: static choices.
-        user_mask, user_mode: a mask by hand, and how it enters; see `compose.with_user_mask`.
+        attributes: of the edits, and where each may act.
+        config: static choices, with a window.
+        user_mask: a mask by hand; see `compose.with_user_mask`.
     """
-    size, side = may.shape[-1], images.shape[1]
+    allowed = attributes.allowed
+    size, side = allowed.shape[-1], images.shape[1]
     factor = windows.shape[2] // place.height
     cells = side // factor
     grain = size // cells
     top, left = place.top * factor, place.left * factor
     shown = [resize(into(images, part, top, left), (size, size), "area") for part in windows]
-    found = find(classifier, variables, jnp.stack(shown), classes, undo, cam_config, method)
-    meant = jnp.max(found.mask * may, axis=1)
+    found = find(classifier, jnp.stack(shown), attributes, config)
+    meant = jnp.max(found.mask * allowed, axis=1)
     window = cut(images, scaled(place, factor))
     here, bound = (
-        cut(x[..., None], scaled(place, grain))[..., 0] for x in (meant, jnp.max(may, axis=1))
+        cut(x[..., None], scaled(place, grain))[..., 0] for x in (meant, jnp.max(allowed, axis=1))
     )
-    source, mask = compose(window, windows[0], windows[-1], here, config)
+    source, mask = compose(window, windows[0], windows[-1], here, config.window)
     # Exactly 0 where nothing may change, however far the rim reaches.
     bound = jnp.clip(2 * resize(bound, mask.shape[1:], "bilinear"), 0, 1)
     mask = mask * bound * border(place, cells, factor)
     if user_mask is not None:
         by_hand = cut(user_mask[..., None], scaled(place, factor))[..., 0]
-        mask = with_user_mask(mask, by_hand, user_mode)
+        mask = with_user_mask(mask, by_hand, config.user_mask)
     source = source.clip(-1, 1)
     fused = blend(window, source, mask)
     return WindowEdit(

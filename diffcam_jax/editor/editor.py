@@ -8,7 +8,7 @@ result.image                      # the whole photograph, same size and dtype; o
 import dataclasses
 import time
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -19,10 +19,10 @@ import diffcam_jax
 from diffcam_jax import inversion
 from diffcam_jax.directions import Direction, check_strengths, direction_matrix
 from diffcam_jax.directions.space import generator_hash
-from diffcam_jax.editing import pipeline
-from diffcam_jax.editing.compose import MaskConfig
-from diffcam_jax.editing.edit import DECOMPOSING, EditConfig, check_method, edit_batch
-from diffcam_jax.editing.window_edit import WindowConfig
+from diffcam_jax.editing import checkpoints
+from diffcam_jax.editing.config import VARIANTS, EditConfig, check_method
+from diffcam_jax.editing.edit import Edits, edit_batch
+from diffcam_jax.editing.pipeline import Pipeline, check, encode
 from diffcam_jax.editor.face_edit import FaceEditor
 from diffcam_jax.editor.results import EditResult, FaceEdit, judged
 from diffcam_jax.errors import UserError
@@ -36,10 +36,7 @@ from diffcam_jax.ops.image import from_unit, to_unit
 
 Pixels = UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]
 
-# A mask's faint rim would move pixels for nothing, and its core should take the edit whole; the
-# feather hides the border.
-PRODUCT_MASK = MaskConfig(low=0.45, high=0.65, dilation=6, feather=10, resize="bilinear")
-PRODUCT_CONFIG = EditConfig(mask=PRODUCT_MASK, window=WindowConfig())
+PRODUCT_CONFIG = VARIANTS["product"]
 # Steps of the tuning: of a photograph on its own, and what fits four seconds a photograph.
 TUNE, TUNE_QUICKLY = 20, 7
 
@@ -48,53 +45,40 @@ class Editor:
     """Edits photographs with one pipeline of networks.
 
     Attributes:
-      networks: generator, encoder, classifier, deghosting network, alignment network and
-        directions.
+      networks: generator, encoder, classifier, deghosting network and alignment network.
       directions: name -> Direction that can be asked for.
       config: default choices of an edit.
     """
 
     def __init__(
         self,
-        networks: pipeline.Pipeline,
+        networks: Pipeline,
+        directions: Mapping[str, Direction] | None = None,
         config: EditConfig = PRODUCT_CONFIG,
         method: str | None = None,
     ) -> None:
         """Takes networks as they are.
 
         Args:
-          networks: that edit together.
-          config: default choices of an edit.
-          method: in the place of `config.method`.
+            networks: that edit together.
+            directions: by name; None for those that ship.
+            config: default choices of an edit.
+            method: instead of `config.method`.
 
         Raises:
-          UserError: the networks do not fit together, or cannot be used so.
+            UserError: networks and directions do not fit together, or cannot be used so.
         """
         method = method or config.method
         check_method(method, networks.aligner is not None)
-        pipeline.check(networks)
-        networks = pipeline.on_device(networks)
-        self.networks, self.config = networks, dataclasses.replace(config, method=method)
-        self.generator, self.classifier, self.classes = (
-            networks.generator.module,
-            networks.classifier.model,
-            networks.classifier.names,
+        check(networks)
+        self.config = dataclasses.replace(config, method=method)
+        self.directions = checkpoints.fit_directions(
+            checkpoints.read_directions(directions), networks.generator
         )
-        self.deghoster = networks.deghoster.module if networks.deghoster else None
-        self.params, self.decomposer = pipeline.inputs(networks)
-        self.generator_hash = generator_hash(networks.generator)
-        self.classifier_hash = trees.tree_hash(networks.classifier.variables)
-        self.encoder_hash = (
-            trees.tree_hash(networks.encoder.network.variables) if networks.encoder else ""
-        )
-        self.deghoster_hash = (
-            trees.tree_hash(networks.deghoster.variables) if networks.deghoster else ""
-        )
-        self.aligner_hash = (
-            trees.tree_hash(networks.aligner.network.variables) if networks.aligner else ""
-        )
-        self.directions = dict(networks.directions)
-        self._faces = FaceEditor(networks)
+        self.networks = networks = jax.device_put(networks)
+        self.generator, self.classes = networks.generator.module, networks.classifier.names
+        self.hashes = _hashes(networks)
+        self._faces = FaceEditor(networks, self.directions)
         self._inverters: dict[inversion.AnySettings, inversion.Inverter] = {}
 
     @classmethod
@@ -108,13 +92,13 @@ class Editor:
         """The embedded editor for faces; parts that are missing in the cache are fetched once.
 
         Args:
-          name: "ffhq".
-          directions: in the place of the shipped ones.
-          config: default choices of an edit.
-          method: in the place of `config.method`.
+            name: "ffhq".
+            directions: instead of those that ship.
+            config: default choices of an edit.
+            method: instead of `config.method`.
 
         Raises:
-          UserError: unknown name or method, or a part is neither cached nor to be had.
+            UserError: unknown name or method, or a part is neither cached nor can it be fetched.
         """
         if name != "ffhq":
             raise UserError(f"no pretrained editor is called {name!r}; there is ffhq")
@@ -122,26 +106,31 @@ class Editor:
 
     @classmethod
     def from_checkpoints(
-        cls, config: EditConfig = EditConfig(), *, method: str | None = None, **folders: Any
+        cls,
+        config: EditConfig = EditConfig(),
+        *,
+        method: str | None = None,
+        directions: str | Path | Mapping[str, Direction] | None = None,
+        **folders: str | Path | None,
     ) -> "Editor":
         """An editor from converted official checkpoints.
 
-        By default it follows the official code (spec: variant "official").
+        By default it follows the official code (variant "official").
 
         Args:
-          config: default choices of an edit.
-          method: in the place of `config.method`.
-          folders: generator, encoder, classifier, deghoster, directions, aligner; see
-            `pipeline.from_checkpoints`.
+            config: default choices of an edit.
+            method: instead of `config.method`.
+            directions: see `checkpoints.read_directions`.
+            **folders: generator, encoder, classifier, deghoster, aligner; see
+                `checkpoints.resolve`.
 
         Raises:
-          UserError: a folder lacks its network, or the networks do not fit together.
+            UserError: a folder lacks its network, or the networks do not fit together.
         """
-        chosen = (folders.get(role) for role in ("generator", "encoder", "aligner"))
-        check_method(
-            method or config.method, pipeline.has_aligner(*chosen)
-        )  # before anything is loaded
-        return cls(pipeline.from_checkpoints(**folders), config, method)
+        plan = checkpoints.resolve(**folders)
+        check_method(method or config.method, plan.aligner is not None)  # before anything is loaded
+        found = checkpoints.read_directions(directions)
+        return cls(checkpoints.load(plan), found, config, method)
 
     def _inverter(self, settings: inversion.AnySettings) -> inversion.Inverter:
         """Only an inversion needs its networks: an edit whose code is cached starts without them."""
@@ -176,7 +165,7 @@ class Editor:
         """
         image = jnp.asarray(to_unit(aligned)[None])
         if self.networks.encoder is not None and refine == 0:
-            return np.asarray(pipeline.encode(self.networks, image))[0]
+            return np.asarray(encode(self.networks, image))[0]
         self._check_refine(refine)
         inverter = self._inverter(
             config if refine == 0 else inversion.REFINEMENT.with_steps(refine)
@@ -251,7 +240,7 @@ class Editor:
         """
         start = time.perf_counter()
         config = config or self.config
-        check_method(config.method, self.decomposer is not None)
+        check_method(config.method, self.networks.aligner is not None)
         check_strengths(self.directions, strengths)
         unknown = [name for name in strengths if name not in self.classes]
         if unknown and config.method != "invertibility":
@@ -314,11 +303,7 @@ class Editor:
             "faces": [edit.report for edit in faces],
             "versions": {"diffcam_jax": diffcam_jax.__version__, "jax": jax.__version__},
             "weights": {
-                "generator": self.generator_hash,
-                "classifier": self.classifier_hash,
-                "encoder": self.encoder_hash,
-                "deghoster": self.deghoster_hash,
-                "aligner": self.aligner_hash,
+                **self.hashes,
                 "directions": {name: self.directions[name].sha256 for name in strengths},
             },
         }
@@ -403,23 +388,16 @@ class Editor:
         classes = np.array(
             [self.classes.index(name) if name in self.classes else -1 for name in names], np.int32
         )
-        edit = edit_batch(
-            self.generator,
-            self.classifier,
-            self.params,
-            jnp.asarray(to_unit(original)[None]),
-            jnp.asarray(codes[None]),
+        edits = Edits(
             jnp.asarray(direction_matrix(self.directions, names, len(codes))),
             jnp.asarray([list(strengths.values())], jnp.float32),
             jnp.asarray(classes),
-            config,
-            small_mask,
-            self.deghoster if deghost else None,
-            self.decomposer if config.method in DECOMPOSING else None,
         )
-        edit = jax.device_get(
-            edit
-        )  # from here on NumPy: every operation on a device would be compiled, at each start
+        networks = self.networks if deghost else self.networks.replace(deghoster=None)
+        image, code = jnp.asarray(to_unit(original)[None]), jnp.asarray(codes[None])
+        edit = edit_batch(networks, image, code, edits, config, small_mask)
+        # From here on NumPy: every operation on a device would be compiled, at each start.
+        edit = jax.device_get(edit)
         logits, mask = [] if edit.logits is None else edit.logits[0], edit.mask[0]
         cam_mask, domain = (None if m is None else m[0] for m in (edit.cam_mask, edit.domain))
         report = {
@@ -444,3 +422,16 @@ class Editor:
             quad=quad,
             report=report,
         )
+
+
+def _hashes(networks: Pipeline) -> dict[str, str]:
+    """What the networks are known by in reports; "" where there is none."""
+    encoder, deghoster, aligner = networks.encoder, networks.deghoster, networks.aligner
+    parts = {
+        "classifier": networks.classifier.network,
+        "encoder": encoder and encoder.network,
+        "deghoster": deghoster,
+        "aligner": aligner and aligner.network,
+    }
+    known = {name: trees.tree_hash(n.variables) if n else "" for name, n in parts.items()}
+    return {"generator": generator_hash(networks.generator), **known}

@@ -23,17 +23,18 @@ from jaxtyping import Float, UInt8
 
 from diffcam_jax.directions import Direction, direction_matrix
 from diffcam_jax.directions.strength import NO_ROOM, Reached, has_room, reach
-from diffcam_jax.editing import pipeline, regions, window_edit
+from diffcam_jax.editing import regions, window_edit
 from diffcam_jax.editing.compose import refine
+from diffcam_jax.editing.config import EditConfig
 from diffcam_jax.editing.decomposition import domain_mask
-from diffcam_jax.editing.edit import METHODS, EditConfig, decomposing
-from diffcam_jax.editing.window_edit import WindowEdit, draw_window, edit_window
+from diffcam_jax.editing.pipeline import Pipeline
+from diffcam_jax.editing.window_edit import Attributes, WindowEdit, draw_window, edit_window
 from diffcam_jax.editor.face_tuning import tuned_window
 from diffcam_jax.editor.results import judged
 from diffcam_jax.faces import evidence, scorers
 from diffcam_jax.faces.hands import HandLandmarker
 from diffcam_jax.faces.landmarks import FaceLandmarker
-from diffcam_jax.inversion.tuning import TuningSettings, tuned_variables
+from diffcam_jax.inversion.tuning import TuningSettings, tuned_generator
 from diffcam_jax.ops.image import from_unit, resize, to_unit
 from diffcam_jax.ops.window import Window
 
@@ -73,11 +74,11 @@ class FaceEditor:
 
     Args:
         networks: on the device.
+        directions: by name, with the rows of this generator.
     """
 
-    def __init__(self, networks: pipeline.Pipeline) -> None:
-        self.networks = networks
-        self.params, self.decomposer = pipeline.inputs(networks)
+    def __init__(self, networks: Pipeline, directions: Mapping[str, Direction]) -> None:
+        self.networks, self.directions = networks, directions
 
     @functools.cached_property
     def landmarker(self) -> FaceLandmarker:
@@ -134,12 +135,11 @@ class _Session:
         networks = editor.networks
         self.generator, self.classifier = networks.generator, networks.classifier
         self.names, self.user_mask = names, user_mask
-        self.directions = [networks.directions[name] for name in names]
-        self.arrays = direction_matrix(networks.directions, names, len(codes))
+        self.directions = [editor.directions[name] for name in names]
+        self.arrays = direction_matrix(editor.directions, names, len(codes))
         self.classes = jnp.asarray([self.classifier.names.index(name) for name in names], jnp.int32)
         self.size = min(config.classifier_size, aligned.shape[0])
         self.image = jnp.asarray(to_unit(aligned)[None])
-        self.method = METHODS["diffcam" if config.method == "both" else config.method]
         self.kept: dict[str, float] = {}
         self.domain: np.ndarray | None = None
         self.before: dict[str, float] = {}
@@ -158,23 +158,21 @@ class _Session:
         if window is None:
             return self.unchanged(asked, looked - began)
         drafted = time.perf_counter()
-        variables, told = self.generator.variables, None
+        generator, told = self.generator, None
         if settings is not None:
             entry, told = tuned_window(
                 self.generator, self.aligned, self.codes, window, settings, cache, progress
             )
             window, notes = entry.window, told.pop("notes")
             self.notes += notes
-            variables = jax.device_put(tuned_variables(variables, entry.deltas))
+            generator = jax.device_put(tuned_generator(generator, entry.deltas))
         window = Window(
             *(jnp.int32(x) for x in (window.top, window.left)), window.height, window.width
         )
         tuned = time.perf_counter()
-        first = draw_window(
-            self.generator.module, dict(variables), jnp.asarray(self.codes[None]), window
-        )
+        first = draw_window(generator, jnp.asarray(self.codes[None]), window)
         may = self.without_missed(may, first, window)
-        edit = functools.partial(self.blended, dict(variables), window, undo, first, may)
+        edit = functools.partial(self.blended, generator, window, undo, first, may)
         reached, (result, last) = self.reached(asked, raw, edit)
         blended = time.perf_counter()
         seconds = {"look": looked - began, "draft": drafted - looked, "tune": tuned - drafted}
@@ -218,11 +216,8 @@ class _Session:
         self.kept["hands"] = round(float(face.hands.mean()), 4)
         may = np.asarray(resize(jnp.asarray(may), (self.size, self.size), "area"))
         if self.config.method == "both":
-            networks = decomposing(
-                self.generator.module, self.editor.decomposer, self.editor.params
-            )
-            codes, settings = jnp.asarray(self.codes[None]), self.editor.decomposer.settings
-            out = domain_mask(*networks, self.image, codes, settings, self.size)
+            codes = jnp.asarray(self.codes[None])
+            out = domain_mask(self.editor.networks.decomposer, self.image, codes, self.size)
             self.domain = out = np.asarray(refine(out, self.config.domain))
             self.kept["domain"] = round(float((out > 0.5).mean()), 4)
             may = may * (1 - out)
@@ -230,18 +225,14 @@ class _Session:
 
     def drafted(self, asked, undo, may) -> np.ndarray:
         """Above 0.5 where the untuned edit acts and may act [v, v]."""
-        ladder = self.ladder(asked)
+        attributes = self.attributes(undo, may)
         masks = window_edit.draft(
-            self.generator.module,
-            dict(self.generator.variables),
-            self.classifier.model,
-            self.classifier.variables,
-            ladder,
-            self.classes,
-            undo,
+            self.generator,
+            self.classifier,
+            self.ladder(asked),
+            attributes,
             self.size,
-            self.config.cam,
-            self.method,
+            self.config,
         )
         acting = (np.asarray(masks[0]) >= DRAFT) & (may > 0.5)
         for i, part in enumerate(acting):
@@ -266,25 +257,22 @@ class _Session:
         self.kept["missed"] = round(float((missed & (may.max(0) > 0)).mean()), 4)
         return may * ~missed
 
-    def blended(self, variables, window, undo, first, may, factors) -> tuple[WindowEdit, jax.Array]:
+    def attributes(self, undo, may) -> Attributes:
+        """The first attributes, as many as there are regions [r, v, v]."""
+        count = len(may)
+        return Attributes(self.classes[:count], undo[:count], jnp.asarray(may[None]))
+
+    def blended(self, generator, window, undo, first, may, factors) -> tuple[WindowEdit, jax.Array]:
         """The edit of the first few attributes with the given factors, and T."""
-        count, module = len(factors), self.generator.module
-        drawn = [draw_window(module, variables, w, window) for w in self.ladder(factors)[1:]]
-        mask = None if self.user_mask is None else jnp.asarray(self.user_mask[None])
+        drawn = [draw_window(generator, w, window) for w in self.ladder(factors)[1:]]
         edit = edit_window(
-            self.classifier.model,
-            self.classifier.variables,
+            self.classifier,
             self.image,
             jnp.stack([first, *drawn]),
             window,
-            jnp.asarray(may[None, :count]),
-            self.classes[:count],
-            undo[:count],
-            self.config.window,
-            self.config.cam,
-            self.method,
-            mask,
-            self.config.user_mask,
+            self.attributes(undo, may[: len(factors)]),
+            self.config,
+            None if self.user_mask is None else jnp.asarray(self.user_mask[None]),
         )
         return edit, drawn[-1]
 

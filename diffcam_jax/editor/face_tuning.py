@@ -11,9 +11,9 @@ from jaxtyping import Float, UInt8
 
 from diffcam_jax.directions.space import generator_hash
 from diffcam_jax.editing import window_edit
-from diffcam_jax.files.model_folder import Network
 from diffcam_jax.inversion.tuned_cache import Entry, TunedCache
 from diffcam_jax.inversion.tuning import Tuned, TuningSettings, tune
+from diffcam_jax.nn.network import Network
 from diffcam_jax.ops.image import to_unit
 from diffcam_jax.ops.window import Window
 

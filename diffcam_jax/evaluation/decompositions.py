@@ -114,10 +114,10 @@ def decomposed(
 ) -> Decomposition:
     """Pictures with known codes, decomposed by the networks of a run."""
     images = jnp.asarray(to_unit(pictures))
-    return _decompose(*world.decomposing, images, None, jnp.asarray(codes), world.aligner.settings)
+    return _decompose(world.decomposer, images, None, jnp.asarray(codes))
 
 
-_decompose = jax.jit(decompose, static_argnames=("modules", "settings", "largest"))
+_decompose = jax.jit(decompose, static_argnames="largest")
 
 
 def largest(

@@ -18,10 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from diffcam_jax.editing.compose import MaskConfig, blend
-from diffcam_jax.editing.diffcam import OFFICIAL, PAPER
-from diffcam_jax.editing.edit import DECOMPOSING, METHODS, EditConfig, edit_batch
-from diffcam_jax.editor.editor import PRODUCT_CONFIG
+from diffcam_jax.editing.compose import blend
+from diffcam_jax.editing.config import DECOMPOSING, METHODS, VARIANTS
+from diffcam_jax.editing.edit import Edits, edit_batch
 from diffcam_jax.errors import UserError
 from diffcam_jax.evaluation.bench import Bench, groups
 from diffcam_jax.evaluation.codes import Coded
@@ -31,11 +30,6 @@ from diffcam_jax.ops.image import from_unit, to_unit
 
 WHOLE = "whole"
 SYSTEMS = (WHOLE, *METHODS, *DECOMPOSING)
-VARIANTS = {
-    "product": PRODUCT_CONFIG,
-    "official": EditConfig(cam=OFFICIAL),
-    "paper": EditConfig(cam=PAPER, mask=MaskConfig(resize="bilinear")),
-}
 
 
 class Edited(NamedTuple):
@@ -61,7 +55,7 @@ def check(bench: Bench, systems: Sequence[str], variant: str) -> None:
     if variant not in VARIANTS:
         raise UserError(f"variant={variant!r}: allowed are {', '.join(VARIANTS)}")
     if set(systems) & set(DECOMPOSING):
-        _ = bench.world.decomposing
+        _ = bench.world.decomposer
 
 
 def edit(
@@ -85,27 +79,18 @@ def edit(
     """
     world, found = bench.world, {}
     images = jnp.asarray(to_unit(pictures))
-    inputs = (
-        images,
-        jnp.asarray(codes),
+    edits = Edits(
         jnp.asarray(world.directions[attribute].array[None]),
         jnp.full((len(codes), 1), strength, jnp.float32),
         jnp.asarray(world.classes([attribute])),
     )
     config = dataclasses.replace(VARIANTS[variant], classifier_size=min(256, pictures.shape[1]))
-    deghoster = None if world.deghoster is None else world.deghoster.module
-    run = functools.partial(
-        edit_batch, world.generator.module, world.classifier.model, world.params, *inputs
-    )
+    run = functools.partial(edit_batch, world.pipeline, images, jnp.asarray(codes), edits)
     methods = [name for name in systems if name != WHOLE]
     if WHOLE in systems and not set(methods) & set(METHODS):
         methods.append("diffcam")
     for method in methods:
-        result = run(
-            dataclasses.replace(config, method=method),
-            deghoster=deghoster,
-            decomposer=world.decomposer,
-        )
+        result = run(dataclasses.replace(config, method=method))
         mask = np.asarray(result.paste_mask)
         blended = from_unit(blend(images, result.source, result.paste_mask))
         found[method] = [Edited(*pair) for pair in zip(blended, mask)]

@@ -76,12 +76,11 @@ def run(bench: Bench) -> list[Section]:
         UserError: there is no alignment network, and this protocol alone is to be run.
     """
     part = bench.config.invertibility
-    if bench.world.decomposer is None and len(bench.config.protocols) > 1:
+    if bench.world.pipeline.aligner is None and len(bench.config.protocols) > 1:
         text = "Left out for want of an alignment network; give one with --config.aligner=DIR."
         return [Section(TITLE, [text], [], [])]
-    _ = (
-        bench.world.decomposing
-    )  # says so before anything is computed, where this protocol alone was asked for
+    # Says so before anything is computed, where this protocol alone was asked for.
+    _ = bench.world.decomposer
     edits.check(bench, part.systems, part.variant)
     bench.world.classes(list(part.attributes))
     coder, items = Coder(bench, part.method), bench.items(part)

@@ -7,13 +7,14 @@ intersection over the union of mask and region, coverage the share of the region
 reaches, inside the share of the mask that lies in the region, area the mean of the mask.
 """
 
+import functools
 from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffcam_jax.editing.edit import METHODS
+from diffcam_jax.editing.config import METHODS, VARIANTS
 from diffcam_jax.evaluation import edits
 from diffcam_jax.evaluation.bench import Bench, groups
 from diffcam_jax.evaluation.codes import Coded, coded
@@ -105,13 +106,11 @@ def draw(
     that they were made from.
     """
     pair, masks = _draw(
-        world.generator.module,
-        world.classifier.model,
-        (world.generator.variables, world.classifier.variables),
+        world.pipeline,
         jnp.asarray(codes),
         jnp.asarray(world.directions[attribute].array[None]) * strength,
         jnp.full(len(codes), world.classes([attribute])[0]),
-        edits.VARIANTS[variant].cam,
+        VARIANTS[variant].cam,
         side,
     )
     return {method: np.asarray(mask) for method, mask in masks.items()}, [
@@ -119,16 +118,11 @@ def draw(
     ]
 
 
-def _masks(generator, classifier, variables, code, step, classes, config, side):
-    drawn, judged = variables
-    pair = [generator.apply(drawn, w, method="synthesis", size=side) for w in (code, code + step)]
-    return pair, {
-        name: method(classifier, judged, *pair, classes, config).mask
-        for name, method in METHODS.items()
-    }
-
-
-_draw = jax.jit(_masks, static_argnums=(0, 1, 6, 7))
+@functools.partial(jax.jit, static_argnums=(4, 5))
+def _draw(pipeline, codes, step, classes, config, side):
+    pair = [pipeline.generator(w, method="synthesis", size=side) for w in (codes, codes + step)]
+    masks = {n: of(pipeline.classifier, *pair, classes, config).mask for n, of in METHODS.items()}
+    return pair, masks
 
 
 def measure(bench: Bench, everyone: Sequence[Coded], attribute: str) -> list:

@@ -17,45 +17,41 @@ from diffcam_jax.data.pairs import toy_world
 from diffcam_jax.directions import Direction
 from diffcam_jax.directions.scoring import draw_uint8
 from diffcam_jax.directions.space import generator_hash
-from diffcam_jax.editing import pipeline
-from diffcam_jax.editing.decomposition import Modules, Settings, Variables, aligner_for
-from diffcam_jax.editing.diffcam import Classifier
-from diffcam_jax.editing.edit import Decomposer, EditParams, decomposing
-from diffcam_jax.editing.pipeline import Masker, Pipeline
+from diffcam_jax.editing import checkpoints
+from diffcam_jax.editing.alignment import Settings, aligner_for
+from diffcam_jax.editing.classifier import Classifier
+from diffcam_jax.editing.decomposition import Decomposer
+from diffcam_jax.editing.pipeline import AlignmentNetwork, Pipeline
 from diffcam_jax.errors import UserError
 from diffcam_jax.files import trees
-from diffcam_jax.files.model_folder import Network
 from diffcam_jax.inversion.encoding import Encoder
-from diffcam_jax.inversion.tuning import Deltas, tuned_variables
+from diffcam_jax.inversion.tuning import Deltas, tuned_generator
 from diffcam_jax.nn.classifier import DiffClassifier
 from diffcam_jax.nn.latents import sample_w, wplus_rows
 from diffcam_jax.nn.mobile_encoder import MobileEncoder
-from diffcam_jax.pretrained import networks as pretrained
+from diffcam_jax.nn.network import Network
 
 TOY = "toy"
-ROLES = ("generator", "encoder", "classifier", "deghoster", "aligner", "directions")
 
 
 class World(NamedTuple):
     """The networks of a run.
 
     Attributes:
-        generator: with mapping and synthesis.
-        encoder, deghoster, aligner: None where there is none.
-        classifier: of edits.
+        pipeline: that edit together.
         directions: attribute -> its direction, with the rows of this generator.
         hashes: what the numbers depend on: network -> the first 12 digits of its hash.
         toy: random networks; their numbers mean nothing.
     """
 
-    generator: Network
-    encoder: Encoder | None
-    classifier: Classifier
-    deghoster: Network | None
-    aligner: Masker | None
+    pipeline: Pipeline
     directions: Mapping[str, Direction]
     hashes: Mapping[str, str]
     toy: bool = False
+
+    generator = property(lambda self: self.pipeline.generator)
+    encoder = property(lambda self: self.pipeline.encoder)
+    classifier = property(lambda self: self.pipeline.classifier)
 
     @property
     def size(self) -> int:
@@ -63,42 +59,18 @@ class World(NamedTuple):
         return self.generator.module.resolution
 
     @property
-    def params(self) -> EditParams:
-        """As `editing.edit_batch` takes them."""
-        return self._inputs[0]
-
-    @property
-    def decomposer(self) -> Decomposer | None:
-        """As `editing.edit_batch` takes it; None without an alignment network."""
-        return self._inputs[1]
-
-    @property
-    def _inputs(self) -> tuple[EditParams, Decomposer | None]:
-        return pipeline.inputs(
-            Pipeline(
-                self.generator,
-                self.classifier,
-                self.directions,
-                self.encoder,
-                self.deghoster,
-                self.aligner,
-            )
-        )
-
-    @property
-    def decomposing(self) -> tuple[Modules, Variables]:
-        """As `decomposition.decompose` takes them.
+    def decomposer(self) -> Decomposer:
+        """As `decomposition.decompose` takes it.
 
         Raises:
             UserError: there is no alignment network.
         """
-        params, decomposer = self._inputs
-        if decomposer is None:
+        if self.pipeline.aligner is None:
             raise UserError(
                 "there is no alignment network for these networks; give its folder: "
                 "--config.aligner=DIR"
             )
-        return decomposing(self.generator.module, decomposer, params)
+        return self.pipeline.decomposer
 
     def draw(
         self, codes: Float[np.ndarray | Array, "b n k"], size: int, tuned: Deltas | None = None
@@ -110,10 +82,8 @@ class World(NamedTuple):
             size: side of the pictures.
             tuned: what changes the generator first, without a batch axis; None for nothing.
         """
-        module, variables = self.generator
-        if tuned is not None:
-            variables = tuned_variables(variables, tuned)
-        return np.asarray(draw_uint8(module, variables, jnp.asarray(codes), size))
+        generator = self.generator if tuned is None else tuned_generator(self.generator, tuned)
+        return np.asarray(draw_uint8(*generator, jnp.asarray(codes), size))
 
     def prior(self, config) -> Prior:
         """What generated pictures are drawn from: this generator, truncated by config.psi."""
@@ -151,36 +121,25 @@ def open_world(config) -> World:
     """
     if config.generator == TOY:
         return _aligned_toy() if config.aligner == TOY else _toy()
-    folders: dict = {role: config[role] or None for role in ROLES}
-    if not config.directions and _own_generator(config):
-        folders["directions"] = {}  # those that ship belong to the embedded generator
-    networks = pipeline.on_device(pipeline.from_checkpoints(**folders))
-    hashes = {"generator": generator_hash(networks.generator)}
-    hashes["classifier"] = trees.tree_hash(networks.classifier.variables)
+    plan = checkpoints.resolve(**{role: config[role] or None for role in checkpoints.ROLES})
+    networks = checkpoints.load(plan)
+    # The directions that ship belong to the embedded generator.
+    own = {} if not config.directions and not plan.is_embedded else config.directions or None
+    directions = checkpoints.fit_directions(checkpoints.read_directions(own), networks.generator)
+    hashes = {
+        "generator": generator_hash(networks.generator),
+        "classifier": trees.tree_hash(networks.classifier.network.variables),
+    }
     if networks.encoder is not None:
         hashes["encoder"] = trees.tree_hash(networks.encoder.network.variables)
     if networks.deghoster is not None:
         hashes["deghoster"] = trees.tree_hash(networks.deghoster.variables)
     if networks.aligner is not None:
         hashes["aligner"] = trees.tree_hash(networks.aligner.network.variables)
-    hashes["directions"] = trees.tree_hash(
-        {name: direction.array for name, direction in networks.directions.items()}
-    )
-    return World(
-        networks.generator,
-        networks.encoder,
-        networks.classifier,
-        networks.deghoster,
-        networks.aligner,
-        networks.directions,
-        {name: digest[:12] for name, digest in hashes.items()},
-    )
-
-
-def _own_generator(config) -> bool:
-    return bool(config.generator) or bool(
-        config.encoder and "generator" in pretrained.load(config.encoder).networks
-    )
+    arrays = {name: direction.array for name, direction in directions.items()}
+    hashes["directions"] = trees.tree_hash(arrays)
+    short = {name: digest[:12] for name, digest in hashes.items()}
+    return World(jax.device_put(networks), directions, short)
 
 
 @functools.cache
@@ -191,7 +150,7 @@ def _toy() -> World:
     )
     blank = jnp.zeros((1, 32, 32, 3))
     variables = _random(model, 2, blank, blank)
-    rows = wplus_rows(world.model)
+    rows = wplus_rows(world.generator.module)
     directions = {
         name: Direction(
             name,
@@ -205,16 +164,9 @@ def _toy() -> World:
         )
         for name, array in zip(world.names, world.directions)
     }
-    return World(
-        generator=Network(world.model, {"params": world.params}),
-        encoder=None,
-        classifier=Classifier(model, variables, tuple(world.names), {}),
-        deghoster=None,
-        aligner=None,
-        directions=directions,
-        hashes={TOY: "random weights"},
-        toy=True,
-    )
+    classifier = Classifier(Network(model, variables), tuple(world.names))
+    networks = Pipeline(world.generator, classifier)
+    return World(networks, directions, {TOY: "random weights"}, toy=True)
 
 
 @functools.cache
@@ -242,10 +194,11 @@ def _aligned_toy() -> World:
     read = Network(encoder, _random(encoder, 3, jnp.zeros((1, size, size, 3))))
     aligning = Network(aligner, _random(aligner, 4, *maps))
     latent_avg = np.zeros(generator.latent_size, np.float32)
-    return world._replace(
+    networks = world.pipeline.replace(
         encoder=Encoder(read, latent_avg, 0, wplus_rows(generator)),
-        aligner=Masker(aligning, settings),
+        aligner=AlignmentNetwork(aligning, settings),
     )
+    return world._replace(pipeline=networks)
 
 
 def _random(module: nn.Module, seed: int, *inputs: Any) -> dict:

@@ -18,8 +18,9 @@ from diffcam_jax.metrics.resources import peak_memory
 
 
 def evaluate(config: ConfigDict, workdir: Path, compared: Sequence[str], command: str) -> Document:
-    """Runs the protocols of a configuration, or compares folders, and writes metrics.jsonl,
-    report.md and report.html.
+    """Runs the protocols of a configuration, or compares folders, and writes the report.
+
+    The folder then holds metrics.jsonl, report.md and report.html.
 
     Args:
         config: checked, see `settings`.

@@ -1,1 +1,1 @@
-"""What is written to disk and read back: parameter trees, folders of networks, codes, caches."""
+"""Files that the package writes and reads back: parameter trees, network folders, codes, caches."""

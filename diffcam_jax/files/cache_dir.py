@@ -1,16 +1,38 @@
-"""Where everything lies that can be made or fetched again."""
+"""The per-user cache folder, and the keys under which results are kept in it."""
 
+import hashlib
+import json
 import os
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 
 def cache_dir() -> Path:
-    """The per-user folder of pretrained parts and computed codes.
+    """The per-user folder of pretrained parts and computed codes; everything in it can be remade.
 
-    Returns: $DIFFCAM_HOME, else $XDG_CACHE_HOME/diffcam_jax, else ~/.cache/diffcam_jax. It need not
-    exist yet.
+    Returns:
+        $DIFFCAM_HOME, else $XDG_CACHE_HOME/diffcam_jax, else ~/.cache/diffcam_jax. The folder need
+        not exist yet.
     """
     if home := os.environ.get("DIFFCAM_HOME"):
         return Path(home).expanduser()
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(base).expanduser() / "diffcam_jax"
+
+
+def cache_key(recipe: Any, *arrays: np.ndarray) -> str:
+    """Names a result by what it was computed from.
+
+    Args:
+        recipe: settings and identities, ready for JSON.
+        *arrays: inputs whose bytes count; put their shapes into the recipe.
+
+    Returns:
+        The sha256 of both, in hexadecimal.
+    """
+    digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode())
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()

@@ -1,5 +1,4 @@
-"""Inverted codes as files: safetensors with the names of the photographs, the method, and whose
-codes they are.
+"""Inverted codes as safetensors files, with the names of the photographs and the method.
 
 One array "codes", float32 W+ [m, n, k]; the header holds the generator's hash, the method and the
 names, in the order of the codes.
@@ -17,12 +16,12 @@ from diffcam_jax.files import trees
 
 
 class Codes(NamedTuple):
-    """What a file holds.
+    """The content of a file of codes.
 
     Attributes:
         codes: [m, n, k] W+ codes.
-        names: of the photographs, one for each.
-        method: how they were found.
+        names: of the photographs, one for each code.
+        method: the inversion method that found them.
     """
 
     codes: Float[np.ndarray, "m n k"]
@@ -40,14 +39,14 @@ def save(
     """Writes codes; the file appears whole or not at all.
 
     Args:
-        path: ends in .safetensors.
+        path: must end in .safetensors.
         codes: W+, finite.
         generator_hash: `trees.tree_hash` of the generator's parameters.
-        method: how they were found, a name of `inversion.METHODS`.
+        method: the inversion method that found them, a name of `inversion.METHODS`.
         names: one for each code.
 
     Raises:
-        UserError: values that are no numbers, another number of names, or the file cannot be
+        UserError: a value is not finite, the number of names differs, or the file cannot be
             written.
     """
     codes = np.asarray(codes, np.float32)
@@ -58,7 +57,7 @@ def save(
         )
     if not np.isfinite(codes).all():
         raise UserError(
-            f"codes with values that are no numbers are not kept in {path}; invert again"
+            f"codes with values that are not finite are not written to {path}; invert again"
         )
     try:
         trees.save(
@@ -73,16 +72,16 @@ def save(
 
 
 def load(path: str | Path, generator_hash: str, rows: int | None = None) -> Codes:
-    """Reads codes, if they are a generator's own.
+    """Reads codes and checks that they belong to a generator.
 
     Args:
-        path: what `save` wrote.
-        generator_hash: of the generator that is to draw them.
-        rows: of its W+ codes; None does not ask.
+        path: a file that `save` wrote.
+        generator_hash: of the generator that will draw them.
+        rows: number of rows of its W+ codes; None skips this check.
 
     Raises:
-        UserError: no such file, not codes, those of another generator, another number of rows,
-            values that are no numbers.
+        UserError: the file is missing, holds no codes, or those of another generator; the number of
+            rows differs, or a value is not finite.
     """
     tree, header = trees.load(path)
     codes, names = tree.get("codes"), header.get("names")
@@ -96,18 +95,17 @@ def load(path: str | Path, generator_hash: str, rows: int | None = None) -> Code
     if header.get("generator") != generator_hash:
         raise UserError(
             f"the codes in {path} were made for another generator "
-            f"({str(header.get('generator'))[:8]}, this one is "
-            f"{generator_hash[:8]}); invert the photographs again, or take the generator they "
-            "were made for"
+            f"({str(header.get('generator'))[:8]}, this one is {generator_hash[:8]}); invert the "
+            "photographs again, or use the generator they were made for"
         )
     if rows is not None and codes.shape[1] != rows:
         raise UserError(
-            f"the codes in {path} have {codes.shape[1]} rows, the generator reads {rows}; invert "
-            "again"
+            f"the codes in {path} have {codes.shape[1]} rows and the generator reads {rows}; "
+            "invert again"
         )
     if not np.isfinite(codes).all():
         raise UserError(
-            f"the codes in {path} hold values that are no numbers; invert the photographs again"
+            f"the codes in {path} hold values that are not finite; invert the photographs again"
         )
     return Codes(
         codes.astype(np.float32, copy=False),

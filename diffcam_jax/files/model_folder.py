@@ -1,9 +1,8 @@
-"""Folders of converted networks: model.safetensors with every array, config.json with what they
-are.
+"""Folders of converted networks: arrays in model.safetensors, their description in config.json.
 
 A folder holds one or more networks by role ("generator", "encoder", "classifier", "deghoster", ...)
-and loose arrays such as the mean code. Roles are what pipelines ask for, so that any generator goes
-with any encoder of the same W+ shape.
+and further arrays such as the mean code. Pipelines ask for roles, so that any generator can be
+combined with any encoder of the same W+ shape.
 """
 
 import dataclasses
@@ -11,34 +10,26 @@ import importlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
 import numpy as np
 
 from diffcam_jax.errors import UserError
 from diffcam_jax.files import trees
+from diffcam_jax.nn.network import Network
 
 _NETWORKS = "diffcam_jax.nn."
 
 
-class Network(NamedTuple):
-    """A module and its variables, {"params": ..., "batch_stats": ..., "noise": ...} as far as it
-    has them.
-    """
-
-    module: nn.Module
-    variables: dict[str, Any]
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
 class ModelFolder:
-    """What a converted checkpoint holds.
+    """The content of a converted checkpoint.
 
     Attributes:
-      networks: role -> network.
-      arrays: name -> array that belongs to no network; "latent_avg" is [512] or [n, 512].
-      config: the content of config.json: kind, source, licence, classes, ...
+        networks: role -> network.
+        arrays: name -> array that belongs to no network; "latent_avg" is [512] or [n, 512].
+        config: the content of config.json: kind, source, licence, classes, ...
     """
 
     networks: dict[str, Network]
@@ -49,7 +40,7 @@ class ModelFolder:
         """The network of a role.
 
         Raises:
-          UserError: the folder has none.
+            UserError: the folder has no network of this role.
         """
         if role not in self.networks:
             raise UserError(
@@ -72,34 +63,34 @@ def describe(module: nn.Module) -> dict[str, Any]:
 
 
 def build(description: Mapping[str, Any]) -> nn.Module:
-    """The module that `describe` described; only networks of this package are made.
+    """Builds the module that `describe` described; only networks of this package are built.
 
     Raises:
-      UserError: another name, or arguments that it does not take.
+        UserError: the class is not one of this package's, or does not take the arguments.
     """
     module, _, name = str(description.get("module")).rpartition(".")
     try:
         if not f"{module}.".startswith(_NETWORKS):
-            raise ValueError(f"{module}.{name} is none of this package's networks")
+            raise ValueError(f"{module}.{name} is not one of this package's networks")
         cls = getattr(importlib.import_module(module), name)
         if not (isinstance(cls, type) and issubclass(cls, nn.Module)):
             raise ValueError(f"{name} is not a network")
         return cls(**{key: _tupled(value) for key, value in description["kwargs"].items()})
     except (ImportError, AttributeError, ValueError, TypeError, KeyError) as error:
         raise UserError(
-            f"config.json names a network that cannot be made ({error}); convert the checkpoint "
+            f"config.json names a network that cannot be built ({error}); convert the checkpoint "
             "again"
         ) from error
 
 
 def load(folder: str | Path) -> ModelFolder:
-    """Opens what `python -m convert_weights` wrote.
+    """Reads a folder that `python -m convert_weights` or a training run wrote.
 
     Args:
-      folder: with config.json and model.safetensors.
+        folder: contains config.json and model.safetensors.
 
     Raises:
-      UserError: no such folder, or its files are damaged or do not belong together.
+        UserError: the folder is missing, or its files are damaged or do not belong together.
     """
     folder = Path(folder)
     try:
@@ -136,21 +127,22 @@ def save(
     official: Mapping[str, Any] | None = None,
     unused: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Writes a folder that `load` opens; nothing is left half-written.
+    """Writes a folder that `load` reads; nothing is left half-written.
 
     Args:
-      folder: made when missing.
-      networks: by role.
-      arrays: by name.
-      config: further entries of config.json.
-      official: shapes and types of the official file's entries, kept in the header for the way
-        back.
-      unused: the official file's entries that no network needs, kept for the way back.
+        folder: created if it is missing.
+        networks: by role.
+        arrays: by name.
+        config: further entries of config.json.
+        official: shapes and types of the official file's entries, kept in the header for the export
+            back to that file.
+        unused: the official file's entries that no network needs, kept for the same export.
 
-    Returns: the content of config.json.
+    Returns:
+        The content of config.json.
 
     Raises:
-      UserError: the folder cannot be written.
+        UserError: the folder cannot be written.
     """
     tree = {role: dict(network.variables) for role, network in networks.items()}
     if arrays:
@@ -182,7 +174,7 @@ def write_config(folder: Path, content: Mapping[str, Any]) -> None:
     """Writes config.json.
 
     Raises:
-      OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     trees.write_atomically(folder / "config.json", json.dumps(content, indent=2).encode() + b"\n")
 

@@ -1,7 +1,7 @@
-"""Parameter trees in and out of safetensors files.
+"""Parameter trees in safetensors files.
 
 A parameter tree is a nested dict of arrays. In a file its leaves are named by their path, joined
-with "/", and the metadata's values are JSON. Arrays come back as NumPy arrays, to be moved to a
+with "/", and the metadata's values are JSON. Arrays are read as NumPy arrays, to be moved to a
 device where they are used.
 """
 
@@ -30,13 +30,14 @@ _DTYPES = {
 
 
 def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, np.ndarray]:
-    """Name every leaf of a parameter tree by its path.
+    """Names every leaf of a parameter tree by its path.
 
     Args:
-      params: nested mapping; names are non-empty strings without "/".
-      prefix: put in front of every name.
+        params: nested mapping; names are non-empty strings without "/".
+        prefix: put in front of every name.
 
-    Returns: "a/b/kernel" -> array, sorted by name.
+    Returns:
+        "a/b/kernel" -> array, sorted by name.
     """
     flat = {}
     for name, value in params.items():
@@ -68,13 +69,13 @@ def unflatten(flat: Mapping[str, Any]) -> Params:
 
 
 def tree_hash(params: Mapping[str, Any]) -> str:
-    """The identity of a parameter tree: sha256 over its sorted leaf names, dtypes, shapes and
-    bytes.
+    """The identity of a parameter tree: sha256 of its leaf names, dtypes, shapes and bytes.
 
     Args:
-      params: nested mapping of arrays (NumPy or JAX).
+        params: nested mapping of arrays (NumPy or JAX).
 
-    Returns: 64 hexadecimal digits, the same for equal trees whatever file or order they come from.
+    Returns:
+        64 hexadecimal digits, the same for equal trees whatever file or order they come from.
     """
     digest = hashlib.sha256()
     for path, array in flatten(params).items():
@@ -92,26 +93,25 @@ def _little_endian(array: np.ndarray) -> np.ndarray:
 
 
 def save(path: str | os.PathLike, params: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
-    """Write a parameter tree.
+    """Writes a parameter tree.
 
     The file appears whole or not at all, and equal trees give equal bytes.
 
     Args:
-      path: the .safetensors file; its folder is made when missing.
-      params: nested mapping of arrays.
-      metadata: name -> anything that JSON can hold.
+        path: the .safetensors file; its folder is created if it is missing.
+        params: nested mapping of arrays.
+        metadata: name -> any value that JSON can hold.
 
     Raises:
-      OSError: the file cannot be written.
-      ValueError: a name with "/" in it, or an array of a type that safetensors does not know.
+        OSError: the file cannot be written.
+        ValueError: a name contains "/", or safetensors does not know the type of an array.
     """
     arrays = flatten(params)
     header: dict[str, Any] = {
         _METADATA: {name: json.dumps(value) for name, value in sorted(metadata.items())}
     }
-    order = sorted(
-        arrays, key=lambda name: -arrays[name].itemsize
-    )  # widest first keeps every array aligned
+    # The widest types first, which keeps every array aligned.
+    order = sorted(arrays, key=lambda name: -arrays[name].itemsize)
     end = 0
     for name in order:
         array = arrays[name]
@@ -134,16 +134,17 @@ def save(path: str | os.PathLike, params: Mapping[str, Any], metadata: Mapping[s
 
 
 def load(path: str | os.PathLike) -> tuple[Params, dict[str, Any]]:
-    """Read what `save` wrote, or any safetensors file whose names use "/" for nesting.
+    """Reads what `save` wrote, or any safetensors file whose names use "/" for nesting.
 
     Args:
-      path: the .safetensors file.
+        path: the .safetensors file.
 
-    Returns: nested dict of NumPy arrays; metadata with JSON values decoded (text that is not JSON
-    is kept as it is).
+    Returns:
+        Nested dict of NumPy arrays; metadata with JSON values decoded (text that is not JSON is
+        kept as it is).
 
     Raises:
-      UserError: the file is missing or is not a safetensors file.
+        UserError: the file is missing or is not a safetensors file.
     """
     path = Path(path)
     if not path.is_file():
@@ -167,16 +168,16 @@ def _decoded(text: str) -> Any:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file that appears whole or not at all; its folder is made when missing."""
+    """Writes a file that appears whole or not at all; its folder is created if it is missing."""
     with replacing(path) as file:
         file.write(content)
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[io.BufferedIOBase]:
-    """A file to write into that takes its name only once the block has ended well.
+    """Opens a file that takes its name only once the block has ended without an exception.
 
-    Its folder is made when missing.
+    Its folder is created if it is missing.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

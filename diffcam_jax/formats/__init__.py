@@ -1,9 +1,7 @@
-"""Readers for the files that pretrained parts come in.
+"""Readers for the files that pretrained parts come in; a hostile file cannot run code.
 
-A hostile file cannot run code or fill the memory.
-
-All return NumPy arrays as stored: no change of layout, names or range. Nothing here imports torch
-or OpenVINO.
+They bound what they allocate by the size of the file. All return NumPy arrays as stored: layout,
+names and ranges are not changed. Nothing here imports torch or OpenVINO.
 """
 
 from diffcam_jax.formats.array_pickle import read_numpy_pickle

@@ -1,9 +1,16 @@
-"""Pickles that hold nothing but containers, numbers, text, NumPy arrays and PyTorch tensors."""
+"""Pickles that hold nothing but containers, numbers, text, NumPy arrays and PyTorch tensors.
 
+Written by hand because torch's and NumPy's own readers run code, need torch, or allocate what a
+file claims to need.
+"""
+
+import contextlib
 import io
 import math
+import os
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import ml_dtypes
@@ -12,22 +19,30 @@ import numpy as np
 from diffcam_jax.errors import UserError
 
 _TORCH_DTYPES = {
-    "DoubleStorage": "<f8", "FloatStorage": "<f4", "HalfStorage": "<f2", "BFloat16Storage": ml_dtypes.bfloat16,
-    "LongStorage": "<i8", "IntStorage": "<i4", "ShortStorage": "<i2", "CharStorage": "i1", "ByteStorage": "u1",
+    "DoubleStorage": "<f8",
+    "FloatStorage": "<f4",
+    "HalfStorage": "<f2",
+    "BFloat16Storage": ml_dtypes.bfloat16,
+    "LongStorage": "<i8",
+    "IntStorage": "<i4",
+    "ShortStorage": "<i2",
+    "CharStorage": "i1",
+    "ByteStorage": "u1",
     "BoolStorage": "?",
-}  # fmt: skip
+}
 
 
 def read_numpy_pickle(data: bytes) -> Any:
-    """Read a pickle of dicts, lists, tuples, strings, numbers and NumPy arrays.
+    """Reads a pickle of dicts, lists, tuples, strings, numbers and NumPy arrays.
 
     Args:
-      data: the file's content.
+        data: the file's content.
 
-    Returns: the same tree with read-only arrays.
+    Returns:
+        The same tree with read-only arrays.
 
     Raises:
-      UserError: damaged, or it holds anything else.
+        UserError: the content is damaged or holds anything else.
     """
     try:
         return resolve(ArrayUnpickler(io.BytesIO(data)).load(), {})
@@ -38,12 +53,35 @@ def read_numpy_pickle(data: bytes) -> Any:
 
 
 def reason(error: Exception) -> str:
-    """What an exception says, or its name when it says nothing."""
+    """The message of an exception, or its name when it has none."""
     return str(error) or type(error).__name__
 
 
+@contextlib.contextmanager
+def opened(source: str | os.PathLike | bytes, kind: str) -> Iterator[io.BufferedIOBase]:
+    """Opens a file or its content for reading; inside, any exception becomes a `UserError`.
+
+    Args:
+        source: the path of the file, or its content.
+        kind: what the file should be, for messages.
+
+    Raises:
+        UserError: the file is missing, or the block raised any exception.
+    """
+    name = f"the {kind}" if isinstance(source, bytes) else str(source)
+    if not isinstance(source, bytes) and not Path(source).is_file():
+        raise UserError(f"no {kind} at {name}; check the path")
+    try:
+        with io.BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb") as file:
+            yield file
+    except Exception as error:  # a damaged pickle can end in nearly any exception
+        raise UserError(
+            f"{name} is not a readable {kind} ({reason(error)}); get it again"
+        ) from error
+
+
 class _Opaque:
-    """An object in a pickle that stands for data to come; a pickle cannot reach inside it."""
+    """A placeholder in a pickle for data that is read later; the pickle cannot change it."""
 
     def __setstate__(self, state: Any) -> None:
         raise pickle.UnpicklingError(f"state for a {type(self).__name__}")
@@ -105,8 +143,8 @@ class _Array:
     def __setstate__(self, state: tuple) -> None:
         _, shape, dtype, fortran, content = state
         if dtype.dtype.kind == "O":
-            # numpy.save wraps a dictionary into an array of one object: the object is read, no
-            # other array of them.
+            # numpy.save wraps a dictionary into an array of one object: this object is read, no
+            # other array of objects is.
             if shape != () or not isinstance(content, list) or len(content) != 1:
                 raise pickle.UnpicklingError(f"array of objects, shape {shape}")
             self.wrapped = content
@@ -121,9 +159,7 @@ class _Array:
 
 
 class _Reader(_Opaque):
-    """A function that a pickle may call, but not change as it may the attributes of a bare
-    function.
-    """
+    """A function that a pickle may call, but whose attributes it cannot change."""
 
     def __init__(self, function: Callable):
         self._function = function
@@ -134,23 +170,22 @@ class _Reader(_Opaque):
 
 class _Dict(dict):
     def __setstate__(self, state: Any) -> None:
-        """Drop the version notes that torch hangs on a state dict."""
+        """Drops the version notes that torch attaches to a state dict."""
 
 
 class _Namespace(dict):
-    """Options of a training script; its attributes become entries."""
+    """Options of a training script, whose attributes become entries."""
 
     def __setstate__(self, state: dict) -> None:
         self.update(state)
 
 
 class ArrayUnpickler(pickle._Unpickler):
-    """An unpickler for which the few names that arrays need mean our own readers, and every other
-    name is refused.
+    """An unpickler that maps the few names that arrays need to our own readers.
 
-    It is the one written in Python, since the one in C lets a file of a few bytes claim a memo of
-    gigabytes; likewise byte arrays, for which a pickle states a size to set aside, are read as
-    bytes.
+    Every other name is refused. The base class is the unpickler written in Python, since the one in
+    C lets a file of a few bytes claim a memo of gigabytes; likewise byte arrays, for which a pickle
+    states a size to allocate, are read as bytes.
     """
 
     dispatch = pickle._Unpickler.dispatch | {pickle.BYTEARRAY8[0]: pickle._Unpickler.load_binbytes8}
@@ -160,6 +195,7 @@ class ArrayUnpickler(pickle._Unpickler):
         self.storages: dict[str, Storage] = {}
 
     def find_class(self, module: str, name: str) -> Any:
+        """The reader for a name in the pickle; raises UnpicklingError for anything but data."""
         if module == "torch" and name in _TORCH_DTYPES:
             return name
         if (module, name) == ("numpy", "ndarray"):
@@ -179,7 +215,7 @@ class ArrayUnpickler(pickle._Unpickler):
             ("numpy._core.numeric", "_frombuffer"): self._from_buffer,
             ("_codecs", "encode"): self._encode,
             ("__builtin__", "bytes"): self._no_bytes,
-            # What training scripts store beside the weights, read as plain data.
+            # Training scripts store these beside the weights; they are read as plain data.
             ("torch", "device"): self._text,
             ("torch", "Size"): tuple,
             ("pathlib", "PosixPath"): self._text,
@@ -190,6 +226,7 @@ class ArrayUnpickler(pickle._Unpickler):
         return _Reader(readers[module, name])
 
     def persistent_load(self, pid: Any) -> Storage:
+        """The storage that a tensor refers to; its content is filled in afterwards."""
         kind, storage_type, key, _, count, *view = pid
         if kind != "storage" or any(view) or not isinstance(count, int) or count < 0:
             raise pickle.UnpicklingError("a storage of an unknown kind")
@@ -242,16 +279,17 @@ class ArrayUnpickler(pickle._Unpickler):
 
 
 def resolve(value: Any, seen: dict[int, Any]) -> Any:
-    """Put arrays in the place of what stood for them.
+    """Replaces the placeholders of an `ArrayUnpickler` by arrays.
 
     Args:
-      value: what an `ArrayUnpickler` loaded.
-      seen: results by id, so that shared parts stay shared and loops end; start with an empty dict.
+        value: what an `ArrayUnpickler` loaded.
+        seen: results by id, which keep shared parts shared and end loops; start with an empty dict.
 
-    Returns: plain dicts, lists, tuples, numbers, text and read-only arrays.
+    Returns:
+        Plain dicts, lists, tuples, numbers, text and read-only arrays.
 
     Raises:
-      ValueError: it holds anything else, or a tensor that does not fit its storage.
+        ValueError: the value holds anything else, or a tensor does not fit its storage.
     """
     if id(value) in seen:
         return seen[id(value)]

@@ -1,4 +1,7 @@
-"""OpenVINO IR: an XML graph beside one file of constants."""
+"""OpenVINO IR: an XML graph and one file of constants.
+
+Read by hand because the openvino package is a large dependency for a list of constants.
+"""
 
 import math
 from xml.parsers import expat
@@ -8,23 +11,31 @@ import numpy as np
 from diffcam_jax.errors import UserError
 
 _DTYPES = {
-    "f64": "<f8", "f32": "<f4", "f16": "<f2", "i64": "<i8", "i32": "<i4", "i16": "<i2", "i8": "i1", "u8": "u1",
+    "f64": "<f8",
+    "f32": "<f4",
+    "f16": "<f2",
+    "i64": "<i8",
+    "i32": "<i4",
+    "i16": "<i2",
+    "i8": "i1",
+    "u8": "u1",
     "boolean": "?",
-}  # fmt: skip
+}
 
 
 def read_openvino_ir(xml_bytes: bytes, bin_bytes: bytes) -> list[tuple[str, np.ndarray]]:
-    """The constants of an OpenVINO IR network.
+    """Reads the constants of an OpenVINO IR network.
 
     Args:
-      xml_bytes: the graph, version 10 or 11. A document type is refused, so there are no entities
-        to expand.
-      bin_bytes: the constants it points into.
+        xml_bytes: the graph, version 10 or 11. A document type is refused, so there are no entities
+            to expand.
+        bin_bytes: the constants that the graph refers to.
 
-    Returns: (layer name, read-only array) of every Const layer in file order. Names may repeat.
+    Returns:
+        (layer name, read-only array) of every Const layer in file order. Names may repeat.
 
     Raises:
-      UserError: not such a file, or a constant that does not fit into `bin_bytes`.
+        UserError: the graph is not of this format, or a constant lies outside `bin_bytes`.
     """
     constants: list[tuple[str, np.ndarray]] = []
     layer: dict[str, str] = {}

@@ -1,26 +1,23 @@
-"""NVIDIA's network pickles (StyleGAN2-ADA and later): whole module objects, stored with the source
-code of their classes.
+"""NVIDIA's network pickles (StyleGAN2-ADA and later), which store whole module objects.
 
-An object is a call of a function that compiles this source and fills the object's attributes. Here
-the call gives the attributes alone: the source is text that nobody looks at, and the parameters are
-gathered from the attributes as `state_dict` would.
+An object is stored as a call of a function that compiles the source code of its class, which is
+part of the file, and fills in the object's attributes. Here the call gives the attributes alone:
+the source is never used, and the parameters are gathered from the attributes as `state_dict` would.
 """
 
 import io
 import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from diffcam_jax.errors import UserError
 from diffcam_jax.formats.array_pickle import (
     ArrayUnpickler,
     Storage,
     _Dict,
     _Reader,
-    reason,
+    opened,
     resolve,
 )
 from diffcam_jax.formats.torch_checkpoint import load_legacy
@@ -29,27 +26,24 @@ from diffcam_jax.formats.torch_checkpoint import load_legacy
 def read_persistent_pickle(
     source: str | os.PathLike | bytes,
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    """Read the networks of a file like NVIDIA's ffhq.pkl without torch.
+    """Reads the networks of a file like NVIDIA's ffhq.pkl without torch.
 
     No code in it is run or compiled.
 
     Args:
-      source: the path of the file, or its content.
+        source: the path of the file, or its content.
 
-    Returns: for each network ("G", "D", "G_ema"): {"state": names as in a state dict -> read-only
-      array, "init": the keyword arguments it was built with}. Entries that are not networks are
-      left out.
+    Returns:
+        For each network ("G", "D", "G_ema"): {"state": names as in a state dict -> read-only array,
+        "init": the keyword arguments it was built with}. Entries that are not networks are left
+        out.
 
     Raises:
-      UserError: missing, damaged, or it holds anything but persistent objects, containers, numbers,
-        text and tensors.
+        UserError: the file is missing or damaged, or holds anything but persistent objects,
+            containers, numbers, text and tensors.
     """
-    name = "the network pickle" if isinstance(source, bytes) else str(source)
-    if not isinstance(source, bytes) and not Path(source).is_file():
-        raise UserError(f"no network pickle at {name}; check the path")
-    try:
-        with io.BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb") as file:
-            tree = _PersistentUnpickler(file).load()
+    with opened(source, "network pickle") as file:
+        tree = _PersistentUnpickler(file).load()
         found = {key: value for key, value in tree.items() if isinstance(value, _Module)}
         if not found:
             raise ValueError("it holds no network")
@@ -57,17 +51,13 @@ def read_persistent_pickle(
             key: {"state": dict(_arrays(module, "", set())), "init": _init(module)}
             for key, module in found.items()
         }
-    except Exception as error:  # a damaged pickle can end in nearly any exception
-        raise UserError(
-            f"{name} is not a readable network pickle ({reason(error)}); get it again"
-        ) from error
 
 
 class _Module(dict):
     """The attributes of a persistent object."""
 
     def __setstate__(self, state: Any) -> None:
-        """Leave what a file would add afterwards; persistent objects come complete."""
+        """Ignores what a file would add afterwards; persistent objects come complete."""
 
 
 class _PersistentUnpickler(ArrayUnpickler):
@@ -96,13 +86,13 @@ def _reconstruct(meta: Mapping[str, Any]) -> _Module:
 def _storage(content: bytes) -> Storage:
     storage = load_legacy(io.BytesIO(content))
     if not isinstance(storage, Storage):
-        raise ValueError("a tensor's memory that is none")
+        raise ValueError("a tensor whose storage is something else")
     return storage
 
 
 def _arrays(module: _Module, prefix: str, seen: set[int]) -> Iterator[tuple[str, np.ndarray]]:
-    # Each module once: a few bytes could nest shared ones into more names than there is memory for,
-    # or endlessly.
+    # Each module is visited once: a few bytes could nest shared ones into more names than memory
+    # can hold, or into an endless loop.
     seen.add(id(module))
     passing = module.get("_non_persistent_buffers_set", ())
     for table in ("_parameters", "_buffers"):
@@ -110,13 +100,13 @@ def _arrays(module: _Module, prefix: str, seen: set[int]) -> Iterator[tuple[str,
             if value is not None and not (table == "_buffers" and name in passing):
                 array = resolve(value, {})
                 if not isinstance(array, np.ndarray):
-                    raise ValueError(f"{prefix}{name} is no tensor")
+                    raise ValueError(f"{prefix}{name} is not a tensor")
                 yield f"{prefix}{name}", array
     for name, child in module.get("_modules", {}).items():
         if isinstance(child, _Module) and id(child) not in seen:
             yield from _arrays(child, f"{prefix}{name}.", seen)
         elif child is not None and not isinstance(child, _Module):
-            raise ValueError(f"{prefix}{name} is no persistent module")
+            raise ValueError(f"{prefix}{name} is not a persistent module")
 
 
 def _init(module: _Module) -> dict[str, Any]:

@@ -4,64 +4,56 @@ import io
 import os
 import struct
 import zipfile
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from diffcam_jax.errors import UserError
-from diffcam_jax.formats.array_pickle import ArrayUnpickler, reason, resolve
+from diffcam_jax.formats.array_pickle import ArrayUnpickler, opened, resolve
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 
 
 def read_torch(source: str | os.PathLike | bytes) -> dict[str, Any]:
-    """Read a PyTorch checkpoint without torch.
+    """Reads a PyTorch checkpoint without torch or running code.
 
     Args:
-      source: the path of the file, or its content. Both of torch's layouts are read.
+        source: the path of the file, or its content. Both of torch's layouts are read.
 
-    Returns: the checkpoint's dict with tensors as read-only NumPy arrays (parameters, too); for a
-      state dict that is parameter name -> array.
+    Returns:
+        The checkpoint's dict with tensors as read-only NumPy arrays (parameters, too); for a state
+        dict that is parameter name -> array.
 
     Raises:
-      UserError: missing, damaged, or it holds anything but containers, numbers, text, tensors and
-        arrays.
+        UserError: the checkpoint is missing or damaged, or holds anything but containers, numbers,
+            text, tensors and arrays.
     """
-    name = "the checkpoint" if isinstance(source, bytes) else str(source)
-    if not isinstance(source, bytes) and not Path(source).is_file():
-        raise UserError(f"no checkpoint at {name}; check the path")
-    try:
-        with io.BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb") as file:
-            zipped = zipfile.is_zipfile(file)
-            file.seek(0)
-            tree = read_zip(file) if zipped else resolve(load_legacy(file), {})
-            if not isinstance(tree, dict):
-                raise ValueError(f"it holds a {type(tree).__name__}, not a dict of tensors")
-            return tree
-    except Exception as error:  # a damaged pickle can end in nearly any exception
-        raise UserError(
-            f"{name} is not a readable PyTorch checkpoint ({reason(error)}); get it again"
-        ) from error
+    with opened(source, "PyTorch checkpoint") as file:
+        zipped = zipfile.is_zipfile(file)
+        file.seek(0)
+        tree = read_zip(file) if zipped else resolve(load_legacy(file), {})
+        if not isinstance(tree, dict):
+            raise ValueError(f"it holds a {type(tree).__name__}, not a dict of tensors")
+        return tree
 
 
 def read_zip(file: io.BufferedIOBase, unpickler: type[ArrayUnpickler] = ArrayUnpickler) -> Any:
-    """The tree in `data.pkl` of an archive that torch wrote, with its tensors.
+    """Reads the tree in `data.pkl` of an archive that torch wrote, with its tensors.
 
     Args:
-      file: the zip archive.
-      unpickler: decides which names the pickle may ask for.
+        file: the zip archive.
+        unpickler: decides which names the pickle may ask for.
 
-    Returns: plain containers and read-only arrays.
+    Returns:
+        Plain containers and read-only arrays.
 
     Raises:
-      Exception: of nearly any kind, when the archive is damaged or holds anything else.
+        Exception: of nearly any type, when the archive is damaged or holds anything else.
     """
     with zipfile.ZipFile(file) as archive:
 
         def read(name: str) -> bytes:
-            # torch stores without compression; holding it to that keeps what is read within the
-            # size of the file.
+            # torch stores without compression; insisting on it bounds the memory by the size of
+            # the file.
             if archive.getinfo(name).compress_type != zipfile.ZIP_STORED:
                 raise ValueError("its archive is compressed, which torch never does")
             return archive.read(name)
@@ -82,14 +74,16 @@ def read_zip(file: io.BufferedIOBase, unpickler: type[ArrayUnpickler] = ArrayUnp
 
 
 def load_legacy(file: io.BufferedIOBase) -> Any:
-    """The tree in a file of the old layout, its storages filled in, tensors still to be put in
-    place by `resolve`.
+    """Reads the tree in a file of the layout before torch 1.6.
 
     Args:
-      file: at the start of what torch wrote.
+        file: positioned at the start of what torch wrote.
+
+    Returns:
+        The tree with its storages filled in; `resolve` then replaces its tensors by arrays.
 
     Raises:
-      Exception: of nearly any kind, when the file is damaged or holds anything else.
+        Exception: of nearly any type, when the file is damaged or holds anything else.
     """
     if ArrayUnpickler(file).load() != _LEGACY_MAGIC or ArrayUnpickler(file).load() != 1001:
         raise ValueError("neither of torch's file layouts")

@@ -1,6 +1,4 @@
-"""Writes PyTorch checkpoints without torch: the zip layout that `torch.load(weights_only=True)`
-reads.
-"""
+"""Writes PyTorch checkpoints without torch, in the layout of `torch.load(weights_only=True)`."""
 
 import io
 import pickle
@@ -14,16 +12,23 @@ import numpy as np
 from diffcam_jax.files.trees import replacing
 
 _STORAGES = {
-    "float64": "DoubleStorage", "float32": "FloatStorage", "float16": "HalfStorage", "bfloat16": "BFloat16Storage",
-    "int64": "LongStorage", "int32": "IntStorage", "int16": "ShortStorage", "int8": "CharStorage",
-    "uint8": "ByteStorage", "bool": "BoolStorage",
-}  # fmt: skip
-# Stored members carry the time of the zip format's beginning, so that equal trees give equal bytes.
+    "float64": "DoubleStorage",
+    "float32": "FloatStorage",
+    "float16": "HalfStorage",
+    "bfloat16": "BFloat16Storage",
+    "int64": "LongStorage",
+    "int32": "IntStorage",
+    "int16": "ShortStorage",
+    "int8": "CharStorage",
+    "uint8": "ByteStorage",
+    "bool": "BoolStorage",
+}
+# Every member of the archive carries the zip format's earliest time: equal trees give equal bytes.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 class _Global:
-    """A name that the reading side will look up; it need not exist here."""
+    """A name that the reader of the pickle will look up; it need not exist here."""
 
     def __init__(self, module: str, name: str):
         self.module, self.name = module, name
@@ -47,9 +52,7 @@ class _Tensor:
 
 
 class _Pickler(pickle._Pickler):
-    """The pickler written in Python, since the one in C insists that a name it writes can be
-    imported.
-    """
+    """The pickler written in Python: the one in C can only write names that can be imported."""
 
     dispatch = pickle._Pickler.dispatch.copy()
 
@@ -72,12 +75,12 @@ def write_torch(path: Path, tree: Mapping[str, Any]) -> None:
     """Writes a checkpoint; the file appears whole or not at all, and equal trees give equal bytes.
 
     Args:
-      path: the .pt file.
-      tree: nested dict of arrays, numbers and text.
+        path: the .pt file.
+        tree: nested dict of arrays, numbers and text.
 
     Raises:
-      OSError: the file cannot be written.
-      ValueError: an array of a type that torch does not have.
+        OSError: the file cannot be written.
+        ValueError: torch does not have the type of an array.
     """
     arrays: list[np.ndarray] = []
 

@@ -1,23 +1,20 @@
 """TorchScript archives: the tensors of a saved program, without the program.
 
-Such a file is a zip archive like a checkpoint's. Its `data.pkl` holds module objects, whose classes
-are defined by code in the same archive; here an object of any of them is the dict of its
-attributes, and the code is never looked at.
+Such a file is a zip archive like that of a checkpoint. Its `data.pkl` holds module objects, whose
+classes are defined by code in the same archive; here an object of any of these classes becomes the
+dict of its attributes, and the code is never read.
 """
 
-import io
 import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from diffcam_jax.errors import UserError
-from diffcam_jax.formats.array_pickle import ArrayUnpickler, _Reader, reason
+from diffcam_jax.formats.array_pickle import ArrayUnpickler, _Reader, opened
 from diffcam_jax.formats.torch_checkpoint import read_zip
 
-# What wraps lists and dicts whose elements have a declared type; here the value is all that counts.
+# Wrappers of lists and dicts whose elements have a declared type; only the value matters here.
 _TYPED = (
     "build_intlist",
     "build_doublelist",
@@ -28,38 +25,31 @@ _TYPED = (
 
 
 def read_torchscript(source: str | os.PathLike | bytes) -> dict[str, np.ndarray]:
-    """Read the parameters and buffers of a TorchScript archive without torch; nothing in it is run.
+    """Reads the parameters and buffers of a TorchScript archive without torch or running code.
 
     Args:
-      source: the path of the file, or its content.
+        source: the path of the file, or its content.
 
-    Returns: read-only arrays by their names in the program ("net.layers.conv.weight"), in file
-      order. A module that the program holds twice is listed under its first name.
+    Returns:
+        Read-only arrays by their names in the program ("net.layers.conv.weight"), in file order. A
+        module that the program holds twice is listed under its first name.
 
     Raises:
-      UserError: missing, damaged, or it holds anything but modules, containers, numbers, text and
-        tensors.
+        UserError: the archive is missing or damaged, or holds anything but modules, containers,
+            numbers, text and tensors.
     """
-    name = "the TorchScript archive" if isinstance(source, bytes) else str(source)
-    if not isinstance(source, bytes) and not Path(source).is_file():
-        raise UserError(f"no TorchScript archive at {name}; check the path")
-    try:
-        with io.BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb") as file:
-            tree = read_zip(file, _ScriptUnpickler)
+    with opened(source, "TorchScript archive") as file:
+        tree = read_zip(file, _ScriptUnpickler)
         if not isinstance(tree, dict):
             raise ValueError(f"it holds a {type(tree).__name__}, not a module")
         return dict(_arrays(tree, "", set()))
-    except Exception as error:  # a damaged pickle can end in nearly any exception
-        raise UserError(
-            f"{name} is not a readable TorchScript archive ({reason(error)}); get it again"
-        ) from error
 
 
 def _arrays(
     tree: Mapping[Any, Any], prefix: str, seen: set[int]
 ) -> Iterator[tuple[str, np.ndarray]]:
-    # Each object once: a few bytes could nest shared objects into more names than there is memory
-    # for, or endlessly.
+    # Each object is visited once: a few bytes could nest shared objects into more names than memory
+    # can hold, or into an endless loop.
     seen.add(id(tree))
     for key, value in tree.items():
         if isinstance(value, np.ndarray):

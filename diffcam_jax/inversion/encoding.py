@@ -7,16 +7,18 @@ trained for, turns it into a code.
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
+import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from diffcam_jax.files.model_folder import ModelFolder, Network
-from diffcam_jax.nn.latents import to_wplus
+from diffcam_jax.files.model_folder import ModelFolder
+from diffcam_jax.nn.latents import WPLUS_ROWS, to_wplus
+from diffcam_jax.nn.network import Network
 from diffcam_jax.nn.restyle import BackboneEncoder, ResNetBackboneEncoder
 from diffcam_jax.ops.image import resize
 
@@ -26,22 +28,23 @@ RESTYLE_STEPS = 5
 Generate = Callable[[Float[Array, "b n k"]], Float[Array, "b h w 3"]]
 
 
-class Encoder(NamedTuple):
+@flax.struct.dataclass(eq=False)
+class Encoder:
     """A trained encoder.
 
     Attributes:
-      network: from pictures [b, 256, 256, 3] (6 channels for ReStyle) to offsets [b, n, 512] or [b,
-        512].
-      latent_avg: [512] or [n, 512], added to the offsets; zeros where the network gives whole
-        codes.
-      steps: passes of ReStyle's loop; 0 for a single pass.
-      rows: of the W+ codes it gives.
+        network: from pictures [b, 256, 256, 3] (6 channels for ReStyle) to offsets [b, n, 512] or
+            [b, 512].
+        latent_avg: [512] or [n, 512], added to the offsets; zeros where the network gives whole
+            codes.
+        steps: passes of ReStyle's loop; 0 for a single pass.
+        rows: of the W+ codes it gives.
     """
 
     network: Network
-    latent_avg: np.ndarray
-    steps: int
-    rows: int
+    latent_avg: Float[Array | np.ndarray, "*rows k"]
+    steps: int = flax.struct.field(pytree_node=False, default=0)
+    rows: int = flax.struct.field(pytree_node=False, default=WPLUS_ROWS)
 
 
 def encoder_of(folder: ModelFolder, rows: int) -> Encoder:
@@ -55,28 +58,20 @@ def encoder_of(folder: ModelFolder, rows: int) -> Encoder:
         UserError: the folder has no encoder.
     """
     network = folder.network("encoder")
-    if getattr(
-        network.module, "frozen", 0
-    ):  # a matter of training: no gradient would pass through it
-        network = network._replace(module=network.module.clone(frozen=0))
+    # Frozen layers are a matter of training: no gradient would pass through them.
+    if getattr(network.module, "frozen", 0):
+        network = network.replace(module=network.module.clone(frozen=0))
     module, arrays = network.module, folder.arrays
     iterative = isinstance(module, BackboneEncoder | ResNetBackboneEncoder)
-    if (
-        hasattr(module, "n_styles") and "latent_avg" in arrays
-    ):  # known without tracing the network, which takes a second
-        return Encoder(
-            network, arrays["latent_avg"], RESTYLE_STEPS if iterative else 0, module.n_styles
-        )
+    steps = RESTYLE_STEPS if iterative else 0
+    # Known without tracing the network, which takes a second.
+    if hasattr(module, "n_styles") and "latent_avg" in arrays:
+        return Encoder(network, arrays["latent_avg"], steps, module.n_styles)
     side = input_size(module)
     picture = jax.ShapeDtypeStruct((1, side, side, 6 if iterative else 3), jnp.float32)
     codes = jax.eval_shape(module.apply, network.variables, picture)
     latent_avg = arrays.get("latent_avg", np.zeros(codes.shape[-1], np.float32))
-    return Encoder(
-        network,
-        latent_avg,
-        RESTYLE_STEPS if iterative else 0,
-        rows if codes.ndim == 2 else codes.shape[1],
-    )
+    return Encoder(network, latent_avg, steps, rows if codes.ndim == 2 else codes.shape[1])
 
 
 def input_size(encoder: nn.Module) -> int:
@@ -199,8 +194,8 @@ def read(generator: Network, encoder: Encoder, images: jax.Array) -> jax.Array:
       encoder: a trained one for that generator.
       images: RGB, any side.
     """
-    (module, variables), latent_avg, steps, rows = encoder
-    average, side = jnp.asarray(latent_avg), input_size(module)
+    (module, variables), steps, rows = encoder.network, encoder.steps, encoder.rows
+    average, side = jnp.asarray(encoder.latent_avg), input_size(module)
     if steps == 0:
         return _encode(module, variables, average, images, side, rows)
     images = fit(images, side)

@@ -15,28 +15,30 @@ Abdal et al., Image2StyleGAN (1904.03189), eq. 1.
 import dataclasses
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 from jaxtyping import Array, Float
 
-from diffcam_jax.files.model_folder import Network
 from diffcam_jax.inversion import encoding
 from diffcam_jax.inversion.judges import Judge, Seen
 from diffcam_jax.inversion.optimise import Pace, Unknown, cosine
 from diffcam_jax.inversion.settings import Settings
 from diffcam_jax.losses import picture as losses
 from diffcam_jax.nn.latents import to_wplus
+from diffcam_jax.nn.network import Network
 from diffcam_jax.ops.image import resize
 
 
 class Frozen(NamedTuple):
-    """What stays fixed: the variables of generator, judges and encoder, and the encoder's average
-    code; None for what is not needed.
+    """What stays fixed.
+
+    Attributes:
+        generator: with a method `synthesis(codes, size)`.
+        judges: the variables of each judge's network.
+        encoder: that has to agree, or whose codes the search begins at; None where there is none.
     """
 
-    generator: dict[str, Any]
+    generator: Network
     judges: tuple[dict[str, Any], ...] = ()
-    encoder: dict[str, Any] | None = None
-    average: Float[Array, "*rows k"] | None = None
+    encoder: encoding.Encoder | None = None
 
 
 class Target(NamedTuple):
@@ -57,14 +59,6 @@ class Weights(NamedTuple):
     domain: float | Float[Array, ""]
 
 
-class Reader(NamedTuple):
-    """The part of a `encoding.Encoder` that is no array."""
-
-    module: nn.Module
-    steps: int
-    rows: int
-
-
 def mask_at(mask: Float[Array, "b s s"], size: int) -> Float[Array, "b v v 1"]:
     """A mask at the size of a comparison, ready to multiply pictures by."""
     return resize(mask, (size, size), "area" if mask.shape[1] > size else "bilinear")[..., None]
@@ -77,19 +71,17 @@ class Fit:
     The unknown is the code, or (w, offsets) where these have rates of their own.
 
     Attributes:
-        generator: with a method `synthesis(codes, size)`.
         size: side at which pictures are drawn and compared.
         rows: of the W+ codes.
         judges: what compares pictures besides their pixels.
-        reader: the encoder that has to agree; None leaves the term out.
+        agrees: whether the encoder has to agree.
         apart: whether the mean of the rows and what they differ from it by are two unknowns.
     """
 
-    generator: nn.Module
     size: int
     rows: int
     judges: tuple[Judge, ...] = ()
-    reader: Reader | None = None
+    agrees: bool = False
     apart: bool = False
     b2 = 0.999
 
@@ -112,7 +104,7 @@ class Fit:
 
     def draw(self, frozen: Frozen, codes: Float[Array, "b n k"]) -> Float[Array, "b v v 3"]:
         """The codes' pictures at the size of the comparison."""
-        return self.generator.apply(frozen.generator, codes, size=self.size, method="synthesis")
+        return frozen.generator(codes, size=self.size, method="synthesis")
 
     def loss(
         self, frozen: Frozen, target: Target, weights: Weights, unknown: Unknown
@@ -125,16 +117,14 @@ class Fit:
         parts = zip(self.judges, frozen.judges, target.seen, weights.judges, strict=True)
         for judge, variables, theirs, weight in parts:
             total = total + weight * judge.distance(variables, judge.see(variables, seen), theirs)
-        if self.reader is not None:
+        if self.agrees:
             read = self.read(frozen, image)
             total = total + weights.domain * ((codes - read) ** 2).mean((1, 2))
         return total
 
     def read(self, frozen: Frozen, images: Float[Array, "b v v 3"]) -> Float[Array, "b n k"]:
         """The encoder's codes of pictures, ReStyle's by all of its passes."""
-        module, steps, rows = self.reader
-        encoder = encoding.Encoder(Network(module, frozen.encoder), frozen.average, steps, rows)
-        return encoding.read(Network(self.generator, frozen.generator), encoder, images)
+        return encoding.read(frozen.generator, frozen.encoder, images)
 
     def unknown(self, codes: Float[Array, "b n k"], space: str) -> Unknown:
         """Where the search begins; in W at the mean of the rows."""

@@ -15,7 +15,6 @@ from jaxtyping import Array, Float
 from diffcam_jax.directions.space import generator_hash
 from diffcam_jax.errors import UserError
 from diffcam_jax.files import trees
-from diffcam_jax.files.model_folder import Network
 from diffcam_jax.inversion import encoding, prior
 from diffcam_jax.inversion.checks import (
     check_encoder,
@@ -24,7 +23,7 @@ from diffcam_jax.inversion.checks import (
     check_settings,
     check_tuning,
 )
-from diffcam_jax.inversion.fit import Fit, Frozen, Reader
+from diffcam_jax.inversion.fit import Fit, Frozen
 from diffcam_jax.inversion.judges import Appointed, appoint
 from diffcam_jax.inversion.optimise import CHANCES, Minimum, minimise
 from diffcam_jax.inversion.pivotal import in_space, invert_by_tuning
@@ -34,6 +33,7 @@ from diffcam_jax.inversion.start import mean_code, random_codes
 from diffcam_jax.inversion.tuning import check_generator
 from diffcam_jax.losses import picture as losses
 from diffcam_jax.nn.latents import LatentStats, latent_stats, wplus_rows
+from diffcam_jax.nn.network import Network
 
 # Shapes are checked in words, see `checks`.
 Photographs = Float[Array | np.ndarray, "b h w c"]
@@ -129,25 +129,16 @@ class Inverter:
             )
         return mean_code(self.generator, self.rows)
 
-    def _problem(self, masked: bool) -> tuple[prior.Prior | Fit, prior.Networks | Frozen]:
+    def _problem(self, masked: bool) -> tuple[prior.Prior | Fit, prior.Frozen | Frozen]:
         """What is minimised, and what stays fixed."""
-        module, variables = self.generator
         given = tuple(one.variables for one in self._judges)
         if self.method == "prior":
-            return prior.Prior(module, self.size), jax.device_put(
-                prior.Networks(variables, given[0], self._stats)
-            )
-        frozen, reader = Frozen(variables, given), None
-        if self.encoder is not None:
-            frozen = frozen._replace(
-                encoder=self.encoder.network.variables, average=self.encoder.latent_avg
-            )
-        if self._agrees(masked):
-            reader = Reader(self.encoder.network.module, self.encoder.steps, self.encoder.rows)
+            frozen = prior.Frozen(self.generator, given[0], self._stats)
+            return prior.Prior(self.size), jax.device_put(frozen)
         judges = tuple(one.judge for one in self._judges)
-        return Fit(
-            module, self.size, self.rows, judges, reader, self.settings.offsets != 1
-        ), jax.device_put(frozen)
+        apart = self.settings.offsets != 1
+        problem = Fit(self.size, self.rows, judges, self._agrees(masked), apart)
+        return problem, jax.device_put(Frozen(self.generator, given, self.encoder))
 
     def _first(self, images: Float[Array, "b s s 3"]) -> Float[Array, "b n k"]:
         if self._begins is not None:

@@ -11,11 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from diffcam_jax.files.model_folder import Network
 from diffcam_jax.inversion import encoding
 from diffcam_jax.inversion.result import Inversion
 from diffcam_jax.inversion.settings import TuningSettings
 from diffcam_jax.inversion.tuning import tune
+from diffcam_jax.nn.network import Network
 from diffcam_jax.ops.window import Window
 
 

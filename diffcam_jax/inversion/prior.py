@@ -13,7 +13,6 @@ GAN Inversion (2004.00049), for keeping codes in the domain in which edits work.
 import dataclasses
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -24,6 +23,7 @@ from diffcam_jax.inversion.optimise import Pace, Unknown, cosine
 from diffcam_jax.inversion.settings import InversionConfig
 from diffcam_jax.losses import picture as losses
 from diffcam_jax.nn.latents import LatentStats, whiten
+from diffcam_jax.nn.network import Network
 
 # Where the face lies in an FFHQ crop: top left corner of a square of half the side, as a share of
 # the side.
@@ -56,12 +56,16 @@ class Weights(NamedTuple):
     prior: float | Float[Array, ""]
 
 
-class Networks(NamedTuple):
-    """What stays fixed: the generator's variables, those of LPIPS on VGG16 (see `judges`), and the
-    moments of w.
+class Frozen(NamedTuple):
+    """What stays fixed.
+
+    Attributes:
+        generator: with a method `synthesis(codes, size)`.
+        lpips: variables of LPIPS on VGG16, see `judges`.
+        stats: moments of w.
     """
 
-    generator: dict[str, Any]
+    generator: Network
     lpips: dict[str, Any]
     stats: LatentStats
 
@@ -81,7 +85,7 @@ def views(
 
 
 def _fit(
-    nets: Networks, weights: Weights, image: Float[Array, "b v v 3"], target: View
+    nets: Frozen, weights: Weights, image: Float[Array, "b v v 3"], target: View
 ) -> Float[Array, " b"]:
     image = image if target.mask is None else image * target.mask
     distance = _LPIPS.distance(nets.lpips, _LPIPS.see(nets.lpips, image), target.features)
@@ -93,17 +97,15 @@ class Prior:
     """The problem of this method; the unknowns are w [b, k] and the offsets [b, n, k].
 
     Attributes:
-        generator: with a method `synthesis(codes, size)`.
         size: side at which pictures are drawn.
     """
 
-    generator: nn.Module
     size: int
     b2 = 0.999
 
     def target(
         self,
-        frozen: Networks,
+        frozen: Frozen,
         images: Float[Array, "b s s 3"],
         mask: Float[Array, "b s s"] | None = None,
     ) -> Target:
@@ -116,7 +118,7 @@ class Prior:
         )
 
     def loss(
-        self, frozen: Networks, target: Target, weights: Weights, unknown: Unknown
+        self, frozen: Frozen, target: Target, weights: Weights, unknown: Unknown
     ) -> Float[Array, " b"]:
         """Fit of both views plus the prior, one value per picture.
 
@@ -124,9 +126,7 @@ class Prior:
         + prior * (mean white(w - mean)^2 + 2 mean white(offsets)^2).
         """
         w, offsets = unknown
-        image = self.generator.apply(
-            frozen.generator, self.codes(unknown), size=self.size, method="synthesis"
-        )
+        image = frozen.generator(self.codes(unknown), size=self.size, method="synthesis")
         whole, face = views(image)
         fit = _fit(frozen, weights, whole, target.whole) + weights.face * _fit(
             frozen, weights, face, target.face

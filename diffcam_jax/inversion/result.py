@@ -21,7 +21,7 @@ class Inversion(NamedTuple):
         notes: what a person should know, a sentence each: restarts after a loss that was no number,
             time that ran out.
         tuned: of "pivotal_tuning" the changes of the generator, path of a tensor -> [b, ...] in
-            half precision, for `tuning.tuned_variables`; None for the methods that move codes only.
+            half precision, for `tuning.tuned_generator`; None for the methods that move codes only.
     """
 
     codes: Float[np.ndarray, "b n k"]

@@ -3,8 +3,8 @@
 import jax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from diffcam_jax.files.model_folder import Network
 from diffcam_jax.nn.latents import sample_w, to_wplus
+from diffcam_jax.nn.network import Network
 
 MEAN_DRAWS = 4096
 # Restarts begin at typical faces: untruncated codes are often wild.

@@ -5,8 +5,6 @@ the code and of the recipe: networks of another kind never meet them. The folder
 limit; what was used longest ago goes first. A file that cannot be read counts as absent.
 """
 
-import hashlib
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +15,7 @@ from jaxtyping import Float, UInt8
 
 from diffcam_jax.errors import UserError
 from diffcam_jax.files import trees
-from diffcam_jax.files.cache_dir import cache_dir
+from diffcam_jax.files.cache_dir import cache_dir, cache_key
 from diffcam_jax.inversion.tuning import Deltas
 from diffcam_jax.ops.window import Window
 
@@ -50,11 +48,7 @@ class TunedCache:
         codes: Float[np.ndarray, "n k"],
         recipe: Mapping[str, Any],
     ) -> None:
-        text = json.dumps([REVISION, dict(recipe), aligned.shape], sort_keys=True)
-        digest = hashlib.sha256(text.encode())
-        digest.update(np.ascontiguousarray(aligned).tobytes())
-        digest.update(np.ascontiguousarray(codes).tobytes())
-        self._name = digest.hexdigest()
+        self._name = cache_key([REVISION, dict(recipe), aligned.shape], aligned, codes)
         self.folder = cache_dir() / "tuned"
 
     def load(self) -> list[Entry]:

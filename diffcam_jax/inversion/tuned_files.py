@@ -59,7 +59,7 @@ def load(path: str | FilePath, generator_hash: str) -> Deltas:
         generator_hash: of the generator that they are to be added to.
 
     Returns:
-        Path of a tensor -> its change, without a batch axis, for `tuning.tuned_variables`.
+        Path of a tensor -> its change, without a batch axis, for `tuning.tuned_generator`.
 
     Raises:
         UserError: no such file, nothing of the kind, changes of another generator or no numbers.

@@ -18,7 +18,6 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,11 +25,11 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Float, Int
 
 from diffcam_jax.errors import UserError
-from diffcam_jax.files.model_folder import Network
 from diffcam_jax.inversion.judges import Judge, LpipsAlex, Seen
 from diffcam_jax.inversion.optimise import CHANCES, Pace, Unknown, cosine, minimise
 from diffcam_jax.inversion.settings import TuningSettings
 from diffcam_jax.losses import picture as losses
+from diffcam_jax.nn.network import Network
 from diffcam_jax.ops.image import resize
 from diffcam_jax.ops.window import Window, cut
 from diffcam_jax.pretrained import networks as pretrained
@@ -46,9 +45,9 @@ _UNKNOWN = "pivotal tuning knows StyleGAN2 and MobileStyleGAN; choose another me
 
 
 class Frozen(NamedTuple):
-    """What stays fixed: variables of the generator and of the judges."""
+    """What stays fixed: the generator before it is tuned, and the variables of the judges."""
 
-    generator: dict[str, Any]
+    generator: Network
     judges: tuple[dict[str, Any], ...]
 
 
@@ -139,19 +138,17 @@ def check_generator(generator: Network) -> None:
     tuned_paths(generator.variables)
 
 
-def tuned_variables(
-    variables: Mapping[str, Any], deltas: Mapping[Path, Array | np.ndarray]
-) -> dict[str, Any]:
-    """A generator's variables with one photograph's changes added.
+def tuned_generator(generator: Network, deltas: Mapping[Path, Array | np.ndarray]) -> Network:
+    """A generator with one photograph's changes added.
 
     Args:
-        variables: of the generator.
+        generator: before it is tuned.
         deltas: path -> change of that tensor, any float type; may be empty.
     """
-    flat = dict(flatten_dict(variables["params"]))
+    flat = dict(flatten_dict(generator.variables["params"]))
     for path, delta in deltas.items():
         flat[path] = flat[path] + jnp.asarray(delta, flat[path].dtype)
-    return {**variables, "params": unflatten_dict(flat)}
+    return generator.replace(variables={**generator.variables, "params": unflatten_dict(flat)})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,13 +156,11 @@ class Tuning:
     """The problem; the unknowns are the changes of the tensors at `paths`, one set a photograph.
 
     Attributes:
-        generator: with `synthesis(codes, window=...)`.
         height, width: of the windows, in cells.
         paths: of the tensors.
         judges: what compares windows besides their pixels.
     """
 
-    generator: nn.Module
     height: int
     width: int
     paths: tuple[Path, ...]
@@ -181,7 +176,7 @@ class Tuning:
         left: Int[Array, " b"],
     ) -> Target:
         """The photographs' windows with their features, computed once."""
-        factor = images.shape[1] // self.generator.cells
+        factor = images.shape[1] // frozen.generator.module.cells
 
         def window(image: Array, y: Array, x: Array) -> Array:
             return cut(image[None], Window(y, x, self.height, self.width), factor)[0]
@@ -195,11 +190,11 @@ class Tuning:
         """The windows as the tuned generators draw them."""
 
         def one(code: Array, top: Array, left: Array, deltas: Unknown) -> Array:
-            variables = tuned_variables(
+            generator = tuned_generator(
                 frozen.generator, dict(zip(self.paths, deltas, strict=True))
             )
             window = Window(top, left, self.height, self.width)
-            return self.generator.apply(variables, code[None], method="synthesis", window=window)[0]
+            return generator(code[None], method="synthesis", window=window)[0]
 
         arguments = target.codes, target.top, target.left, unknown
         if len(target.codes) == 1:  # kernels with a batch axis are slower on a CPU
@@ -279,8 +274,8 @@ def tune(
     flat = flatten_dict(generator.variables["params"])
     deviations = tuple(max(float(np.std(flat[path])), LEAST_DEVIATION) for path in paths)
     judges = (LpipsAlex(),) if settings.lpips else ()
-    frozen = Frozen(dict(generator.variables), (_lpips(),) if settings.lpips else ())
-    problem = Tuning(generator.module, window.height, window.width, paths, judges)
+    frozen = Frozen(generator, (_lpips(),) if settings.lpips else ())
+    problem = Tuning(window.height, window.width, paths, judges)
     count = len(codes)
     top, left = (
         jnp.broadcast_to(jnp.asarray(x, jnp.int32), count) for x in (window.top, window.left)

@@ -13,9 +13,9 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8
 
 from diffcam_jax.errors import UserError
-from diffcam_jax.files.model_folder import Network
 from diffcam_jax.metrics.batches import Batched, Pictures, to_square
 from diffcam_jax.nn.lpips import TRUNKS
+from diffcam_jax.nn.network import Network
 from diffcam_jax.pretrained import networks as pretrained
 
 STORED = ("alex", "vgg")

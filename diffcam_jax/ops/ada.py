@@ -1,13 +1,14 @@
-"""Augmentation of what a discriminator sees, differentiable and on the device (Karras et al.,
-2006.06676, pipeline "bgc").
+"""Differentiable augmentation of a discriminator's input on the device: ADA's pipeline "bgc".
 
-Pictures are NHWC RGB in [-1, 1], their sides at least 2. Each kind of change happens to each
-picture with the same probability and draws of its own. Flip, quarter turns, shifts, scalings and
-rotations become one affine map and one bilinear resample, which mirrors the picture beyond its
-border; brightness, contrast, mirrored lightness, hue and saturation one affine map of the colours.
-The official code resamples at twice the resolution through a wavelet filter; here a picture made
-smaller may alias, real and generated ones alike. Everything is linear in the picture, so gradients
-of any order with respect to it are exact.
+Pictures are NHWC RGB in [-1, 1], with sides of at least 2 pixels. Each kind of change is applied to
+each picture independently, with the same probability. Flip, quarter turns, shifts, scalings and
+rotations are composed into one affine map and one bilinear resample, which mirrors the picture
+beyond its border; brightness, contrast, luma flip, hue and saturation into one affine map of the
+colours. The official code resamples at twice the resolution through a wavelet filter; here a
+picture that is made smaller may alias, real and generated ones alike. Everything is linear in the
+picture, so gradients of any order with respect to it are exact.
+
+Source: Karras et al., Training Generative Adversarial Networks with Limited Data (2006.06676).
 """
 
 import math
@@ -16,7 +17,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-# Of the paper's appendix B: standard deviations, and for SHIFT the largest share of the side.
+# Strengths of the paper's appendix B: standard deviations, and for SHIFT also the largest whole
+# shift, as a fraction of the side.
 SHIFT = 0.125
 SCALE = 0.2
 BRIGHTNESS = 0.2
@@ -32,13 +34,13 @@ def augment(
     """Changes every picture at random.
 
     Args:
-      key: of all draws.
-      images: RGB in [-1, 1]; the results may lie beyond.
-      probability: of each kind of change, 0 to 1. At 0 the pictures come back as they are, up to
-        rounding.
+        key: source of all random draws.
+        images: RGB in [-1, 1]; the results may exceed this range.
+        probability: of each kind of change, 0 to 1. At 0 the pictures are unchanged up to rounding.
 
-    Reference: Karras et al., Training Generative Adversarial Networks with Limited Data
-    (2006.06676), appendix B.
+    Reference:
+        Karras et al., Training Generative Adversarial Networks with Limited Data (2006.06676),
+        appendix B.
     """
     place, colour = jax.random.split(key)
     count, height, width, _ = images.shape
@@ -49,24 +51,24 @@ def augment(
 def draw_affine(
     key: PRNGKeyArray, count: int, sides: tuple[int, int], probability: Probability
 ) -> Float[Array, "b 3 3"]:
-    """Random maps from a place in the new picture to the place in the old one that is seen there.
+    """Random maps from positions in the new picture to positions in the original one.
 
     Args:
-      key: of all draws.
-      count: pictures.
-      sides: height and width in pixels.
-      probability: of each kind of change.
+        key: source of all random draws.
+        count: number of pictures.
+        sides: height and width in pixels.
+        probability: of each kind of change, 0 to 1.
 
     Returns:
-      Matrices on (x, y, 1), in pixels from the picture's centre.
+        Matrices that act on (x, y, 1), in pixels from the picture's centre.
     """
     # Few large draws: each one costs time to compile.
     chance, value, normal = _draws(key, count, 8, 6, 4)
     size = jnp.array([sides[1], sides[0]], jnp.float32)
     probability = jnp.asarray(probability, jnp.float32)
     happens = chance[:, :6] < probability
-    # Two chances for a rotation, before and after the stretching; together they are as likely as
-    # any other change.
+    # A rotation may happen before and after the anisotropic scaling; the probability that either
+    # happens is that of any other change.
     turns = chance[:, 6:] < 1 - jnp.sqrt(1 - probability)
 
     mirror = jnp.where(happens[:, 0] & (value[:, 0] < 0.5), -1.0, 1.0)
@@ -90,7 +92,7 @@ def draw_affine(
 def _draws(
     key: PRNGKeyArray, count: int, chances: int, values: int, normals: int
 ) -> tuple[Array, Array, Array]:
-    """Uniform in [0, 1): [count, chances] and [count, values]; standard normal: [count, normals]."""
+    """Uniform [count, chances] and [count, values] in [0, 1), standard normal [count, normals]."""
     uniform, normal = jax.random.split(key)
     both = jax.random.uniform(uniform, (count, chances + values))
     return both[:, :chances], both[:, chances:], jax.random.normal(normal, (count, normals))
@@ -118,12 +120,12 @@ def _moved(shift: Float[Array, "b 2"]) -> Float[Array, "b 3 3"]:
 def resample(
     images: Float[Array, "b h w c"], matrices: Float[Array, "b 3 3"]
 ) -> Float[Array, "b h w c"]:
-    """Affine maps of pictures: bilinear, mirrored about the outermost pixels as often as needed.
+    """Applies affine maps to pictures: bilinear, mirrored about the outermost pixels.
 
     Args:
-      images: any range.
-      matrices: from a place in the result to a place in the picture, on (x, y, 1) in pixels from
-        the centre.
+        images: any range.
+        matrices: map positions in the result to positions in the picture; they act on (x, y, 1), in
+            pixels from the centre.
     """
     b, h, w, c = images.shape
     centre = jnp.array([(w - 1) / 2, (h - 1) / 2])
@@ -161,9 +163,9 @@ def draw_colours(key: PRNGKeyArray, count: int, probability: Probability) -> Flo
     """Random affine maps of (r, g, b, 1).
 
     Args:
-      key: of all draws.
-      count: pictures.
-      probability: of each kind of change.
+        key: source of all random draws.
+        count: number of pictures.
+        probability: of each kind of change, 0 to 1.
     """
     chance, value, normal = _draws(key, count, 5, 2, 3)
     happens = chance < jnp.asarray(probability, jnp.float32)
@@ -181,13 +183,12 @@ def draw_colours(key: PRNGKeyArray, count: int, probability: Probability) -> Flo
     grey = jnp.full(3, 1 / math.sqrt(3))  # the axis of lightness
     along, across = jnp.outer(grey, grey), jnp.eye(3) - jnp.outer(grey, grey)
     turn = jnp.cross(grey, jnp.eye(3)).T  # v -> grey x v
-    # Mirrored lightness acts along the axis, hue and saturation across it: the three are one sum.
+    # The luma flip acts along the axis, hue and saturation across it: the three add up.
     matrices = contrast * (
         mirror * along + saturation * (jnp.cos(angle) * across + jnp.sin(angle) * turn)
     )
-    offset = (
-        matrices.sum(2, keepdims=True) * brightness
-    )  # which comes first, the same for all channels
+    # Brightness comes first and is the same for all channels.
+    offset = matrices.sum(2, keepdims=True) * brightness
     last = jnp.broadcast_to(jnp.array([[[0.0, 0.0, 0.0, 1.0]]]), (count, 1, 4))
     return jnp.concatenate([jnp.concatenate([matrices, offset], 2), last], 1)
 

@@ -2,11 +2,11 @@
 
 Every filter is a sum of shifted slices with constant factors, which XLA fuses into one pass; a
 depthwise convolution of the same taps is many times slower on a CPU. Resampling is polyphase: no
-zero is inserted or multiplied. Each operation is its own derivative's inverse partner (blur - blur,
-up - down), so gradients of any order stay in these forms.
+zero is inserted or multiplied. The derivative of a blur is a blur, that of upsampling is
+downsampling and vice versa, so gradients of any order keep these fast forms.
 
-Filters are true convolutions over zeros beyond the border, the same taps along both spatial axes,
-as StyleGAN2 (arXiv 1912.04958) uses them.
+Filters are true convolutions with zero padding and the same taps along both spatial axes, as in
+StyleGAN2 (arXiv 1912.04958).
 """
 
 import functools
@@ -37,13 +37,13 @@ def fir(x: Float[Array, "b h w c"], taps: Taps, pad: tuple[int, int]) -> Float[A
     """Filters both spatial axes.
 
     Args:
-      x: feature map or picture, any range.
-      taps: n factors, Python floats, the same for rows and columns; a gain belongs into them (its
-        square is applied).
-      pad: zeros before and after, for both axes; negative crops.
+        x: feature map or picture, any range.
+        taps: n factors, Python floats, the same for rows and columns. A gain in them is applied
+            once along each axis, hence squared.
+        pad: zeros before and after, for both axes; negative values crop.
 
     Returns:
-      [b, h + sum(pad) - n + 1, w + sum(pad) - n + 1, c].
+        [b, h + sum(pad) - n + 1, w + sum(pad) - n + 1, c].
     """
     for axis in (1, 2):
         padded = _padded(x, axis, *pad)
@@ -66,11 +66,11 @@ def upsample(x: Float[Array, "b h w c"], taps: Taps = TAPS_1331) -> Float[Array,
     """Doubles both spatial axes: zeros between the samples, four taps times two, padding (2, 1).
 
     Args:
-      x: feature map or picture, any range.
-      taps: four factors that sum to 1, so that a constant stays as it is (away from the border).
+        x: feature map or picture, any range.
+        taps: four factors that sum to 1, which preserves a constant away from the border.
 
     Returns:
-      [b, 2 h, 2 w, c].
+        [b, 2 h, 2 w, c].
     """
     a, b, c, d = (2 * tap for tap in taps)
     for axis in (1, 2):
@@ -86,11 +86,11 @@ def downsample(x: Float[Array, "b h w c"], taps: Taps = TAPS_1331) -> Float[Arra
     """Halves both spatial axes, which must be even: four taps, padding (1, 1), every second sample.
 
     Args:
-      x: feature map or picture, any range.
-      taps: four factors that sum to 1.
+        x: feature map or picture, any range.
+        taps: four factors that sum to 1.
 
     Returns:
-      [b, h / 2, w / 2, c].
+        [b, h / 2, w / 2, c].
     """
     for axis in (1, 2):
         parts = _slices(_padded(x, axis, 1, 1), axis, range(4), x.shape[axis] // 2, 2)
@@ -98,8 +98,8 @@ def downsample(x: Float[Array, "b h w c"], taps: Taps = TAPS_1331) -> Float[Arra
     return x
 
 
-# Up and down are each other's transpose, apart from the direction of the taps and the factor 2 an
-# axis.
+# Up and down are each other's transpose, except for the direction of the taps and a factor of 2 for
+# each axis.
 upsample.defvjp(
     lambda x, taps: (upsample(x, taps), None), lambda taps, _, g: (4 * downsample(g, taps[::-1]),)
 )

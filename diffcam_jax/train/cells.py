@@ -217,7 +217,7 @@ def make_step(
         name: of the network in the state.
         optimiser: see `frozen_trunk`.
         config: of the cells' part of the loss.
-        sign: of the difference of features, see `diffcam.CamConfig`.
+        sign: of the difference of features, see `classifier.Classifier`.
         axis, accumulate: see `train.state.gradients`.
     """
 

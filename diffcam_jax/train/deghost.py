@@ -36,11 +36,11 @@ from ml_collections import ConfigDict
 from diffcam_jax.data import sources
 from diffcam_jax.errors import UserError
 from diffcam_jax.files import model_folder
-from diffcam_jax.files.model_folder import Network
 from diffcam_jax.losses import picture as losses
 from diffcam_jax.losses.adversarial import logistic_loss, nonsaturating_loss, r1_penalty
 from diffcam_jax.metrics import pixel
 from diffcam_jax.nn.deghosting import Deghoster
+from diffcam_jax.nn.network import Network
 from diffcam_jax.nn.stylegan2 import StyleGAN2Generator, config_widths
 from diffcam_jax.nn.stylegan2_discriminator import StyleGAN2Discriminator
 from diffcam_jax.nn.vgg import VGG16

@@ -32,9 +32,9 @@ from diffcam_jax.editing.compose import blend, refine
 from diffcam_jax.editor.editor import PRODUCT_CONFIG
 from diffcam_jax.errors import UserError
 from diffcam_jax.files import model_folder
-from diffcam_jax.files.model_folder import Network
 from diffcam_jax.nn.mobile_deghosting import MobileDeghoster, Views
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
+from diffcam_jax.nn.network import Network
 from diffcam_jax.ops.image import quantise
 from diffcam_jax.pretrained import networks as pretrained
 from diffcam_jax.train import held_out
@@ -292,8 +292,7 @@ def load_generator(source: str) -> Network:
         UserError: no such folder, or its generator is no MobileStyleGAN.
     """
     if source == "toy":
-        world = toy_ghost_world()
-        return Network(world.generator, world.params.generator)
+        return toy_ghost_world().generator
     network = pretrained.load(source or "mobile_stylegan_ffhq").network("generator")
     if not isinstance(network.module, MobileStyleGAN):
         raise UserError(

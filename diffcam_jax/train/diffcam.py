@@ -20,10 +20,12 @@ from ml_collections import ConfigDict
 
 from diffcam_jax.data import pairs
 from diffcam_jax.data.augment import AugmentConfig, augment, flippable
-from diffcam_jax.editing.diffcam import CamConfig, diff_cam, load_classifier, save_classifier
+from diffcam_jax.editing.classifier import Classifier, load_classifier, save_classifier
+from diffcam_jax.editing.diffcam import diff_cam
 from diffcam_jax.errors import UserError
 from diffcam_jax.files import model_folder
 from diffcam_jax.nn.classifier import DiffClassifier, LocalClassifier, PairClassifier
+from diffcam_jax.nn.network import Network
 from diffcam_jax.pretrained import store
 from diffcam_jax.train import cells, places
 from diffcam_jax.train.report import grid, overlay
@@ -164,7 +166,7 @@ def make_step(
     Args:
         names: classes in the order of the labels.
         sided: classes whose mirror image is not the same edit.
-        sign: of the difference of features, see `diffcam.CamConfig`.
+        sign: of the difference of features, see `classifier.Classifier`.
         axis, accumulate: see `train.state.gradients`.
     """
 
@@ -252,7 +254,7 @@ def build(config: ConfigDict, data: PairSource, axis: str | None) -> Trainer:
             model, optimiser, names, augmentation=augmentation, sided=tuple(config.sided), **common
         )
     logits_of = jax.jit(functools.partial(sample_logits, model, sign=config.sign))
-    masks_of = jax.jit(functools.partial(diff_cam, model, config=CamConfig(sign=config.sign)))
+    masks_of = jax.jit(diff_cam)
 
     def create() -> TrainState:
         variables = cells.initial_variables(
@@ -274,8 +276,8 @@ def build(config: ConfigDict, data: PairSource, axis: str | None) -> Trainer:
         for sample in samples[:4]:
             images = jnp.asarray(sample, jnp.float32) / 127.5 - 1
             before = jnp.broadcast_to(images[:1], images[1:].shape)
-            variables = state.nets[NAME].variables
-            masks = np.asarray(masks_of(variables, before, images[1:], jnp.arange(len(names))).mask)
+            judge = Classifier(Network(model, state.nets[NAME].variables), names, config.sign)
+            masks = np.asarray(masks_of(judge, before, images[1:], jnp.arange(len(names))).mask)
             rows += [list(sample), [sample[0], *map(overlay, sample[1:], masks)]]
         return {"masks": grid(rows, ["inverted", *names])}
 
@@ -292,21 +294,13 @@ def build(config: ConfigDict, data: PairSource, axis: str | None) -> Trainer:
             "recipe": {"pairs": data.recipe, "training": json.loads(config.to_json())},
             "steps": int(state.step),
         }
-        path, variables = (
-            workdir / f"{config.name}.safetensors",
-            jax.device_get(state.nets[NAME].variables),
-        )
-        save_classifier(path, model, variables, metadata)
-        metadata["accuracy"] = accuracy(
-            load_classifier(path).variables
-        )  # of the rounded weights, as they ship
-        save_classifier(path, model, variables, metadata)
-        return model_folder.save(
-            workdir,
-            {NAME: model_folder.Network(model, variables)},
-            {},
-            {"kind": "diffcam", **metadata},
-        )
+        path = workdir / f"{config.name}.safetensors"
+        network = Network(model, jax.device_get(state.nets[NAME].variables))
+        save_classifier(path, network, metadata)
+        # Measured on the rounded weights, as they ship.
+        metadata["accuracy"] = accuracy(load_classifier(path).network.variables)
+        save_classifier(path, network, metadata)
+        return model_folder.save(workdir, {NAME: network}, {}, {"kind": "diffcam", **metadata})
 
     command = f"python edit.py --demo --attribute {names[0]}=1 --classifier {{workdir}}"
     return Trainer(create, (Phase(NAME, step),), draw_masks, evaluate, export, command)

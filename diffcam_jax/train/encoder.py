@@ -39,9 +39,10 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from ml_collections import ConfigDict
 
 from diffcam_jax.files import model_folder
-from diffcam_jax.files.model_folder import ModelFolder, Network
+from diffcam_jax.files.model_folder import ModelFolder
 from diffcam_jax.nn.e4e import Encoder4Editing
 from diffcam_jax.nn.latents import sample_w, to_wplus
+from diffcam_jax.nn.network import Network
 from diffcam_jax.ops.image import quantise
 from diffcam_jax.pretrained import networks as pretrained
 from diffcam_jax.train import encoder_adversaries, encoder_networks, held_out

@@ -20,13 +20,14 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from ml_collections import ConfigDict
 
 from diffcam_jax.errors import UserError
-from diffcam_jax.files.model_folder import ModelFolder, Network
+from diffcam_jax.files.model_folder import ModelFolder
 from diffcam_jax.losses import networks as perceptual
 from diffcam_jax.losses import picture as losses
 from diffcam_jax.nn.e4e import Encoder4Editing
 from diffcam_jax.nn.indomain_encoder import InDomainEncoder, InDomainTrainingEncoder, encoder_widths
 from diffcam_jax.nn.latents import latent_stats, sample_w, wplus_rows
 from diffcam_jax.nn.mobile_encoder import MobileEncoder
+from diffcam_jax.nn.network import Network
 from diffcam_jax.nn.psp import GradualStyleEncoder, IntoWPlus
 from diffcam_jax.nn.restyle import BackboneEncoder, ResNetBackboneEncoder
 from diffcam_jax.nn.stylegan2 import StyleGAN2Generator

@@ -22,19 +22,18 @@ from ml_collections import ConfigDict
 
 from diffcam_jax.data import occluders, sources
 from diffcam_jax.directions.space import generator_hash
-from diffcam_jax.editing.decomposition import Variables
 from diffcam_jax.errors import UserError
 from diffcam_jax.files import model_folder, trees
-from diffcam_jax.files.model_folder import Network
 from diffcam_jax.losses import picture as losses
 from diffcam_jax.losses.adversarial import logistic_loss, nonsaturating_loss
 from diffcam_jax.metrics.masks import iou
+from diffcam_jax.nn.network import Network
 from diffcam_jax.nn.stylegan2 import config_widths
 from diffcam_jax.nn.stylegan2_discriminator import StyleGAN2Discriminator, judged
 from diffcam_jax.ops.image import quantise
 from diffcam_jax.train import held_out
 from diffcam_jax.train.invertibility_losses import Losses
-from diffcam_jax.train.invertibility_passes import Decomposer, load_edits, load_networks
+from diffcam_jax.train.invertibility_passes import Decomposing, load_edits, load_networks
 from diffcam_jax.train.invertibility_start import correlated
 from diffcam_jax.train.state import (
     Batch,
@@ -83,13 +82,14 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
     Raises:
         UserError: a field has a value that cannot be, or networks do not go together.
     """
-    networks = load_networks(config)
-    modules, levels = networks.modules, networks.modules.aligner.sides
-    stages = stages_of(config, levels, modules.generator.resolution)
+    networks, folders = load_networks(config)
+    generator, encoder = networks.generator, networks.encoder.network
+    aligner, levels = networks.aligner.module, networks.aligner.module.sides
+    stages = stages_of(config, levels, generator.module.resolution)
     *_, (_, _, finest, size) = stages
     if config.adv_grad not in ("on", "official"):
         raise UserError(f"config.adv_grad={config.adv_grad!r}: choose on or official")
-    decompose = Decomposer(config, networks, load_edits(config, modules.generator))
+    decompose = Decomposing(config, networks, load_edits(config, generator.module))
     terms = Losses(config, len(levels))
     if config.correlated and (config.model.multiplier == 1 or config.model.normalised):
         raise UserError(
@@ -110,25 +110,22 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
     def create() -> TrainState:
         # The default generator of random numbers takes the compiler long for so many small arrays.
         keys = jax.random.split(jax.random.key(config.seed, impl="unsafe_rbg"))
-        aligner = modules.aligner
         maps = [
             [jnp.zeros((1, side, side, width)) for side, width in zip(levels, widths)]
             for widths in (aligner.features, aligner.inputs)
         ]
         params = jax.jit(aligner.init)(keys[0], *maps)["params"]
         if config.correlated:
-            variables = Variables(**networks.variables, aligner={}, latent_avg=networks.latent_avg)
-            params = correlated(
-                modules, variables, networks.settings, params, config.seed, config.correlated
-            )
+            params = correlated(networks, params, config.seed, config.correlated)
         nets = {"aligner": Net.create({"params": params}, optimiser)}
         if judge is not None:
             blank = jnp.zeros((1, size, size, 3))
             nets["discriminator"] = Net.create(jax.jit(judge.init)(keys[1], blank), judging)
         # Copies: a step gives its state's memory away.
-        for name, variables in {**networks.variables, **terms.frozen}.items():
+        frozen = {"generator": generator.variables, "encoder": encoder.variables, **terms.frozen}
+        for name, variables in frozen.items():
             nets[f"frozen/{name}"] = Net.create(jax.tree.map(jnp.array, variables))
-        extra = {"latent_avg": jnp.array(networks.latent_avg)}
+        extra = {"latent_avg": jnp.array(networks.encoder.latent_avg)}
         return TrainState.create(nets, config.seed, ("aligner",), extra)
 
     def logits(variables: dict, pictures: Float[Array, "b s s 3"]) -> Array:
@@ -212,8 +209,8 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
             "kind": "invertibility",
             "source": f"trained by this project, {int(state.step)} steps",
             "generator": config.generator or "mobile_stylegan_ffhq",
-            "generator_sha256": generator_hash(networks.folders[0].network("generator")),
-            "encoder_sha256": trees.tree_hash(networks.variables["encoder"]),
+            "generator_sha256": generator_hash(folders[0].network("generator")),
+            "encoder_sha256": trees.tree_hash(encoder.variables),
             "data": getattr(data, "description", {}),
             "licence": "that of the generator's pictures: non-commercial research",
             "training": json.loads(config.to_json_best_effort()),
@@ -221,7 +218,7 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
         halved = jax.tree.map(
             lambda leaf: np.asarray(leaf, np.float16), {"params": state.ema["aligner"]}
         )
-        return model_folder.save(folder, {"aligner": Network(modules.aligner, halved)}, {}, content)
+        return model_folder.save(folder, {"aligner": Network(aligner, halved)}, {}, content)
 
     phases = []
     for since, until, *sides in stages:

@@ -22,10 +22,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
-from diffcam_jax.editing.decomposition import area_loss, binary_loss
 from diffcam_jax.errors import UserError
 from diffcam_jax.losses import networks as perceptual
 from diffcam_jax.losses import picture as losses
+from diffcam_jax.losses.masks import area_loss, binary_loss
 from diffcam_jax.ops.image import resize
 from diffcam_jax.train.encoder_networks import Distance, make_distances
 from diffcam_jax.train.invertibility_passes import PICTURE_LOSSES, Pass

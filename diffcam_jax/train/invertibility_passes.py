@@ -15,28 +15,23 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 from ml_collections import ConfigDict
 
-from diffcam_jax.editing import pipeline
+from diffcam_jax.editing import checkpoints
+from diffcam_jax.editing.alignment import aligner_for, settings_of
 from diffcam_jax.editing.compose import blend
-from diffcam_jax.editing.decomposition import (
-    Modules,
-    Settings,
-    Variables,
-    aligner_for,
-    draw,
-    encode,
-    fuse,
-    settings_of,
-)
+from diffcam_jax.editing.decomposition import Decomposer, draw, encode, fuse
 from diffcam_jax.errors import UserError
-from diffcam_jax.files.model_folder import ModelFolder, Network
+from diffcam_jax.files.model_folder import ModelFolder
 from diffcam_jax.inversion import encoding
+from diffcam_jax.inversion.encoding import Encoder
 from diffcam_jax.nn.invertibility import SIDES
 from diffcam_jax.nn.latents import to_wplus, wplus_rows
 from diffcam_jax.nn.mobile_encoder import MobileEncoder
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
+from diffcam_jax.nn.network import Network
 from diffcam_jax.ops.image import resize
 from diffcam_jax.pretrained import networks as pretrained
 from diffcam_jax.train.state import Batch, TrainState
@@ -46,21 +41,15 @@ TOY_LATENT = 8
 PICTURE_LOSSES = ("pixel", "identity", "perceptual", "style", "adversarial")
 
 
-class Networks(NamedTuple):
-    """What is trained, and what it stands between.
+class Loaded(NamedTuple):
+    """The networks of a configuration.
 
     Attributes:
-        modules: with the aligner of the configuration.
-        variables: of generator and encoder, by name.
-        latent_avg: the average code.
-        settings: how the encoder is used.
+        decomposer: with the alignment network that is to be trained, without its variables.
         folders: the generator's and the encoder's.
     """
 
-    modules: Modules
-    variables: dict[str, Any]
-    latent_avg: Array
-    settings: Settings
+    decomposer: Decomposer
     folders: tuple[ModelFolder, ModelFolder]
 
 
@@ -84,7 +73,7 @@ class Pass(NamedTuple):
     edited: Float[Array, " b"]
 
 
-def load_networks(config: ConfigDict) -> Networks:
+def load_networks(config: ConfigDict) -> Loaded:
     """The networks of a configuration.
 
     Raises:
@@ -96,7 +85,7 @@ def load_networks(config: ConfigDict) -> Networks:
         encoder = (
             pretrained.load(config.encoder)
             if config.encoder
-            else pipeline.shipped(pipeline.ENCODER)
+            else checkpoints.shipped(checkpoints.ENCODER)
         )
         if encoder is None:
             raise UserError("this version comes with no encoder; give --config.encoder=FOLDER")
@@ -108,13 +97,9 @@ def load_networks(config: ConfigDict) -> Networks:
     )
     settings = settings_of(reading.module, sides)
     aligner = aligner_for(drawing.module, reading.module, settings, sides=sides, **model)
-    average = jnp.asarray(
-        folders[1].arrays.get("latent_avg", jnp.zeros(drawing.module.latent_size))
-    )
-    variables = {"generator": drawing.variables, "encoder": reading.variables}
-    return Networks(
-        Modules(drawing.module, reading.module, aligner), variables, average, settings, folders
-    )
+    average = folders[1].arrays.get("latent_avg", np.zeros(drawing.module.latent_size, np.float32))
+    encoder = Encoder(reading, average)
+    return Loaded(Decomposer(drawing, encoder, Network(aligner, {}), settings), folders)
 
 
 def load_edits(config: ConfigDict, generator: Any) -> Float[Array, "n rows k"] | None:
@@ -128,25 +113,25 @@ def load_edits(config: ConfigDict, generator: Any) -> Float[Array, "n rows k"] |
     rows = wplus_rows(generator)
     if config.generator == "toy":
         return jax.random.normal(jax.random.key(1), (2, rows, generator.latent_size))
-    found = pipeline.read_directions(config.directions or None)
+    found = checkpoints.read_directions(config.directions or None)
     return jnp.stack(
         [jnp.asarray(one.fitted(rows, generator.latent_size).array) for one in found.values()]
     )
 
 
-class Decomposer:
+class Decomposing:
     """A batch to what `decompose` makes of it, as pure functions of a run's state.
 
     Args:
         config: the whole configuration.
-        networks: of `load_networks`.
+        networks: the decomposer of `load_networks`.
         edits: of `load_edits`.
     """
 
     def __init__(
-        self, config: ConfigDict, networks: Networks, edits: Float[Array, "n rows k"] | None
+        self, config: ConfigDict, networks: Decomposer, edits: Float[Array, "n rows k"] | None
     ) -> None:
-        self._modules, self._settings = networks.modules, networks.settings
+        self._networks = networks
         self._edits, self._share, self._strengths = edits, config.edits, tuple(config.strengths)
         self._nearest = config.nearest
         self._passing = any(config.loss.get(name) for name in PICTURE_LOSSES)
@@ -170,24 +155,14 @@ class Decomposer:
             largest: side of the finest level that acts.
             size: side at which pictures are drawn and judged.
         """
-        nets = state.nets
-        variables = Variables(
-            nets["frozen/generator"].variables,
-            nets["frozen/encoder"].variables,
-            {"params": params},
-            state.extra["latent_avg"],
-        )
+        networks = self.networks(state, params)
         images = batch["image"].astype(jnp.float32) / 127.5 - 1
         wanted = encoding.fit(images, size)
-        codes, maps = jax.lax.stop_gradient(
-            encode(self._modules, variables, images, self._settings)
-        )
+        codes, maps = jax.lax.stop_gradient(encode(networks, images))
         edited = jnp.zeros(len(images))
         if key is not None:
             codes, edited = self._varied(codes, batch.get("code"), key)
-        generated, fields = draw(
-            self._modules, variables, codes, maps, size, largest, self._passing
-        )
+        generated, fields = draw(networks, codes, maps, size, largest, self._passing)
         masks = [field[..., 2] for field in fields]
         fused = fuse(masks, size)
         truth = None
@@ -195,6 +170,19 @@ class Decomposer:
             truth = resize(batch["mask"].astype(jnp.float32) / 255, (size, size), "area")
         image = blend(wanted, generated, 1 - fused)
         return Pass(wanted, image, generated, [*masks, fused], truth, edited)
+
+    def networks(self, state: TrainState, params: Any) -> Decomposer:
+        """The networks with the variables that the state holds, and the aligner's parameters."""
+        parts, nets = self._networks, state.nets
+        generator, encoder = parts.generator, parts.encoder.network
+        return parts.replace(
+            generator=generator.replace(variables=nets["frozen/generator"].variables),
+            encoder=parts.encoder.replace(
+                network=encoder.replace(variables=nets["frozen/encoder"].variables),
+                latent_avg=state.extra["latent_avg"],
+            ),
+            aligner=parts.aligner.replace(variables={"params": params}),
+        )
 
     def _varied(self, codes: Array, known: Array | None, key: PRNGKeyArray) -> tuple[Array, Array]:
         near, chosen, which, strength = jax.random.split(key, 4)

@@ -7,7 +7,6 @@ matrices that reduce the generator's features and the encoder's maps begin as th
 begins at random, which takes 1.8 million steps.
 """
 
-import functools
 from typing import Any
 
 import jax
@@ -16,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from tqdm import tqdm
 
-from diffcam_jax.editing.decomposition import Modules, Settings, Variables, encoder_maps
+from diffcam_jax.editing.decomposition import Decomposer, encoder_maps
 from diffcam_jax.nn.latents import sample_w, to_wplus
 
 RIDGE = 1e-3  # of the mean variance, added to all: thin directions correlate by chance
@@ -27,9 +26,7 @@ _AT_ONCE = 2
 
 
 def correlated(
-    modules: Modules,
-    variables: Variables,
-    settings: Settings,
+    networks: Decomposer,
     params: dict[str, Any],
     seed: int,
     faces: int = 32,
@@ -38,9 +35,7 @@ def correlated(
     """An aligner's parameters with its reducing matrices and the biases of its masks replaced.
 
     Args:
-        modules, settings: of the decomposition; the aligner has a multiplier below 1 and is not
-            normalised.
-        variables: of generator and encoder.
+        networks: of the decomposition; the aligner has a multiplier below 1 and is not normalised.
         params: of the aligner as it was made.
         seed: of the faces.
         faces: that are drawn.
@@ -49,7 +44,7 @@ def correlated(
     sums = None
     for number in tqdm(range(0, faces, _AT_ONCE), desc="correlating features", disable=None):
         key = jax.random.fold_in(jax.random.key(seed), number)
-        parts = _moments(modules, variables, settings, key, psi)
+        parts = _moments(networks, key, psi)
         sums = parts if sums is None else jax.tree.map(jnp.add, sums, parts)
     params = dict(params)
     for level, moments in enumerate(jax.device_get(sums)):
@@ -64,29 +59,29 @@ def correlated(
     return params
 
 
-@functools.partial(jax.jit, static_argnums=(0, 2))
+@jax.jit
 def _moments(
-    modules: Modules, variables: Variables, settings: Settings, key: Array, psi: float | Array
+    networks: Decomposer, key: Array, psi: float | Array
 ) -> list[tuple[Array, Array, Array]]:
-    """Second moments of the features of a few faces, of the generator's, of the encoder's, and of
-    both, at every level.
+    """Second moments of the features of a few faces, at every level.
+
+    Of the generator's, of the encoder's, and of both.
     """
-    generator, sides = modules.generator, modules.aligner.sides
-    w = sample_w(generator, variables.generator, key, _AT_ONCE)
+    generator, sides = networks.generator, networks.aligner.module.sides
+    w = sample_w(*generator, key, _AT_ONCE)
     w = w if w.ndim == 2 else w[:, 0]
-    mean = variables.latent_avg if variables.latent_avg.ndim == 1 else variables.latent_avg.mean(0)
-    codes = to_wplus(mean + psi * (w - mean), generator.num_styles)
+    average = jnp.asarray(networks.encoder.latent_avg)
+    mean = average if average.ndim == 1 else average.mean(0)
+    codes = to_wplus(mean + psi * (w - mean), generator.module.num_styles)
     drawn: dict[int, Array] = {}
 
     def record(side: int, features: Array) -> Array:
         drawn[side] = features
         return features
 
-    size = min(generator.resolution, max(settings.map_size, max(sides)))
-    pictures = generator.apply(
-        variables.generator, codes, size=size, after_up=record, method="synthesis"
-    )
-    maps = encoder_maps(modules, variables, pictures.clip(-1, 1), settings)
+    size = min(generator.module.resolution, max(networks.settings.map_size, max(sides)))
+    pictures = generator(codes, size=size, after_up=record, method="synthesis")
+    maps = encoder_maps(networks, pictures.clip(-1, 1))
     return [_products(drawn[side], features) for side, features in zip(sides, maps, strict=True)]
 
 

@@ -37,6 +37,7 @@ from diffcam_jax.losses.adversarial import (
     r1_penalty,
 )
 from diffcam_jax.nn.latents import to_wplus
+from diffcam_jax.nn.network import Network
 from diffcam_jax.nn.stylegan2 import StyleGAN2Generator, config_widths
 from diffcam_jax.nn.stylegan2_discriminator import StyleGAN2Discriminator
 from diffcam_jax.ops.ada import augment
@@ -134,8 +135,8 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
         model_folder.save(
             folder,
             {
-                "generator": model_folder.Network(game.generator, jax.device_get(drawn)),
-                "discriminator": model_folder.Network(
+                "generator": Network(game.generator, jax.device_get(drawn)),
+                "discriminator": Network(
                     game.discriminator, jax.device_get(discriminator.variables)
                 ),
             },

@@ -1,0 +1,214 @@
+"""Which networks an edit will have: folders of checkpoints, and the embedded ones for the rest.
+
+`resolve` reads each folder's config.json once and decides; nothing heavy is loaded, so that a
+command can refuse what cannot be done within a fraction of a second. `load` then opens what was
+decided.
+"""
+
+import dataclasses
+import functools
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from diffcam_jax.directions import Direction, load_directions
+from diffcam_jax.directions.importers import import_folder
+from diffcam_jax.directions.space import generator_hash
+from diffcam_jax.editing.alignment import settings_of
+from diffcam_jax.editing.classifier import Classifier, classifier_from_folder, load_classifier
+from diffcam_jax.editing.pipeline import AlignmentNetwork, Pipeline, check, require_encoder
+from diffcam_jax.errors import UserError
+from diffcam_jax.files.model_folder import ModelFolder
+from diffcam_jax.files.model_folder import load as open_folder
+from diffcam_jax.inversion.encoding import Encoder, encoder_of
+from diffcam_jax.nn.latents import wplus_rows
+from diffcam_jax.nn.network import Network
+from diffcam_jax.pretrained import networks as pretrained
+
+# Folders of networks that come with this package, for the embedded generator.
+ENCODER, DEGHOSTER, ALIGNER = "encoder_mobile", "deghoster_mobile", "aligner_mobile"
+EMBEDDED = "mobile_stylegan_ffhq"
+ROLES = ("generator", "encoder", "classifier", "deghoster", "aligner")
+_SHIPPED = Path(__file__).parent.parent / "data_files"
+
+
+@functools.cache
+def shipped(name: str) -> ModelFolder | None:
+    """A folder of networks that comes with this package.
+
+    Args:
+        name: `ENCODER`, `DEGHOSTER` or `ALIGNER`.
+
+    Returns:
+        None where this version has none of that name.
+
+    Raises:
+        UserError: its files are damaged.
+    """
+    folder = _SHIPPED / name
+    return open_folder(folder) if (folder / "config.json").is_file() else None
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Where each network comes from.
+
+    Attributes:
+        generator: a folder; None is the embedded generator.
+        encoder: a folder, `ENCODER` for the one that ships, None for none.
+        classifier: a folder or file; None is the one that ships.
+        deghoster: a folder, `DEGHOSTER` for the one that ships, None for none.
+        aligner: a folder, `ALIGNER` for the one that ships, None for none.
+    """
+
+    generator: Path | None
+    encoder: Path | str | None
+    classifier: Path | None
+    deghoster: Path | str | None
+    aligner: Path | str | None
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the embedded generator draws."""
+        return self.generator is None
+
+
+def resolve(
+    generator: str | Path | None = None,
+    encoder: str | Path | None = None,
+    classifier: str | Path | None = None,
+    deghoster: str | Path | None = None,
+    aligner: str | Path | None = None,
+) -> Plan:
+    """Decides where each network comes from; what is not given is the embedded part, if it fits.
+
+    Args:
+        generator: folder; by default the encoder's own where it has one, else the embedded one.
+        encoder: folder; by default the one that comes with the embedded generator. A generator of
+            one's own has none: codes are then found by optimisation.
+        classifier: folder, or a file written by training.
+        deghoster: folder; by default the one that comes with the embedded generator.
+        aligner: folder; by default the one that comes with the embedded generator and encoder.
+
+    Raises:
+        UserError: an alignment network without an encoder, or a folder that ships is damaged.
+    """
+    paths = [None if x is None else Path(x) for x in (generator, encoder, classifier)]
+    generator, encoder, classifier = paths
+    if generator is None and encoder is not None and _holds_generator(encoder):
+        generator = encoder
+    embedded = generator is None
+    own = embedded and encoder is None
+    found = encoder or (ENCODER if own and shipped(ENCODER) else None)
+    ours = ALIGNER if own and found and shipped(ALIGNER) else None
+    require_encoder(aligner is None or found is not None)
+    return Plan(
+        generator=generator,
+        encoder=found,
+        classifier=classifier,
+        deghoster=Path(deghoster) if deghoster else DEGHOSTER if embedded else None,
+        aligner=Path(aligner) if aligner else ours,
+    )
+
+
+def load(plan: Plan) -> Pipeline:
+    """Opens the networks of a plan.
+
+    Raises:
+        UserError: a folder lacks its network, or the networks do not fit together.
+    """
+    generator = _open(plan.generator or EMBEDDED).network("generator")
+    encoder = None
+    if plan.encoder is not None:
+        encoder = encoder_of(_open(plan.encoder), wplus_rows(generator.module))
+    deghoster = None if plan.deghoster is None else _open(plan.deghoster)
+    pipeline = Pipeline(
+        generator=generator,
+        classifier=_classifier(plan.classifier),
+        encoder=encoder,
+        deghoster=None if deghoster is None else deghoster.network("deghoster"),
+        aligner=None if plan.aligner is None else _aligner(_open(plan.aligner), encoder),
+    )
+    check(pipeline)
+    return pipeline
+
+
+def from_checkpoints(**folders: str | Path | None) -> Pipeline:
+    """The networks of converted folders, with the embedded ones for those that are not given.
+
+    Args:
+        **folders: by role, see `resolve`.
+
+    Raises:
+        UserError: see `resolve` and `load`.
+    """
+    return load(resolve(**folders))
+
+
+def read_directions(
+    source: str | Path | Mapping[str, Direction] | None,
+) -> Mapping[str, Direction]:
+    """Directions by name.
+
+    Args:
+        source: a file or folder of this project, a folder of .npy files, directions as they are, or
+            None for those that ship.
+
+    Raises:
+        UserError: the file or folder holds none.
+    """
+    if source is None or isinstance(source, Mapping):
+        return load_directions() if source is None else source
+    path = Path(source)
+    if (path / "model.safetensors").is_file():
+        return load_directions(path / "model.safetensors")
+    if path.is_dir() or path.suffix != ".safetensors":
+        return import_folder(path)
+    return load_directions(path)
+
+
+def fit_directions(directions: Mapping[str, Direction], generator: Network) -> dict[str, Direction]:
+    """The same with one row for every row of a generator's codes.
+
+    Args:
+        directions: by name.
+        generator: that they are to move.
+
+    Raises:
+        UserError: a direction is another generator's.
+    """
+    digest, module = generator_hash(generator), generator.module
+    foreign = [n for n, d in directions.items() if d.generator and d.generator != digest]
+    if foreign:
+        raise UserError(
+            f"directions {', '.join(foreign)} were made for another generator; give --directions "
+            "with those of this one (a folder of .npy files), or fit them"
+        )
+    rows, size = wplus_rows(module), module.latent_size
+    return {name: direction.fitted(rows, size) for name, direction in directions.items()}
+
+
+def _holds_generator(folder: Path) -> bool:
+    try:
+        return "generator" in json.loads((folder / "config.json").read_text())["networks"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False  # opening it says what is wrong
+
+
+def _open(source: Path | str) -> ModelFolder | None:
+    if source in (ENCODER, DEGHOSTER, ALIGNER):
+        return shipped(str(source))
+    return pretrained.load(source)
+
+
+def _classifier(source: Path | None) -> Classifier:
+    if source is not None and source.is_dir():
+        return classifier_from_folder(pretrained.load(source))
+    return load_classifier(source)
+
+
+def _aligner(folder: ModelFolder, encoder: Encoder) -> AlignmentNetwork:
+    network, config = folder.network("aligner"), folder.config
+    settings = settings_of(encoder.network.module, network.module.sides)
+    hashes = config.get("generator_sha256", ""), config.get("encoder_sha256", "")
+    return AlignmentNetwork(network, settings, *hashes)

@@ -1,0 +1,28 @@
+"""`Network`: a module together with its variables, the one form in which networks travel."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import flax.linen as nn
+import flax.struct
+
+
+@flax.struct.dataclass(eq=False)
+class Network:
+    """A module and its variables; a pytree whose module is static, so an argument of `jax.jit`.
+
+    Attributes:
+        module: a flax.linen module, which holds no arrays.
+        variables: its collections, {"params": ..., "batch_stats": ..., "noise": ...}.
+    """
+
+    module: nn.Module = flax.struct.field(pytree_node=False)
+    variables: dict[str, Any]
+
+    def __iter__(self) -> Iterator[Any]:
+        """Allows `module, variables = network`."""
+        return iter((self.module, self.variables))
+
+    def __call__(self, *inputs: Any, method: str | None = None, **options: Any) -> Any:
+        """What the module gives for inputs; see `flax.linen.Module.apply`."""
+        return self.module.apply(self.variables, *inputs, method=method, **options)

@@ -1,0 +1,108 @@
+"""Edits photographs: one thing changes, every other pixel stays.
+
+    python edit.py PHOTO --attribute smiling=1 --out out
+    python edit.py FOLDER --attribute old=0.7 --attribute smiling=-0.5 --out out --stages
+    python edit.py PHOTO --attribute smiling=1 --method both --out out
+    python edit.py --list
+
+An installed package has the same as `diffcam-edit`.
+"""
+
+import argparse
+import functools
+import time
+
+from diffcam_jax.command.program import as_called, launch
+from diffcam_jax.errors import UserError, exit_code
+from diffcam_jax.programs import edit_flags
+
+
+def command() -> int:
+    """The command line of this process; returns its exit code."""
+    return launch(main)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs an edit.
+
+    Args:
+        arguments: without the program's name; None takes those of the process.
+
+    Returns:
+        The exit code: 0, 1 when a photograph of several failed, 2 for bad input.
+    """
+    options = edit_flags.parse(arguments)
+    return exit_code(lambda: run(options))
+
+
+def run(options: argparse.Namespace) -> int:
+    """Edits what the flags ask for; returns the exit code."""
+    from tqdm import tqdm
+
+    from diffcam_jax.command.arguments import networks
+    from diffcam_jax.command.compilation import keep_compiled_programs
+    from diffcam_jax.editing.checkpoints import read_directions
+    from diffcam_jax.editor.editor import Editor
+    from diffcam_jax.editor.results import reached, spent
+    from diffcam_jax.faces.photo import read_photo
+    from diffcam_jax.programs import edit_request, edit_results, output, photographs
+
+    # ---------------------------------------------------------------- what is asked for; checked
+    # before any network is loaded
+    directions = read_directions(options.directions)
+    if options.list:
+        for direction in directions.values():
+            print(f"{direction.name:16} {direction.range[0]:+.1f} .. {direction.range[1]:+.1f}")
+        print(as_called("next: python edit.py PHOTO --attribute smiling=1 --out out"))
+        return 0
+    strengths = edit_request.parse_strengths(options.attribute, directions)
+    given = [photographs.demo()] if options.demo else options.photos
+    photos = photographs.find(given)
+    single = photographs.is_single(given, photos)
+    request = edit_request.read(options, strengths, single)
+    output.prepare(options.out)
+
+    # ---------------------------------------------------------------- what is done already
+    settings = {p: edit_results.settings_of(options, request, directions, p) for p in photos}
+    todo = [
+        p for p in photos if options.force or not edit_results.is_done(options.out, p, settings[p])
+    ]
+    shown = edit_results.place(options.out, photos[0], options.stages) if single else options.out
+    if not todo:
+        print(f"done before (--force edits again); look at {shown}")
+        return 0
+
+    # ---------------------------------------------------------------- networks, once for all
+    # photographs; after the first photograph is read, so that a mistyped name is told at once
+    @functools.cache
+    def editor() -> Editor:
+        keep_compiled_programs()  # the next start is quick
+        return Editor.from_checkpoints(request.config, directions=directions, **networks(options))
+
+    if not single:
+        editor()  # a broken installation is not the fault of every photograph in turn
+
+    # ---------------------------------------------------------------- edit
+    failed: dict[str, str] = {}
+    for path in tqdm(todo, desc="photographs", unit="photo", disable=single):
+        try:
+            start = time.perf_counter()
+            photo = read_photo(path)
+            result = editor().edit(photo.pixels, strengths, **request.choices, progress=single)
+            edit_results.write_pictures(options.out, path, photo, result, options.stages)
+            seconds = time.perf_counter() - start
+            report = edit_results.write_report(options.out, path, result, settings[path], seconds)
+        except UserError as error:
+            photographs.note_failure(failed, path, error, single)
+
+    # ---------------------------------------------------------------- what came of it
+    if single:
+        print("\n".join([*reached(report), spent(report)]))
+        print(f"look at {shown}; every further edit of this photograph takes seconds")
+    else:
+        output.write_json(options.out / "errors.json", failed)
+        print(
+            f"{len(todo) - len(failed)} edited, {len(photos) - len(todo)} done before, "
+            f"{len(failed)} failed; look into {options.out}"
+        )
+    return 1 if failed else 0

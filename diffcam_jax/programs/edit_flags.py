@@ -1,0 +1,86 @@
+"""The flags of an edit, without an array or a network: help appears at once."""
+
+import argparse
+from pathlib import Path
+
+from diffcam_jax.command import arguments
+
+
+def parse(given: list[str] | None) -> argparse.Namespace:
+    """The flags of `edit.py`.
+
+    Args:
+        given: without the program's name; None takes those of the process.
+    """
+    parser = argparse.ArgumentParser(
+        description="Change one thing in a photograph and nothing else."
+    )
+    parser.add_argument("photos", nargs="*", type=Path, metavar="PHOTO|FOLDER")
+    parser.add_argument(
+        "--attribute",
+        action="append",
+        default=[],
+        metavar="NAME=STRENGTH",
+        help="1 is the attribute's usual move, measured on the result; repeat for several",
+    )
+    arguments.add_output(parser)
+    parser.add_argument(
+        "--stages", action="store_true", help="also write every stage and one labelled panel"
+    )
+    arguments.add_faces(parser, every=True)
+    _add_mask(parser)
+    arguments.add_networks(parser)
+    parser.add_argument(
+        "--directions",
+        type=Path,
+        help="directions to use instead of the shipped ones: a file, or a folder of .npy",
+    )
+    _add_optimisation(parser)
+    parser.add_argument("--force", action="store_true", help="edit again what is done already")
+    parser.add_argument("--list", action="store_true", help="list the attributes with their ranges")
+    parser.add_argument(
+        "--demo", action="store_true", help="edit the portrait that comes with matplotlib"
+    )
+    return parser.parse_args(given)
+
+
+def _add_mask(parser: argparse.ArgumentParser) -> None:
+    """Where the edit may act."""
+    parser.add_argument(
+        "--mask", type=Path, help="grey picture of the photograph's size: where the edit may act"
+    )
+    parser.add_argument("--mask-mode", choices=("intersection", "union"), default="intersection")
+    parser.add_argument(
+        "--method",
+        choices=("diffcam", "grad_cam", "cam", "invertibility", "both"),
+        default="diffcam",
+        help="where the edit acts; both keeps what the generator cannot draw out of Diff-CAM's "
+        "mask (default: diffcam)",
+    )
+    parser.add_argument(
+        "--variant",
+        choices=("product", "official", "paper"),
+        help="mask rules (default: product, or official with your own generator or classifier)",
+    )
+    parser.add_argument(
+        "--no-deghost", action="store_true", help="keep the plain blend of photograph and edit"
+    )
+
+
+def _add_optimisation(parser: argparse.ArgumentParser) -> None:
+    """How long to search for the code and to tune the generator."""
+    parser.add_argument(
+        "--tune",
+        type=int,
+        metavar="N",
+        help="steps that fit the generator to the photograph (default: 20; folders: 7; 0: none)",
+    )
+    parser.add_argument(
+        "--raw-strength",
+        action="store_true",
+        help="strengths are lengths of the direction, the result is not measured",
+    )
+    parser.add_argument(
+        "--steps", type=int, help="steps of the inversion where there is no encoder"
+    )
+    arguments.add_cache(parser)

@@ -1,0 +1,104 @@
+"""What an edit leaves in the output folder: the photograph, its report and its stages.
+
+NAME.png          the edited photograph
+NAME.json         report and settings; written last, it marks the photograph as done
+NAME/             every stage, with --stages
+"""
+
+import argparse
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from diffcam_jax.command import arguments
+from diffcam_jax.directions import Direction
+from diffcam_jax.editor.results import EditResult
+from diffcam_jax.editor.stages import write_stages
+from diffcam_jax.faces.photo import Photo, write_photo
+from diffcam_jax.programs import output, photographs
+from diffcam_jax.programs.edit_request import Request
+
+
+def settings_of(
+    options: argparse.Namespace, request: Request, directions: Mapping[str, Direction], photo: Path
+) -> dict[str, Any]:
+    """Everything that decides what an edit gives; a photograph with other settings is not done.
+
+    Args:
+        options: see `edit_flags.parse`.
+        request: what they mean.
+        directions: by name.
+        photo: the photograph.
+    """
+    networks = arguments.networks(options)
+    return {
+        "strengths": request.strengths,
+        "face": request.choices["face"],
+        "aligned": options.aligned,
+        "landmarks": str(options.landmarks),
+        "mask": str(options.mask),
+        "steps": options.steps,
+        "tune": request.choices["tune"],
+        "raw_strength": options.raw_strength,
+        "deghost": not options.no_deghost,
+        "stages": options.stages,
+        "edit": repr(request.config),
+        "networks": {role: str(folder) for role, folder in networks.items()},
+        "directions": {name: directions[name].sha256 for name in request.strengths},
+        "photo": photographs.stamp(photo),
+    }
+
+
+def is_done(out: Path, photo: Path, settings: dict[str, Any]) -> bool:
+    """Whether a finished picture with these very settings lies in the output folder."""
+    try:
+        report = json.loads((out / f"{photo.stem}.json").read_text())
+    except (OSError, ValueError):
+        return False
+    return report.get("settings") == settings and (out / f"{photo.stem}.png").exists()
+
+
+def write_pictures(out: Path, path: Path, photo: Photo, result: EditResult, stages: bool) -> None:
+    """Writes an edited photograph.
+
+    Args:
+        out: output folder.
+        path: of the photograph.
+        photo: what was read of it.
+        result: its edit.
+        stages: also write every stage.
+
+    Raises:
+        UserError: a file cannot be written.
+    """
+    if stages:
+        write_stages(out / path.stem, photo, result)
+    write_photo(out / f"{path.stem}.png", dataclasses.replace(photo, pixels=result.image))
+
+
+def write_report(
+    out: Path, path: Path, result: EditResult, settings: dict[str, Any], seconds: float
+) -> dict[str, Any]:
+    """Writes the report that marks a photograph as done, and returns it.
+
+    Args:
+        out: output folder.
+        path: of the photograph.
+        result: its edit.
+        settings: see `settings_of`.
+        seconds: that everything took.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    report = {"photo": str(path), "settings": settings, **result.report}
+    report["seconds"]["all"] = round(seconds, 3)
+    output.write_json(out / f"{path.stem}.json", report)
+    return report
+
+
+def place(out: Path, photo: Path, stages: bool) -> Path:
+    """The picture to look at."""
+    return out / photo.stem / "stages.png" if stages else out / f"{photo.stem}.png"

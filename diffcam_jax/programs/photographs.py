@@ -1,0 +1,108 @@
+"""Photographs on the command line: which files, which face of them, and which of them failed."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+from tqdm import tqdm
+
+from diffcam_jax.command.program import as_called
+from diffcam_jax.errors import UserError
+from diffcam_jax.faces.landmarks import read_landmarks_file
+from diffcam_jax.faces.photo import list_photos, read_photo
+
+
+def parse_face(text: str) -> int | str:
+    """Which face: "largest", "all", or a number from 1 on.
+
+    Raises:
+        UserError: anything else.
+    """
+    if text in ("largest", "all"):
+        return text
+    if not text.isdecimal() or int(text) < 1:
+        raise UserError(f"--face {text}: give a number from 1 (the largest) on, or all")
+    return int(text)
+
+
+def find(paths: Sequence[Path]) -> list[Path]:
+    """The photographs that were asked for; folders are listed.
+
+    Raises:
+        UserError: there are none, or two would be written to one file.
+    """
+    if not paths:
+        raise UserError(
+            as_called("no photograph given: python edit.py PHOTO --attribute smiling=1")
+        )
+    photos = [photo for path in paths for photo in (list_photos(path) if path.is_dir() else [path])]
+    stems: dict[str, Path] = {}
+    for photo in photos:
+        if photo.stem in stems and photo != stems[photo.stem]:
+            raise UserError(
+                f"{stems[photo.stem]} and {photo} would both be written to {photo.stem}.png; "
+                "rename one"
+            )
+        stems[photo.stem] = photo
+    return list(stems.values())
+
+
+def is_single(paths: Sequence[Path], photos: Sequence[Path]) -> bool:
+    """Whether one photograph was named, so that what is wrong with it ends the program.
+
+    Args:
+        paths: as given.
+        photos: what `find` made of them.
+    """
+    return len(photos) == 1 and not paths[0].is_dir()
+
+
+def note_failure(failed: dict[str, str], photo: Path, error: UserError, single: bool) -> None:
+    """Notes a photograph that cannot be used; the others go on.
+
+    Args:
+        failed: name -> reason, to which it is added.
+        photo: the photograph.
+        error: what is wrong with it; raised again where it is the only one.
+        single: see `is_single`.
+    """
+    if single:
+        raise error
+    failed[photo.name] = str(error)
+    tqdm.write(f"error: {error}", file=sys.stderr)
+
+
+def read_landmarks(path: Path | None) -> Float[np.ndarray, "n 2"] | None:
+    """The points of a face in pixels from a file; see `faces.landmarks.read_landmarks_file`."""
+    return None if path is None else read_landmarks_file(path)
+
+
+def read_mask(path: Path | None) -> Float[np.ndarray, "h w"] | None:
+    """A grey picture as a mask, float32 [h, w] in [0, 1].
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    if path is None:
+        return None
+    pixels = read_photo(path).pixels
+    return (pixels.mean(-1) / np.iinfo(pixels.dtype).max).astype(np.float32)
+
+
+def demo() -> Path:
+    """Rear Admiral Grace Hopper's portrait, public domain, from matplotlib's sample data."""
+    import matplotlib.cbook
+
+    with matplotlib.cbook.get_sample_data("grace_hopper.jpg") as file:
+        return Path(file.name)
+
+
+def stamp(path: Path) -> list[str | int]:
+    """Path, size and time of change of a file; a photograph that changed is edited again."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return [str(path)]
+    return [str(path), facts.st_size, facts.st_mtime_ns]
