@@ -62,7 +62,7 @@ def main() -> None:
     method, given = (
         ("in_domain", inversion.REFINEMENT)
         if refines
-        else (options.method, inversion.DEFAULTS[options.method])
+        else (options.method, inversion.METHODS[options.method].defaults)
     )
     settings = dataclasses.replace(given.with_steps(options.steps), patience=0)
     inverter, warm = (

@@ -39,7 +39,7 @@ def main() -> None:
     studio = Studio.open(options.generator, options.encoder)
     vgg, alex = (Lpips(trunk, DISTANCE_SIDE) for trunk in ("vgg", "alex"))
     identity, networks = Identity(), (studio.generator, studio.encoder)
-    default = inversion.DEFAULTS[inversion.TUNING]
+    default = inversion.METHODS[inversion.TUNING].defaults
     ways = {"encoder": inversion.Inverter(*networks, "encoder")}
     for steps in options.steps:
         settings = default.with_steps(steps)

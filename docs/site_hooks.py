@@ -64,7 +64,9 @@ def source(text: str, language, css_class, options, md, **kwargs) -> str:
     formatter = HtmlFormatter(cssclass="highlight", wrapcode=True)
     blocks = []
     for name in text.split():
-        title = f'<span class="filename"><autoref optional identifier="{name}">{name}</autoref></span>'
+        title = (
+            f'<span class="filename"><autoref optional identifier="{name}">{name}</autoref></span>'
+        )
         code = highlight(code_of(name), PythonLexer(), formatter)
         blocks.append(code.replace("<pre>", title + "<pre>", 1))
     return "".join(blocks)

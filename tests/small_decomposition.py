@@ -6,10 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffcam_jax.editing.decomposition import Modules, Settings, Variables, aligner_for, decompose
+from diffcam_jax.editing.alignment import Settings, aligner_for
+from diffcam_jax.editing.decomposition import Decomposer, decompose
+from diffcam_jax.inversion.encoding import Encoder
 from diffcam_jax.nn.feature_style import FeatureStyleEncoder
 from diffcam_jax.nn.mobile_encoder import MobileEncoder
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
+from diffcam_jax.nn.network import Network
 from diffcam_jax.nn.stylegan2 import StyleGAN2Generator
 from tests.fast import fast
 from tests.random_variables import random_variables
@@ -34,7 +37,7 @@ MOBILE_ENCODER = MobileEncoder(
 )
 SMALL = Settings("bilinear", map_size=SIDE)
 NARROW = {"multiplier": 0.5, "align_corners": True, "normalised": False}
-decomposed = fast(decompose, static_argnames=("modules", "settings", "largest"))
+decomposed = fast(decompose, static_argnames="largest")
 
 
 @functools.cache
@@ -46,29 +49,30 @@ def networks(generator=STYLEGAN2, encoder=ENCODER, chosen=SMALL, **options):
         [jnp.zeros((1, s, s, c)) for s, c in zip(SIDES, group)]
         for group in (aligner.features, aligner.inputs)
     ]
-    variables = Variables(
-        random_variables(generator, jnp.zeros((1, WIDTH)), seed=1),
-        random_variables(encoder, picture, seed=2),
-        random_variables(aligner, *maps, seed=3),
-        jnp.asarray(np.random.default_rng(4).standard_normal(WIDTH), jnp.float32),
+    latent_avg = jnp.asarray(np.random.default_rng(4).standard_normal(WIDTH), jnp.float32)
+    reading = Network(encoder, random_variables(encoder, picture, seed=2))
+    return Decomposer(
+        Network(generator, random_variables(generator, jnp.zeros((1, WIDTH)), seed=1)),
+        Encoder(reading, latent_avg, rows=ROWS),
+        Network(aligner, random_variables(aligner, *maps, seed=3)),
+        chosen,
     )
-    return Modules(generator, encoder, aligner), variables
 
 
 def pictures(count=2, side=16):
     return jnp.asarray(np.random.default_rng(5).uniform(-1, 1, (count, side, side, 3)), jnp.float32)
 
 
-def fixed(variables, shift, mask):
-    """The same, with alignment networks that answer a constant shift (before tanh) and mask (before
+def fixed(aligner, shift, mask):
+    """The same alignment network, but it answers a constant shift (before tanh) and mask (before
     the sigmoid).
     """
-    params = jax.tree.map(lambda leaf: leaf, variables.aligner)
-    for name, level in params["params"].items():
+    variables = jax.tree.map(lambda leaf: leaf, aligner.variables)
+    for name, level in variables["params"].items():
         if name.startswith("level_"):
             last = level["network"]["block_1"]
             last["conv2"] = jax.tree.map(jnp.zeros_like, last["conv2"])
             last["shortcut"] = jax.tree.map(jnp.zeros_like, last["shortcut"]) | {
                 "bias": jnp.asarray([*shift, mask], jnp.float32)
             }
-    return variables._replace(aligner=params)
+    return aligner.replace(variables=variables)

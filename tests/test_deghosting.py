@@ -13,8 +13,9 @@ from jax.ad_checkpoint import print_saved_residuals
 
 from convert_weights.layouts.deghosting import deghosting
 from diffcam_jax.errors import UserError
-from diffcam_jax.nn.deghosting import Deghoster, pixel_shuffle
+from diffcam_jax.nn.deghosting import Deghoster
 from diffcam_jax.nn.rrdb import DenseBlock, ResidualDenseBlocks, RRDBNet
+from diffcam_jax.ops.pixel_shuffle import pixel_shuffle
 from tests.random_variables import random_variables
 
 TINY = {
@@ -117,7 +118,8 @@ def test_pictures_of_another_size_are_refused(shape):
 @pytest.mark.parametrize("in_size", [64, 24, 2])
 def test_sizes_that_make_no_network_are_refused(in_size):
     with pytest.raises(
-        ValueError, match=f"in_size {in_size}: a power of two from 4 on, below the output's 64"
+        ValueError,
+        match=f"in_size {in_size}: it must be a power of two from 4 up, below the output's 64",
     ):
         jax.eval_shape(tiny(in_size).init, jax.random.key(0), jnp.zeros((1, in_size, in_size, 3)))
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import edit
+from diffcam_jax.programs import edit, photographs
 
 ROOT = Path(__file__).parent.parent
 SMILE = ["--attribute", "smiling=1"]
@@ -208,7 +208,7 @@ def test_no_face(tmp_path, capsys):
 @pytest.mark.weights
 def test_a_folder_with_a_bad_file(tmp_path, capsys):
     photos, out = folder(tmp_path / "photos"), tmp_path / "out"
-    Image.open(edit.demo_photo()).crop((80, 20, 440, 380)).save(photos / "b_hopper.png")
+    Image.open(photographs.demo()).crop((80, 20, 440, 380)).save(photos / "b_hopper.png")
     text(photos / "a_bad.jpg")
     arguments = [str(photos), *SMILE, "--out", str(out), "--stages"]
     assert edit.main(arguments) == 1

@@ -10,9 +10,9 @@ import pytest
 
 from diffcam_jax import inversion
 from diffcam_jax.directions import Direction
+from diffcam_jax.editing.classifier import Classifier
 from diffcam_jax.editing.compose import MaskConfig
-from diffcam_jax.editing.diffcam import Classifier
-from diffcam_jax.editing.edit import EditConfig
+from diffcam_jax.editing.config import EditConfig
 from diffcam_jax.editing.pipeline import Pipeline
 from diffcam_jax.editor.editor import Editor
 from diffcam_jax.errors import UserError
@@ -49,10 +49,8 @@ def editor():
     variables = random_variables(model, picture, picture)
     # Positive weights over positive activations: every map has something to show.
     variables["params"]["fc"]["kernel"] = jnp.abs(variables["params"]["fc"]["kernel"])
-    classifier = Classifier(model, variables, NAMES, {})
-    return Editor(
-        Pipeline(generator, classifier, {name: direction(name) for name in NAMES}), CONFIG
-    )
+    networks = Pipeline(generator, Classifier(Network(model, variables), NAMES))
+    return Editor(networks, {name: direction(name) for name in NAMES}, CONFIG)
 
 
 def photograph(dtype=np.uint8, size=(200, 240)) -> np.ndarray:
@@ -136,7 +134,7 @@ def encoded(editor):
     module = InDomainEncoder(encoder_widths(32, 4, 4), 12, 512)
     variables = random_variables(module, jnp.zeros((1, 32, 32, 3)))
     encoder = Encoder(Network(module, variables), np.zeros(512, np.float32), 0, 12)
-    return Editor(editor.networks._replace(encoder=encoder), CONFIG)
+    return Editor(editor.networks.replace(encoder=encoder), editor.directions, CONFIG)
 
 
 def test_a_refinement_begins_at_the_encoders_code_and_is_kept(encoded, tmp_path, monkeypatch):
@@ -159,10 +157,8 @@ def test_a_refinement_begins_at_the_encoders_code_and_is_kept(encoded, tmp_path,
     ]
 
     target = pixels.reshape(64, 2, 64, 2, 3).mean((1, 3)) / 127.5 - 1
-    draw = fast(
-        lambda variables, codes: GENERATOR.apply(variables, codes, method="synthesis", size=64)
-    )
-    drawn = draw(encoded.params.generator, jnp.stack([plain, refined]))
+    draw = fast(lambda generator, codes: generator(codes, method="synthesis", size=64))
+    drawn = draw(encoded.networks.generator, jnp.stack([plain, refined]))
     before, after = ((np.asarray(drawn) - target) ** 2).mean((1, 2, 3))
     assert after < before
     result = encoded.edit(pixels, {"smiling": 1.0}, aligned=True, refine=8)
@@ -192,12 +188,9 @@ def test_bad_requests(editor, strengths, options, message):
 
 def test_foreign_parts_are_refused(editor):
     foreign = {"smiling": direction("smiling", generator="another")}
-    classifier = Classifier(editor.classifier, editor.params.classifier, NAMES, {})
     with pytest.raises(UserError, match="made for another generator"):
-        Editor(Pipeline(editor.networks.generator, classifier, foreign))
-    unknown = Editor(
-        Pipeline(editor.networks.generator, classifier, {"beard": direction("beard")}), CONFIG
-    )
+        Editor(editor.networks, foreign)
+    unknown = Editor(editor.networks, {"beard": direction("beard")}, CONFIG)
     with pytest.raises(UserError, match="the classifier does not know beard"):
         unknown.edit(photograph(size=(128, 128)), {"beard": 1.0}, aligned=True)
     with pytest.raises(UserError, match="there is ffhq"):

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import edit
 from diffcam_jax.directions.space import generator_hash
 from diffcam_jax.editing import pipeline
 from diffcam_jax.editing.compose import MaskConfig
@@ -28,6 +27,7 @@ from diffcam_jax.nn.mobile_encoder import MobileEncoder
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
 from diffcam_jax.nn.network import Network
 from diffcam_jax.pretrained import store
+from diffcam_jax.programs import edit
 from tests.random_variables import random_variables
 from tests.small_decomposition import NARROW, decomposed, fixed
 
@@ -317,4 +317,4 @@ def test_the_script_tells_at_once_what_is_missing(folders, tmp_path, capsys):
         told = capsys.readouterr().err
         assert told.startswith("error: ") and told.count("\n") == 1 and words in told
     for method in (*METHODS, *DECOMPOSING):
-        assert edit.parse(["a.png", "--method", method]).method == method
+        assert edit.edit_flags.parse(["a.png", "--method", method]).method == method

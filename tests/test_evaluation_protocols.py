@@ -1,5 +1,6 @@
 """The protocols of an evaluation on toy networks, and on folders of networks."""
 
+import dataclasses
 import importlib
 import json
 
@@ -103,7 +104,8 @@ def test_folders_of_a_generator_and_an_encoder_open_and_are_measured(tmp_path):
 def test_a_tuned_generator_of_each_picture_has_a_row_of_its_own(tmp_path, monkeypatch):
     """Without LPIPS, which needs a file; the pivots are those of the toy encoder."""
     settings = TuningSettings(steps=4, rate=0.2, lpips=0.0)
-    monkeypatch.setitem(inversion.DEFAULTS, inversion.TUNING, settings)
+    tuning = dataclasses.replace(inversion.METHODS[inversion.TUNING], defaults=settings)
+    monkeypatch.setitem(inversion.METHODS, inversion.TUNING, tuning)
     made = config("reconstruction", aligner="toy", inversion_steps=6)
     made.reconstruction.methods = ("encoder", "pivotal_tuning")
     first = runner.evaluate(made, tmp_path, [], "command")

@@ -9,7 +9,8 @@ import pytest
 
 from convert_weights.layouts.inception import inception
 from diffcam_jax.files import trees
-from diffcam_jax.nn.inception import InceptionV3, average_pool3, fid_resize, max_pool3
+from diffcam_jax.nn.inception import InceptionV3, average_pool3, fid_resize
+from diffcam_jax.ops.pool import max_pool
 from diffcam_jax.pretrained import parts, store
 from diffcam_jax.pretrained.converters import _inception_path
 from tests.random_variables import random_variables
@@ -30,9 +31,9 @@ def test_pools_leave_the_padding_out():
     np.testing.assert_allclose(
         average_pool3(jnp.asarray(x)), np.nanmean(windows(x, 1, 1), (-2, -1)), atol=1e-6
     )
-    np.testing.assert_array_equal(max_pool3(jnp.asarray(x)), np.max(windows(x, 2, 0), (-2, -1)))
+    np.testing.assert_array_equal(max_pool(jnp.asarray(x), 3), np.max(windows(x, 2, 0), (-2, -1)))
     np.testing.assert_array_equal(
-        max_pool3(jnp.asarray(x), 1, 1), np.nanmax(windows(x, 1, 1), (-2, -1))
+        max_pool(jnp.asarray(x), 3, 1, 1), np.nanmax(windows(x, 1, 1), (-2, -1))
     )
 
 

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from diffcam_jax import inversion
 from diffcam_jax.errors import UserError
-from diffcam_jax.inversion import DEFAULTS, InversionConfig, Settings, fit
+from diffcam_jax.inversion import METHODS, InversionConfig, Settings, fit
 from diffcam_jax.inversion import start as starts
 from diffcam_jax.inversion.encoding import Encoder, read
 from diffcam_jax.losses import networks as perceptual
@@ -279,7 +279,7 @@ def test_what_cannot_be_is_refused_in_one_line(arguments, message):
 
 
 def test_defaults_are_those_of_the_papers():
-    default = DEFAULTS["in_domain"]
+    default = METHODS["in_domain"].defaults
     assert (default.steps, default.rate, default.pixel, default.perceptual, default.domain) == (
         100,
         0.01,
@@ -287,15 +287,15 @@ def test_defaults_are_those_of_the_papers():
         5e-5,
         2,
     )
-    assert (DEFAULTS["image2stylegan"].steps, DEFAULTS["image2stylegan"].rate) == (5000, 0.01)
+    assert (METHODS["image2stylegan"].defaults.steps, METHODS["image2stylegan"].defaults.rate) == (5000, 0.01)
     assert perceptual.IMAGE2STYLEGAN_TAPS == ("conv1_1", "conv1_2", "conv3_2", "conv4_2")
-    assert set(inversion.METHODS) == set(DEFAULTS)
+    assert all(name == method.name for name, method in METHODS.items())
 
 
 @pytest.mark.weights
 @pytest.mark.parametrize("method", ["in_domain", "image2stylegan"])
 def test_with_the_real_vgg16_the_loss_is_that_of_the_papers(images, method):
-    settings = dataclasses.replace(DEFAULTS[method], steps=2, size=16, domain=0.0)
+    settings = dataclasses.replace(METHODS[method].defaults, steps=2, size=16, domain=0.0)
     start = np.zeros((2, ROWS, K), np.float32)
     result = inversion.invert(STYLEGAN1, None, images, method, settings, start=start)
     features, variables = getattr(perceptual, method)()

@@ -13,7 +13,7 @@ from diffcam_jax import inversion
 from diffcam_jax.directions.space import generator_hash
 from diffcam_jax.errors import UserError
 from diffcam_jax.files import trees
-from diffcam_jax.inversion import DEFAULTS, TUNING, Settings, TuningSettings, tuned_files
+from diffcam_jax.inversion import METHODS, TUNING, Settings, TuningSettings, tuned_files
 from diffcam_jax.inversion.encoding import Encoder, read
 from diffcam_jax.inversion.pivotal import invert_by_tuning
 from diffcam_jax.inversion.result import Inversion
@@ -142,7 +142,8 @@ def test_without_an_encoder_a_search_finds_the_pivots_in_half_of_the_time():
 
 @pytest.mark.weights
 def test_without_an_encoder_the_pivot_is_what_prior_finds(monkeypatch):
-    monkeypatch.setitem(DEFAULTS, "prior", DEFAULTS["prior"].with_steps(2))
+    quick = METHODS["prior"].defaults.with_steps(2)
+    monkeypatch.setitem(METHODS, "prior", dataclasses.replace(METHODS["prior"], defaults=quick))
     larger = network(MobileStyleGAN((8, 8, 8, 8), K, 2), jnp.zeros((1, K)))  # LPIPS sees a quarter
     expected = inversion.invert(larger, None, PHOTOGRAPHS, "prior")
     found = inversion.invert(larger, None, PHOTOGRAPHS, TUNING, PLAIN.with_steps(1))
@@ -188,7 +189,7 @@ def test_what_cannot_be_is_refused_in_one_line(arguments, message):
 
 
 def test_the_other_methods_tune_nothing():
-    assert isinstance(DEFAULTS[TUNING], TuningSettings) and TUNING in inversion.METHODS
+    assert isinstance(METHODS[TUNING].defaults, TuningSettings) and TUNING in inversion.METHODS
     settings = Settings(steps=1, perceptual=0.0, size=SIDE)
     assert inversion.invert(MOBILE, None, PHOTOGRAPHS, "mse", settings).tuned is None
 

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import invert
 from diffcam_jax.applications import faces
 from diffcam_jax.directions import Direction, save_directions
 from diffcam_jax.faces import align
@@ -22,6 +21,7 @@ from diffcam_jax.nn.indomain_encoder import InDomainEncoder, encoder_widths
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
 from diffcam_jax.nn.network import Network
 from diffcam_jax.nn.stylegan1 import StyleGAN1Generator
+from diffcam_jax.programs import invert
 from tests.random_variables import random_variables
 
 SIDE, ROWS, K = 64, 10, 512
@@ -263,9 +263,7 @@ def test_mix(world, tmp_path):
 
 
 def test_an_option_of_several_photographs_given_twice_adds_up():
-    from diffcam_jax.applications.arguments import parse
-
-    styles = parse(
+    styles = invert.parse(
         ["mix", "a.png", "--style", "b.png", "c.png", "--style", "d.png", "--out", "out"]
     ).style
     assert [path.name for path in styles] == ["b.png", "c.png", "d.png"]

@@ -10,10 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffcam_jax.editing import decomposition
+from diffcam_jax.editing.alignment import MOBILE, aligner_for
+from diffcam_jax.losses import masks as mask_losses
 from diffcam_jax.nn.e4e import Encoder4Editing
 from diffcam_jax.nn.invertibility import Aligner, BicubicEncoder4Editing, SpatialAlignment, merge
 from diffcam_jax.nn.mobile_encoder import MobileEncoder
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
+from diffcam_jax.nn.network import Network
 from tests.fast import fast
 from tests.random_variables import random_variables
 from tests.small_decomposition import NARROW, fixed, pictures
@@ -43,9 +46,9 @@ def test_fusion_of_a_pyramid():
 
 def test_losses_of_masks():
     flat = [jnp.full((2, 4, 4), 0.5), jnp.full((2, 8, 8), 0.1)]
-    assert float(decomposition.area_loss(flat, (0.3, 0.2))) == pytest.approx(0.2)
-    assert float(decomposition.binary_loss(flat)) == pytest.approx(0.6)
-    assert float(decomposition.binary_loss([jnp.asarray([[[0.0, 1.0]]])])) == 0
+    assert float(mask_losses.area_loss(flat, (0.3, 0.2))) == pytest.approx(0.2)
+    assert float(mask_losses.binary_loss(flat)) == pytest.approx(0.6)
+    assert float(mask_losses.binary_loss([jnp.asarray([[[0.0, 1.0]]])])) == 0
 
 
 def test_features_are_moved_by_whole_pixels():
@@ -55,11 +58,10 @@ def test_features_are_moved_by_whole_pixels():
         jnp.asarray(np.random.default_rng(i).standard_normal((2, 33, 33, 4)), jnp.float32)
         for i in (0, 1)
     )
-    variables = decomposition.Variables(
-        {}, {}, {"params": {"level_0": random_variables(module, x, y)["params"]}}, jnp.zeros(1)
-    )
+    level = random_variables(module, x, y)["params"]
+    aligner = Network(Aligner((33,), (4,), (4,)), {"params": {"level_0": level}})
     one = float(np.arctanh(2 / 32 / 0.08))
-    params = fixed(variables, (one, 0.0), 40.0).aligner["params"]["level_0"]
+    params = fixed(aligner, (one, 0.0), 40.0).variables["params"]["level_0"]
     moved, field = fast(module.apply)({"params": params}, x, y)
     np.testing.assert_allclose(moved[:, 2:-2, 2:-3], x[:, 2:-2, 3:-2], atol=1e-4)
     np.testing.assert_allclose(
@@ -131,8 +133,8 @@ def test_parameter_counts_of_the_release():
 
 
 def test_the_embedded_variant_fits_two_megabytes_in_half_precision():
-    aligner = decomposition.aligner_for(
-        MobileStyleGAN(), MobileEncoder(), decomposition.MOBILE, **NARROW | {"multiplier": 1 / 8}
+    aligner = aligner_for(
+        MobileStyleGAN(), MobileEncoder(), MOBILE, **NARROW | {"multiplier": 1 / 8}
     )
     assert aligner.sides == (32, 64, 128, 256) and aligner.features == (512, 512, 256, 128)
     assert aligner.inputs == (96, 32, 24, 16)

@@ -15,8 +15,10 @@ from convert_weights.check import check
 from convert_weights.fixture import Fixture
 from convert_weights.layouts import invertibility
 from convert_weights.state import read_state
-from diffcam_jax.editing.decomposition import E4E, Modules, Variables, decompose
+from diffcam_jax.editing.alignment import E4E
+from diffcam_jax.editing.decomposition import Decomposer, decompose
 from diffcam_jax.formats.torch_writer import write_torch
+from diffcam_jax.inversion.encoding import encoder_of
 from diffcam_jax.nn.feature_style import FeatureStyleEncoder
 from diffcam_jax.nn.invertibility import BicubicEncoder4Editing
 from diffcam_jax.nn.restyle import BackboneEncoder
@@ -168,15 +170,10 @@ def test_the_converted_networks_go_together(tmp_path):
         == 0
     )
     model = pretrained.load(tmp_path / "out")
-    parts = [model.network(role) for role in ("generator", "encoder", "aligner")]
-    variables = Variables(
-        *(part.variables for part in parts), jnp.asarray(model.arrays["latent_avg"])
-    )
-    modules = Modules(*(part.module for part in parts))
-    assert modules.aligner.inputs == (24, 16, 8, 8)
-    found = jax.eval_shape(
-        lambda v, x: decompose(modules, v, x, settings=E4E), variables, jnp.zeros((1, 256, 256, 3))
-    )
+    generator, aligner = model.network("generator"), model.network("aligner")
+    networks = Decomposer(generator, encoder_of(model, STYLES), aligner, E4E)
+    assert aligner.module.inputs == (24, 16, 8, 8)
+    found = jax.eval_shape(decompose, networks, jnp.zeros((1, 256, 256, 3)))
     assert [field.shape[1] for field in found.fields] == [32, 64, 128, 256]
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from diffcam_jax.editing import decomposition
-from diffcam_jax.editing.decomposition import Settings, aligner_for, decompose
+from diffcam_jax.editing.alignment import Settings, aligner_for
+from diffcam_jax.editing.decomposition import decompose
 from diffcam_jax.errors import UserError
 from diffcam_jax.inversion.encoding import restyle_loop
 from diffcam_jax.nn.e4e import Encoder4Editing
@@ -28,7 +29,6 @@ from tests.small_decomposition import (
     ROWS,
     SIDE,
     SIDES,
-    SMALL,
     STYLEGAN2,
     WIDTH,
     WIDTHS,
@@ -48,18 +48,16 @@ def test_masks_of_zero_and_of_one(generator):
 
     With everything, the photograph is the result.
     """
-    modules, variables = networks(
-        generator, *((MOBILE_ENCODER,) if generator is MOBILE else ()), **NARROW
-    )
+    parts = networks(generator, *((MOBILE_ENCODER,) if generator is MOBILE else ()), **NARROW)
     images = pictures(side=generator.resolution)
-    ours = decomposed(modules, fixed(variables, (0.3, 0.3), -60.0), images, settings=SMALL)
-    plain = fast(lambda v, codes: generator.apply(v, codes, method="synthesis"))(
-        variables.generator, ours.codes
+    ours = decomposed(parts.replace(aligner=fixed(parts.aligner, (0.3, 0.3), -60.0)), images)
+    plain = fast(lambda generator, codes: generator(codes, method="synthesis"))(
+        parts.generator, ours.codes
     )
     # Pictures of random weights reach 200, where float32 tells no less than 1.5e-5 apart.
     np.testing.assert_allclose(ours.generated, plain, rtol=1e-6, atol=2e-5)
     np.testing.assert_allclose(ours.image, ours.generated, atol=1e-6)
-    ours = decomposed(modules, fixed(variables, (0.0, 0.0), 60.0), images, settings=SMALL)
+    ours = decomposed(parts.replace(aligner=fixed(parts.aligner, (0.0, 0.0), 60.0)), images)
     inside = (
         slice(7, 11) if generator is STYLEGAN2 else slice(15, 21)
     )  # beyond the blur at 8 pixels and its bicubic enlargement
@@ -70,25 +68,26 @@ def test_masks_of_zero_and_of_one(generator):
 @pytest.mark.parametrize("normalised", [True, False], ids=["official", "narrow"])
 def test_gradients_reach_everything_that_is_trained(normalised):
     options = {"cycles": 2} if normalised else {"sides": (8,), **NARROW}
-    modules, variables = networks(**options)
+    parts = networks(**options)
     images = pictures(1)
 
     @fast
-    def gradients(params):
-        def loss(params):
-            found = decompose(modules, variables._replace(aligner=params), images, settings=SMALL)
+    def gradients(variables):
+        def loss(variables):
+            aligner = parts.aligner.replace(variables=variables)
+            found = decompose(parts.replace(aligner=aligner), images)
             return jnp.mean((found.generated - images) ** 2) + jnp.mean((found.mask - 0.1) ** 2)
 
-        return jax.grad(loss)(params)
+        return jax.grad(loss)(variables)
 
-    found = jax.tree_util.tree_leaves_with_path(gradients(variables.aligner))
+    found = jax.tree_util.tree_leaves_with_path(gradients(parts.aligner.variables))
     assert all(np.isfinite(leaf).all() for _, leaf in found)
     largest = {
         jax.tree_util.keystr(path, simple=True, separator="/"): np.abs(leaf).max()
         for path, leaf in found
     }
     # What adds a constant to a map is taken out again by the instance norms behind it.
-    constant = {f"params/encoded_{level}/bias" for level in range(len(modules.aligner.sides))}
+    constant = {f"params/encoded_{level}/bias" for level in range(len(parts.aligner.module.sides))}
     if normalised:
         constant |= {f"params/level_{level}/network/block_0/norm2/bias" for level in (0, 1)}
     assert constant < largest.keys()
@@ -96,17 +95,17 @@ def test_gradients_reach_everything_that_is_trained(normalised):
 
 
 def test_noise_of_no_strength():
-    modules, variables = networks()
+    parts = networks()
     generator = {
-        "noise": variables.generator["noise"],
-        "params": dict(variables.generator["params"]),
+        "noise": parts.generator.variables["noise"],
+        "params": dict(parts.generator.variables["params"]),
     }
     for name, layer in generator["params"].items():
         if name.startswith("conv"):
             generator["params"][name] = layer | {"strength": jnp.zeros_like(layer["strength"])}
     silent = generator | {"noise": jax.tree.map(jnp.zeros_like, generator["noise"])}
     ours, again = (
-        decomposed(modules, variables._replace(generator=changed), pictures(), settings=SMALL)
+        decomposed(parts.replace(generator=parts.generator.replace(variables=changed)), pictures())
         for changed in (generator, silent)
     )
     assert np.isfinite(ours.image).all() and np.ptp(ours.image) > 0
@@ -114,16 +113,15 @@ def test_noise_of_no_strength():
 
 
 def test_an_edit_is_a_latent_delta_and_codes_may_come_from_elsewhere():
-    modules, variables = networks()
+    parts = networks()
     images, delta = pictures(), 0.5 * jnp.ones((ROWS, WIDTH))
-    found = decomposed(modules, variables, images, settings=SMALL)
-    edited = decomposed(modules, variables, images, delta, settings=SMALL)
+    found = decomposed(parts, images)
+    edited = decomposed(parts, images, delta)
     np.testing.assert_allclose(edited.codes, found.codes + 0.5, atol=1e-6)
     # The same code again, from twice as far from the average.
-    codes = 2 * edited.codes - variables.latent_avg
-    given = decomposed(
-        modules, variables, images, codes=codes, settings=Settings("bilinear", SIDE, truncation=0.5)
-    )
+    codes = 2 * edited.codes - parts.encoder.latent_avg
+    halved = parts.replace(settings=Settings("bilinear", SIDE, truncation=0.5))
+    given = decomposed(halved, images, codes=codes)
     np.testing.assert_allclose(given.image, edited.image, atol=1e-4)
     assert (
         np.abs(edited.generated - found.generated).max() > 1e-2
@@ -132,20 +130,18 @@ def test_an_edit_is_a_latent_delta_and_codes_may_come_from_elsewhere():
 
 
 def test_levels_come_in_one_after_the_other():
-    modules, variables = networks()
-    other = jax.tree.map(lambda leaf: leaf + 1, variables.aligner["params"]["level_1"])
-    changed = variables._replace(
-        aligner={"params": variables.aligner["params"] | {"level_1": other}}
-    )
+    parts = networks()
+    params = parts.aligner.variables["params"]
+    other = jax.tree.map(lambda leaf: leaf + 1, params["level_1"])
+    aligner = parts.aligner.replace(variables={"params": params | {"level_1": other}})
     coarse = [
-        decomposed(modules, v, pictures(), settings=SMALL, largest=8) for v in (variables, changed)
+        decomposed(chosen, pictures(), largest=8)
+        for chosen in (parts, parts.replace(aligner=aligner))
     ]
     assert [len(found.fields) for found in coarse] == [1, 1]
     np.testing.assert_array_equal(coarse[0].image, coarse[1].image)
     with pytest.raises(UserError, match="no level acts up to 4 pixels; the coarsest is at 8"):
-        jax.eval_shape(
-            functools.partial(decompose, modules, settings=SMALL, largest=4), variables, pictures()
-        )
+        jax.eval_shape(functools.partial(decompose, largest=4), parts, pictures())
 
 
 def test_restyle_corrects_its_code_first():
@@ -153,24 +149,17 @@ def test_restyle_corrects_its_code_first():
         BackboneEncoder(ROWS, True, SIDE, WIDTH, **BODY, channels=8),
         Settings("area", SIDE, 2),
     )
-    modules, variables = networks(encoder=encoder, chosen=chosen)
-    codes, maps = fast(functools.partial(decomposition.encode, modules, settings=chosen))(
-        variables, images=pictures()
-    )
+    parts = networks(encoder=encoder, chosen=chosen)
+    variables, average = parts.encoder.network.variables, parts.encoder.latent_avg
+    codes, maps = fast(decomposition.encode)(parts, pictures())
     images = resize(pictures(), (SIDE, SIDE))
-    generate = fast(
-        lambda codes: resize(
-            STYLEGAN2.apply(variables.generator, codes, method="synthesis"), (SIDE, SIDE)
-        )
-    )
-    first = generate(jnp.broadcast_to(variables.latent_avg, (1, ROWS, WIDTH)))
-    steps, drawn = restyle_loop(
-        encoder, variables.encoder, generate, variables.latent_avg, images, first, 2
-    )
+    generate = fast(lambda codes: resize(parts.generator(codes, method="synthesis"), (SIDE, SIDE)))
+    first = generate(jnp.broadcast_to(average, (1, ROWS, WIDTH)))
+    steps, drawn = restyle_loop(encoder, variables, generate, average, images, first, 2)
     np.testing.assert_allclose(codes, steps[-1], atol=1e-4)
     pair = jnp.concatenate([images, drawn[0]], axis=-1)
     body = fast(lambda v, x: encoder.apply(v, x, method=lambda encoder, x: encoder.body(x)))(
-        variables.encoder, pair
+        variables, pair
     )
     for ours, theirs in zip(maps, (body[2], body[1])):
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
@@ -182,19 +171,17 @@ def test_restyle_corrects_its_code_first():
     ids=["e4e", "into_w"],
 )
 def test_other_encoders_serve_as_well(encoder):
-    modules, variables = networks(encoder=encoder)
-    assert modules.aligner.inputs == (4, 4)
-    shapes = jax.eval_shape(
-        functools.partial(decompose, modules, settings=SMALL), variables, pictures()
-    )
+    parts = networks(encoder=encoder)
+    assert parts.aligner.module.inputs == (4, 4)
+    shapes = jax.eval_shape(decompose, parts, pictures())
     assert shapes.image.shape == (2, 16, 16, 3) and shapes.codes.shape == (2, ROWS, WIDTH)
 
 
-def wrong(**changes):
-    """Networks, variables and arguments of which one does not go with the others."""
-    modules, variables = networks()
-    arguments = {"images": pictures(), "settings": SMALL} | changes.pop("arguments", {})
-    return modules._replace(**changes), variables, arguments
+def wrong(arguments={}, **modules):
+    """Networks and arguments of which one does not go with the others."""
+    parts = networks()
+    changed = {role: getattr(parts, role).replace(module=m) for role, m in modules.items()}
+    return parts.replace(**changed), {"images": pictures()} | arguments
 
 
 BAD = {
@@ -230,12 +217,9 @@ BAD = {
 
 @pytest.mark.parametrize("message", BAD)
 def test_what_does_not_go_together_is_named_in_one_line(message):
-    modules, variables, arguments = BAD[message]()
-    chosen = arguments.pop("settings")
+    parts, arguments = BAD[message]()
     with pytest.raises(UserError, match=message) as caught:
-        jax.eval_shape(
-            functools.partial(decompose, modules, settings=chosen), variables, **arguments
-        )
+        jax.eval_shape(decompose, parts, **arguments)
     assert "\n" not in str(caught.value) and "; " in str(caught.value)
 
 

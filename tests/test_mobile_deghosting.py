@@ -173,8 +173,8 @@ def test_half_precision_in_a_folder(variables, prior, apply, tmp_path):
     ("network", "side", "generator", "message"),
     [
         (NETWORK, 48, GENERATOR, "a multiple of 32, got"),
-        (NETWORK.clone(widths=(5, 6)), 32, GENERATOR, "halved 2 times has to be 4"),
-        (NETWORK.clone(prior_side=12), 32, GENERATOR, "prior_side 12 be one of"),
+        (NETWORK.clone(widths=(5, 6)), 32, GENERATOR, "halved 2 times must be 4"),
+        (NETWORK.clone(prior_side=12), 32, GENERATOR, "prior_side 12 one of"),
         (NETWORK, 32, StyleGAN2Generator((8, 8)), "a MobileStyleGAN, got a StyleGAN2Generator"),
     ],
 )

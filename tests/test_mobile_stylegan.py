@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from convert_weights.fixture import Fixture
-from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN, depthwise3x3
+from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
+from diffcam_jax.ops.depthwise import depthwise3x3
 from diffcam_jax.pretrained import store
 from tests.random_variables import random_variables
 

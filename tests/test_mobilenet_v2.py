@@ -11,12 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffcam_jax.nn import mobilenet_v2
-from diffcam_jax.nn.mobilenet_v2 import (
-    MobileNetV2,
-    Stem,
-    depthwise3x3_halving,
-    mobilenet_v2_from_torch,
-)
+from diffcam_jax.nn.mobilenet_v2 import MobileNetV2, Stem, mobilenet_v2_from_torch
+from diffcam_jax.ops.depthwise import depthwise3x3_halving
 from diffcam_jax.pretrained import networks as pretrained
 from tests.fast import fast
 from tests.random_variables import random_variables

@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import edit
 from configs.deghost import get_config
 from diffcam_jax.data import sources
-from diffcam_jax.editing import pipeline
+from diffcam_jax.editing import checkpoints, pipeline
 from diffcam_jax.editor.editor import Editor
 from diffcam_jax.errors import UserError
 from diffcam_jax.files import model_folder
@@ -28,6 +27,7 @@ from diffcam_jax.nn.stylegan2 import StyleGAN2Generator
 from diffcam_jax.ops.image import resize
 from diffcam_jax.pretrained import networks as pretrained
 from diffcam_jax.pretrained import store
+from diffcam_jax.programs import edit
 from diffcam_jax.train import deghost
 from tests.random_variables import random_variables
 
@@ -75,7 +75,7 @@ def official(folders, **others):
         "deghoster": "deghoster",
     }
     paths = {role: folders / name for role, name in (names | others).items() if name}
-    return pipeline.from_checkpoints(**paths, directions=folders / "directions")
+    return checkpoints.from_checkpoints(**paths)
 
 
 def photograph():
@@ -102,11 +102,11 @@ def test_the_official_pipeline(folders):
     )
     np.testing.assert_allclose(
         face.edited_latents - face.latents,
-        networks.directions["Smiling"].array[:ROWS],
+        editor.directions["Smiling"].array[:ROWS],
         rtol=1e-4,
         atol=1e-4,
     )
-    assert np.linalg.norm(networks.directions["Smiling"].array) == pytest.approx(20, rel=1e-5)
+    assert np.linalg.norm(editor.directions["Smiling"].array) == pytest.approx(20, rel=1e-5)
 
     # The deghosting network reads the blend at 16 pixels; its picture replaces the photograph only
     # where the mask reaches.
@@ -128,28 +128,25 @@ def test_the_official_pipeline(folders):
 
 def test_what_ships_goes_with_the_embedded_generator_alone(folders, tmp_path, monkeypatch):
     """Stand-ins of the right shapes in the place of the folders that ship."""
-    monkeypatch.setattr(pipeline, "_SHIPPED", tmp_path)
-    monkeypatch.setattr(pipeline, "shipped", pipeline.shipped.__wrapped__)
+    monkeypatch.setattr(checkpoints, "_SHIPPED", tmp_path)
+    monkeypatch.setattr(checkpoints, "shipped", checkpoints.shipped.__wrapped__)
     small = NETWORKS["generator"][0]
     params = jax.tree.map(np.asarray, random_variables(small, jnp.zeros((1, 512))))["params"]
     monkeypatch.setattr(store, "load_pretrained", lambda name: (params, {}))
-    monkeypatch.setattr(pipeline, "MobileStyleGAN", lambda: small)
-    others = {"classifier": folders / "classifier", "directions": folders / "directions"}
-    assert (
-        not pipeline.has_encoder(None, None) and pipeline.from_checkpoints(**others).encoder is None
-    )
-    for role, name in (("encoder", pipeline.ENCODER), ("deghoster", pipeline.DEGHOSTER)):
+    monkeypatch.setattr(pretrained, "MobileStyleGAN", lambda **given: small)
+    others = {"classifier": folders / "classifier"}
+    assert checkpoints.resolve().encoder is None
+    bare = checkpoints.from_checkpoints(**others)
+    assert bare.generator.module == small and bare.encoder is None and bare.deghoster is None
+    for role, name in (("encoder", checkpoints.ENCODER), ("deghoster", checkpoints.DEGHOSTER)):
         shutil.copytree(folders / role, tmp_path / name)
-    networks = pipeline.from_checkpoints(**others)
-    assert pipeline.has_encoder(None, None) and networks.encoder.rows == ROWS
+    networks = checkpoints.from_checkpoints(**others)
+    assert checkpoints.resolve().encoder == checkpoints.ENCODER and networks.encoder.rows == ROWS
     assert networks.deghoster.module == NETWORKS["deghoster"][0]
-    assert pipeline.from_checkpoints(encoder=folders / "restyle", **others).encoder.steps == 5
-    own = pipeline.from_checkpoints(generator=folders / "generator", **others)
-    assert (
-        own.encoder is None
-        and own.deghoster is None
-        and not pipeline.has_encoder(folders / "generator", None)
-    )
+    assert checkpoints.from_checkpoints(encoder=folders / "restyle", **others).encoder.steps == 5
+    own = checkpoints.from_checkpoints(generator=folders / "generator", **others)
+    assert own.encoder is None and own.deghoster is None
+    assert checkpoints.resolve(generator=folders / "generator").encoder is None
 
 
 def test_gradients_pass_through_an_encoder_that_was_trained_with_frozen_blocks(folders, tmp_path):
@@ -181,8 +178,8 @@ def test_an_encoder_into_w_fits_every_generator(folders, tmp_path):
     network = Network(module, jax.tree.map(np.asarray, random_variables(module, PICTURE)))
     model_folder.save(tmp_path, {"encoder": network}, {}, {"kind": "psp"})
     for generator, rows in (("generator", ROWS), ("large", 12)):
-        networks = pipeline.from_checkpoints(
-            folders / generator, tmp_path, folders / "classifier", directions=folders / "directions"
+        networks = checkpoints.from_checkpoints(
+            generator=folders / generator, encoder=tmp_path, classifier=folders / "classifier"
         )
         codes = pipeline.encode(networks, PICTURE)
         assert codes.shape == (1, rows, 512)
@@ -210,16 +207,14 @@ def test_networks_that_do_not_fit_are_refused(folders, others, message):
 
 
 def test_directions_of_a_larger_generator_are_refused(folders, tmp_path):
+    networks = {role: folders / role for role in ("generator", "classifier")}
     np.save(tmp_path / "Smiling.npy", np.random.default_rng(0).standard_normal((18, 512)))
     with pytest.raises(UserError, match="direction Smiling has 18 rows"):
-        pipeline.from_checkpoints(
-            folders / "generator", classifier=folders / "classifier", directions=tmp_path
-        )
+        Editor.from_checkpoints(**networks, directions=tmp_path)
     # The same vector in every row is a direction in W, which any generator can follow.
     np.save(tmp_path / "Smiling.npy", np.random.default_rng(0).standard_normal((1, 512)))
-    pipeline.from_checkpoints(
-        folders / "generator", classifier=folders / "classifier", directions=tmp_path
-    )
+    fitted = Editor.from_checkpoints(**networks, directions=tmp_path).directions["Smiling"].array
+    np.testing.assert_array_equal(fitted, np.broadcast_to(fitted[:1], (ROWS, 512)))
 
 
 def test_damaged_folders_are_refused(folders, tmp_path):
@@ -304,7 +299,8 @@ def test_without_an_encoder_codes_are_found_by_optimisation(folders, tmp_path, m
     lpips = store.load_pretrained("lpips")
     monkeypatch.setenv("DIFFCAM_HOME", str(tmp_path))
     monkeypatch.setattr(store, "load_pretrained", lambda name: lpips)
-    codes = Editor(networks).invert(photograph(), InversionConfig(steps=2))
+    directions = checkpoints.read_directions(folders / "directions")
+    codes = Editor(networks, directions).invert(photograph(), InversionConfig(steps=2))
     assert codes.shape == (ROWS, 512) and np.isfinite(codes).all() and cache != store.cache_dir()
 
 

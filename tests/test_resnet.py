@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffcam_jax.nn.resnet import ResNet, StemConv, max_pool3
+from diffcam_jax.nn.resnet import ResNet, StemConv
+from diffcam_jax.ops.pool import max_pool
 from tests.random_variables import random_variables
 
 
@@ -61,8 +62,8 @@ def test_max_pool_and_its_gradient(size):
     def window(x):
         return nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
 
-    np.testing.assert_array_equal(max_pool3(x), window(x))
-    ours, theirs = (jax.grad(lambda x, f=f: jnp.sum(f(x) ** 2))(x) for f in (max_pool3, window))
+    np.testing.assert_array_equal(max_pool(x, 3, pad=1), window(x))
+    ours, theirs = (jax.grad(lambda x, f=f: jnp.sum(f(x) ** 2))(x) for f in (lambda x: max_pool(x, 3, pad=1), window))
     np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
@@ -79,7 +80,7 @@ def test_train_mode_updates_the_statistics_and_frozen_mode_uses_them():
     np.testing.assert_allclose(updates["batch_stats"]["bn1"]["mean"], mean, atol=1e-6)
     _, taps = jax.jit(model.apply)(variables, images)
     normal = (stem - stored["mean"]) / np.sqrt(stored["var"] + 1e-5) * bn1["scale"] + bn1["bias"]
-    expected = max_pool3(nn.relu(normal))
+    expected = max_pool(nn.relu(normal), 3, pad=1)
     np.testing.assert_allclose(taps["stem"], expected, atol=1e-5)
 
 

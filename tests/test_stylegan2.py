@@ -10,8 +10,9 @@ import pytest
 from scipy.signal import correlate
 
 from diffcam_jax.nn.latents import mix_styles, to_wplus, truncate
-from diffcam_jax.nn.stylegan2 import StyledConv, StyleGAN2Generator, ToRGB, config_widths
+from diffcam_jax.nn.stylegan2 import StyleGAN2Generator, config_widths
 from diffcam_jax.nn.stylegan2_discriminator import StyleGAN2Discriminator, minibatch_stddev
+from diffcam_jax.nn.stylegan2_layers import StyledConv, ToRGB
 from diffcam_jax.ops.up_conv import down_conv, up_conv
 
 BLUR = np.outer([1, 3, 3, 1], [1, 3, 3, 1]) / 16

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from convert_weights.layouts import idinvert, vgg
-from diffcam_jax.nn.vgg import VGG16, VGG19, caffe_preprocess, max_pool
+from diffcam_jax.nn.vgg import VGG16, VGG19, caffe_preprocess
+from diffcam_jax.ops.pool import max_pool
 from tests.plain_layers import conv
 from tests.random_variables import random_variables
 

@@ -45,8 +45,7 @@ def shipped(name: str) -> ModelFolder | None:
     Raises:
         UserError: its files are damaged.
     """
-    folder = _SHIPPED / name
-    return open_folder(folder) if (folder / "config.json").is_file() else None
+    return open_folder(_SHIPPED / name) if _ships(name) else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +90,7 @@ def resolve(
         aligner: folder; by default the one that comes with the embedded generator and encoder.
 
     Raises:
-        UserError: an alignment network without an encoder, or a folder that ships is damaged.
+        UserError: an alignment network without an encoder.
     """
     paths = [None if x is None else Path(x) for x in (generator, encoder, classifier)]
     generator, encoder, classifier = paths
@@ -99,14 +98,15 @@ def resolve(
         generator = encoder
     embedded = generator is None
     own = embedded and encoder is None
-    found = encoder or (ENCODER if own and shipped(ENCODER) else None)
-    ours = ALIGNER if own and found and shipped(ALIGNER) else None
+    found = encoder or (ENCODER if own and _ships(ENCODER) else None)
+    ours = ALIGNER if own and found and _ships(ALIGNER) else None
+    deghosting = DEGHOSTER if embedded and _ships(DEGHOSTER) else None
     require_encoder(aligner is None or found is not None)
     return Plan(
         generator=generator,
         encoder=found,
         classifier=classifier,
-        deghoster=Path(deghoster) if deghoster else DEGHOSTER if embedded else None,
+        deghoster=Path(deghoster) if deghoster else deghosting,
         aligner=Path(aligner) if aligner else ours,
     )
 
@@ -186,6 +186,10 @@ def fit_directions(directions: Mapping[str, Direction], generator: Network) -> d
         )
     rows, size = wplus_rows(module), module.latent_size
     return {name: direction.fitted(rows, size) for name, direction in directions.items()}
+
+
+def _ships(name: str) -> bool:
+    return (_SHIPPED / name / "config.json").is_file()
 
 
 def _holds_generator(folder: Path) -> bool:

@@ -11,28 +11,26 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, UInt8, UInt16
 
 import diffcam_jax
 from diffcam_jax import inversion
-from diffcam_jax.directions import Direction, check_strengths, direction_matrix
+from diffcam_jax.directions import Direction, check_strengths
 from diffcam_jax.directions.space import generator_hash
 from diffcam_jax.editing import checkpoints
 from diffcam_jax.editing.config import VARIANTS, EditConfig, check_method
-from diffcam_jax.editing.edit import Edits, edit_batch
-from diffcam_jax.editing.pipeline import Pipeline, check, encode
+from diffcam_jax.editing.pipeline import Pipeline, check
+from diffcam_jax.editor.codes import Coder
 from diffcam_jax.editor.face_edit import FaceEditor
-from diffcam_jax.editor.results import EditResult, FaceEdit, judged
+from diffcam_jax.editor.results import EditResult
+from diffcam_jax.editor.whole_edit import edit_whole, edits_of
 from diffcam_jax.errors import UserError
 from diffcam_jax.faces import align
 from diffcam_jax.faces.landmarks import find_quads
 from diffcam_jax.faces.panel import grey
 from diffcam_jax.files import trees
-from diffcam_jax.files.code_cache import CodeCache
 from diffcam_jax.inversion.tuning import TuningSettings
-from diffcam_jax.ops.image import from_unit, to_unit
 
 Pixels = UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]
 
@@ -79,7 +77,7 @@ class Editor:
         self.generator, self.classes = networks.generator.module, networks.classifier.names
         self.hashes = _hashes(networks)
         self._faces = FaceEditor(networks, self.directions)
-        self._inverters: dict[inversion.AnySettings, inversion.Inverter] = {}
+        self._coder = Coder(networks)
 
     @classmethod
     def from_pretrained(
@@ -132,16 +130,6 @@ class Editor:
         found = checkpoints.read_directions(directions)
         return cls(checkpoints.load(plan), found, config, method)
 
-    def _inverter(self, settings: inversion.AnySettings) -> inversion.Inverter:
-        """Only an inversion needs its networks: an edit whose code is cached starts without them."""
-        if settings not in self._inverters:
-            method = "prior" if isinstance(settings, inversion.InversionConfig) else "in_domain"
-            networks = self.networks.generator, self.networks.encoder
-            self._inverters[settings] = inversion.Inverter(
-                *networks, method=method, settings=settings
-            )
-        return self._inverters[settings]
-
     def invert(
         self,
         aligned: UInt8[np.ndarray, "s s 3"],
@@ -150,47 +138,8 @@ class Editor:
         cache: bool = True,
         progress: bool = False,
     ) -> Float[np.ndarray, "rows 512"]:
-        """W+ code of an aligned face.
-
-        Args:
-          aligned: as FFHQ, as large as the generator's pictures.
-          config: of the optimisation that finds codes where there is no encoder.
-          refine: steps of in-domain optimisation from the encoder's code (`inversion.REFINEMENT`);
-            0 takes that code as it is.
-          cache: keep and reuse codes that were optimised.
-          progress: show a bar.
-
-        Raises:
-          UserError: a refinement without an encoder, or no loss was finite.
-        """
-        image = jnp.asarray(to_unit(aligned)[None])
-        if self.networks.encoder is not None and refine == 0:
-            return np.asarray(encode(self.networks, image))[0]
-        self._check_refine(refine)
-        inverter = self._inverter(
-            config if refine == 0 else inversion.REFINEMENT.with_steps(refine)
-        )
-        store = CodeCache(inverter.recipe)
-        codes = store.load(aligned) if cache else None
-        if codes is None:
-            found = inverter(image, progress=progress)
-            codes = found.codes[0]
-            if not np.isfinite(found.loss[0]):
-                raise UserError(
-                    "the inversion found no finite loss for this face; try other landmarks or "
-                    "more light"
-                )
-            if cache:
-                store.save(aligned, codes)
-        return codes
-
-    def _check_refine(self, refine: int) -> None:
-        if refine < 0:
-            raise UserError(f"refine={refine}: give 0 steps or more")
-        if refine and self.networks.encoder is None:
-            raise UserError(
-                "a refinement begins at an encoder's code; give an encoder, or leave it out"
-            )
+        """The W+ code of an aligned face; arguments and errors are those of `codes.Coder`."""
+        return self._coder(aligned, config, refine, cache, progress)
 
     def edit(
         self,
@@ -254,39 +203,36 @@ class Editor:
                 f"the mask has {user_mask.shape[::-1]} pixels, the photograph "
                 f"{pixels.shape[1::-1]}; give equal sizes"
             )
-        self._check_refine(refine)
+        self._coder.check_refine(refine)
         if tune < 0:
             raise UserError(f"tune={tune}: give 0 steps or more")
         tuning = TuningSettings().with_steps(tune) if tune else None
+        networks = self.networks if deghost else self.networks.replace(deghoster=None)
         quads = find_quads(pixels, face, aligned, landmarks)
         found = time.perf_counter()
         image, touched, faces = pixels, np.zeros(pixels.shape[:2], bool), []
         for quad in quads:
-            original, cropped = self._crop(pixels, quad)
             begun = time.perf_counter()
+            original = self._crop(pixels, quad)
+            cropped = time.perf_counter()
             codes = self.invert(original, inversion_config, refine, cache, progress)
-            seconds = {"align": cropped, "invert": round(time.perf_counter() - begun, 3)}
+            inverted = time.perf_counter()
+            mask = None if user_mask is None else self._crop_mask(user_mask, quad)
             if config.window is not None and config.method != "invertibility":
-                edit = self._tune_face(
-                    original,
-                    codes,
-                    quad,
-                    strengths,
-                    user_mask,
-                    config,
-                    tuning,
-                    raw_strength,
-                    seconds,
-                    cache,
-                    progress,
-                )
+                given = original, codes, quad, strengths, config, tuning
+                edit = self._faces(*given, raw_strength, mask, cache, progress)
             else:
-                edit = self._edit_face(
-                    original, codes, quad, strengths, user_mask, config, deghost, seconds
-                )
-            weight = align.photo_mask(edit.paste_mask, quad, *pixels.shape[:2])
+                edits = edits_of(strengths, self.directions, self.classes, len(codes))
+                given = original, codes, quad, edits, list(strengths), config, mask
+                edit = edit_whole(networks, *given)
+            edit.report["seconds"] = {
+                "align": round(cropped - begun, 3),
+                "invert": round(inverted - cropped, 3),
+                **edit.report["seconds"],
+                "edit": round(time.perf_counter() - inverted, 3),
+            }
             image = align.paste(image, edit.source, edit.paste_mask, quad)
-            touched |= weight > 0
+            touched |= align.photo_mask(edit.paste_mask, quad, *pixels.shape[:2]) > 0
             faces.append(edit)
         report = {
             "strengths": dict(strengths),
@@ -309,119 +255,12 @@ class Editor:
         }
         return EditResult(image, tuple(faces), report)
 
-    def _crop(self, pixels, quad) -> tuple[np.ndarray, float]:
-        """The aligned face, and the seconds that it took."""
-        start = time.perf_counter()
-        original = np.round(align.crop(pixels, quad, self.generator.resolution) * 255).astype(
-            np.uint8
-        )
-        return original, round(time.perf_counter() - start, 3)
+    def _crop(self, pixels: Pixels, quad: np.ndarray) -> UInt8[np.ndarray, "s s 3"]:
+        face = align.crop(pixels, quad, self.generator.resolution)
+        return np.round(face * 255).astype(np.uint8)
 
-    def _tune_face(
-        self,
-        original,
-        codes,
-        quad,
-        strengths,
-        user_mask,
-        config,
-        tuning,
-        raw,
-        seconds,
-        cache,
-        progress,
-    ) -> FaceEdit:
-        size, start = self.generator.resolution, time.perf_counter()
-        by_hand = None if user_mask is None else align.crop(grey(user_mask), quad, size)[..., 0]
-        done = self._faces(
-            original, codes, strengths, config, tuning, raw, by_hand, cache, progress
-        )
-        seconds = {
-            **seconds,
-            **done.report["seconds"],
-            "edit": round(time.perf_counter() - start, 3),
-        }
-        report = {
-            **done.report,
-            "mask_area": round(float((done.mask > 0).mean()), 6),
-            "out_of_domain_share": done.report["kept"].get("domain"),
-            "seconds": seconds,
-        }
-        place = None
-        if done.window is not None:
-            factor = size // self.generator.cells
-            top, left = int(done.window.top) * factor, int(done.window.left) * factor
-            place = (
-                top,
-                top + done.window.height * factor,
-                left,
-                left + done.window.width * factor,
-            )
-        return FaceEdit(
-            aligned=original,
-            inverted=from_unit(done.inverted),
-            edited=from_unit(done.edited),
-            fused=from_unit(done.fused),
-            deghosted=None,
-            source=done.source / 2 + np.float32(0.5),
-            mask=done.mask,
-            cam_mask=done.cam_mask,
-            domain=done.domain,
-            paste_mask=done.mask,
-            latents=codes,
-            edited_latents=done.codes,
-            quad=quad,
-            report=report,
-            window_pixels=place,
-        )
-
-    def _edit_face(
-        self, original, codes, quad, strengths, user_mask, config, deghost, seconds
-    ) -> FaceEdit:
-        size, start = self.generator.resolution, time.perf_counter()
-        config = dataclasses.replace(config, classifier_size=min(config.classifier_size, size))
-        small_mask = None
-        if user_mask is not None:
-            small_mask = jnp.asarray(align.crop(grey(user_mask), quad, size)[None, ..., 0])
-        names = list(strengths)
-        # A name without a class gets this far only with a method that asks no classifier.
-        classes = np.array(
-            [self.classes.index(name) if name in self.classes else -1 for name in names], np.int32
-        )
-        edits = Edits(
-            jnp.asarray(direction_matrix(self.directions, names, len(codes))),
-            jnp.asarray([list(strengths.values())], jnp.float32),
-            jnp.asarray(classes),
-        )
-        networks = self.networks if deghost else self.networks.replace(deghoster=None)
-        image, code = jnp.asarray(to_unit(original)[None]), jnp.asarray(codes[None])
-        edit = edit_batch(networks, image, code, edits, config, small_mask)
-        # From here on NumPy: every operation on a device would be compiled, at each start.
-        edit = jax.device_get(edit)
-        logits, mask = [] if edit.logits is None else edit.logits[0], edit.mask[0]
-        cam_mask, domain = (None if m is None else m[0] for m in (edit.cam_mask, edit.domain))
-        report = {
-            "mask_area": round(float((mask > 0).mean()), 6),
-            "out_of_domain_share": None if domain is None else round(float(domain.mean()), 6),
-            "classifier": judged(names, self.classes, logits),
-            "seconds": {**seconds, "edit": round(time.perf_counter() - start, 3)},
-        }
-        return FaceEdit(
-            aligned=original,
-            inverted=from_unit(edit.inverted[0]),
-            edited=from_unit(edit.edited[0]),
-            fused=from_unit(edit.fused[0]),
-            deghosted=None if edit.deghosted is None else from_unit(edit.deghosted[0]),
-            source=edit.source[0] / 2 + np.float32(0.5),
-            mask=mask,
-            cam_mask=cam_mask,
-            domain=domain,
-            paste_mask=edit.paste_mask[0],
-            latents=codes,
-            edited_latents=edit.codes[0],
-            quad=quad,
-            report=report,
-        )
+    def _crop_mask(self, mask: np.ndarray, quad: np.ndarray) -> Float[np.ndarray, "s s"]:
+        return align.crop(grey(mask), quad, self.generator.resolution)[..., 0]
 
 
 def _hashes(networks: Pipeline) -> dict[str, str]:

@@ -10,7 +10,6 @@ The same photograph, edited again, finds its tuned numbers in the cache; an edit
 from them in a window of its own.
 """
 
-import dataclasses
 import functools
 import time
 from collections.abc import Callable, Mapping
@@ -30,7 +29,7 @@ from diffcam_jax.editing.decomposition import domain_mask
 from diffcam_jax.editing.pipeline import Pipeline
 from diffcam_jax.editing.window_edit import Attributes, WindowEdit, draw_window, edit_window
 from diffcam_jax.editor.face_tuning import tuned_window
-from diffcam_jax.editor.results import judged
+from diffcam_jax.editor.results import FaceEdit, judged
 from diffcam_jax.faces import evidence, scorers
 from diffcam_jax.faces.hands import HandLandmarker
 from diffcam_jax.faces.landmarks import FaceLandmarker
@@ -42,31 +41,6 @@ from diffcam_jax.ops.window import Window
 DRAFT, LEAST_AREA = 0.45, 50
 # A tuned generator that misses the photograph by more, in [0, 2], shows something else there.
 MISSED = 0.3
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Outcome:
-    """What became of a face; pictures float32 [s, s, 3] in [-1, 1], masks [s, s] in [0, 1].
-
-    Attributes:
-        fused, source, mask: see `window_edit.WindowEdit`; cam_mask at the size of the picture.
-        inverted, edited: I' and T in the window, the photograph around it.
-        codes: the edited code [n, k].
-        window: in cells; None where nothing may change.
-        report: measurements, ready for JSON.
-        domain: with method "both", what is out of the generator's domain and kept.
-    """
-
-    fused: np.ndarray
-    source: np.ndarray
-    mask: np.ndarray
-    cam_mask: np.ndarray
-    inverted: np.ndarray
-    edited: np.ndarray
-    codes: np.ndarray
-    window: Window | None
-    report: dict[str, Any]
-    domain: np.ndarray | None = None
 
 
 class FaceEditor:
@@ -92,6 +66,7 @@ class FaceEditor:
         self,
         aligned: UInt8[np.ndarray, "s s 3"],
         codes: Float[np.ndarray, "n k"],
+        quad: Float[np.ndarray, "4 2"],
         strengths: Mapping[str, float],
         config: EditConfig,
         settings: TuningSettings | None,
@@ -99,12 +74,13 @@ class FaceEditor:
         user_mask: Float[np.ndarray, "s s"] | None = None,
         cache: bool = True,
         progress: bool = False,
-    ) -> Outcome:
+    ) -> FaceEdit:
         """Edits one face.
 
         Args:
             aligned: the photograph.
             codes: its code, the pivot.
+            quad: where it lies in the photograph.
             strengths: attribute -> strength, in usual moves; with `raw` in lengths of the array.
             config: with a window.
             settings: of the tuning; None leaves the generator as it is.
@@ -116,9 +92,8 @@ class FaceEditor:
         Raises:
             UserError: a network is neither cached nor can it be fetched.
         """
-        return _Session(self, aligned, codes, list(strengths), config, user_mask).run(
-            list(strengths.values()), settings, raw, cache, progress
-        )
+        session = _Session(self, aligned, codes, quad, list(strengths), config, user_mask)
+        return session.run(list(strengths.values()), settings, raw, cache, progress)
 
     def score(self, image: UInt8[np.ndarray, "s s 3"], direction: Direction) -> float:
         """The direction's own score of an aligned picture; NaN where it has none."""
@@ -130,8 +105,9 @@ class FaceEditor:
 class _Session:
     """One face and the attributes that are asked for; what is computed once is kept."""
 
-    def __init__(self, editor, aligned, codes, names, config, user_mask) -> None:
+    def __init__(self, editor, aligned, codes, quad, names, config, user_mask) -> None:
         self.editor, self.aligned, self.codes, self.config = editor, aligned, codes, config
+        self.quad = quad
         networks = editor.networks
         self.generator, self.classifier = networks.generator, networks.classifier
         self.names, self.user_mask = names, user_mask
@@ -145,7 +121,7 @@ class _Session:
         self.before: dict[str, float] = {}
         self.notes: list[str] = []
 
-    def run(self, asked, settings, raw, cache, progress) -> Outcome:
+    def run(self, asked, settings, raw, cache, progress) -> FaceEdit:
         began = time.perf_counter()
         undo = jnp.asarray([strength < 0 for strength in asked])
         may = self.allowed()
@@ -307,37 +283,66 @@ class _Session:
             one = reach(direction, strength, before, score)
         return one, rendered(one.factor)
 
-    def outcome(self, result, first, last, window, factors, report) -> Outcome:
+    def outcome(self, result, first, last, window, factors, report) -> FaceEdit:
         result = jax.device_get(result)
         factor = self.aligned.shape[0] // self.generator.module.cells
         top, left = int(window.top) * factor, int(window.left) * factor
-        photograph = np.asarray(self.image[0])
+        place = top, top + window.height * factor, left, left + window.width * factor
         shown = []
         for part in jax.device_get((first[0], last[0])):
-            picture = photograph.copy()
-            picture[top : top + len(part), left : left + part.shape[1]] = part
+            picture = self.aligned.copy()
+            picture[place[0] : place[1], place[2] : place[3]] = from_unit(part)
             shown.append(picture)
-        cam = self.enlarged(result.cam_mask)
-        codes = np.asarray(self.ladder(factors)[-1, 0])
-        pictures = result.fused[0], result.source[0], result.mask[0], cam[0], *shown
-        domain = None if self.domain is None else self.enlarged(self.domain)[0]
-        return Outcome(*pictures, codes, window, report, domain)
+        return self.face_edit(
+            inverted=shown[0],
+            edited=shown[1],
+            fused=from_unit(result.fused[0]),
+            source=result.source[0] / 2 + np.float32(0.5),
+            mask=result.mask[0],
+            cam_mask=self.enlarged(result.cam_mask)[0],
+            domain=None if self.domain is None else self.enlarged(self.domain)[0],
+            edited_latents=np.asarray(self.ladder(factors)[-1, 0]),
+            report=report,
+            window_pixels=place,
+        )
+
+    def face_edit(self, mask, report, **parts) -> FaceEdit:
+        report["mask_area"] = round(float((mask > 0).mean()), 6)
+        report["out_of_domain_share"] = self.kept.get("domain")
+        return FaceEdit(
+            aligned=self.aligned,
+            deghosted=None,
+            mask=mask,
+            paste_mask=mask,
+            latents=self.codes,
+            quad=self.quad,
+            report=report,
+            **parts,
+        )
 
     def enlarged(self, masks: np.ndarray) -> np.ndarray:
         """Masks [b, v, v] at the photograph's size."""
         return np.asarray(resize(jnp.asarray(masks), self.aligned.shape[:2], "bilinear"))
 
-    def unchanged(self, asked, looked: float) -> Outcome:
+    def unchanged(self, asked, looked: float) -> FaceEdit:
         """The photograph as it is, for nothing of it may change."""
-        photograph = np.asarray(self.image[0])
         nothing = np.zeros(self.aligned.shape[:2], np.float32)
         told = {
             n: _told(Reached(a, 0.0, note="nothing may change")) for n, a in zip(self.names, asked)
         }
         report = {"strengths": told, "tuning": None, "kept": self.kept, "notes": self.notes}
         report |= {"classifier": {}, "seconds": {"look": round(looked, 3)}}
-        pictures = photograph, photograph, nothing, nothing, photograph, photograph
-        return Outcome(*pictures, self.codes, None, report)
+        return self.face_edit(
+            inverted=self.aligned,
+            edited=self.aligned,
+            fused=self.aligned,
+            source=np.asarray(self.image[0]) / 2 + np.float32(0.5),
+            mask=nothing,
+            cam_mask=nothing,
+            domain=None,
+            edited_latents=self.codes,
+            report=report,
+        )
 
 
 def _is_measured(direction: Direction) -> bool:

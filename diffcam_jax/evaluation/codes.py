@@ -24,7 +24,6 @@ from diffcam_jax.ops.image import to_unit
 
 KNOWN = "known"
 PROTOCOL = "codes"
-NEED_ENCODER = ("encoder", "in_domain")
 
 
 class Coded(NamedTuple):
@@ -84,7 +83,11 @@ def usable(
     left_out = (
         []
         if bench.world.encoder is not None
-        else [name for name in methods if name in NEED_ENCODER]
+        else [
+            name
+            for name in methods
+            if name in inversion.METHODS and inversion.METHODS[name].needs_encoder
+        ]
     )
     found = [name for name in methods if name not in left_out]
     if not found:
@@ -113,7 +116,7 @@ class Coder:
         if method == KNOWN:
             self.recipe = KNOWN
             return
-        world, settings = bench.world, inversion.DEFAULTS[method]
+        world, settings = bench.world, inversion.METHODS[method].defaults
         if method != inversion.TUNING:
             settings = dataclasses.replace(settings, size=min(settings.size, world.size))
         if bench.config.inversion_steps and settings.steps:

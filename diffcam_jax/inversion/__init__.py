@@ -12,11 +12,9 @@ all share; `code_files` and `tuned_files` keep on disk what was found.
 """
 
 from diffcam_jax.inversion.inverter import Inversion, Inverter, invert
+from diffcam_jax.inversion.methods import METHODS, TUNING, Method
 from diffcam_jax.inversion.settings import (
-    DEFAULTS,
-    METHODS,
     REFINEMENT,
-    TUNING,
     AnySettings,
     InversionConfig,
     Settings,
@@ -24,7 +22,6 @@ from diffcam_jax.inversion.settings import (
 )
 
 __all__ = [
-    "DEFAULTS",
     "METHODS",
     "REFINEMENT",
     "TUNING",
@@ -32,6 +29,7 @@ __all__ = [
     "Inversion",
     "InversionConfig",
     "Inverter",
+    "Method",
     "Settings",
     "TuningSettings",
     "invert",

@@ -9,14 +9,8 @@ from jaxtyping import Array, Float
 
 from diffcam_jax.errors import UserError
 from diffcam_jax.inversion import encoding
-from diffcam_jax.inversion.settings import (
-    DEFAULTS,
-    LONGEST_PATIENCE,
-    METHODS,
-    TUNING,
-    AnySettings,
-    TuningSettings,
-)
+from diffcam_jax.inversion.methods import METHODS, TUNING, Method
+from diffcam_jax.inversion.settings import LONGEST_PATIENCE, AnySettings, TuningSettings
 
 SPACES = ("w+", "w")
 # VGG16 halves the side four times before its last layer, and "prior" compares the whole picture at
@@ -44,11 +38,11 @@ def check_settings(method: str, settings: AnySettings) -> None:
     Raises:
         UserError: names the setting.
     """
-    kind = type(DEFAULTS[method])
+    kind = type(METHODS[method].defaults)
     if not isinstance(settings, kind):
         raise UserError(
             f"{method} takes {kind.__name__}, not {type(settings).__name__}; start from "
-            f"DEFAULTS[{method!r}]"
+            f"METHODS[{method!r}].defaults"
         )
     numbers = {
         name: v for name, v in dataclasses.asdict(settings).items() if not isinstance(v, str)
@@ -57,7 +51,7 @@ def check_settings(method: str, settings: AnySettings) -> None:
         raise UserError(
             f"{bad[0]}={numbers[bad[0]]}: settings of an inversion are finite and not negative"
         )
-    if settings.steps < 1 and method != "encoder":
+    if settings.steps < 1 and METHODS[method].searches:
         raise UserError("steps=0: take at least one step, or the method encoder, which takes none")
     if settings.patience > LONGEST_PATIENCE:
         raise UserError(
@@ -72,7 +66,7 @@ def check_settings(method: str, settings: AnySettings) -> None:
 
 
 def check_encoder(
-    method: str,
+    method: Method,
     encoder: encoding.Encoder | None,
     generator: nn.Module,
     rows: int,
@@ -82,7 +76,7 @@ def check_encoder(
     """Whether the method has the encoder it needs, and one of this generator's shape.
 
     Args:
-        method: a name of `METHODS`.
+        method: of `METHODS`.
         encoder: may be absent.
         generator: the module.
         rows: of its W+ codes.
@@ -93,9 +87,10 @@ def check_encoder(
         UserError: it has not.
     """
     if encoder is None:
-        if method == "encoder" or (method == "in_domain" and (agrees or not start)):
+        given = method.searches and start and not agrees
+        if method.needs_encoder and not given:
             raise UserError(
-                f"the method {method} needs an encoder; give one, or choose image2stylegan, mse "
+                f"the method {method.name} needs an encoder; give one, or choose image2stylegan, mse "
                 "or prior"
             )
         return

@@ -24,11 +24,12 @@ from diffcam_jax.inversion.checks import (
     check_tuning,
 )
 from diffcam_jax.inversion.fit import Fit, Frozen
-from diffcam_jax.inversion.judges import Appointed, appoint
+from diffcam_jax.inversion.judges import Loaded
+from diffcam_jax.inversion.methods import METHODS
 from diffcam_jax.inversion.optimise import CHANCES, Minimum, minimise
 from diffcam_jax.inversion.pivotal import in_space, invert_by_tuning
 from diffcam_jax.inversion.result import Inversion
-from diffcam_jax.inversion.settings import DEFAULTS, TUNING, AnySettings
+from diffcam_jax.inversion.settings import AnySettings
 from diffcam_jax.inversion.start import mean_code, random_codes
 from diffcam_jax.inversion.tuning import check_generator
 from diffcam_jax.losses import picture as losses
@@ -48,7 +49,7 @@ class Inverter:
             one, "pivotal_tuning" stays at them, and without one at the codes that "prior" finds.
         method: a name of `METHODS`.
         settings: `InversionConfig` for "prior", `TuningSettings` for "pivotal_tuning", `Settings`
-            for the others; None for the method's own (`DEFAULTS`).
+            for the others; None for the method's own (`METHODS`).
         space: "w+", or "w" for one code shared by all rows.
         seed: of the starts of restarts.
 
@@ -67,18 +68,14 @@ class Inverter:
         seed: int = 0,
     ) -> None:
         check_method(method, space)
-        self.settings = DEFAULTS[method] if settings is None else settings
+        self._way = METHODS[method]
+        self.settings = self._way.defaults if settings is None else settings
         check_settings(method, self.settings)
-        self.generator, self.encoder, self.method, self.space, self.seed = (
-            generator,
-            encoder,
-            method,
-            space,
-            seed,
-        )
+        self.generator, self.encoder, self.method = generator, encoder, method
+        self.space, self.seed = space, seed
         self.rows = wplus_rows(generator.module)
         self.size = generator.module.resolution
-        if method == TUNING:
+        if self._way.tunes:
             check_generator(generator)
         else:
             self.size = min(self.settings.size, self.size)
@@ -89,7 +86,7 @@ class Inverter:
         if self._begins is not None:
             began = trees.tree_hash(self._begins.network.variables)
         else:
-            began = self._pivots.recipe if self.method == TUNING else "mean"
+            began = self._pivots.recipe if self._way.tunes else "mean"
         return {
             "generator": generator_hash(self.generator),
             "method": self.method,
@@ -101,7 +98,7 @@ class Inverter:
     @property
     def _begins(self) -> encoding.Encoder | None:
         """The encoder whose codes the search begins at."""
-        return None if self.method == "image2stylegan" else self.encoder
+        return self.encoder if self._way.from_encoder else None
 
     @functools.cached_property
     def _pivots(self) -> "Inverter":
@@ -109,13 +106,13 @@ class Inverter:
         return Inverter(self.generator, None, "prior", space=self.space)
 
     @functools.cached_property
-    def _judges(self) -> tuple[Appointed, ...]:
-        found = appoint(self.method, self.settings)
+    def _judges(self) -> tuple[Loaded, ...]:
+        found = self._way.judges(self.settings)
         return tuple(one._replace(variables=jax.device_put(one.variables)) for one in found)
 
     def _agrees(self, masked: bool) -> bool:
         """Whether the encoder's agreement counts; it reads whole photographs only."""
-        return self.method == "in_domain" and self.settings.domain > 0 and not masked
+        return self._way.agrees and self.settings.domain > 0 and not masked
 
     @functools.cached_property
     def _stats(self) -> LatentStats:
@@ -123,7 +120,7 @@ class Inverter:
 
     @functools.cached_property
     def _mean(self) -> Float[Array, "n k"]:
-        if self.method == "prior":
+        if self._way.has_prior:
             return jnp.broadcast_to(
                 self._stats.mean, (self.rows, self.generator.module.latent_size)
             )
@@ -132,7 +129,7 @@ class Inverter:
     def _problem(self, masked: bool) -> tuple[prior.Prior | Fit, prior.Frozen | Frozen]:
         """What is minimised, and what stays fixed."""
         given = tuple(one.variables for one in self._judges)
-        if self.method == "prior":
+        if self._way.has_prior:
             frozen = prior.Frozen(self.generator, given[0], self._stats)
             return prior.Prior(self.size), jax.device_put(frozen)
         judges = tuple(one.judge for one in self._judges)
@@ -164,12 +161,12 @@ class Inverter:
         """
         module, begun = self.generator.module, time.perf_counter()
         agrees = self._agrees(mask is not None)
-        check_encoder(self.method, self.encoder, module, self.rows, agrees, start is not None)
+        check_encoder(self._way, self.encoder, module, self.rows, agrees, start is not None)
         check_inputs(images, mask, start, (self.rows, module.latent_size), seconds, restarts)
         images = jnp.asarray(images)
-        if self.method == "encoder":
+        if not self._way.searches:
             return self._encoded(images, mask, begun)
-        if self.method == TUNING:
+        if self._way.tunes:
             check_tuning(mask, restarts)
             first = None if start is None else jnp.asarray(start)
             return invert_by_tuning(

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Array, Float
 
+from diffcam_jax.inversion.settings import Settings
 from diffcam_jax.losses import networks as perceptual
 from diffcam_jax.losses import picture as losses
 from diffcam_jax.nn.lpips import Lpips
@@ -97,41 +98,54 @@ class Identity:
         return losses.identity_distance(*seen, *target)
 
 
-class Appointed(NamedTuple):
+class Loaded(NamedTuple):
     """A judge and the variables of its network."""
 
     judge: Judge
     variables: dict[str, Any]
 
 
-def appoint(method: str, settings: Any) -> tuple[Appointed, ...]:
-    """The judges that a method's settings ask for; fetches their networks.
-
-    Args:
-        method: a name of `METHODS`; "prior" has LPIPS in any case.
-        settings: the method's.
+def lpips() -> Loaded:
+    """LPIPS on VGG16.
 
     Raises:
-        UserError: a network is not to be had.
+        UserError: it is neither cached nor can it be fetched.
     """
-    if method == "prior":
-        return (_lpips(),)
+    found = pretrained.load("lpips").network("lpips_vgg")
+    return Loaded(LpipsVgg(), dict(found.variables["params"]))
+
+
+def in_domain(settings: Settings) -> tuple[Loaded, ...]:
+    """What in-domain inversion compares pictures by, as far as its settings give it a weight.
+
+    Args:
+        settings: weights, and the folder of Caffe's VGG16.
+
+    Raises:
+        UserError: a network is neither cached nor can it be fetched.
+    """
     found = []
-    if settings.perceptual and method in ("in_domain", "image2stylegan"):
-        in_domain = method == "in_domain"
-        features, variables = (
-            perceptual.in_domain(settings.weights) if in_domain else perceptual.image2stylegan()
-        )
-        found.append(Appointed(Vgg(features), variables))
-    if settings.lpips and method == "in_domain":
-        found.append(_lpips())
-    if settings.identity and method == "in_domain":
+    if settings.perceptual:
+        features, variables = perceptual.in_domain(settings.weights)
+        found.append(Loaded(Vgg(features), variables))
+    if settings.lpips:
+        found.append(lpips())
+    if settings.identity:
         embed, variables = perceptual.identity()
-        found.append(Appointed(Identity(embed), variables))
+        found.append(Loaded(Identity(embed), variables))
     return tuple(found)
 
 
-def _lpips() -> Appointed:
-    return Appointed(
-        LpipsVgg(), dict(pretrained.load("lpips").network("lpips_vgg").variables["params"])
-    )
+def image2stylegan(settings: Settings) -> tuple[Loaded, ...]:
+    """What Image2StyleGAN compares pictures by besides their pixels.
+
+    Args:
+        settings: with the weight of it.
+
+    Raises:
+        UserError: VGG16 is neither cached nor can it be fetched.
+    """
+    if not settings.perceptual:
+        return ()
+    features, variables = perceptual.image2stylegan()
+    return (Loaded(Vgg(features), variables),)

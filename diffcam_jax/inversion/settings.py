@@ -1,21 +1,6 @@
-"""The ways to invert, and their settings: weights and rates are traced, so that no change of them
-compiles anew.
-"""
+"""Settings of inversions: weights and rates are traced, so that no change of them compiles anew."""
 
 import dataclasses
-
-METHODS = {
-    "prior": "the product's own: LPIPS and squared error under a prior on w, from the mean code "
-    "(or an encoder's)",
-    "in_domain": "squared error, VGG16 and the encoder's agreement, from the encoder's code "
-    "(2004.00049)",
-    "image2stylegan": "squared error and four layers of VGG16, from the mean code (1904.03189)",
-    "mse": "squared error alone, from the encoder's code where there is one, else from the mean",
-    "encoder": "the encoder's code as it is; a traditional encoder is one with other weights",
-    "pivotal_tuning": "the generator moves around the encoder's code or that of prior (2106.05744)",
-}
-# The one whose result is a generator for every photograph, not a code alone.
-TUNING = "pivotal_tuning"
 
 # Patience is counted in a window that is part of the compiled step.
 LONGEST_PATIENCE = 128
@@ -132,16 +117,6 @@ class TuningSettings:
 
 
 AnySettings = InversionConfig | Settings | TuningSettings
-
-# Spec of each method; Image2StyleGAN's 5000 steps are the paper's.
-DEFAULTS: dict[str, AnySettings] = {
-    "prior": InversionConfig(),
-    "in_domain": Settings(),
-    "image2stylegan": Settings(steps=5000, perceptual=1.0, domain=0.0, patience=100),
-    "mse": Settings(perceptual=0.0, domain=0.0),
-    "encoder": Settings(steps=0, perceptual=0.0, domain=0.0),
-    TUNING: TuningSettings(),
-}
 
 # For "in_domain": from an encoder's code to a likeness that can be edited. Of two photographs, 30
 # steps at 256 pixels: every row for itself (offsets=1, no identity) ends at LPIPS 0.281 and SFace

@@ -1,11 +1,13 @@
 """BiSeNet face parsing with a ResNet-18 context path (19 CelebAMask-HQ classes), inference only.
 
 Layout NHWC. Input: RGB float32 in [-1, 1], side a multiple of 32 (the released weights were trained
-at 512); the ImageNet normalisation happens inside. Output: class logits at 1/8 of the input side.
-The batch norms of the checkpoint are folded into the convolutions by `from_torch`, so every
-convolution carries a bias. This is the variant without a separate spatial path: the stride-8
-features of the ResNet take its place. Source: Yu et al., BiSeNet: Bilateral Segmentation Network
-for Real-time Semantic Segmentation (1808.00897), section 3.
+at 512); the ImageNet normalisation is part of the network. Output: class logits at 1/8 of the input
+side. The batch norms of the checkpoint are folded into the convolutions by `from_torch`, so every
+convolution has a bias. This is the variant without a separate spatial path: the stride-8 features
+of the ResNet replace it.
+
+Source: Yu et al., BiSeNet: Bilateral Segmentation Network for Real-time Semantic Segmentation
+(1808.00897), section 3.
 """
 
 from collections.abc import Mapping
@@ -18,25 +20,44 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from diffcam_jax.ops.image import IMAGENET_MEAN, IMAGENET_STD
+from diffcam_jax.ops.pool import max_pool
 
 CLASSES = (
-    "background", "skin", "left_brow", "right_brow", "left_eye", "right_eye", "eyeglasses", "left_ear", "right_ear",
-    "earring", "nose", "mouth", "upper_lip", "lower_lip", "neck", "necklace", "cloth", "hair", "hat",
-)  # fmt: skip
+    "background",
+    "skin",
+    "left_brow",
+    "right_brow",
+    "left_eye",
+    "right_eye",
+    "eyeglasses",
+    "left_ear",
+    "right_ear",
+    "earring",
+    "nose",
+    "mouth",
+    "upper_lip",
+    "lower_lip",
+    "neck",
+    "necklace",
+    "cloth",
+    "hair",
+    "hat",
+)
 
 BATCH_NORM_EPS = 1e-5
 
 
 def _conv(features: int, kernel: int, stride: int = 1) -> nn.Conv:
-    """A convolution with the symmetric padding of the checkpoint's framework (SAME would shift
-    strided ones).
+    """A convolution with symmetric padding, as in the checkpoint's framework.
+
+    SAME would shift strided convolutions by a pixel.
     """
     pad = kernel // 2
     return nn.Conv(features, (kernel, kernel), (stride, stride), padding=((pad, pad), (pad, pad)))
 
 
 def _repeat(x: Float[Array, "b h w c"], factor: int) -> Float[Array, "b H W c"]:
-    """Nearest upsampling by a whole factor."""
+    """Nearest-neighbour upsampling by a whole factor."""
     return jnp.repeat(jnp.repeat(x, factor, axis=1), factor, axis=2)
 
 
@@ -47,27 +68,31 @@ class BasicBlock(nn.Module):
     stride: int = 1
 
     def setup(self) -> None:
+        """Creates the layers."""
         self.conv1 = _conv(self.features, 3, self.stride)
         self.conv2 = _conv(self.features, 3)
         if self.stride > 1:
             self.downsample = _conv(self.features, 1, self.stride)
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b H W d"]:
+        """Maps features [b, h, w, c]; `stride` 2 halves the resolution."""
         shortcut = self.downsample(x) if self.stride > 1 else x
         return nn.relu(shortcut + self.conv2(nn.relu(self.conv1(x))))
 
 
 class ResNet18(nn.Module):
-    """The context path's trunk; returns the features at strides 8, 16 and 32."""
+    """The trunk of the context path."""
 
     def setup(self) -> None:
+        """Creates the layers."""
         self.conv1 = _conv(64, 7, 2)
         for stage, features in enumerate((64, 128, 256, 512), start=1):
             setattr(self, f"layer{stage}_0", BasicBlock(features, 1 if stage == 1 else 2))
             setattr(self, f"layer{stage}_1", BasicBlock(features))
 
     def __call__(self, x: Float[Array, "b h w 3"]) -> tuple[Array, Array, Array]:
-        x = nn.max_pool(nn.relu(self.conv1(x)), (3, 3), (2, 2), ((1, 1), (1, 1)))
+        """Maps a normalised picture to its features at strides 8, 16 and 32."""
+        x = max_pool(nn.relu(self.conv1(x)), 3, pad=1)
         x = self.layer1_1(self.layer1_0(x))
         stride8 = self.layer2_1(self.layer2_0(x))
         stride16 = self.layer3_1(self.layer3_0(stride8))
@@ -78,18 +103,21 @@ class AttentionRefinement(nn.Module):
     """ARM: a 3x3 convolution whose channels are gated by their global mean (paper, Fig. 2b)."""
 
     def setup(self) -> None:
+        """Creates the layers."""
         self.conv = _conv(128, 3)
         self.attention = _conv(128, 1)
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w 128"]:
+        """Maps features [b, h, w, c] to 128 gated channels."""
         x = nn.relu(self.conv(x))
         return x * nn.sigmoid(self.attention(x.mean((1, 2), keepdims=True)))
 
 
 class FeatureFusion(nn.Module):
-    """FFM: joins the spatial and the context features and re-weights the channels (paper, Fig. 2c)."""
+    """FFM: joins the spatial and the context features and gates the channels (paper, Fig. 2c)."""
 
     def setup(self) -> None:
+        """Creates the layers."""
         self.conv = _conv(256, 1)
         self.squeeze = nn.Conv(64, (1, 1), use_bias=False)
         self.excite = nn.Conv(256, (1, 1), use_bias=False)
@@ -97,6 +125,7 @@ class FeatureFusion(nn.Module):
     def __call__(
         self, spatial: Float[Array, "b h w c"], context: Float[Array, "b h w d"]
     ) -> Float[Array, "b h w 256"]:
+        """Joins two maps of the same size."""
         x = nn.relu(self.conv(jnp.concatenate([spatial, context], axis=-1)))
         gate = nn.sigmoid(self.excite(nn.relu(self.squeeze(x.mean((1, 2), keepdims=True)))))
         return x * gate + x
@@ -106,6 +135,7 @@ class BiSeNet(nn.Module):
     """Face parsing; `CLASSES` names the output channels."""
 
     def setup(self) -> None:
+        """Creates the layers."""
         self.resnet = ResNet18()
         self.arm16 = AttentionRefinement()
         self.arm32 = AttentionRefinement()
@@ -123,7 +153,7 @@ class BiSeNet(nn.Module):
             image: RGB in [-1, 1], sides multiples of 32.
 
         Returns:
-            Logits at 1/8 of the side, not normalised.
+            Unnormalised logits at 1/8 of the side.
         """
         x = ((image + 1) / 2 - jnp.asarray(IMAGENET_MEAN)) / jnp.asarray(IMAGENET_STD)
         stride8, stride16, stride32 = self.resnet(x)
@@ -145,7 +175,7 @@ def upsample_logits(logits: Float[Array, "b h w c"], size: int) -> Float[Array, 
     """
     _, h, w, _ = logits.shape
     scale = jnp.array([(size - 1) / (h - 1), (size - 1) / (w - 1)])
-    # scale_and_translate samples pixel centres: the half-pixel terms move the grid onto the
+    # scale_and_translate samples at pixel centres: the half-pixel terms align the grid with the
     # corners.
     translation = 0.5 - 0.5 * scale
     shape = (logits.shape[0], size, size, logits.shape[3])
@@ -155,9 +185,9 @@ def upsample_logits(logits: Float[Array, "b h w c"], size: int) -> Float[Array, 
 
 
 def from_torch(state_dict: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Convert a released checkpoint.
+    """Converts a released checkpoint.
 
-    Its auxiliary heads `conv_out16`, `conv_out32` serve training only.
+    Its auxiliary heads `conv_out16` and `conv_out32` are needed in training only.
 
     Args:
         state_dict: arrays by the checkpoint's key, kernels OIHW.
@@ -166,7 +196,7 @@ def from_torch(state_dict: Mapping[str, np.ndarray]) -> dict[str, Any]:
         The `params` of `BiSeNet`.
 
     Raises:
-        KeyError: a key is missing, or a key is left over (all of them are named).
+        KeyError: a key is missing or left over (all that are left over are named).
     """
     unused = ("conv_out16.", "conv_out32.")
     rest = {
@@ -219,5 +249,5 @@ def from_torch(state_dict: Mapping[str, np.ndarray]) -> dict[str, Any]:
     params["out_conv"] = block("conv_out.conv")
     params["out_class"] = {"kernel": kernel("conv_out.conv_out")}
     if rest:
-        raise KeyError(f"keys of the checkpoint that BiSeNet has no place for: {sorted(rest)}")
+        raise KeyError(f"keys of the checkpoint that BiSeNet does not use: {sorted(rest)}")
     return params

@@ -1,15 +1,15 @@
-"""The deghosting network of Diff-CAM (Song et al., arXiv 2207.08134, section 3.4): a GLEAN encoder,
-prior and decoder.
+"""The deghosting network of Diff-CAM (2207.08134, section 3.4): GLEAN's encoder, prior and decoder.
 
 A blended picture, reduced to `in_size`, becomes a clean one at `out_size`. The encoder gives
-feature maps from `in_size` down to 4x4 and a W+ code; a StyleGAN2 runs on that code and takes up
-the encoder's map at every resolution that the encoder has; the decoder combines the encoder's
-largest map with the generator's larger ones (Chan et al., GLEAN, arXiv 2012.00739).
+feature maps from `in_size` down to 4x4 and a W+ code; a StyleGAN2 runs on that code and fuses the
+encoder's map into its own at every resolution that the encoder has; the decoder combines the
+encoder's largest map with the generator's larger ones.
 
-Images are NHWC RGB in [-1, 1], the output is not clamped. The noise of the prior is always its
-fixed one. The prior is a complete `StyleGAN2Generator`, though of its mapping and its toRGB layers
-nothing reaches the output, and it is not to be trained: leave "params/generator" out of the
-optimiser.
+Images are NHWC RGB in [-1, 1], the output is not clamped. The prior always uses its fixed noise. It
+is a complete `StyleGAN2Generator`, although nothing of its mapping and its toRGB layers reaches the
+output, and it must not be trained: leave "params/generator" out of the optimiser.
+
+Sources: Song et al., Diff-CAM (2207.08134); Chan et al., GLEAN (2012.00739).
 """
 
 import flax.linen as nn
@@ -18,64 +18,54 @@ from jaxtyping import Array, Float
 
 from diffcam_jax.nn.rrdb import SLOPE, RRDBNet
 from diffcam_jax.nn.stylegan2 import StyleGAN2Generator, config_widths
-
-
-def pixel_shuffle(x: Float[Array, "b h w c4"]) -> Float[Array, "b h2 w2 c"]:
-    """Turns blocks of channels into 2x2 pixels: the four blocks are the upper left, upper right,
-    lower left, lower right one.
-
-    torch keeps the four values of an output channel side by side instead; here contiguous runs of
-    channels are moved.
-    """
-    b, h, w, c = x.shape
-    return (
-        x.reshape(b, h, w, 2, 2, c // 4)
-        .transpose(0, 1, 3, 2, 4, 5)
-        .reshape(b, 2 * h, 2 * w, c // 4)
-    )
+from diffcam_jax.ops.pixel_shuffle import pixel_shuffle
 
 
 class Down(nn.Module):
-    """Halves the resolution: 3x3 convolution of stride 2, leaky ReLU, 3x3 convolution, leaky ReLU."""
+    """Halves the resolution: two 3x3 convolutions, the first of stride 2, with leaky ReLUs."""
 
     features: int
 
     def setup(self) -> None:
+        """Creates the layers."""
         # "SAME" would pad an even size at the end only; torch pads both sides.
         self.conv1 = nn.Conv(self.features, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
         self.conv2 = nn.Conv(self.features, (3, 3))
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 d"]:
+        """Maps features [b, h, w, c] to [b, h / 2, w / 2, features]."""
         return nn.leaky_relu(self.conv2(nn.leaky_relu(self.conv1(x), SLOPE)), SLOPE)
 
 
 class ToStyles(nn.Module):
-    """The 4x4 map to a W+ code; no average code is added."""
+    """Maps the 4x4 map to a W+ code; no average code is added."""
 
     features: int
     rows: int
     latent_size: int
 
     def setup(self) -> None:
+        """Creates the layers."""
         self.conv = nn.Conv(self.features, (3, 3))
         self.dense = nn.Dense(self.rows * self.latent_size)
 
     def __call__(self, x: Float[Array, "b 4 4 c"]) -> Float[Array, "b n k"]:
+        """W+ codes [b, rows, latent_size] of features."""
         x = nn.leaky_relu(self.conv(x), SLOPE)
         return self.dense(x.reshape(len(x), -1)).reshape(len(x), self.rows, self.latent_size)
 
 
 class Up(nn.Module):
-    """Doubles the resolution: 3x3 convolution to four times the channels, pixel shuffle, no
-    activation.
-    """
+    """Doubles the resolution: 3x3 convolution to four times the channels, then a pixel shuffle."""
 
     features: int
 
     def setup(self) -> None:
+        """Creates the layers."""
         self.conv = nn.Conv(4 * self.features, (3, 3))
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 d"]:
+        """Maps features [b, h, w, c] to [b, 2 h, 2 w, features]."""
         return pixel_shuffle(self.conv(x))
 
 
@@ -85,14 +75,16 @@ class ToImage(nn.Module):
     features: int
 
     def setup(self) -> None:
+        """Creates the layers."""
         self.conv1, self.conv2 = nn.Conv(self.features, (3, 3)), nn.Conv(3, (3, 3))
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w 3"]:
+        """Maps features to RGB, not clamped."""
         return self.conv2(nn.leaky_relu(self.conv1(x), SLOPE))
 
 
 def _level(size: int) -> int:
-    """4 -> 0, 8 -> 1, ..."""
+    """Index of a side among 4, 8, 16, ..."""
     return size.bit_length() - 3
 
 
@@ -100,16 +92,16 @@ class Deghoster(nn.Module):
     """Blended picture at `in_size` -> clean picture at `out_size`.
 
     Attributes:
-      in_size: side of the input, a power of two from 4 on.
-      widths: channels of the feature maps at 4, 8, 16, ..., in encoder, prior and decoder alike;
-        the output is as large as the last of them, and larger than `in_size`.
-      latent_size: size of a row of the W+ code.
-      mapping_layers: depth of the prior's mapping network.
-      blocks: residual-in-residual dense blocks in front of the encoder.
-      rrdb_width: their channels.
-      growth: channels that a convolution inside them adds.
-      image_width: channels before the last convolution.
-      remat: for training with little memory; see `RRDBNet`.
+        in_size: side of the input, a power of two, at least 4.
+        widths: channels of the feature maps at 4, 8, 16, ..., in encoder, prior and decoder alike;
+            the output is as large as the last of them, and larger than `in_size`.
+        latent_size: size of a row of the W+ code.
+        mapping_layers: depth of the prior's mapping network.
+        blocks: residual-in-residual dense blocks in front of the encoder.
+        rrdb_width: their channels.
+        growth: channels that each convolution inside them adds.
+        image_width: channels before the last convolution.
+        remat: saves memory in training; see `RRDBNet`.
     """
 
     in_size: int = 128
@@ -133,9 +125,10 @@ class Deghoster(nn.Module):
         return 2 * len(self.widths)
 
     def setup(self) -> None:
+        """Creates the layers; raises ValueError for an impossible `in_size`."""
         if self.in_size not in [2**i for i in range(2, len(self.widths) + 1)]:
             raise ValueError(
-                f"in_size {self.in_size}: a power of two from 4 on, below the output's "
+                f"in_size {self.in_size}: it must be a power of two from 4 up, below the output's "
                 f"{self.out_size}"
             )
         levels = _level(self.in_size) + 1
@@ -153,10 +146,10 @@ class Deghoster(nn.Module):
     def encode(
         self, images: Float[Array, "b h w 3"]
     ) -> tuple[dict[int, Array], Float[Array, "b n k"]]:
-        """Feature maps by their side, `in_size` down to 4, and the W+ code.
+        """Feature maps by their side, from `in_size` down to 4, and the W+ code.
 
         Raises:
-          ValueError: pictures of another size.
+            ValueError: the pictures have another size.
         """
         if images.shape[1:] != (self.in_size, self.in_size, 3):
             raise ValueError(
@@ -173,12 +166,13 @@ class Deghoster(nn.Module):
         """Restores pictures.
 
         Args:
-          images: [b, in_size, in_size, 3] RGB in [-1, 1], for instance area-reduced blends.
+            images: [b, in_size, in_size, 3] RGB in [-1, 1], for instance area-reduced blends.
 
-        Returns: [b, out_size, out_size, 3] RGB, nominally in [-1, 1], not clamped.
+        Returns:
+            [b, out_size, out_size, 3] RGB, nominally in [-1, 1], not clamped.
 
         Raises:
-          ValueError: pictures of another size.
+            ValueError: the pictures have another size.
         """
         maps, styles = self.encode(images)
 
@@ -188,9 +182,8 @@ class Deghoster(nn.Module):
             return self.fusion[_level(size)](jnp.concatenate([x, maps[size]], axis=-1))
 
         if self.is_initializing():
-            self.generator(
-                jnp.zeros((1, self.latent_size))
-            )  # a complete prior, with the layers that are not run here
+            # Initialises the prior completely, with the layers that are not run here.
+            self.generator(jnp.zeros((1, self.latent_size)))
         generated = self.generator.features(styles, noise="fixed", before_up=fuse)
         x = self.up[0](maps[self.in_size])
         for up in self.up[1:]:

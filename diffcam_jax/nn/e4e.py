@@ -1,8 +1,10 @@
-"""Encoder4Editing (2102.02766): a pSp encoder whose rows stay close to one code of W, so that edits
-keep working.
+"""Encoder4Editing (2102.02766): a pSp encoder whose rows stay close to one code of W.
 
-Pictures NHWC RGB in [-1,1]. The first head gives the code, the others what their row differs from
-it by; training brings these deltas in one after the other.
+Codes near W can be edited with the usual directions. Pictures are NHWC RGB in [-1,1]. The first
+head gives the code, each of the others the delta of its row; training introduces these deltas one
+after the other.
+
+Source: Tov et al., Designing an Encoder for StyleGAN Image Manipulation (2102.02766).
 """
 
 import jax.numpy as jnp
@@ -12,7 +14,7 @@ from diffcam_jax.nn.psp import GradualStyleEncoder
 
 
 class Encoder4Editing(GradualStyleEncoder):
-    """The parameters are those of `GradualStyleEncoder`; what is made of the heads differs."""
+    """Has the parameters of `GradualStyleEncoder`; only the use of the heads differs."""
 
     def __call__(
         self, images: Float[Array, "b h w c"], train: bool = False, stage: int | None = None
@@ -21,12 +23,12 @@ class Encoder4Editing(GradualStyleEncoder):
 
         Args:
             images: RGB in [-1,1].
-            train: batch normalisation by batch statistics (make "batch_stats" mutable) instead of
-                the stored ones.
-            stage: last row that has a delta of its own; 0 gives a code of W, None all deltas.
+            train: normalise by batch statistics (make "batch_stats" mutable) instead of stored
+                ones.
+            stage: last row that has a delta of its own; 0 gives a code of W, None uses all deltas.
 
         Raises:
-            ValueError: a negative stage.
+            ValueError: the stage is negative.
         """
         stage = self.n_styles - 1 if stage is None else min(stage, self.n_styles - 1)
         if stage < 0:

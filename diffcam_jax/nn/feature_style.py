@@ -1,11 +1,10 @@
-"""The encoder of feature-style inversion (2202.02183): a W+ code and a map of the generator's
-features from one picture.
+"""The encoder of feature-style inversion (2202.02183): a W+ code and generator features.
 
-Pictures NHWC RGB in [-1, 1], normally [b, 256, 256, 3]; codes are offsets from the average code.
-The body is ArcFace's IResNet-50 (Deng et al., 1801.07698; torch's numerics): a unit is batch norm,
-3x3 convolution, batch norm, PReLU, 3x3 convolution, batch norm, added to its input; four groups of
-units halve the map on entry. Averages of the four groups' maps over 3x3 cells feed one dense layer
-for each row.
+Pictures are NHWC RGB in [-1, 1], normally [b, 256, 256, 3]; codes are offsets from the average
+code. The body is ArcFace's IResNet-50 (Deng et al., 1801.07698; with torch's numerics): a unit is
+batch norm, 3x3 convolution, batch norm, PReLU, 3x3 convolution, batch norm, added to its input; the
+first unit of each of the four groups halves the map. Averages of the four groups' maps over 3x3
+cells are the input of one dense layer for each row.
 """
 
 import math
@@ -22,7 +21,7 @@ POOL = 3
 
 
 def _conv(features: int, size: int = 3, stride: int = 1) -> nn.Conv:
-    """Convolution without bias, padded alike on all sides."""
+    """Convolution without bias, with symmetric padding."""
     return nn.Conv(features, (size, size), (stride, stride), padding=size // 2, use_bias=False)
 
 
@@ -38,6 +37,7 @@ class Unit(nn.Module):
     stride: int = 1
 
     def setup(self) -> None:
+        """Creates the layers."""
         self.bn1, self.conv1, self.bn2, self.prelu = norm(), _conv(self.width), norm(), PReLU()
         self.conv2, self.bn3 = _conv(self.width, stride=self.stride), norm()
         if self.stride > 1:
@@ -46,6 +46,7 @@ class Unit(nn.Module):
     def __call__(
         self, x: Float[Array, "b h w c"], train: bool = False
     ) -> Float[Array, "b h2 w2 d"]:
+        """Maps features; `train` normalises by batch statistics."""
         frozen = not train
         y = self.prelu(self.bn2(self.conv1(self.bn1(x, frozen)), frozen))
         y = self.bn3(self.conv2(y), frozen)
@@ -56,14 +57,15 @@ class IResNet(nn.Module):
     """The body.
 
     Attributes:
-        counts, widths: units and channels of each group; the input layer has the channels of the
-            first.
+        counts: units of each group.
+        widths: channels of each group; the input layer has those of the first.
     """
 
     counts: Sequence[int] = COUNTS
     widths: Sequence[int] = WIDTHS
 
     def setup(self) -> None:
+        """Creates the layers."""
         self.input_conv, self.input_bn, self.input_prelu = _conv(self.widths[0]), norm(), PReLU()
         self.unit = [
             Unit(width, 2 if index == 0 else 1)
@@ -76,7 +78,10 @@ class IResNet(nn.Module):
     ) -> tuple[Float[Array, "b _ _ _"], ...]:
         """Features of the input layer and of the last unit of every group.
 
-        Arguments as for `FeatureStyleEncoder`.
+        Args:
+            x: pictures.
+            train: normalise by batch statistics (make "batch_stats" mutable) instead of stored
+                ones.
         """
         x = self.input_prelu(self.input_bn(self.input_conv(x), not train))
         return group_maps(x, self.unit, self.counts, train)
@@ -90,7 +95,8 @@ class FeatureStyleEncoder(nn.Module):
         size: side of the pictures.
         width: length of a row.
         content_width: channels of the generator's features at a sixteenth of the side.
-        counts, widths: of the body.
+        counts: units of each group of the body.
+        widths: channels of each group of the body.
     """
 
     n_styles: int = 18
@@ -101,6 +107,7 @@ class FeatureStyleEncoder(nn.Module):
     widths: Sequence[int] = WIDTHS
 
     def setup(self) -> None:
+        """Creates the layers."""
         self.body = IResNet(self.counts, self.widths)
         self.content_bn1, self.content_conv1, self.content_bn2 = (
             norm(),
@@ -114,17 +121,16 @@ class FeatureStyleEncoder(nn.Module):
     def with_content(
         self, images: Float[Array, "b h w c"], train: bool = False
     ) -> tuple[Float[Array, "b n k"], Float[Array, "b h2 w2 d"]]:
-        """The codes, and features [b, 16, 16, 512] that may stand in the place of the generator's
-        own (layer 5).
+        """The codes, and features [b, 16, 16, 512] that may replace the generator's own (layer 5).
 
         Args:
             images: RGB in [-1, 1].
-            train: batch normalisation by batch statistics (make "batch_stats" mutable) instead of
-                the stored ones.
+            train: normalise by batch statistics (make "batch_stats" mutable) instead of stored
+                ones.
 
         Reference:
-            2202.02183, section 3. Invertibility decomposition's release computes the features and
-            does not use them.
+            2202.02183, section 3. The release of invertibility decomposition computes the features
+            and does not use them.
         """
         _, *maps = self.body(images, train)
         frozen = not train

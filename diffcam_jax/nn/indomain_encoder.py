@@ -1,10 +1,11 @@
-"""Encoders of in-domain GAN inversion (Zhu et al., arXiv 2004.00049): a picture to the W+ code that
-draws it.
+"""Encoders of in-domain GAN inversion (2004.00049): from a picture to its W+ code.
 
-Pictures are NHWC RGB in [-1, 1], the side a power of two from 16; codes [b, rows, 512], absolute,
-no average is added. The network that was released for inference and the one that was trained are
-not the same, so there are two: `InDomainEncoder` reads the released weights,
-`InDomainTrainingEncoder` is what the training code builds.
+Pictures are NHWC RGB in [-1, 1], the side a power of two from 16 up; codes [b, rows, 512] are
+absolute, no average is added. The network that was released for inference differs from the one that
+the training code builds, so there are two: `InDomainEncoder` reads the released weights,
+`InDomainTrainingEncoder` is for training.
+
+Source: Zhu et al., In-Domain GAN Inversion for Real Image Editing (2004.00049).
 """
 
 import math
@@ -30,12 +31,12 @@ class ConvUnit(nn.Module):
     """Convolution with batch normalisation before or after a leaky ReLU.
 
     Attributes:
-      features: channels of the result.
-      size: side of the kernel.
-      bias: whether the convolution has one.
-      activate: whether there is a leaky ReLU.
-      norm_first: normalise, then activate; otherwise the other way round.
-      norm_scale: whether the normalisation has a factor (which training leaves at its value).
+        features: channels of the result.
+        size: side of the kernel.
+        bias: whether the convolution has one.
+        activate: whether there is a leaky ReLU.
+        norm_first: whether to normalise before the activation, not after it.
+        norm_scale: whether the normalisation has a learned scale.
     """
 
     features: int
@@ -47,6 +48,7 @@ class ConvUnit(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], train: bool = False) -> Float[Array, "b h w d"]:
+        """Maps features; `train` normalises by batch statistics."""
         x = nn.Conv(
             self.features, (self.size, self.size), use_bias=self.bias, kernel_init=_he, name="conv"
         )(x)
@@ -61,14 +63,15 @@ class ConvUnit(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """2x2 mean, then two 3x3 convolutions beside a shortcut, a 1x1 convolution where the channels
-    change.
+    """2x2 mean, then two 3x3 convolutions beside a shortcut.
+
+    The shortcut is a 1x1 convolution where the number of channels changes.
 
     Attributes:
-      features: channels of the result; between the convolutions there are as many as in the
-        narrower end.
-      released: the arrangement of the released network, normalisation first and the shortcut
-        activated.
+        features: channels of the result; the map between the convolutions has as many channels as
+            the narrower of input and result.
+        released: use the arrangement of the released network: normalisation first, and an
+            activation in the shortcut.
     """
 
     features: int
@@ -78,6 +81,7 @@ class ResidualBlock(nn.Module):
     def __call__(
         self, x: Float[Array, "b h w c"], train: bool = False
     ) -> Float[Array, "b h2 w2 d"]:
+        """Maps features to half the resolution; `train` normalises by batch statistics."""
         b, h, w, channels = x.shape
         x = x.reshape(b, h // 2, 2, w // 2, 2, channels).mean((2, 4))
         order = {"norm_first": self.released, "norm_scale": self.released}
@@ -94,8 +98,8 @@ class CodeHead(nn.Module):
     """Linear layer on the flattened 4x4 map, then batch normalisation of every entry of the code.
 
     Attributes:
-      features: entries of the code.
-      released: without bias, and the stored weights are multiplied by 1 / sqrt(inputs).
+        features: entries of the code.
+        released: without bias, and the stored weights are multiplied by 1 / sqrt(inputs).
     """
 
     features: int
@@ -103,6 +107,7 @@ class CodeHead(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], train: bool = False) -> Float[Array, "b k"]:
+        """Codes [b, features]; `train` normalises by batch statistics."""
         x = x.reshape(len(x), -1)
         if self.released:
             kernel = self.param("kernel", nn.initializers.normal(1.0), (x.shape[-1], self.features))
@@ -118,9 +123,9 @@ class InDomainEncoder(nn.Module):
     """The encoder whose weights were released.
 
     Attributes:
-      widths: channels at full resolution, half of it, ... down to 4 (see `encoder_widths`).
-      rows: rows of the code, the generator's `num_styles`.
-      latent_size: entries of a row.
+        widths: channels at full resolution, half of it, ... down to 4 (see `encoder_widths`).
+        rows: rows of the code, the generator's `num_styles`.
+        latent_size: entries of a row.
     """
 
     widths: tuple[int, ...] = encoder_widths(256)
@@ -133,7 +138,8 @@ class InDomainEncoder(nn.Module):
         """Side of the pictures in pixels."""
         return 2 * 2 ** len(self.widths)
 
-    def setup(self):
+    def setup(self) -> None:
+        """Creates the layers."""
         blocks = [ResidualBlock(width, self.released) for width in self.widths[1:]]
         self.block = [self.stem(), *blocks, CodeHead(self.rows * self.latent_size, self.released)]
 
@@ -147,15 +153,15 @@ class InDomainEncoder(nn.Module):
         """W+ codes of pictures.
 
         Args:
-          images: RGB in [-1, 1] of side `resolution`.
-          train: batch normalisation by batch statistics (make "batch_stats" mutable) instead of the
-            stored ones.
+            images: RGB in [-1, 1] of side `resolution`.
+            train: normalise by batch statistics (make "batch_stats" mutable) instead of stored
+                ones.
 
         Returns:
-          [b, rows, latent_size].
+            [b, rows, latent_size].
 
         Raises:
-          ValueError: pictures of another side.
+            ValueError: the pictures have another side.
         """
         if images.shape[1:3] != (self.resolution, self.resolution):
             raise ValueError(
@@ -170,8 +176,8 @@ class InDomainEncoder(nn.Module):
 class InDomainTrainingEncoder(InDomainEncoder):
     """The encoder that the training code builds.
 
-    It begins with a 5x5 convolution, activates before it normalises, has at most 512 channels, no
-    activation on the shortcuts, normalisations without a factor, and a bias in the linear layer.
+    It starts with a 5x5 convolution, activates before it normalises, has at most 512 channels, no
+    activation in the shortcuts, normalisations without a scale, and a bias in the linear layer.
     """
 
     widths: tuple[int, ...] = encoder_widths(256, largest=512)

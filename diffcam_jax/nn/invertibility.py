@@ -1,15 +1,16 @@
-"""Networks of invertibility decomposition (arXiv 2212.09262): where a generator's features are
-moved, and where it cannot draw.
+"""Networks of invertibility decomposition: where to move and where to mask generator features.
 
 At every side of 32, 64, 128 and 256 pixels a module compares the generator's features with an
 encoder's and gives an alignment field [b, side, side, 3]: a shift (dx, dy) in normalised units, at
 most `scale`, by which the generator's features are warped, and a mask in [0, 1], 1 where the
 photograph shows what the generator cannot draw. Maps are NHWC float32, levels go from coarse to
-fine. The features are those behind the up-convolution to that side (`after_up` of
+fine. The features are those after the up-convolution to that side (`after_up` of
 `StyleGAN2Generator.synthesis` and `MobileStyleGAN.synthesis`).
 
 The defaults are the official ones, oddities included. `align_corners=True`, `normalised=False` and
 a small `multiplier` make the variant for the embedded generator.
+
+Source: Out-of-domain GAN Inversion via Invertibility Decomposition (2212.09262).
 """
 
 from collections.abc import Sequence
@@ -28,11 +29,11 @@ SIDES = (32, 64, 128, 256)
 
 
 def merge(mask: Float[Array, "*shape"], finer: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """A mask brought up to date by another: m (1 + n - m), in [0, 1] for masks in [0, 1].
+    """Updates a mask by another one: m (1 + n - m), in [0, 1] for masks in [0, 1].
 
     Args:
-        mask: what was known: the cycle before, or the coarser level.
-        finer: what is added to it.
+        mask: m, of the previous cycle or the coarser level.
+        finer: n, which is added to it.
     """
     return jnp.clip(finer * mask + mask * (1 - mask), 0.0, 1.0)
 
@@ -45,15 +46,16 @@ class Bottleneck(nn.Module):
     """Instance norm, 3x3 convolution, PReLU, 3x3 convolution and instance norm, added to the input.
 
     Attributes:
-        features: channels of the result; where the input has others, a 1x1 convolution and an
-            instance norm fit it.
-        normalised: False leaves the norms at the end out, biases take their place.
+        features: channels of the result; where the input has another number, a 1x1 convolution and
+            an instance norm adapt it.
+        normalised: False replaces the norms at the end by biases.
     """
 
     features: int
     normalised: bool = True
 
     def setup(self) -> None:
+        """Creates the layers."""
         bias = not self.normalised
         self.norm1, self.prelu = _instance_norm(), PReLU()
         self.conv1 = nn.Conv(self.features, (3, 3), use_bias=False)
@@ -63,6 +65,7 @@ class Bottleneck(nn.Module):
             self.norm2, self.shortcut_norm = _instance_norm(), _instance_norm()
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w d"]:
+        """Maps features [b, h, w, c] to `features` channels."""
         y = self.conv2(self.prelu(self.conv1(self.norm1(x))))
         y = self.norm2(y) if self.normalised else y
         if x.shape[-1] == self.features:
@@ -76,9 +79,9 @@ class AlignNet(nn.Module):
 
     Attributes:
         scale: largest shift in normalised units.
-        normalised: the three outputs pass instance norms before they are squashed, as officially.
-            They then have the same mean and deviation for every photograph, and so nearly the same
-            share of it counts as out of domain, whatever it shows.
+        normalised: whether the three outputs pass instance norms before they are squashed, as
+            officially. They then have the same mean and deviation for every photograph, and so
+            nearly the same share of it counts as out of domain, whatever it shows.
     """
 
     scale: float = 0.08
@@ -92,7 +95,7 @@ class AlignNet(nn.Module):
 
         Args:
             generated: the generator's features.
-            encoded: the encoder's.
+            encoded: the encoder's features.
         """
         generated, encoded = _instance_norm(False)(generated), _instance_norm(False)(encoded)
         x = jnp.concatenate([generated - encoded, encoded], axis=-1)
@@ -105,12 +108,13 @@ class SpatialAlignment(nn.Module):
     """The spatial alignment and masking module of one level ("SAMM").
 
     Attributes:
-        width: channels that the generator's features are reduced to for the comparison; None
-            compares them as they are.
-        scale, normalised: of `AlignNet`.
-        cycles: times that the features are compared, moved and compared again.
-        align_corners: False samples at places laid out for the other convention, as officially, so
-            that no shift is not quite the identity; see `ops.warp.shifted`.
+        width: channels to which the generator's features are reduced for the comparison; None
+            compares them unreduced.
+        scale: see `AlignNet`.
+        normalised: see `AlignNet`.
+        cycles: how often the features are compared and moved.
+        align_corners: False samples at positions laid out for the other convention, as officially,
+            so that a zero shift is not quite the identity; see `ops.warp.shifted`.
     """
 
     width: int | None = None
@@ -120,9 +124,10 @@ class SpatialAlignment(nn.Module):
     align_corners: bool = False
 
     def setup(self) -> None:
+        """Creates the layers."""
         self.network = AlignNet(self.scale, self.normalised)
         if self.width is not None:
-            # Without a bias, so that reducing a moved map is moving the reduced one.
+            # Without a bias, so that reducing and moving commute.
             self.reduce = nn.Dense(self.width, use_bias=False)
 
     def __call__(
@@ -135,21 +140,21 @@ class SpatialAlignment(nn.Module):
 
         Args:
             generated: the generator's features.
-            encoded: the encoder's, of as many channels, or of `width`.
-            coarser: the field of the level before; its mask is refined, its shifts are not used.
+            encoded: the encoder's features, with the same number of channels, or `width`.
+            coarser: the field of the previous level; its mask is refined, its shifts are not used.
 
         Returns:
-            The features, moved where the mask is 1 and as they were where it is 0, and the field.
+            The features, moved where the mask is 1 and unchanged where it is 0, and the field.
 
         Reference:
-            2212.09262, spatial alignment and masking; every cycle moves the features as they came,
-            by the sum of the shifts so far.
+            2212.09262, spatial alignment and masking; every cycle moves the original features by
+            the sum of the shifts so far.
         """
         seen = generated if self.width is None else self.reduce(generated)
         current = seen
         shift, mask = None, None
         for cycle in range(self.cycles):
-            # The blur also draws shifts and mask towards zero at the border.
+            # The blur also pulls shifts and mask towards zero at the border.
             field = fir(self.network(current, encoded), TAPS_1331, (2, 1))
             if cycle == 0:
                 shift, mask = field[..., :2], field[..., 2:]
@@ -169,19 +174,21 @@ class SpatialAlignment(nn.Module):
 
 
 class Aligner(nn.Module):
-    """All that is trained: for each level a 1x1 convolution of the encoder's map and a
-    `SpatialAlignment`.
+    """All trained parts: for each level a 1x1 convolution of the encoder's map and a SAMM.
 
     Attributes:
-        sides: of the levels in pixels, each twice the one before.
-        features: the generator's channels there.
-        inputs: the encoder's channels there.
-        multiplier: channels that features are compared in, as a share of the generator's; below 1
-            these are reduced by a matrix.
-        scale, cycles, align_corners, normalised: of `SpatialAlignment`.
-        pyramid: channels of a top-down path over the encoder's maps, which lets fine levels know
-            what coarse ones see: early maps show outlines, and an object's inside looks like
-            anything. 0, as officially, has none.
+        sides: of the levels in pixels, each twice the previous one.
+        features: the generator's channels at these sides.
+        inputs: the encoder's channels at these sides.
+        multiplier: number of channels in which features are compared, relative to the generator's;
+            below 1 these are reduced by a matrix.
+        scale: see `SpatialAlignment`.
+        cycles: see `SpatialAlignment`.
+        align_corners: see `SpatialAlignment`.
+        normalised: see `SpatialAlignment`.
+        pyramid: channels of a top-down path over the encoder's maps, which tells fine levels what
+            coarse ones see: early maps show outlines, and the inside of an object looks like
+            anything. 0, as officially, has no path.
     """
 
     sides: Sequence[int] = SIDES
@@ -195,6 +202,7 @@ class Aligner(nn.Module):
     pyramid: int = 0
 
     def setup(self) -> None:
+        """Creates the layers."""
         narrow = self.multiplier != 1
         widths = [max(1, round(features * self.multiplier)) for features in self.features]
         self.encoded = [nn.Dense(width) for width in widths]
@@ -210,7 +218,7 @@ class Aligner(nn.Module):
         ]
         if self.pyramid:
             self.lateral = [nn.Dense(self.pyramid) for _ in widths]
-            # The path adds nothing at first: what levels compare begins as the maps themselves.
+            # The path adds nothing at first: initially the levels compare the maps themselves.
             self.told = [
                 nn.Dense(width, use_bias=False, kernel_init=nn.initializers.zeros)
                 for width in widths
@@ -237,7 +245,7 @@ class Aligner(nn.Module):
         encoded: Float[Array, "b h w d"],
         coarser: Float[Array, "b h2 w2 3"] | None = None,
     ) -> tuple[Float[Array, "b h w c"], Float[Array, "b h w 3"]]:
-        """Level `index`, 0 for the coarsest, on what `encode` gave for it; see `SpatialAlignment`."""
+        """Level `index`, 0 for the coarsest, on the result of `encode`; see `SpatialAlignment`."""
         return self.level[index](generated, encoded, coarser)
 
     def __call__(
@@ -245,7 +253,7 @@ class Aligner(nn.Module):
     ) -> list[Float[Array, "b _ _ 3"]]:
         """The fields of all levels on given features.
 
-        In use, the generator draws each level's from the one before.
+        In an edit, the generator draws the features of each level from those of the previous one.
         """
         fields: list = []
         for index, (features, encoded) in enumerate(zip(generated, self.encode(maps), strict=True)):
@@ -254,14 +262,15 @@ class Aligner(nn.Module):
 
 
 class BicubicEncoder4Editing(Encoder4Editing):
-    """e4e as this method's release has it: its pyramid is enlarged bicubically, so that e4e's own
-    weights give other codes.
+    """e4e as in the release of this method: with bicubic upsampling in the pyramid.
+
+    e4e's own weights therefore give other codes in it.
     """
 
     def heads(
         self, images: Float[Array, "b h w c"], stop: int, train: bool = False
     ) -> list[Float[Array, "b k"]]:
-        """What the first `stop` heads make of a picture."""
+        """The outputs of the first `stop` heads."""
         _, _, fine, middle, coarse = self.body(images, train)
         maps = [coarse]
         for lateral in (self.latlayer1(middle), self.latlayer2(fine)):

@@ -1,10 +1,9 @@
-"""IR-SE50: the residual network of ArcFace, as a face recogniser and as the body of the StyleGAN
-encoders.
+"""IR-SE50: ArcFace's residual network, as a face recogniser and as the body of StyleGAN encoders.
 
-Pictures NHWC RGB in [-1,1]; the encoders' own inputs may have more channels. A unit is batch
+Pictures are NHWC RGB in [-1,1]; the encoders' own inputs may have more channels. A unit is batch
 normalisation, two 3x3 convolutions with a PReLU between them, batch normalisation and a
-squeeze-and-excitation gate; nothing follows the sum with its shortcut. Four groups of units halve
-the map on entry: 256 -> 128, 64, 32 and 16 pixels.
+squeeze-and-excitation gate; nothing follows the sum with its shortcut. The first unit of each of
+the four groups halves the map: 256 -> 128, 64, 32 and 16 pixels.
 
 Sources: Deng et al., ArcFace (1801.07698); Hu et al., Squeeze-and-Excitation Networks (1709.01507);
 pixel2style2pixel (2008.00951) for the crop of the identity loss.
@@ -21,12 +20,12 @@ from diffcam_jax.ops.image import resize
 
 COUNTS = (3, 4, 14, 3)
 WIDTHS = (64, 128, 256, 512)
-# Of an aligned 256x256 picture, the part that the recogniser was trained on.
+# The part of an aligned 256x256 picture on which the recogniser was trained.
 CROP_ROWS, CROP_COLUMNS, CROP_SIZE = slice(35, 223), slice(32, 220), 112
 
 
 def _conv(features: int, size: int, stride: int = 1) -> nn.Conv:
-    """Convolution without bias, padded alike on all sides."""
+    """Convolution without bias, with symmetric padding."""
     return nn.Conv(features, (size, size), (stride, stride), padding=size // 2, use_bias=False)
 
 
@@ -40,6 +39,7 @@ class PReLU(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "*b c"]) -> Float[Array, "*b c"]:
+        """Applies the rectifier to the last axis."""
         slope = self.param("negative_slope", nn.initializers.constant(0.25), (x.shape[-1],))
         return jnp.where(x > 0, x, slope * x)
 
@@ -50,9 +50,9 @@ class Unit(nn.Module):
     Attributes:
         width: channels of the output.
         stride: 1, or 2 to halve the map.
-        project: a convolution in the shortcut, needed where the number of channels changes; else it
-            only subsamples.
-        squeeze: divisor of the channels inside the gate; None leaves the gate out.
+        project: whether the shortcut has a convolution, needed where the number of channels
+            changes; otherwise it only subsamples.
+        squeeze: divisor of the channels inside the gate; None omits the gate.
     """
 
     width: int
@@ -61,6 +61,7 @@ class Unit(nn.Module):
     squeeze: int | None = 16
 
     def setup(self) -> None:
+        """Creates the layers."""
         self.bn1, self.conv1, self.prelu = norm(), _conv(self.width, 3), PReLU()
         self.conv2, self.bn2 = _conv(self.width, 3, self.stride), norm()
         if self.squeeze is not None:
@@ -72,6 +73,7 @@ class Unit(nn.Module):
     def __call__(
         self, x: Float[Array, "b h w c"], train: bool = False
     ) -> Float[Array, "b h2 w2 d"]:
+        """Maps features; `train` normalises by batch statistics."""
         frozen = not train
         y = self.prelu(self.conv1(self.bn1(x, frozen)))
         y = self.bn2(self.conv2(y), frozen)
@@ -90,7 +92,7 @@ def group_maps(
     """The input layer's map, and that of the last unit of every group.
 
     Args:
-        x: of the input layer.
+        x: output of the input layer.
         units: of all groups, each from a map and `train` to a map.
         counts: units of each group.
         train: as for `IRSE`.
@@ -109,7 +111,7 @@ class IRSE(nn.Module):
     Attributes:
         counts: units of each group; (3, 4, 14, 3) is IR-SE50.
         widths: channels of each group; the input layer has those of the first.
-        squeeze: divisor of the channels inside the gates; None for a body without them (IR-50).
+        squeeze: divisor of the channels inside the gates; None for a body without gates (IR-50).
     """
 
     counts: Sequence[int] = COUNTS
@@ -117,6 +119,7 @@ class IRSE(nn.Module):
     squeeze: int | None = 16
 
     def setup(self) -> None:
+        """Creates the layers."""
         self.input_conv, self.input_bn, self.input_prelu = _conv(self.widths[0], 3), norm(), PReLU()
         units, before = [], self.widths[0]
         for count, width in zip(self.counts, self.widths, strict=True):
@@ -128,26 +131,27 @@ class IRSE(nn.Module):
     def __call__(
         self, x: Float[Array, "b h w c"], train: bool = False
     ) -> tuple[Float[Array, "b _ _ _"], ...]:
-        """Features of the input layer and of the last unit of every group (of IR-SE50: units 2, 6,
-        20 and 23).
+        """Features of the input layer and of the last unit of every group.
+
+        Of IR-SE50 these are units 2, 6, 20 and 23.
 
         Args:
             x: pictures, usually [b,256,256,3] or, for ReStyle, [b,256,256,6].
-            train: batch normalisation by batch statistics (make "batch_stats" mutable) instead of
-                the stored ones.
+            train: normalise by batch statistics (make "batch_stats" mutable) instead of stored
+                ones.
         """
         x = self.input_prelu(self.input_bn(self.input_conv(x), not train))
         return group_maps(x, self.unit, self.counts, train)
 
 
 class ArcFace(nn.Module):
-    """Face recogniser: pictures whose embeddings point the same way show the same person.
-
-    Not trained here.
+    """Face recogniser: pictures with similar embeddings show the same person. Not trained here.
 
     Attributes:
         features: length of the embedding.
-        counts, widths, squeeze: of the body.
+        counts: see `IRSE`.
+        widths: see `IRSE`.
+        squeeze: see `IRSE`.
     """
 
     features: int = 512
@@ -156,6 +160,7 @@ class ArcFace(nn.Module):
     squeeze: int | None = 16
 
     def setup(self) -> None:
+        """Creates the layers."""
         self.body = IRSE(self.counts, self.widths, self.squeeze)
         self.output_bn, self.output_dense, self.embedding_bn = (
             norm(),
@@ -185,7 +190,7 @@ def identity_crop(images: Float[Array, "b h w 3"]) -> Float[Array, "b 112 112 3"
         wide.
 
     Raises:
-        ValueError: pictures smaller than 256.
+        ValueError: the pictures are smaller than 256.
     """
     if min(images.shape[1:3]) < 256:
         raise ValueError(

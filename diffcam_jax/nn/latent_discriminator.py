@@ -1,8 +1,9 @@
-"""The latent discriminator of Encoder4Editing (2102.02766): tells codes of the mapping network from
-those of an encoder.
+"""The latent discriminator of Encoder4Editing, which tells w of the mapping from encoded w.
 
-Codes w [b, 512] as the generator takes them, one row of W+ at a time; logits are positive for a
-code of the mapping network.
+The input are codes w [b, 512], one row of W+ at a time; logits are positive for a code of the
+mapping network.
+
+Source: Tov et al., Designing an Encoder for StyleGAN Image Manipulation (2102.02766).
 """
 
 import flax.linen as nn
@@ -18,7 +19,7 @@ class LatentDiscriminator(nn.Module):
 
     Attributes:
         width: of the hidden layers.
-        depth: layers, the last one gives the logit.
+        depth: number of layers; the last one gives the logit.
     """
 
     width: int = 512

@@ -1,6 +1,4 @@
-"""Latent codes: w [b, 512], W+ [b, n, 512], and the distribution of w that edits and inversions are
-measured by.
-"""
+"""Latent codes w [b, 512] and W+ [b, n, 512], and the distribution of w under the prior."""
 
 import math
 from collections.abc import Mapping
@@ -12,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-# 18 rows drive StyleGAN2 at 1024x1024; generators with fewer layers ignore the last rows.
+# StyleGAN2 at 1024x1024 has 18 rows; generators with fewer layers ignore the last rows.
 WPLUS_ROWS = 18
 
 
@@ -21,9 +19,9 @@ class LatentStats:
     """First and second moments of w over the prior.
 
     Attributes:
-      mean: [512] average w, the centre of truncation.
-      eigenvectors: [512, 512] orthonormal columns of the covariance, by descending eigenvalue.
-      eigenvalues: [512] variances along them.
+        mean: [512] average w, the centre of truncation.
+        eigenvectors: [512, 512] orthonormal columns of the covariance, by descending eigenvalue.
+        eigenvalues: [512] variances along them.
     """
 
     mean: Float[Array, " k"]
@@ -37,15 +35,14 @@ def latent_stats(
     """Moments of w = mapping(z) over `n` normal draws of z.
 
     Args:
-      model: generator with a `mapping` method and a `latent_size`.
-      variables: its variables, {"params": ...} at least.
-      key: PRNG key of the draws.
-      n: number of draws.
+        model: generator with a `mapping` method and a `latent_size`.
+        variables: its variables, at least {"params": ...}.
+        key: PRNG key of the draws.
+        n: number of draws.
     """
     w = sample_w(model, variables, key, n)
-    return moments(
-        w.reshape(-1, w.shape[-1])
-    )  # a mapping of its own for every row counts as so many draws
+    # Where every row has a mapping of its own, each row counts as a draw.
+    return moments(w.reshape(-1, w.shape[-1]))
 
 
 def moments(w: Float[Array, "n k"]) -> LatentStats:
@@ -60,7 +57,7 @@ def sample_w(
 ) -> Float[Array, "n *rows k"]:
     """Draws `n` codes w = mapping(z) with z normal.
 
-    [n, rows, k] where every row has a mapping of its own.
+    They are [n, rows, k] where every row has a mapping of its own.
     """
     return model.apply(variables, jax.random.normal(key, (n, model.latent_size)), method="mapping")
 
@@ -71,10 +68,10 @@ def wplus_rows(generator: nn.Module) -> int:
 
 
 def style_rows(w: Float[Array, "b *rows k"], count: int) -> Float[Array, "b n k"]:
-    """W [b, k] repeated for `count` styles; W+ [b, n, k] as it is.
+    """W [b, k] repeated for `count` styles; W+ [b, n, k] unchanged.
 
     Raises:
-      ValueError: W+ codes of fewer rows.
+        ValueError: the W+ codes have fewer rows.
     """
     rows = jnp.broadcast_to(w[:, None], (w.shape[0], count, w.shape[1])) if w.ndim == 2 else w
     if rows.shape[1] < count:
@@ -85,7 +82,7 @@ def style_rows(w: Float[Array, "b *rows k"], count: int) -> Float[Array, "b n k"
 def truncate(
     w: Float[Array, "... k"], mean: Float[Array, " k"], psi: float | Float[Array, ""]
 ) -> Float[Array, "... k"]:
-    """Truncation trick: moves w towards the mean; psi 1 changes nothing, psi 0 gives the mean face."""
+    """Truncation trick: moves w towards the mean; psi 1 changes nothing, psi 0 gives the mean."""
     return mean + psi * (w - mean)
 
 
@@ -100,9 +97,10 @@ def whiten(
     """Coordinates of a difference of codes in standard deviations of the prior.
 
     Args:
-      delta: difference of codes, w - mean for instance.
-      stats: moments of w.
-      epsilon: added to the eigenvalues, so that directions the prior hardly uses do not blow up.
+        delta: difference of codes, w - mean for instance.
+        stats: moments of w.
+        epsilon: added to the eigenvalues, which keeps directions that the prior hardly uses
+            bounded.
     """
     return (delta @ stats.eigenvectors) * jax.lax.rsqrt(stats.eigenvalues + epsilon)
 
@@ -116,12 +114,13 @@ def mix_styles(
     """Style mixing: coarse layers of one code, fine layers of another.
 
     Args:
-      first: [b, k], or W+ codes [b, num_styles, k]; gives the rows before `index`.
-      second: the same; gives the other rows.
-      index: 0 takes all from the second, `num_styles` all from the first.
-      num_styles: rows of the result.
+        first: [b, k], or W+ codes [b, num_styles, k]; gives the rows before `index`.
+        second: likewise; gives the other rows.
+        index: 0 takes all rows from the second, `num_styles` all from the first.
+        num_styles: rows of the result.
 
-    Reference: Karras et al., A Style-Based Generator Architecture (1812.04948), section 3.1.
+    Reference:
+        Karras et al., A Style-Based Generator Architecture (1812.04948), section 3.1.
     """
     first, second = (to_wplus(w, num_styles) if w.ndim == 2 else w for w in (first, second))
     return jnp.concatenate([first[:, :index], second[:, index:num_styles]], 1)

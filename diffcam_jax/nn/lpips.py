@@ -1,8 +1,9 @@
 """LPIPS v0.1 as one network: a trunk and the weights of its channels.
 
-Pictures NHWC, RGB in [-1, 1]; those in [0, 1] are mapped by the caller. Parameters are {"trunk":
-those of the trunk, "heads": {"lin0": [c], ...}}, non-negative heads in the order of the taps.
-Source: Zhang et al. (1801.03924).
+Pictures are NHWC, RGB in [-1, 1]; the caller maps those in [0, 1]. Parameters are {"trunk": those
+of the trunk, "heads": {"lin0": [c], ...}}, with non-negative heads in the order of the taps.
+
+Source: Zhang et al., The Unreasonable Effectiveness of Deep Features (1801.03924).
 """
 
 from collections.abc import Callable, Sequence
@@ -44,8 +45,8 @@ def lpips_features(image: Float[Array, "b h w 3"], trunk: Trunk) -> tuple[Array,
 
 def _unit(feature: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
     squares = (feature**2).sum(-1, keepdims=True)
-    # Where all features are zero the root has no gradient: keep it away from 0 there, the quotient
-    # stays 0.
+    # Where all features are zero the root has no gradient: it is kept away from 0 there, and the
+    # quotient stays 0.
     norm = jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1.0)), 0.0)
     return feature / (norm + LPIPS_EPSILON)
 
@@ -56,7 +57,8 @@ def lpips_distance(
     """LPIPS between two sets of unit-length features.
 
     Args:
-        pred, target: from `lpips_features`.
+        pred: from `lpips_features`.
+        target: from `lpips_features`.
         heads: one non-negative [c_k] per tap.
 
     Returns:
@@ -79,6 +81,7 @@ class Heads(nn.Module):
 
     @nn.compact
     def __call__(self) -> tuple[Float[Array, " _"], ...]:
+        """The weights, one array for each tap."""
         ones = nn.initializers.ones
         return tuple(self.param(f"lin{i}", ones, (width,)) for i, width in enumerate(self.widths))
 
@@ -93,6 +96,7 @@ class Lpips(nn.Module):
     net: str = "vgg"
 
     def setup(self) -> None:
+        """Creates the layers; raises ValueError for an unknown `net`."""
         if self.net not in TRUNKS:
             raise ValueError(f"net {self.net!r}: allowed are {', '.join(TRUNKS)}")
         self.trunk = TRUNKS[self.net]()
@@ -103,7 +107,7 @@ class Lpips(nn.Module):
         return lpips_features(images, lambda x: tuple(self.trunk(x).values()))
 
     def shares(self, a: Float[Array, "b h w 3"], b: Float[Array, "b h w 3"]) -> Float[Array, "b k"]:
-        """What each tap adds to the distance."""
+        """The contribution of each tap to the distance."""
         taps = zip(self.features(a), self.features(b), self.heads(), strict=True)
         return jnp.stack([lpips_distance([x], [y], [head]) for x, y, head in taps], axis=-1)
 

@@ -1,24 +1,24 @@
-"""A small deghosting network around the embedded generator: encoder, frozen prior and decoder as in
-section 3.4 of 2207.08134, for a CPU.
+"""A small deghosting network around the embedded generator: encoder, frozen prior and decoder.
 
-An edit has I, the aligned picture, its inversion I', the edited inversion T, the mask M and the
-blend F = I + M (T + k (I - I') - I) (`editing`). What the network gives for every pixel at
-`in_size` are five numbers, a, b and the three of d, enlarged to the pictures' own size:
+It follows section 3.4 of 2207.08134 and is made for a CPU. An edit has I, the aligned picture, its
+inversion I', the edited inversion T, the mask M and the blend F = I + M (T + k (I - I') - I)
+(`editing`). The network gives five numbers for every pixel at `in_size`, a, b and the three of d,
+which are enlarged to the pictures' own size:
 
     result = F + a (T - I) + b (I - I') + d
 
-a takes more or less of the edited picture than the mask did, b keeps more or less of what the
-inversion lost, d draws what neither has. So all detail beyond `in_size` is that of I, I' and T,
-where the official network draws it anew from 128 pixels, and no second pass of the generator at
-full size is needed. The last layer starts at zero: an untrained network returns the blend.
+a takes more or less of the edited picture than the mask, b keeps more or less of what the inversion
+lost, d draws what neither has. All detail beyond `in_size` is therefore that of I, I' and T, where
+the official network draws it anew from 128 pixels, and no second pass of the generator at full size
+is needed. The last layer is initialised with zeros: an untrained network returns the blend.
 
 Unlike the official network this one sees I, I', T and M beside F, and starts the prior from the
-code of T, with offsets: it need not guess what was edited. The prior (Chan et al., GLEAN, arXiv
-2012.00739) is the MobileStyleGAN of the edit itself, run up to `prior_side`: its first blocks take
-up the encoder's maps, the decoder takes theirs. It is passed in, is never trained, and no copy of
-it is kept.
+code of T, with offsets, so that it need not guess what was edited. The prior (Chan et al., GLEAN,
+arXiv 2012.00739) is the MobileStyleGAN of the edit itself, run up to `prior_side`: the encoder's
+maps are added to those of its first blocks, and these are inputs of the decoder. The prior is
+passed in, never trained, and not copied.
 
-Pictures NHWC RGB in [-1, 1]. Kernels are 1x1, or 3x3 channel by channel; halving and doubling turn
+Pictures are NHWC RGB in [-1, 1]. Kernels are 1x1, or 3x3 and depthwise; halving and doubling turn
 blocks of 2x2 pixels into channels and back.
 """
 
@@ -30,20 +30,23 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from diffcam_jax.nn.deghosting import pixel_shuffle
-from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN, depthwise3x3
+from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
 from diffcam_jax.nn.rrdb import SLOPE
+from diffcam_jax.ops.depthwise import depthwise3x3
 from diffcam_jax.ops.image import resize
+from diffcam_jax.ops.pixel_shuffle import pixel_shuffle, pixel_unshuffle
 
 FACTORS = 5  # a, b, d
 
 
 class Views(NamedTuple):
-    """What an edit knows when it has blended.
+    """What an edit has when it has blended.
 
     Attributes:
         fused: F, the blend [b, s, s, 3].
-        original, inverted, edited: I, I' and T [b, s, s, 3].
+        original: I [b, s, s, 3].
+        inverted: I' [b, s, s, 3].
+        edited: T [b, s, s, 3].
         mask: M [b, s, s] in [0, 1].
         codes: W+ codes of T [b, rows, k].
     """
@@ -56,16 +59,15 @@ class Views(NamedTuple):
     codes: Float[Array, "b rows k"]
 
 
-_quiet = nn.initializers.variance_scaling(0.1, "fan_in", "normal")  # residual branches begin small
+_quiet = nn.initializers.variance_scaling(0.1, "fan_in", "normal")  # residual branches start small
 
 
 class Mix(nn.Module):
-    """A residual block: every channel by its own 3x3 kernel, then twice as many channels, a leaky
-    ReLU, and back.
-    """
+    """A residual block: depthwise 3x3 filter, twice as many channels, leaky ReLU, and back."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+        """Maps features; shape and channels do not change."""
         kernel = self.param("depthwise", nn.initializers.normal(1 / 3), (3, 3, x.shape[-1]))
         inner = nn.leaky_relu(
             nn.Dense(2 * x.shape[-1], name="widen")(depthwise3x3(x, kernel)), SLOPE
@@ -77,14 +79,14 @@ class MobileDeghoster(nn.Module):
     """The network.
 
     Attributes:
-        in_size: side that it works at, a power of two; the pictures' side is a multiple of it.
-        out_size: side of the generator's pictures; nothing is computed from it, `pipeline` asks for
-            it.
+        in_size: side at which it works, a power of two; the pictures' side is a multiple of it.
+        out_size: side of the generator's pictures; nothing is computed from it, but `pipeline`
+            reads it.
         widths: channels at half of `in_size`, a quarter, and so on; the last map is 4x4.
-        prior_side: of the prior's largest features that are used.
+        prior_side: side of the prior's largest features that are used.
         rank: coefficients of a row's offset.
         prior: hash of the generator that it was trained with (`directions.space.generator_hash`);
-            "" was none in particular.
+            "" for no particular one.
     """
 
     in_size: int = 256
@@ -105,11 +107,12 @@ class MobileDeghoster(nn.Module):
             generator: the prior, a MobileStyleGAN.
             variables: its variables, which get no gradient.
 
-        Returns: [b, s, s, 3] RGB, nominally in [-1, 1], not clamped.
+        Returns:
+            [b, s, s, 3] RGB, nominally in [-1, 1], not clamped.
 
         Raises:
-            ValueError: pictures of another size, another kind of generator, or attributes that make
-                no network.
+            ValueError: the pictures have another size, the generator is of another kind, or the
+                attributes do not fit together.
         """
         fused, original, inverted, edited, mask, codes = views
         side, small = fused.shape[1], (self.in_size, self.in_size)
@@ -119,7 +122,7 @@ class MobileDeghoster(nn.Module):
             )
         if not isinstance(generator, MobileStyleGAN):
             raise ValueError(
-                f"the prior has to be a MobileStyleGAN, got a {type(generator).__name__}"
+                f"the prior must be a MobileStyleGAN, got a {type(generator).__name__}"
             )
         parts = fused, edited - original, original - inverted, mask[..., None]
         factors = self.factors(
@@ -140,19 +143,20 @@ class MobileDeghoster(nn.Module):
 
         Args:
             x: F, T - I, I - I' and M side by side.
-            codes, generator, variables: as in `__call__`.
+            codes: as in `__call__`.
+            generator: as in `__call__`.
+            variables: as in `__call__`.
         """
         sides = [self.in_size >> (i + 1) for i in range(len(self.widths))]
         if sides[-1] != 4 or self.prior_side not in sides:
             raise ValueError(
-                f"in_size {self.in_size} halved {len(self.widths)} times has to be 4, and "
-                f"prior_side {self.prior_side} be "
-                f"one of {sides}"
+                f"in_size {self.in_size} halved {len(self.widths)} times must be 4, and "
+                f"prior_side {self.prior_side} one of {sides}"
             )
         maps = {}
         for side, width in zip(sides, self.widths, strict=True):
             x = maps[side] = Mix(name=f"encode_{side}")(
-                nn.Dense(width, name=f"enter_{side}")(_blocks(x))
+                nn.Dense(width, name=f"enter_{side}")(pixel_unshuffle(x))
             )
 
         drawn = self._drawn(maps, codes, generator, variables)
@@ -175,7 +179,7 @@ class MobileDeghoster(nn.Module):
         generator: nn.Module,
         variables: Any,
     ) -> dict[int, Array]:
-        """The prior's features by their side, with the encoder's maps taken up at every one."""
+        """The prior's features by their side, with the encoder's maps added at each of them."""
         levels = self.prior_side.bit_length() - 2  # 4 is the first
         rows = 2 * levels - 1
         read = nn.leaky_relu(
@@ -215,22 +219,10 @@ def _next(
     w_up: Float[Array, "b k"],
     w_out: Float[Array, "b k"],
 ) -> Float[Array, "b h2 w2 d"]:
-    """Its features at twice the side."""
+    """The generator's features at twice the side."""
     return generator.block[block](x, w_up, w_out)
 
 
-def _blocks(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c4"]:
-    """Blocks of 2x2 pixels side by side on the channel axis."""
-    b, h, w, c = x.shape
-    return (
-        x.reshape(b, h // 2, 2, w // 2, 2, c)
-        .transpose(0, 1, 3, 2, 4, 5)
-        .reshape(b, h // 2, w // 2, 4 * c)
-    )
-
-
 def _scaled(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-    """Features of unit mean square at every pixel: the prior's levels differ in size by orders of
-    magnitude.
-    """
+    """Features of unit mean square at every pixel: the prior's levels differ by magnitudes."""
     return x * jax.lax.rsqrt(jnp.mean(x**2, axis=-1, keepdims=True) + 1e-6)

@@ -1,14 +1,13 @@
-"""A small encoder into W+: MobileNetV2, a feature pyramid, one w, and offsets of the rows that come
-from shared heads.
+"""A small encoder into W+: MobileNetV2, a feature pyramid, one w, and low-rank offsets of the rows.
 
-Pictures NHWC RGB in [-1, 1] at a side divisible by 32; codes are offsets from the average code, [b,
-n, k]. Heads read maps on a fixed grid, so that parameters trained at one side go on at another. The
-rows are one w plus what a level of the pyramid adds to all of its rows plus a correction of few
-coefficients for each row: near W, where edits work (Tov et al., arXiv 2102.02766), by construction
-and not by a loss alone.
+Pictures are NHWC RGB in [-1, 1] at a side divisible by 32; codes are offsets from the average code,
+[b, n, k]. Heads read maps on a fixed grid, so that parameters trained at one side can be trained
+further at another. The rows are one w, plus an offset that a level of the pyramid adds to all of
+its rows, plus a correction of few coefficients for each row: near W, where edits work (Tov et al.,
+arXiv 2102.02766), by construction and not by a loss alone.
 
-The arrangement is this project's: levels and their rows are those of pSp (arXiv 2008.00951), the
-body is that of arXiv 1801.04381.
+The arrangement is this project's; levels and their rows are those of pSp (arXiv 2008.00951), the
+body is MobileNetV2 (arXiv 1801.04381).
 """
 
 import itertools
@@ -27,11 +26,11 @@ SLOPE = 0.2
 
 
 class Reader(nn.Module):
-    """Features of a whole map, every place with weights of its own: faces are aligned.
+    """Features of a whole map with separate weights for every position: faces are aligned.
 
     Attributes:
         features: length of the result.
-        channels: that every cell is reduced to first.
+        channels: to which every cell is reduced first.
         grid: cells along a side.
     """
 
@@ -40,31 +39,33 @@ class Reader(nn.Module):
     grid: int
 
     def setup(self) -> None:
+        """Creates the layers."""
         self.reduce, self.norm = Pointwise(self.channels), nn.BatchNorm(momentum=0.9, epsilon=1e-5)
         self.dense = nn.Dense(self.features)
 
     def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b f"]:
+        """Feature vectors [b, features]; `train` normalises by batch statistics."""
         x = nn.leaky_relu(self.norm(self.reduce(x), not train), SLOPE)
         x = resize(x, (self.grid, self.grid), "area" if x.shape[1] > self.grid else "bilinear")
         return nn.leaky_relu(self.dense(x.reshape(len(x), -1)), SLOPE)
 
 
 class Level(nn.Module):
-    """What one level of the pyramid adds to its rows: something common, and a few coefficients for
-    each in a shared basis.
-    """
+    """The offsets of one pyramid level: a common one, and low-rank ones in a shared basis."""
 
     rows: int
     width: int
     rank: int
 
     def setup(self) -> None:
+        """Creates the layers."""
         small = nn.initializers.normal(0.01)
         self.common = nn.Dense(self.width, kernel_init=small)
         self.coefficients = nn.Dense(self.rows * self.rank)
         self.basis = nn.Dense(self.width, use_bias=False, kernel_init=small)
 
     def __call__(self, features: Float[Array, "b f"]) -> Float[Array, "b n k"]:
+        """Offsets [b, rows, width] from the features of a reader."""
         coefficients = self.coefficients(features).reshape(-1, self.rows, self.rank)
         return self.common(features)[:, None] + self.basis(coefficients)
 
@@ -81,7 +82,9 @@ class MobileEncoder(nn.Module):
         reduced: channels of a reader's cells.
         grid: cells along a side of a reader.
         rank: coefficients of a row.
-        stem, rows, frozen: of the body.
+        stem: see `MobileNetV2`.
+        rows: see `MobileNetV2`.
+        frozen: see `MobileNetV2`.
     """
 
     n_styles: int = 18
@@ -97,6 +100,7 @@ class MobileEncoder(nn.Module):
     frozen: int = 0
 
     def setup(self) -> None:
+        """Creates the layers."""
         self.body = MobileNetV2(self.stem, self.rows, self.frozen)
         self.lateral = [nn.Dense(self.channels) for _ in range(3)]
         self.reader = [Reader(self.features, self.reduced, self.grid) for _ in range(3)]
@@ -114,8 +118,7 @@ class MobileEncoder(nn.Module):
 
         Args:
             images: RGB in [-1, 1].
-            train: batch normalisation by batch statistics (make "batch_stats" mutable) instead of
-                the stored ones.
+            train: normalise by batch statistics (make "batch_stats" mutable), not stored ones.
         """
         x, read = None, []
         for features, lateral, reader in zip(

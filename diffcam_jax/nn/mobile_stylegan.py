@@ -1,14 +1,15 @@
-"""MobileStyleGAN generator (Belousov, arXiv 2104.04767), distilled from StyleGAN2-FFHQ config-f at
-1024x1024.
+"""MobileStyleGAN generator, distilled from StyleGAN2-FFHQ config-f at 1024x1024.
 
 z and w are [b, 512]; images are NHWC RGB, nominally in [-1, 1] and not clamped. The W space is the
 teacher's, and every layer has a modulation of its own, so that W+ codes of the teacher (18 rows)
-drive it too: conv1 takes row 0, block i takes row 2i + 1 for its up-sampling and its first
+drive it too: conv1 takes row 0, block i takes row 2i + 1 for its upsampling and its first
 convolution and row 2i + 2 for the second, the output takes the row after the last block. Rows
 beyond that (16 and 17 at 1024) drive layers which only the teacher has.
 
 Demodulation is a constant of the distilled network and folded into its weights; the noise is a
 fixed map. Wavelet bands are kept as contiguous channel blocks (see `ops.haar`).
+
+Source: Belousov, MobileStyleGAN (2104.04767).
 """
 
 import math
@@ -20,7 +21,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from diffcam_jax.nn.latents import style_rows
-from diffcam_jax.nn.stylegan2 import AfterUp
+from diffcam_jax.nn.stylegan2_layers import AfterUp
+from diffcam_jax.ops.depthwise import depthwise3x3
 from diffcam_jax.ops.haar import inverse_haar
 from diffcam_jax.ops.window import CELLS, Window, cut, narrowing
 
@@ -39,6 +41,7 @@ class Modulation(nn.Module):
 
     @nn.compact
     def __call__(self, w: Float[Array, "b k"]) -> Float[Array, "b 1 1 c"]:
+        """Factors [b, 1, 1, features] of w."""
         kernel = self.param(
             "kernel",
             nn.initializers.normal(1 / math.sqrt(w.shape[-1])),
@@ -46,48 +49,6 @@ class Modulation(nn.Module):
         )
         bias = self.param("bias", nn.initializers.ones, (self.features,))
         return (w @ kernel + bias)[:, None, None, :]
-
-
-@jax.custom_vjp
-def depthwise3x3(
-    x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c"]
-) -> Float[Array, "b h w c"]:
-    """Depthwise 3x3 convolution, zero padding 1, as nine shifted multiply-adds (many times faster
-    than XLA's on CPU).
-    """
-    return _shifted_sum(x, kernel)
-
-
-def _padded(x: Array) -> Array:
-    return jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-
-
-def _shifted_sum(x: Array, kernel: Array) -> Array:
-    h, w = x.shape[1:3]
-    padded = _padded(x)
-    return sum(padded[:, i : i + h, j : j + w] * kernel[i, j] for i in range(3) for j in range(3))
-
-
-def _depthwise_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
-    return _shifted_sum(x, kernel), (x, kernel)
-
-
-def _depthwise_backward(residuals: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
-    """The same convolution with the kernel turned by 180 degrees.
-
-    XLA's own transpose, nine pads, does not fuse.
-    """
-    x, kernel = residuals
-    h, w = x.shape[1:3]
-    padded = _padded(x)
-    taps = [
-        [(padded[:, i : i + h, j : j + w] * gradient).sum((0, 1, 2)) for j in range(3)]
-        for i in range(3)
-    ]
-    return _shifted_sum(gradient, kernel[::-1, ::-1]), jnp.array(taps)
-
-
-depthwise3x3.defvjp(_depthwise_forward, _depthwise_backward)
 
 
 class StyledConv(nn.Module):
@@ -107,10 +68,14 @@ class StyledConv(nn.Module):
         replace: AfterUp | None = None,
         place: Window | None = None,
     ) -> Float[Array, "b h w d"]:
-        """`replace` (resolution, features) changes what the convolution gives, before noise, bias
-        and leaky ReLU.
+        """Maps features under a style.
 
-        `place` says which window of its map x is; None for the whole map.
+        Args:
+            x: features.
+            w: style code.
+            replace: (resolution, features) -> what replaces the convolution's output, before noise,
+                bias and leaky ReLU.
+            place: the window of its map that x is; None for the whole map.
         """
         h, width, channels = x.shape[1:]
         normal = nn.initializers.normal(1.0)
@@ -146,16 +111,22 @@ class Block(nn.Module):
         after_up: AfterUp | None = None,
         place: Window | None = None,
     ) -> Float[Array, "b h2 w2 d"]:
-        """`place` says which window of its map the result is; None for the whole map."""
+        """Maps features to twice the resolution.
+
+        Args:
+            x: features.
+            w_up: style code of the upsampling and the first convolution.
+            w_out: style code of the second convolution.
+            after_up: `replace` of the first convolution.
+            place: the window of its map that the result is; None for the whole map.
+        """
         x = inverse_haar(x * Modulation(x.shape[-1], name="up")(w_up))
         x = StyledConv(self.features, name="conv1")(x, w_up, after_up, place)
         return StyledConv(self.features, name="conv2")(x, w_out, None, place)
 
 
 class ToImage(nn.Module):
-    """Modulated 1x1 convolution to the wavelet bands of the picture, then the last inverse Haar
-    transform.
-    """
+    """Modulated 1x1 convolution to the picture's wavelet bands, then an inverse Haar transform."""
 
     @nn.compact
     def __call__(
@@ -164,7 +135,7 @@ class ToImage(nn.Module):
         w: Float[Array, "b k"],
         size: int,
     ) -> Float[Array, "b h2 w2 3"]:
-        """`size` is the height of the result: twice that of x, or less if x is square."""
+        """The picture of height `size`: twice that of x, or less if x is square."""
         channels = x.shape[-1]
         kernel = self.param("kernel", nn.initializers.normal(1.0), (channels, 12))
         bias = self.param("bias", nn.initializers.zeros, (12,))
@@ -172,7 +143,7 @@ class ToImage(nn.Module):
         if size == 2 * x.shape[1]:
             return inverse_haar(x @ kernel + bias)
         # The mean of a 2x2 block of an inverse Haar transform is half its low band: smaller
-        # pictures skip the rest.
+        # pictures need nothing else.
         picture = 0.5 * (x @ kernel[:, :3] + bias[:3])
         factor = picture.shape[1] // size
         return picture.reshape(-1, size, factor, size, factor, 3).mean((2, 4))
@@ -182,10 +153,10 @@ class MobileStyleGAN(nn.Module):
     """The generator: `mapping` z -> w, `synthesis` w or W+ -> image, `__call__` both.
 
     Attributes:
-      widths: channels of the feature maps at 4, 8, 16, ...; the picture is twice as large as the
-        last of them.
-      latent_size: size of z and w.
-      mapping_layers: depth of the mapping network.
+        widths: channels of the feature maps at 4, 8, 16, ...; the picture is twice as large as the
+            last of them.
+        latent_size: size of z and w.
+        mapping_layers: depth of the mapping network.
     """
 
     widths: tuple[int, ...] = (512, 512, 512, 512, 512, 256, 128, 64)
@@ -207,7 +178,8 @@ class MobileStyleGAN(nn.Module):
         """Side of the map at which windows begin."""
         return min(CELLS, self.resolution // 2)
 
-    def setup(self):
+    def setup(self) -> None:
+        """Creates the layers."""
         self.dense = [nn.Dense(self.latent_size) for _ in range(self.mapping_layers)]
         self.const = self.param("const", nn.initializers.normal(1.0), (4, 4, self.widths[0]))
         self.conv1 = StyledConv(self.widths[0], separable=False)
@@ -231,20 +203,22 @@ class MobileStyleGAN(nn.Module):
         """Draws the pictures of latent codes.
 
         Args:
-          w: [b, 512], or W+ codes [b, n, 512] with n >= `num_styles` (a further row is ignored).
-          size: side of the picture in pixels, a power of two from half the widest feature map down,
-            or the full resolution (default). A smaller picture is the exact area mean of the full
-            one, and cheaper.
-          after_up: (resolution, features [b, r, r, c]) -> features that take the place of what the
-            first convolution of the block there gives, before its noise, bias and leaky ReLU.
-          window: the part of the full picture to draw, in cells of a map of `cells` x `cells`.
+            w: [b, 512], or W+ codes [b, n, 512] with n >= `num_styles` (further rows are ignored).
+            size: side of the picture in pixels, a power of two from half the widest feature map
+                down, or the full resolution (default). A smaller picture is the exact area mean of
+                the full one, and cheaper.
+            after_up: (resolution, features [b, r, r, c]) -> features that replace the output of the
+                first convolution of the block there, before its noise, bias and leaky ReLU.
+            window: the part of the full picture to draw, in cells of a map of `cells` x `cells`.
 
         Returns:
-          [b, size, size, 3] RGB, nominally in [-1, 1], not clamped. With a window of h x w cells
-          [b, h f, w f, 3], f = `resolution` / `cells`: the whole picture there, up to rounding.
+            [b, size, size, 3] RGB, nominally in [-1, 1], not clamped. With a window of h x w cells
+            [b, h f, w f, 3], f = `resolution` / `cells`: that part of the whole picture, up to
+            rounding.
 
         Raises:
-          ValueError: a window together with `size` or `after_up`, or one larger than the map.
+            ValueError: a window is given together with `size` or `after_up`, or is larger than the
+                map.
         """
         if window is not None:
             if size is not None or after_up is not None:
@@ -260,7 +234,7 @@ class MobileStyleGAN(nn.Module):
         return self._features(style_rows(w, self.num_styles), blocks, None)
 
     def _features(self, rows: Array, blocks: int, after_up: AfterUp | None) -> Array:
-        """The features after some of the blocks."""
+        """The features after the first `blocks` blocks."""
         x = jnp.broadcast_to(self.const, (rows.shape[0], *self.const.shape))
         x = self.conv1(x, rows[:, 0])
         for i, block in enumerate(self.block[:blocks]):
@@ -270,14 +244,15 @@ class MobileStyleGAN(nn.Module):
     def window_of(
         self, trunk: Float[Array, "b s s c"], w: Float[Array, "b *rows k"], window: Window
     ) -> Float[Array, "b h w 3"]:
-        """Draws a window from features that are there already.
+        """Draws a window from precomputed features.
 
         Args:
-          trunk: what `trunk` gives, for these codes or others.
-          w, window: as in `synthesis`; the rows of the layers after the trunk have an effect.
+            trunk: result of `trunk`, for these codes or others.
+            w: as in `synthesis`; the rows of the layers after the trunk have an effect.
+            window: as in `synthesis`.
 
         Returns:
-          As `synthesis` with a window.
+            As `synthesis` with a window.
         """
         rows = style_rows(w, self.num_styles)
         x = trunk
@@ -288,6 +263,7 @@ class MobileStyleGAN(nn.Module):
         return self.to_image(cut(x, inner), last, 2 * inner.height)
 
     def __call__(self, z: Float[Array, "b k"]) -> Float[Array, "b s s 3"]:
+        """Pictures of normally distributed z [b, 512], at full resolution."""
         return self.synthesis(self.mapping(z))
 
 
@@ -297,14 +273,14 @@ def mobile_stylegan_from_ir(
     """Parameters of `MobileStyleGAN` from the constants of its published OpenVINO networks.
 
     Args:
-      mapping: (name, array) of every constant of the mapping network, in file order.
-      synthesis: the same of the synthesis network.
+        mapping: (name, array) of every constant of the mapping network, in file order.
+        synthesis: likewise of the synthesis network.
 
     Returns:
-      The parameter tree of `MobileStyleGAN`, float32.
+        The parameter tree of `MobileStyleGAN`, float32.
 
     Raises:
-      ValueError: the constants are not those of this network.
+        ValueError: the constants are not those of this network.
     """
     kernels = [a for _, a in mapping if a.ndim == 2 and a.shape[0] > 1]
     biases = [a for _, a in mapping if a.ndim == 1 and a.size > 1]
@@ -314,8 +290,8 @@ def mobile_stylegan_from_ir(
     }
 
     named = {name: a for name, a in synthesis if name.startswith("m.")}
-    # The demodulated kernels and the noise maps carry no name of their own; both come in the order
-    # of the layers.
+    # The demodulated kernels and the noise maps have no name of their own; both are in the order of
+    # the layers.
     dense_kernels = iter(
         [a for name, a in synthesis if name.startswith("Mul_") and name.endswith("_copy")]
     )
@@ -331,7 +307,7 @@ def mobile_stylegan_from_ir(
         return {"kernel": named[f"{name}.weight"].T, "bias": named[f"{name}.bias"][0]}
 
     def contiguous(a: np.ndarray) -> np.ndarray:
-        """Reorders the last axis from [low, (lh, hl, hh) of each channel] to ll, lh, hl, hh blocks."""
+        """Reorders the last axis from [ll, (lh, hl, hh) of each channel] to four blocks."""
         low, high = np.split(a, [a.shape[-1] // 4], axis=-1)
         return np.concatenate([low] + [high[..., k::3] for k in range(3)], axis=-1)
 

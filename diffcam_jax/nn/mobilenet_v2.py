@@ -1,14 +1,15 @@
-"""MobileNetV2 as a body: three maps of a picture at 1/8, 1/16 and 1/32 of its side (Sandler et al.,
-arXiv 1801.04381).
+"""MobileNetV2 as a body: three maps of a picture at 1/8, 1/16 and 1/32 of its side.
 
-Pictures NHWC RGB in [-1, 1], sides divisible by 32; ImageNet's normalisation happens inside, as
-torchvision's weights expect it. The numerics are torchvision's: strided convolutions pad alike on
-both sides, batch normalisation has eps 1e-5 and keeps 0.9 of the old statistics, rectifiers end at
-6. The classifier and the layer of 1280 channels before it are left out.
+Pictures are NHWC RGB in [-1, 1], sides divisible by 32; ImageNet's normalisation is part of the
+network, as torchvision's weights expect it. The numerics are torchvision's: strided convolutions
+pad symmetrically, batch normalisation has eps 1e-5 and keeps 0.9 of the old statistics, rectifiers
+are clipped at 6. The classifier and the layer of 1280 channels before it are omitted.
 
 XLA's depthwise and strided convolutions are slow on a CPU, their gradients most of all. Here
 depthwise ones are shifted multiply-adds, pointwise ones matrix products, and the first, of three
 channels, works on blocks of 2x2 pixels.
+
+Source: Sandler et al., MobileNetV2 (1801.04381).
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,12 +22,13 @@ import numpy as np
 from flax.traverse_util import unflatten_dict
 from jaxtyping import Array, Float
 
-from diffcam_jax.nn.mobile_stylegan import depthwise3x3
 from diffcam_jax.nn.resnet import Pointwise
+from diffcam_jax.ops.depthwise import depthwise3x3, depthwise3x3_halving
 from diffcam_jax.ops.image import IMAGENET_MEAN, IMAGENET_STD
+from diffcam_jax.ops.pixel_shuffle import pixel_unshuffle
 
 STEM_WIDTH = 32
-# Rows of table 2: (factor of the inner channels, channels, blocks, stride of the first).
+# Rows of table 2: (expansion factor, channels, blocks, stride of the first block).
 ROWS = (
     (1, 16, 1, 1),
     (6, 24, 2, 2),
@@ -42,63 +44,6 @@ def _norm() -> nn.BatchNorm:
     return nn.BatchNorm(momentum=0.9, epsilon=1e-5)
 
 
-def _phases(x: Float[Array, "b h w c"]) -> list[list[Float[Array, "b h2 w2 c"]]]:
-    """Pixels at even and odd rows and columns: [row parity][column parity]."""
-    b, h, w, c = x.shape
-    cells = x.reshape(b, h // 2, 2, w // 2, 2, c)
-    return [[cells[:, :, i, :, j] for j in range(2)] for i in range(2)]
-
-
-# Tap 0 (offset -1) reads the odd pixel of the cell before, tap 1 the even and tap 2 the odd one of
-# its own cell.
-_TAPS = ((1, 1), (0, 0), (1, 0))  # (parity, cells back)
-
-
-def _back(x: Array, rows: int, columns: int) -> Array:
-    """x moved by whole cells down and to the right (or up and to the left where negative), zeros
-    coming in.
-    """
-    h, w = x.shape[1:3]
-    pad = [(0, 0), (max(rows, 0), max(-rows, 0)), (max(columns, 0), max(-columns, 0)), (0, 0)]
-    x = jnp.pad(x, pad)
-    return x[:, max(-rows, 0) :, max(-columns, 0) :][:, :h, :w]
-
-
-@jax.custom_vjp
-def depthwise3x3_halving(
-    x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c"]
-) -> Float[Array, "b h2 w2 c"]:
-    """Depthwise 3x3 convolution of stride 2, zero padding 1, of maps with even sides."""
-    phases = _phases(x)
-    return sum(
-        _back(phases[p][q], r, s) * kernel[i, j]
-        for i, (p, r) in enumerate(_TAPS)
-        for j, (q, s) in enumerate(_TAPS)
-    )
-
-
-def _halving_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
-    return depthwise3x3_halving(x, kernel), (x, kernel)
-
-
-def _halving_backward(residuals: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
-    """Each of the four phases gathers from the gradient.
-
-    XLA's own transpose, nine pads, does not fuse.
-    """
-    x, kernel = residuals
-    phases, parts, taps = _phases(x), [[0, 0], [0, 0]], [[None] * 3 for _ in range(3)]
-    for i, (p, r) in enumerate(_TAPS):
-        for j, (q, s) in enumerate(_TAPS):
-            parts[p][q] += _back(gradient, -r, -s) * kernel[i, j]
-            taps[i][j] = (_back(phases[p][q], r, s) * gradient).sum((0, 1, 2))
-    whole = jnp.stack([jnp.stack(row, axis=3) for row in parts], axis=2)  # [b, h/2, 2, w/2, 2, c]
-    return whole.reshape(x.shape), jnp.array(taps)
-
-
-depthwise3x3_halving.defvjp(_halving_forward, _halving_backward)
-
-
 class Stem(nn.Module):
     """3x3 convolution of stride 2, padding 1, computed as a 2x2 one on blocks of 2x2 pixels."""
 
@@ -106,20 +51,16 @@ class Stem(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 d"]:
-        b, h, w, c = x.shape
+        """Maps pictures of even sides to half the resolution."""
+        c = x.shape[-1]
         kernel = self.param("kernel", nn.initializers.he_normal(), (3, 3, c, self.features))
-        x = (
-            x.reshape(b, h // 2, 2, w // 2, 2, c)
-            .transpose(0, 1, 3, 2, 4, 5)
-            .reshape(b, h // 2, w // 2, 4 * c)
-        )
         # A leading row and column of zeros turn offsets -1..1 into -2..1, two whole blocks.
         kernel = jnp.pad(kernel, ((1, 0), (1, 0), (0, 0), (0, 0))).reshape(
             2, 2, 2, 2, c, self.features
         )
         kernel = kernel.transpose(0, 2, 1, 3, 4, 5).reshape(2, 2, 4 * c, self.features)
         return jax.lax.conv_general_dilated(
-            x,
+            pixel_unshuffle(x),
             kernel.astype(x.dtype),
             (1, 1),
             ((1, 0), (1, 0)),
@@ -128,26 +69,25 @@ class Stem(nn.Module):
 
 
 class Depthwise(nn.Module):
-    """3x3 convolution of every channel for itself, stride 1 or 2, zero padding 1."""
+    """Depthwise 3x3 convolution, stride 1 or 2, zero padding 1."""
 
     stride: int
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
+        """Maps features; stride 2 needs even sides."""
         kernel = self.param("kernel", nn.initializers.normal(1 / 3), (3, 3, x.shape[-1]))
         return depthwise3x3(x, kernel) if self.stride == 1 else depthwise3x3_halving(x, kernel)
 
 
 class InvertedResidual(nn.Module):
-    """Widens, filters every channel for itself, narrows without a rectifier.
-
-    A shortcut where the shapes agree.
+    """Widens, filters every channel separately, and narrows without a rectifier.
 
     Attributes:
         features: channels of the output.
         inner: channels in between; None where nothing is widened.
         stride: 1, or 2 to halve the map.
-        shortcut: add the input.
+        shortcut: whether the input is added.
     """
 
     features: int
@@ -156,6 +96,7 @@ class InvertedResidual(nn.Module):
     shortcut: bool
 
     def setup(self) -> None:
+        """Creates the layers."""
         if self.inner is not None:
             self.widen, self.widen_bn = Pointwise(self.inner), _norm()
         self.filter, self.filter_bn = Depthwise(self.stride), _norm()
@@ -164,6 +105,7 @@ class InvertedResidual(nn.Module):
     def __call__(
         self, x: Float[Array, "b h w c"], train: bool = False
     ) -> Float[Array, "b h2 w2 d"]:
+        """Maps features; `train` normalises by batch statistics."""
         frozen, y = not train, x
         if self.inner is not None:
             y = nn.relu6(self.widen_bn(self.widen(y), frozen))
@@ -173,7 +115,7 @@ class InvertedResidual(nn.Module):
 
 
 def residual_blocks(stem: int, rows: Sequence[tuple[int, int, int, int]]) -> list[InvertedResidual]:
-    """The blocks behind the first convolution.
+    """The blocks after the first convolution.
 
     Args:
         stem: channels of that convolution.
@@ -194,10 +136,9 @@ class MobileNetV2(nn.Module):
 
     Attributes:
         stem: channels of the first convolution.
-        rows: (factor, channels, blocks, stride) as in the paper's table; the first row at each
-            stride follows the one before it.
-        frozen: so many of the first blocks, and the stem, keep their parameters and statistics;
-            nothing is differentiated through them, which spares the widest maps.
+        rows: (factor, channels, blocks, stride) as in the paper's table.
+        frozen: number of leading blocks that, like the stem, keep their parameters and statistics;
+            nothing is differentiated through them, which avoids the widest maps.
     """
 
     stem: int = STEM_WIDTH
@@ -205,6 +146,7 @@ class MobileNetV2(nn.Module):
     frozen: int = 0
 
     def setup(self) -> None:
+        """Creates the layers."""
         self.conv, self.bn = Stem(self.stem), _norm()
         self.block = residual_blocks(self.stem, self.rows)
 
@@ -215,8 +157,8 @@ class MobileNetV2(nn.Module):
 
         Args:
             images: RGB in [-1, 1], sides divisible by 32.
-            train: batch normalisation by batch statistics (make "batch_stats" mutable) behind the
-                frozen blocks.
+            train: normalise by batch statistics (make "batch_stats" mutable) after the frozen
+                blocks.
         """
         x = ((images + 1) / 2 - jnp.asarray(IMAGENET_MEAN)) / jnp.asarray(IMAGENET_STD)
         x = nn.relu6(self.bn(self.conv(x.astype(images.dtype)), not train or self.frozen > 0))
@@ -232,7 +174,7 @@ class MobileNetV2(nn.Module):
 def mobilenet_v2_from_torch(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """Variables of `MobileNetV2()` from torchvision's state dict.
 
-    The classifier and the layer before it are left out.
+    The classifier and the layer before it are omitted.
 
     Args:
         state: arrays by torchvision's names, kernels OIHW.
@@ -241,7 +183,7 @@ def mobilenet_v2_from_torch(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
         {"params", "batch_stats"}, float32 NumPy arrays.
 
     Raises:
-        KeyError: a key is missing, or a key is left over (all of them are named).
+        KeyError: a key is missing or left over (all that are left over are named).
     """
     rest = {
         name: array
@@ -276,5 +218,5 @@ def mobilenet_v2_from_torch(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
         take(f"{name}.{at}", (block, "narrow"))
         take_norm(f"{name}.{at + 1}", (block, "narrow_bn"))
     if rest:
-        raise KeyError(f"keys of the checkpoint that MobileNetV2 has no place for: {sorted(rest)}")
+        raise KeyError(f"keys of the checkpoint that MobileNetV2 does not use: {sorted(rest)}")
     return unflatten_dict(flat)

@@ -1,9 +1,10 @@
-"""The encoders of pixel2style2pixel (2008.00951): an aligned picture to offsets from the average
-code.
+"""The encoders of pixel2style2pixel: from an aligned picture to offsets from the average code.
 
-Pictures NHWC RGB in [-1,1], normally [b,256,256,3]. Codes are offsets: the average latent of the
-generator is added by `encoding.encode`. The gradual encoder reads a feature pyramid, one small head
-for every row of W+; the other two map the last features alone into W or W+.
+Pictures are NHWC RGB in [-1,1], normally [b,256,256,3]. Codes are offsets: `encoding.encode` adds
+the generator's average code. The gradual encoder reads a feature pyramid, with one small head for
+every row of W+; the other two map only the last features, into W or W+.
+
+Source: Richardson et al., Encoding in Style (2008.00951).
 """
 
 import math
@@ -17,10 +18,10 @@ from diffcam_jax.nn.irse import COUNTS, IRSE, WIDTHS, norm
 from diffcam_jax.ops import warp
 from diffcam_jax.ops.image import resize
 
-# Rows of W+ below the first number read the coarsest map, those below the second the middle one,
-# the others the finest.
+# Rows of W+ below the first number read the coarsest map, those from there to the second the middle
+# one, the others the finest.
 COARSE_ROWS, MIDDLE_ROWS = 3, 7
-# Input pixels for one pixel of the body's last map.
+# Input pixels per pixel of the body's last map.
 BODY_STRIDE = 16
 
 
@@ -31,6 +32,7 @@ class EqualLinear(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b k"]) -> Float[Array, "b n"]:
+        """Maps vectors [b, k] to [b, features]."""
         kernel = self.param("kernel", nn.initializers.normal(1.0), (x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         return (x * (1 / math.sqrt(x.shape[-1]))) @ kernel + bias
@@ -43,12 +45,13 @@ class Halving(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 d"]:
+        """Maps features to half the resolution."""
         _, h, w, c = x.shape
         kernel = self.param("kernel", nn.initializers.he_normal(), (3, 3, c, self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        # As one matrix product: heads that read the same map share the patches once compiled, and
-        # neither small maps nor larger batches are slow, as they are in a CPU's strided
-        # convolutions (up to 2 and 10 times).
+        # One matrix product: heads that read the same map share the patches once compiled, and
+        # neither small maps nor larger batches are slow, as in a CPU's strided convolutions (by up
+        # to 2 and 10 times).
         x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
         patches = jnp.concatenate(
             [x[:, i : i + h : 2, j : j + w : 2] for i in range(3) for j in range(3)], axis=-1
@@ -63,7 +66,7 @@ class Map2Style(nn.Module):
     Attributes:
         features: length of the code.
         halvings: number of convolutions; log2 of the map's size.
-        channels: of the convolutions; None takes `features`, as the official heads.
+        channels: of the convolutions; None takes `features`, as in the official heads.
     """
 
     features: int = 512
@@ -71,10 +74,12 @@ class Map2Style(nn.Module):
     channels: int | None = None
 
     def setup(self) -> None:
+        """Creates the layers."""
         self.convs = [Halving(self.channels or self.features) for _ in range(self.halvings)]
         self.linear = EqualLinear(self.features)
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b k"]:
+        """Codes [b, features]; raises ValueError for a map of another size."""
         size = x.shape[1:3]
         for conv in self.convs:
             x = conv(x)
@@ -89,8 +94,7 @@ class Map2Style(nn.Module):
 def upsample_add(
     coarse: Float[Array, "b h w c"], lateral: Float[Array, "b h2 w2 c"]
 ) -> Float[Array, "b h2 w2 c"]:
-    """Enlarges a map bilinearly, corner pixels on corner pixels, to the size of another and adds
-    that.
+    """Enlarges a map bilinearly with aligned corners to the size of another and adds that.
 
     Reference:
         torch's interpolate with align_corners=True.
@@ -105,9 +109,11 @@ class GradualStyleEncoder(nn.Module):
         n_styles: rows of W+; 2 log2(size of the generator) - 2.
         size: longer side of the pictures, which sets the depth of the heads.
         width: length of a row.
-        counts, widths, squeeze: of the IR-SE body.
+        counts: see `IRSE`.
+        widths: see `IRSE`.
+        squeeze: see `IRSE`.
         channels: of the pyramid and the heads, and of the body's last map; None takes `width`, as
-            the official encoders.
+            in the official encoders.
     """
 
     n_styles: int = 18
@@ -119,6 +125,7 @@ class GradualStyleEncoder(nn.Module):
     channels: int | None = None
 
     def setup(self) -> None:
+        """Creates the layers."""
         self.body = IRSE(self.counts, self.widths, self.squeeze)
         channels = self.channels or self.width
         self.latlayer1, self.latlayer2 = nn.Conv(channels, (1, 1)), nn.Conv(channels, (1, 1))
@@ -131,7 +138,7 @@ class GradualStyleEncoder(nn.Module):
     def heads(
         self, images: Float[Array, "b h w c"], stop: int, train: bool = False
     ) -> list[Float[Array, "b k"]]:
-        """What the first `stop` heads make of a picture."""
+        """The outputs of the first `stop` heads."""
         _, _, c1, c2, c3 = self.body(images, train)
         p2 = upsample_add(c3, self.latlayer1(c2))
         p1 = upsample_add(p2, self.latlayer2(c1))
@@ -149,8 +156,7 @@ class GradualStyleEncoder(nn.Module):
 
         Args:
             images: RGB in [-1,1].
-            train: batch normalisation by batch statistics (make "batch_stats" mutable) instead of
-                the stored ones.
+            train: normalise by batch statistics (make "batch_stats" mutable), not stored ones.
         """
         return jnp.stack(self.heads(images, self.n_styles, train), axis=1)
 
@@ -160,7 +166,9 @@ class IntoW(nn.Module):
 
     Attributes:
         width: length of the code.
-        counts, widths, squeeze: of the IR-SE body.
+        counts: see `IRSE`.
+        widths: see `IRSE`.
+        squeeze: see `IRSE`.
     """
 
     width: int = 512
@@ -169,6 +177,7 @@ class IntoW(nn.Module):
     squeeze: int | None = 16
 
     def setup(self) -> None:
+        """Creates the layers."""
         self.body = IRSE(self.counts, self.widths, self.squeeze)
         self.linear = EqualLinear(self.width)
 
@@ -184,7 +193,9 @@ class IntoWPlus(nn.Module):
         n_styles: rows of W+.
         width: length of a row.
         pool: side of the map that is flattened.
-        counts, widths, squeeze: of the IR-SE body.
+        counts: see `IRSE`.
+        widths: see `IRSE`.
+        squeeze: see `IRSE`.
     """
 
     n_styles: int = 18
@@ -195,6 +206,7 @@ class IntoWPlus(nn.Module):
     squeeze: int | None = 16
 
     def setup(self) -> None:
+        """Creates the layers."""
         self.body = IRSE(self.counts, self.widths, self.squeeze)
         self.output_bn, self.output_dense = norm(), nn.Dense(self.width)
         self.linear = EqualLinear(self.n_styles * self.width)

@@ -1,8 +1,8 @@
 """ResNet v1.5 (He et al., 1512.03385) with torchvision's numerics and layer names.
 
-NHWC. The stride sits on the 3x3 convolution of a bottleneck, strided convolutions pad
+Layout NHWC. The stride is that of a bottleneck's 3x3 convolution, strided convolutions pad
 symmetrically, batch normalisation has eps 1e-5 and keeps 0.9 of the old statistics. Parameters are
-named conv1, bn1, layer1_0/conv1, layer2_0/downsample_conv, ... The input range is the caller's:
+named conv1, bn1, layer1_0/conv1, layer2_0/downsample_conv, ... The caller chooses the input range:
 torchvision's own weights expect ImageNet-normalised RGB, the Diff-CAM classifier [-1,1].
 """
 
@@ -13,14 +13,18 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from diffcam_jax.ops.pixel_shuffle import pixel_unshuffle
+from diffcam_jax.ops.pool import max_pool
+
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 
 _kernel_init = nn.initializers.variance_scaling(2.0, "fan_out", "truncated_normal")
 
 
 class Pointwise(nn.Module):
-    """1x1 convolution without bias, as a matrix product: on a CPU twice as fast as XLA's
-    convolution on large maps.
+    """1x1 convolution without bias, as a matrix product.
+
+    On a CPU this is twice as fast on large maps as XLA's convolution.
     """
 
     features: int
@@ -28,12 +32,13 @@ class Pointwise(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 d"]:
+        """Maps features; `stride` subsamples."""
         kernel = self.param("kernel", _kernel_init, (1, 1, x.shape[-1], self.features))
         return x[:, :: self.stride, :: self.stride] @ kernel[0, 0]
 
 
 def _conv(features: int, size: int, stride: int = 1) -> nn.Module:
-    """Convolution without bias; "SAME" would pad the strided ones asymmetrically, torch does not."""
+    """Convolution without bias and with torch's symmetric padding, which "SAME" is not."""
     if size == 1:
         return Pointwise(features, stride)
     pad = (size - 1) // 2
@@ -62,14 +67,10 @@ class StemConv(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 d"]:
+        """Maps pictures to half the resolution."""
         kernel = self.param("kernel", _kernel_init, (7, 7, x.shape[-1], self.features))
         x = jnp.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, x.shape[2] % 2), (0, 0)))
-        b, h, w, c = x.shape
-        x = (
-            x.reshape(b, h // 2, 2, w // 2, 2, c)
-            .transpose(0, 1, 3, 2, 4, 5)
-            .reshape(b, h // 2, w // 2, 4 * c)
-        )
+        c = x.shape[-1]
         # A leading row and column of zeros turn offsets -3..3 into -4..3, four whole blocks.
         kernel = jnp.pad(kernel, ((1, 0), (1, 0), (0, 0), (0, 0))).reshape(
             4, 2, 4, 2, c, self.features
@@ -77,22 +78,8 @@ class StemConv(nn.Module):
         kernel = kernel.transpose(0, 2, 1, 3, 4, 5).reshape(4, 4, 4 * c, self.features)
         pad = ((2, 1), (2, 1))
         return jax.lax.conv_general_dilated(
-            x, kernel, (1, 1), pad, dimension_numbers=("NHWC", "HWIO", "NHWC")
+            pixel_unshuffle(x), kernel, (1, 1), pad, dimension_numbers=("NHWC", "HWIO", "NHWC")
         )
-
-
-def max_pool3(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
-    """Maximum over 3x3, stride 2, padding 1, as shifted maxima: XLA's window maximum has a slow
-    gradient on a CPU.
-    """
-    for axis in (1, 2):
-        pad = [(0, 0)] * 4
-        pad[axis] = (1, 1)
-        size = x.shape[axis]
-        x = jnp.pad(x, pad, constant_values=-jnp.inf)
-        a, b, c = (jax.lax.slice_in_dim(x, i, i + size, 2, axis) for i in range(3))
-        x = jnp.maximum(jnp.maximum(a, b), c)
-    return x
 
 
 class BasicBlock(nn.Module):
@@ -104,6 +91,7 @@ class BasicBlock(nn.Module):
     expansion = 1
 
     def setup(self) -> None:
+        """Creates the layers."""
         self.conv1, self.bn1 = _conv(self.width, 3, self.stride), _norm()
         self.conv2, self.bn2 = _conv(self.width, 3), _norm()
         if self.project:
@@ -112,6 +100,7 @@ class BasicBlock(nn.Module):
     def __call__(
         self, x: Float[Array, "b h w c"], train: bool = False
     ) -> Float[Array, "b h2 w2 c2"]:
+        """Maps features; `train` normalises by batch statistics."""
         frozen = not train
         y = nn.relu(self.bn1(self.conv1(x), use_running_average=frozen))
         y = self.bn2(self.conv2(y), use_running_average=frozen)
@@ -132,6 +121,7 @@ class Bottleneck(nn.Module):
     expansion = 4
 
     def setup(self) -> None:
+        """Creates the layers."""
         self.conv1, self.bn1 = _conv(self.width, 1), _norm()
         self.conv2, self.bn2 = _conv(self.width, 3, self.stride), _norm()
         self.conv3, self.bn3 = _conv(4 * self.width, 1), _norm()
@@ -144,6 +134,7 @@ class Bottleneck(nn.Module):
     def __call__(
         self, x: Float[Array, "b h w c"], train: bool = False
     ) -> Float[Array, "b h2 w2 c2"]:
+        """Maps features; `train` normalises by batch statistics."""
         frozen = not train
         y = nn.relu(self.bn1(self.conv1(x), use_running_average=frozen))
         y = nn.relu(self.bn2(self.conv2(y), use_running_average=frozen))
@@ -165,9 +156,8 @@ class ResNet(nn.Module):
 
     Attributes:
         depth: 18, 34, 50 or 101.
-        width: channels of the stem; torchvision has 64. Stage i works with width * 2**i.
-        num_classes: outputs of the linear layer; None leaves it out and the pooled features are the
-            output.
+        width: channels of the stem, 64 in torchvision. Stage i has width * 2**i.
+        num_classes: outputs of the linear layer; None omits it and returns the pooled features.
         strides: stride of each stage; (1, 2, 2, 1) keeps layer4 at 1/16 of the input instead of
             1/32.
     """
@@ -178,6 +168,7 @@ class ResNet(nn.Module):
     strides: Sequence[int] = (1, 2, 2, 2)
 
     def setup(self) -> None:
+        """Creates the layers; raises ValueError for an unknown depth."""
         if self.depth not in BLOCKS:
             raise ValueError(f"depth {self.depth}: allowed are {sorted(BLOCKS)}")
         block = BasicBlock if self.depth < 50 else Bottleneck
@@ -195,7 +186,7 @@ class ResNet(nn.Module):
     ) -> Float[Array, "b h4 w4 c"]:
         """conv1, bn1, ReLU and the 3x3 stride-2 max pool: 1/4 of the input size."""
         x = nn.relu(self.bn1(self.conv1(images), use_running_average=not train))
-        return max_pool3(x)
+        return max_pool(x, 3, pad=1)
 
     def stage(
         self,
@@ -205,7 +196,7 @@ class ResNet(nn.Module):
         start: int = 0,
         stop: int | None = None,
     ) -> Float[Array, "b h2 w2 c2"]:
-        """Run blocks [start, stop) of layer `index` (1 to 4)."""
+        """Runs blocks [start, stop) of layer `index` (1 to 4)."""
         for block in (self.layer1, self.layer2, self.layer3, self.layer4)[index - 1][start:stop]:
             x = block(x, train)
         return x
@@ -217,8 +208,7 @@ class ResNet(nn.Module):
 
         Args:
             images: RGB in the range the weights were trained with.
-            train: batch normalisation by batch statistics (make "batch_stats" mutable) instead of
-                the stored ones.
+            train: normalise by batch statistics (make "batch_stats" mutable), not stored ones.
         """
         taps = {"stem": self.stem(images, train)}
         x = taps["stem"]

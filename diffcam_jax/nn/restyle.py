@@ -1,8 +1,9 @@
-"""The encoders of ReStyle (2104.02699), which correct a code by looking at the picture and at its
-reconstruction.
+"""The encoders of ReStyle, which correct a code from the picture and its reconstruction.
 
 Input [b,256,256,6]: picture and current reconstruction, RGB in [-1,1] each. All rows of W+ are read
 from the last features. The loop itself is `encoding.restyle_loop`.
+
+Source: Alaluf et al., ReStyle (2104.02699).
 """
 
 import math
@@ -28,11 +29,14 @@ class BackboneEncoder(nn.Module):
 
     Attributes:
         n_styles: rows of W+.
-        progressive: the rows after the first are deltas from it, as in ReStyle's e4e variant.
+        progressive: whether the rows after the first are deltas from it, as in ReStyle's e4e
+            variant.
         size: longer side of the pictures, which sets the depth of the heads.
         width: length of a row.
-        counts, widths, squeeze: of the body.
-        channels: of the heads; None takes `width`, as the official ones.
+        counts: see `IRSE`.
+        widths: see `IRSE`.
+        squeeze: see `IRSE`.
+        channels: of the heads; None takes `width`, as in the official ones.
     """
 
     n_styles: int = 18
@@ -45,6 +49,7 @@ class BackboneEncoder(nn.Module):
     channels: int | None = None
 
     def setup(self) -> None:
+        """Creates the layers."""
         self.body = IRSE(self.counts, self.widths, self.squeeze)
         halvings = int(math.log2(self.size // BODY_STRIDE))
         self.styles = [Map2Style(self.width, halvings, self.channels) for _ in range(self.n_styles)]
@@ -61,13 +66,16 @@ class BackboneEncoder(nn.Module):
 
 
 class ResNetBackboneEncoder(nn.Module):
-    """ReStyle on ResNet-34 without its max pool and with a PReLU behind the stem, for everything
-    but faces.
+    """ReStyle for other things than faces: ResNet-34 with a PReLU after the stem and no max pool.
 
     Attributes:
-        n_styles, progressive, size, width, channels: as in `BackboneEncoder`.
-        counts, widths: basic blocks and channels of the four stages; the stem has the channels of
-            the first.
+        n_styles: see `BackboneEncoder`.
+        progressive: see `BackboneEncoder`.
+        size: see `BackboneEncoder`.
+        width: see `BackboneEncoder`.
+        counts: basic blocks of the four stages.
+        widths: channels of the four stages; the stem has those of the first.
+        channels: see `BackboneEncoder`.
     """
 
     n_styles: int = 18
@@ -79,6 +87,7 @@ class ResNetBackboneEncoder(nn.Module):
     channels: int | None = None
 
     def setup(self) -> None:
+        """Creates the layers."""
         self.conv1, self.bn1, self.prelu = StemConv(self.widths[0]), norm(), PReLU()
         blocks, before = [], self.widths[0]
         for stage, (count, width) in enumerate(zip(self.counts, self.widths, strict=True)):

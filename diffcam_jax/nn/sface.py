@@ -1,9 +1,10 @@
-"""SFace: a small face recogniser whose embeddings measure identity (Zhong et al., arXiv
-2205.12010).
+"""SFace: a small face recogniser whose embeddings measure identity.
 
 The network is a MobileNet (Howard et al., arXiv 1704.04861) with PReLUs whose first convolution
 keeps the resolution. It takes aligned face crops, NHWC RGB in 0..255, and is for inference: batch
 normalisation always uses the stored statistics.
+
+Source: Zhong et al., SFace (2205.12010).
 """
 
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from jaxtyping import Array, Float
 
 from diffcam_jax.errors import UserError
 from diffcam_jax.nn.irse import PReLU
-from diffcam_jax.nn.mobile_stylegan import depthwise3x3
+from diffcam_jax.ops.depthwise import depthwise3x3
 
 SIDE = 112
 FEATURES = 128
@@ -39,7 +40,7 @@ def _norm(epsilon: float) -> nn.BatchNorm:
 
 
 class Depthwise(nn.Module):
-    """3x3 convolution of every channel for itself, zero padding 1.
+    """Depthwise 3x3 convolution, zero padding 1.
 
     Attributes:
         stride: 1, or 2 to halve the map.
@@ -49,6 +50,7 @@ class Depthwise(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
+        """Maps features [b, h, w, c]."""
         kernel = self.param("kernel", nn.initializers.normal(1 / 3), (3, 3, x.shape[-1]))
         return depthwise3x3(x, kernel)[:, :: self.stride, :: self.stride]
 
@@ -65,6 +67,7 @@ class SeparableConv(nn.Module):
     stride: int
 
     def setup(self) -> None:
+        """Creates the layers."""
         self.dw_conv, self.dw_bn, self.dw_prelu = Depthwise(self.stride), _norm(1e-3), PReLU()
         self.conv, self.bn, self.prelu = (
             nn.Conv(self.width, (1, 1), use_bias=False),
@@ -73,6 +76,7 @@ class SeparableConv(nn.Module):
         )
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 d"]:
+        """Maps features to `width` channels."""
         x = self.dw_prelu(self.dw_bn(self.dw_conv(x)))
         return self.prelu(self.bn(self.conv(x)))
 
@@ -81,6 +85,7 @@ class SFace(nn.Module):
     """The embedding network; its parameters come from `sface_from_onnx`."""
 
     def setup(self) -> None:
+        """Creates the layers."""
         self.conv = nn.Conv(STEM_WIDTH, (3, 3), padding=1, use_bias=False)
         self.bn, self.prelu = _norm(1e-3), PReLU()
         self.unit = [SeparableConv(width, stride) for width, stride in UNITS]
@@ -105,13 +110,13 @@ def sface_from_onnx(constants: Mapping[str, np.ndarray]) -> dict:
     """Variables of `SFace` from its published file.
 
     Args:
-        constants: of `formats.read_onnx(weights.fetch("sface").read_bytes())`.
+        constants: result of `formats.read_onnx` for the part "sface".
 
     Returns:
         {"params", "batch_stats"}, float32 NumPy arrays.
 
     Raises:
-        UserError: they are those of another network.
+        UserError: the constants are those of another network.
     """
     left = dict(constants)
 
@@ -169,7 +174,7 @@ def sface_from_onnx(constants: Mapping[str, np.ndarray]) -> dict:
         "bias": take("pre_fc1_bias", (FEATURES,)),
     }
     params["fc_bn"], stats["fc_bn"] = norm("fc1", FEATURES)
-    # What is left over is the scaling of the input, which is built in.
+    # What remains is the scaling of the input, which is part of the network here.
     if {name: array.reshape(-1).tolist() for name, array in left.items()} != INPUT_SCALING:
         raise UserError(
             f"this is not the SFace network, left over are {', '.join(left)}; get sface.onnx again"

@@ -1,30 +1,30 @@
-"""The convolutional trunk of SqueezeNet 1.1, which LPIPS's smallest variant looks at pictures
-through.
+"""The convolutional trunk of SqueezeNet 1.1, for LPIPS's smallest variant.
 
-Layout NHWC, kernels HWIO. The trunk takes pictures already normalised (see `losses`). A tap is
-named after its layer: `relu1` is the first convolution after its ReLU, `fire5` the output of the
-fourth fire module. Source: Iandola et al. (1602.07360), in the release 1.1, as trained on ImageNet
-for torchvision.
+Layout NHWC, kernels HWIO. The trunk takes normalised pictures (see `losses`). A tap is named after
+its layer: `relu1` is the first convolution after its ReLU, `fire5` the output of the fourth fire
+module. Source: Iandola et al. (1602.07360), in the release 1.1, as trained on ImageNet for
+torchvision.
 """
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-# (squeezed, expanded) widths of fire2 to fire9; a pool stands before fire2, fire4 and fire6.
+# (squeezed, expanded) widths of fire2 to fire9; a pool precedes fire2, fire4 and fire6.
 FIRES = ((16, 64), (16, 64), (32, 128), (32, 128), (48, 192), (48, 192), (64, 256), (64, 256))
 POOLED = (2, 4, 6)
 SQUEEZENET_LPIPS_TAPS = ("relu1", "fire3", "fire5", "fire6", "fire7", "fire8", "fire9")
 
 
 class Fire(nn.Module):
-    """Squeezes with a 1x1 convolution, expands with a 1x1 and a 3x3 side by side; ReLU after each."""
+    """Squeezes by a 1x1 convolution, expands by a 1x1 and a 3x3 one in parallel; all with ReLU."""
 
     squeezed: int
     expanded: int
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w d"]:
+        """Maps features to twice `expanded` channels."""
         x = nn.relu(nn.Conv(self.squeezed, (1, 1), name="squeeze")(x))
         one = nn.Conv(self.expanded, (1, 1), name="expand1x1")(x)
         three = nn.Conv(self.expanded, (3, 3), padding=1, name="expand3x3")(x)
@@ -34,14 +34,14 @@ class Fire(nn.Module):
 def ceil_max_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
     """Maximum over 3x3 at stride 2.
 
-    A last window that reaches over the border by a pixel counts too.
+    A last window that exceeds the border by a pixel counts too.
     """
     over = [(0, (size - 3) % 2) for size in x.shape[1:3]]
     return nn.max_pool(x, (3, 3), (2, 2), over)
 
 
 class SqueezeNet(nn.Module):
-    """SqueezeNet 1.1 up to the last tap; nothing behind it is computed.
+    """SqueezeNet 1.1 up to the last tap; the layers after it are not computed.
 
     Attributes:
         taps: names of the features to return.
@@ -51,7 +51,7 @@ class SqueezeNet(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w 3"]) -> dict[str, Array]:
-        """The features at `taps`, by name; pictures of 17 pixels at least."""
+        """The features at `taps`, by name; pictures of at least 17 pixels."""
         known = ["relu1", *(f"fire{i}" for i in range(2, 2 + len(FIRES)))]
         if unknown := [tap for tap in self.taps if tap not in known]:
             raise ValueError(f"unknown taps {unknown}; known are {known}")

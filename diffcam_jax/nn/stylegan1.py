@@ -1,15 +1,16 @@
-"""StyleGAN v1 generator (Karras et al., arXiv 1812.04948) in the form that in-domain inversion
-(arXiv 2004.00049) uses.
+"""StyleGAN v1 generator, in the form that in-domain inversion (arXiv 2004.00049) uses.
 
-z and w are [b, 512]; the mapping network draws a w of its own for every layer, so that its output
-is a W+ code [b, n, 512] with n = 2 per resolution. Images are NHWC RGB in [-1, 1], bounded by a
-tanh at the end, which the original lacks. Weights are kept unscaled; the factor sqrt(2 / fan in) (1
-/ sqrt(fan in) for styles and colours) is applied when they are used.
+z and w are [b, 512]; the mapping network gives a w for every layer, so that its output is a W+ code
+[b, n, 512] with n = 2 per resolution. Images are NHWC RGB in [-1, 1], bounded by a tanh at the end,
+which the original lacks. Weights are stored unscaled; the factor sqrt(2 / fan in) (1 / sqrt(fan in)
+for styles and colours) is applied when they are used.
 
-The original up-samples large maps by a "fused" transposed convolution whose 4x4 kernel is the sum
-of four shifted copies of a 3x3 one. That is the same as repeating every sample and convolving with
-the 3x3 kernel turned by 180 degrees, so that here there is one form, and kernels of fused layers
-are turned when they are converted.
+The original upsamples large maps by a "fused" transposed convolution whose 4x4 kernel is the sum of
+four shifted copies of a 3x3 one. That equals repeating every sample and convolving with the 3x3
+kernel turned by 180 degrees, so there is only one form here, and kernels of fused layers are turned
+when they are converted.
+
+Source: Karras et al., A Style-Based Generator Architecture for GANs (1812.04948).
 """
 
 import math
@@ -35,9 +36,9 @@ class ScaledDense(nn.Module):
     """Linear layer whose weights and bias are stored divided by constants.
 
     Attributes:
-      features: outputs.
-      gain: of the layer; the factor of the weights is gain / sqrt(inputs) * rate.
-      rate: further factor of weights and bias, a learning rate relative to the other layers'.
+        features: number of outputs.
+        gain: of the layer; the factor of the weights is gain / sqrt(inputs) * rate.
+        rate: further factor of weights and bias, the learning rate relative to other layers.
     """
 
     features: int
@@ -46,20 +47,20 @@ class ScaledDense(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b k"]) -> Float[Array, "b c"]:
+        """Maps vectors [b, k] to [b, features]."""
         kernel = self.param("kernel", _normal(1 / self.rate), (x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         return x @ (kernel * (self.gain / math.sqrt(x.shape[-1]) * self.rate)) + bias * self.rate
 
 
 class Layer(nn.Module):
-    """One styled layer: convolution (or nothing, on the learned constant), noise, bias, leaky ReLU,
-    instance norm, style.
+    """One styled layer: convolution, noise, bias, leaky ReLU, instance norm, style.
 
     Attributes:
-      features: channels of the result.
-      size: side of the result in pixels.
-      source: what comes before the noise: "const", "conv" or "up" (twice the size, then a [1, 2, 1]
-        blur).
+        features: channels of the result.
+        size: side of the result in pixels.
+        source: what precedes the noise: "const" (the learned constant), "conv" or "up" (twice the
+            size, then a [1, 2, 1] blur).
     """
 
     features: int
@@ -70,6 +71,7 @@ class Layer(nn.Module):
     def __call__(
         self, x: Float[Array, "b h w c"], w: Float[Array, "b k"], noise: str
     ) -> Float[Array, "b h2 w2 d"]:
+        """Maps features under the style of w; `noise` as in `StyleGAN1Generator.synthesis`."""
         if self.source != "const":
             kernel = self.param("kernel", _normal(1.0), (3, 3, x.shape[-1], self.features))
             kernel = kernel * (math.sqrt(2) / math.sqrt(9 * x.shape[-1]))
@@ -101,13 +103,13 @@ class StyleGAN1Generator(nn.Module):
     """The generator: `mapping` z -> W+, `synthesis` w or W+ -> image, `__call__` both.
 
     Attributes:
-      widths: channels of the feature maps at 4, 8, 16, ...; the picture is as large as the last of
-        them.
-      latent_size: size of z and of each row of W+.
-      mapping_layers: depth of the mapping network.
-      repeat_w: the mapping network draws one w for all layers, as the original does, instead of one
-        for each.
-      final_tanh: bound the picture; the original does not.
+        widths: channels of the feature maps at 4, 8, 16, ...; the picture is as large as the last
+            of them.
+        latent_size: size of z and of each row of W+.
+        mapping_layers: depth of the mapping network.
+        repeat_w: whether the mapping network gives one w for all layers, as in the original,
+            instead of one for each.
+        final_tanh: whether the picture is bounded; the original's is not.
     """
 
     widths: tuple[int, ...] = (512, 512, 512, 512, 256, 128, 64)
@@ -126,7 +128,8 @@ class StyleGAN1Generator(nn.Module):
         """Rows of W+."""
         return 2 * len(self.widths)
 
-    def setup(self):
+    def setup(self) -> None:
+        """Creates the layers."""
         outputs = [self.latent_size] * self.mapping_layers
         if not self.repeat_w:
             outputs[-1] *= self.num_styles
@@ -154,16 +157,17 @@ class StyleGAN1Generator(nn.Module):
         """Draws the pictures of latent codes.
 
         Args:
-          w: [b, 512], or W+ codes [b, n, 512] with n = `num_styles`.
-          size: side of the picture in pixels, an area mean of the full one; `resolution` when None.
-          noise: "fixed" takes the maps of the "noise" collection, "random" draws them from the key
-            "noise", "none" leaves them out.
+            w: [b, 512], or W+ codes [b, n, 512] with n = `num_styles`.
+            size: side of the picture in pixels, an area mean of the full one; None for
+                `resolution`.
+            noise: "fixed" takes the maps of the "noise" collection, "random" draws them from the
+                key "noise", "none" omits them.
 
         Returns:
-          [b, size, size, 3] RGB in [-1, 1] (not bounded without `final_tanh`).
+            [b, size, size, 3] RGB in [-1, 1] (not bounded without `final_tanh`).
 
         Raises:
-          ValueError: another number of rows, or another word for the noise.
+            ValueError: the number of rows differs, or the noise mode is unknown.
         """
         if noise not in NOISE_MODES:
             raise ValueError(f"noise {noise!r}: allowed are {', '.join(NOISE_MODES)}")
@@ -180,6 +184,7 @@ class StyleGAN1Generator(nn.Module):
         return image if size in (None, self.resolution) else resize(image, (size, size), "area")
 
     def __call__(self, z: Float[Array, "b k"]) -> Float[Array, "b s s 3"]:
+        """Pictures of normally distributed z [b, 512]."""
         return self.synthesis(self.mapping(z))
 
     def _rows(self, w: Float[Array, "b k"]) -> Float[Array, "b n k"]:
@@ -189,15 +194,16 @@ class StyleGAN1Generator(nn.Module):
 def truncate(
     w: Float[Array, "b n k"], mean: Float[Array, "*n k"], psi: float = 0.7, layers: int = 8
 ) -> Float[Array, "b n k"]:
-    """Pulls the rows of the coarse layers towards the mean, for more typical pictures.
+    """Moves the rows of the coarse layers towards the mean, for more typical pictures.
 
     Args:
-      w: W+ codes from `StyleGAN1Generator.mapping`; inverted codes are not truncated.
-      mean: the average of w, [512] or [n, 512].
-      psi: 1 changes nothing, 0 gives the mean.
-      layers: how many rows, from the first.
+        w: W+ codes from `StyleGAN1Generator.mapping`; inverted codes are not truncated.
+        mean: the average of w, [512] or [n, 512].
+        psi: 1 changes nothing, 0 gives the mean.
+        layers: number of rows, from the first.
 
-    Returns: codes of the same shape.
+    Returns:
+        Codes of the same shape.
     """
     psis = jnp.where(jnp.arange(w.shape[1]) < layers, psi, 1.0)[:, None]
     return mean + (w - mean) * psis

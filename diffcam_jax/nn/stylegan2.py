@@ -1,20 +1,12 @@
 """StyleGAN2 generator (Karras et al., arXiv 1912.04958, config-f): any size, width and depth.
 
-Also in the shape ADA publishes it.
-
-z and w are [b, 512]; pictures are NHWC RGB, nominally in [-1, 1] and not clamped. W+ codes are [b,
-n, 512]: conv1 takes row 0 and its to-RGB row 1; block i takes row 2i + 1 for the up-convolution, 2i
-+ 2 for the convolution, 2i + 3 for to-RGB, so the row of one to-RGB is also that of the next
-up-convolution. Rows beyond `num_styles` are ignored.
-
-Parameters are the raw ones of the official releases (standard deviation 1, 100 in the mapping) and
-scaled at run time, so that one learning rate fits all layers. A modulated convolution scales its
-input by the style, convolves all samples with one kernel and scales its output; this equals the
-paper's convolution with a kernel for each sample.
+This includes the form that ADA publishes. z and w are [b, 512]; pictures are NHWC RGB, nominally in
+[-1, 1] and not clamped. W+ codes are [b, n, 512]: conv1 takes row 0 and its to-RGB row 1; block i
+takes row 2i + 1 for the up-convolution, 2i + 2 for the convolution, 2i + 3 for to-RGB, so the row
+of one to-RGB is also that of the next up-convolution. Rows beyond `num_styles` are ignored.
 """
 
 import itertools
-import math
 from collections.abc import Callable, Iterator
 
 import flax.linen as nn
@@ -23,19 +15,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from diffcam_jax.nn.latents import style_rows
+from diffcam_jax.nn.stylegan2_layers import AfterUp, MappingLayer, StyledConv, ToRGB
 from diffcam_jax.ops.fir import upsample
 from diffcam_jax.ops.image import resize
-from diffcam_jax.ops.up_conv import up_conv
 from diffcam_jax.ops.window import CELLS, Window, cut, narrowing
 
 BeforeUp = Callable[[int, Array], Array]
-AfterUp = Callable[[int, Array], Array]
 Trunk = tuple[Float[Array, "b s s c"], Float[Array, "b s s 3"]]  # features and the picture so far
-
-EPSILON = 1e-8
-MAPPING_RATE = 0.01
-SLOPE = 0.2
-GAIN = math.sqrt(2)
 
 # Samples that a map needs around a window: the up-convolution spoils two of the map twice as large,
 # the convolution there a third, and 2 * 3 - 3 = 3 are left for the next. The picture needs less.
@@ -48,12 +34,13 @@ def config_widths(
     """Channels at 4, 8, 16, ... up to a resolution: 2^14 multiplier / side, at most `channel_max`.
 
     Args:
-      resolution: side of the picture in pixels, a power of two.
-      channel_multiplier: 2 for config-f, 1 for config-e, which halves the widths from 64 up.
-      channel_max: the widest layer.
+        resolution: side of the picture in pixels, a power of two.
+        channel_multiplier: 2 for config-f, 1 for config-e, which halves the widths from 64 up.
+        channel_max: the widest layer.
 
-    Reference: Karras et al., Analyzing and Improving the Image Quality of StyleGAN (1912.04958),
-    appendix B.
+    Reference:
+        Karras et al., Analyzing and Improving the Image Quality of StyleGAN (1912.04958), appendix
+        B.
     """
     sides = [2**k for k in range(2, resolution.bit_length())]
     return tuple(
@@ -62,144 +49,19 @@ def config_widths(
     )
 
 
-class Modulation(nn.Module):
-    """Affine map from a row of W+ to the factors of a layer's input channels, its style."""
-
-    features: int
-
-    @nn.compact
-    def __call__(self, w: Float[Array, "b k"]) -> Float[Array, "b c"]:
-        kernel = self.param("kernel", nn.initializers.normal(1.0), (w.shape[-1], self.features))
-        bias = self.param("bias", nn.initializers.ones, (self.features,))
-        return w @ (kernel / math.sqrt(w.shape[-1])) + bias
-
-
-class MappingLayer(nn.Module):
-    """Dense layer with a learning rate of its own, then leaky ReLU."""
-
-    features: int
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "b k"]) -> Float[Array, "b c"]:
-        kernel = self.param(
-            "kernel", nn.initializers.normal(1 / MAPPING_RATE), (x.shape[-1], self.features)
-        )
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        x = x @ (kernel * (MAPPING_RATE / math.sqrt(x.shape[-1]))) + bias * MAPPING_RATE
-        return GAIN * nn.leaky_relu(x, SLOPE)
-
-
-class StyledConv(nn.Module):
-    """Modulated 3x3 convolution, noise, bias, leaky ReLU; doubles the resolution where `up` is set.
-
-    Attributes:
-      in_features, features: channels.
-      resolution: side of the output.
-      up: stride-2 transposed convolution and blur in the place of the plain convolution.
-      clamp: largest magnitude of the output; None leaves it free.
-    """
-
-    in_features: int
-    features: int
-    resolution: int
-    up: bool = False
-    clamp: float | None = None
-
-    def setup(self):
-        self.modulation = Modulation(self.in_features)
-        self.kernel = self.param(
-            "kernel", nn.initializers.normal(1.0), (3, 3, self.in_features, self.features)
-        )
-        self.strength = self.param("strength", nn.initializers.zeros, ())
-        self.bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        if self.is_initializing():
-            shape = (self.resolution, self.resolution)
-            self.variable("noise", "map", lambda: jax.random.normal(self.make_rng("params"), shape))
-
-    def style(self, w: Float[Array, "b k"]) -> Float[Array, "b c"]:
-        """The factors of the input channels."""
-        return self.modulation(w)
-
-    def __call__(
-        self,
-        x: Float[Array, "b h w c"],
-        style: Float[Array, "b c"],
-        noise: str,
-        replace: AfterUp | None = None,
-        place: Window | None = None,
-    ) -> Float[Array, "b h2 w2 d"]:
-        """`replace` (resolution, features) changes what the convolution gives, before noise, bias
-        and leaky ReLU. `place` says which window of its map the result is; None for the whole map.
-        """
-        style = style / math.sqrt(9 * self.in_features)
-        demodulation = jax.lax.rsqrt(style**2 @ (self.kernel**2).sum((0, 1)) + EPSILON)
-        x = x * style[:, None, None]
-        if self.up:
-            x = up_conv(x, self.kernel)
-        else:
-            x = jax.lax.conv_general_dilated(
-                x, self.kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-            )
-        # A leaky ReLU lets positive factors through: its gain goes into what is added up before it.
-        if replace is None:
-            x = x * (GAIN * demodulation)[:, None, None] + GAIN * self.bias
-        else:
-            x = GAIN * replace(self.resolution, x * demodulation[:, None, None]) + GAIN * self.bias
-        if noise != "none":
-            x = x + (GAIN * self.strength) * self._noise(x, noise, place)
-        x = nn.leaky_relu(x, SLOPE)
-        return x if self.clamp is None else jnp.clip(x, -self.clamp, self.clamp)
-
-    def _noise(self, x: Array, noise: str, place: Window | None) -> Array:
-        if noise == "random":
-            return jax.random.normal(self.make_rng("noise"), (*x.shape[:3], 1))
-        if noise == "fixed":
-            whole = self.get_variable("noise", "map")[..., None]
-            return whole if place is None else cut(whole[None], place)
-        raise ValueError(f"noise {noise!r}: allowed are fixed, random and none")
-
-
-class ToRGB(nn.Module):
-    """Modulated 1x1 convolution to a picture, without demodulation.
-
-    Attributes:
-      in_features: channels.
-      clamp: largest magnitude of the output; None leaves it free.
-    """
-
-    in_features: int
-    clamp: float | None = None
-
-    def setup(self):
-        self.modulation = Modulation(self.in_features)
-        self.kernel = self.param("kernel", nn.initializers.normal(1.0), (self.in_features, 3))
-        self.bias = self.param("bias", nn.initializers.zeros, (3,))
-
-    def style(self, w: Float[Array, "b k"]) -> Float[Array, "b c"]:
-        """The factors of the input channels."""
-        return self.modulation(w)
-
-    def __call__(
-        self, x: Float[Array, "b h w c"], style: Float[Array, "b c"]
-    ) -> Float[Array, "b h w 3"]:
-        kernels = (style / math.sqrt(self.in_features))[:, :, None] * self.kernel
-        x = jnp.einsum("bhwc,bcd->bhwd", x, kernels) + self.bias
-        return x if self.clamp is None else jnp.clip(x, -self.clamp, self.clamp)
-
-
 class StyleGAN2Generator(nn.Module):
     """The generator: `mapping` z -> w, `synthesis` w or W+ -> picture, `__call__` both.
 
     Its variables are "params", and in "noise" one fixed noise map for each convolution.
 
     Attributes:
-      widths: channels at 4, 8, 16, ...; the picture is as large as the last of them.
-      latent_size: size of z and w.
-      mapping_layers: depth of the mapping network.
-      pixel_norm_inside: z is divided by sqrt(mean z^2 + 1e-8); False adds 1e-6 to the root instead,
-        as mmgen does.
-      conv_clamp: largest magnitude of every layer's output, which ADA's half-precision networks
-        were trained with; None leaves them free.
+        widths: channels at 4, 8, 16, ...; the picture is as large as the last of them.
+        latent_size: size of z and w.
+        mapping_layers: depth of the mapping network.
+        pixel_norm_inside: whether z is divided by sqrt(mean z^2 + 1e-8); False adds 1e-6 to the
+            root instead, as mmgen does.
+        conv_clamp: largest magnitude of every layer's output, with which ADA's half-precision
+            networks were trained; None for no limit.
     """
 
     widths: tuple[int, ...] = config_widths(1024)
@@ -225,12 +87,13 @@ class StyleGAN2Generator(nn.Module):
 
     @property
     def style_names(self) -> tuple[str, ...]:
-        """The layers that `style_vectors` belong to, in its order."""
+        """The layers of the styles that `style_vectors` returns, in its order."""
         blocks = range(len(self.widths) - 1)
         layers = [(f"convs_{2 * i}", f"convs_{2 * i + 1}", f"to_rgbs_{i}") for i in blocks]
         return ("conv1", "to_rgb1", *(name for block in layers for name in block))
 
-    def setup(self):
+    def setup(self) -> None:
+        """Creates the layers."""
         widths, clamp = self.widths, self.conv_clamp
         self.dense = [MappingLayer(self.latent_size) for _ in range(self.mapping_layers)]
         self.const = self.param("const", nn.initializers.normal(1.0), (4, 4, widths[0]))
@@ -259,12 +122,13 @@ class StyleGAN2Generator(nn.Module):
         """The styles of all layers ("S space"), named by `style_names`.
 
         Args:
-          w: [b, 512], or W+ codes [b, n, 512] with n >= `num_styles` (further rows are ignored).
+            w: [b, 512], or W+ codes [b, n, 512] with n >= `num_styles` (further rows are ignored).
 
         Returns:
-          One [b, channels] for each layer: the factors of its input channels, near 1 on average.
+            One [b, channels] for each layer: the factors of its input channels, near 1 on average.
 
-        Reference: Wu et al., StyleSpace Analysis (2011.12799).
+        Reference:
+            Wu et al., StyleSpace Analysis (2011.12799).
         """
         rows = style_rows(w, self.num_styles)
         styles = [self.conv1.style(rows[:, 0]), self.to_rgb1.style(rows[:, 1])]
@@ -284,22 +148,23 @@ class StyleGAN2Generator(nn.Module):
         """Draws the pictures of latent codes.
 
         Args:
-          w: [b, 512], or W+ codes [b, n, 512] with n >= `num_styles` (further rows are ignored).
-          size: side of the picture in pixels, `resolution` by default; a smaller one is the exact
-            area mean of the full picture.
-          noise: "fixed" adds the maps of the collection "noise", "random" draws from the rng
-            "noise", "none" adds nothing.
-          after_up: (resolution, features [b, r, r, c]) -> features that take the place of what the
-            up-convolution to there gives, before its noise, bias and leaky ReLU.
-          window: the part of the full picture to draw, in cells of a map of `cells` x `cells`.
+            w: [b, 512], or W+ codes [b, n, 512] with n >= `num_styles` (further rows are ignored).
+            size: side of the picture in pixels, `resolution` by default; a smaller one is the exact
+                area mean of the full picture.
+            noise: "fixed" adds the maps of the collection "noise", "random" draws from the rng
+                "noise", "none" adds nothing.
+            after_up: (resolution, features [b, r, r, c]) -> features that replace the output of the
+                up-convolution to that resolution, before its noise, bias and leaky ReLU.
+            window: the part of the full picture to draw, in cells of a map of `cells` x `cells`.
 
         Returns:
-          [b, size, size, 3] RGB, nominally in [-1, 1], not clamped. With a window of h x w cells
-          [b, h f, w f, 3], f = `resolution` / `cells`: the whole picture there (but for random
-          noise).
+            [b, size, size, 3] RGB, nominally in [-1, 1], not clamped. With a window of h x w cells
+            [b, h f, w f, 3], f = `resolution` / `cells`: that part of the whole picture (except for
+            random noise).
 
         Raises:
-          ValueError: a window together with `size` or `after_up`, or one larger than the map.
+            ValueError: a window is given together with `size` or `after_up`, or is larger than the
+                map.
         """
         if window is not None:
             if size is not None or after_up is not None:
@@ -314,7 +179,7 @@ class StyleGAN2Generator(nn.Module):
     def window_of(
         self, trunk: Trunk, w: Float[Array, "b *rows k"], window: Window, noise: str = "fixed"
     ) -> Float[Array, "b h w 3"]:
-        """Draws a window from what `trunk` gave; other arguments and result as in `synthesis`."""
+        """Draws a window from the result of `trunk`; otherwise as `synthesis` with a window."""
         (x, picture), styles = trunk, self.style_vectors(w)
         *steps, (inner, _) = narrowing(window, self.cells, self.resolution, BORDER)
         for i, (part, place) in enumerate(steps, len(self.to_rgbs) - len(steps)):
@@ -330,7 +195,7 @@ class StyleGAN2Generator(nn.Module):
         noise: str = "fixed",
         after_up: AfterUp | None = None,
     ) -> Float[Array, "b s s 3"]:
-        """Draws the pictures of styles as `style_vectors` gives them.
+        """Draws the pictures of styles from `style_vectors`.
 
         The other arguments are those of `synthesis`.
         """
@@ -353,12 +218,13 @@ class StyleGAN2Generator(nn.Module):
         """The feature maps, without pictures.
 
         Args:
-          w, noise: as in `synthesis`.
-          before_up: (resolution, features [b, r, r, c]) -> features that the up-convolution from
-            there takes in their place.
+            w: as in `synthesis`.
+            noise: as in `synthesis`.
+            before_up: (resolution, features [b, r, r, c]) -> features that replace the input of the
+                up-convolution from that resolution.
 
         Returns:
-          Resolution -> output of its last convolution, as it is before `before_up`.
+            Resolution -> output of its last convolution, before `before_up` is applied.
         """
         return dict(self._maps(self.style_vectors(w), noise, before_up))
 
@@ -380,4 +246,5 @@ class StyleGAN2Generator(nn.Module):
             yield 8 * 2**i, x
 
     def __call__(self, z: Float[Array, "b k"]) -> Float[Array, "b s s 3"]:
+        """Pictures of normally distributed z [b, 512], at full resolution."""
         return self.synthesis(self.mapping(z))

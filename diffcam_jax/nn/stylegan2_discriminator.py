@@ -1,8 +1,9 @@
-"""StyleGAN2 discriminator (Karras et al., arXiv 1912.04958): residual, with minibatch standard
-deviation; any size and width.
+"""StyleGAN2 discriminator, residual, with minibatch standard deviation; any size and width.
 
 Pictures are NHWC RGB in [-1, 1]. Parameters are the raw ones of the official releases (standard
 deviation 1), scaled at run time.
+
+Source: Karras et al., Analyzing and Improving the Image Quality of StyleGAN (1912.04958).
 """
 
 import math
@@ -14,28 +15,29 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from diffcam_jax.nn.stylegan2 import GAIN, SLOPE, config_widths
+from diffcam_jax.nn.stylegan2 import config_widths
+from diffcam_jax.nn.stylegan2_layers import GAIN, SLOPE
 from diffcam_jax.ops.fir import downsample
 from diffcam_jax.ops.up_conv import down_conv
 
-GROUP = 4  # pictures that the minibatch deviation compares
+GROUP = 4  # pictures that the minibatch standard deviation compares
 
 
 def minibatch_stddev(x: Float[Array, "b h w c"], group: int = GROUP) -> Float[Array, " b"]:
-    """How much the samples of a group differ: the standard deviation over the group, averaged over
-    pixels and channels.
+    """Standard deviation over the samples of a group, averaged over pixels and channels.
 
     Args:
-      x: features; b must not exceed `group`, or be a multiple of it.
-      group: samples that are compared; sample i belongs to group i mod (b / group).
+        x: features; b must not exceed `group`, or be a multiple of it.
+        group: number of samples that are compared; sample i belongs to group i mod (b / group).
 
     Returns:
-      [b], the same value for the samples of one group.
+        [b], the same value for the samples of one group.
 
     Raises:
-      ValueError: a batch that cannot be cut into groups.
+        ValueError: the batch cannot be divided into groups.
 
-    Reference: Karras et al., Progressive Growing of GANs (1710.10196), section 3.
+    Reference:
+        Karras et al., Progressive Growing of GANs (1710.10196), section 3.
     """
     group = min(group, len(x))
     if len(x) % group:
@@ -61,6 +63,7 @@ class ScaledConv(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 d"]:
+        """Maps features to `features` channels; `down` halves the resolution."""
         channels = x.shape[-1]
         kernel = self.param(
             "kernel", nn.initializers.normal(1.0), (self.size, self.size, channels, self.features)
@@ -87,6 +90,7 @@ class ScaledDense(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b c"]) -> Float[Array, "b d"]:
+        """Maps vectors [b, c] to [b, features]."""
         kernel = self.param("kernel", nn.initializers.normal(1.0), (x.shape[-1], self.features))
         x = x @ (kernel / math.sqrt(x.shape[-1])) + self.param(
             "bias", nn.initializers.zeros, (self.features,)
@@ -95,14 +99,13 @@ class ScaledDense(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Halves the resolution: two convolutions, blurred before the stride, beside a blurred 1x1
-    shortcut.
-    """
+    """Halves the resolution: two convolutions beside a 1x1 shortcut, blurred before the strides."""
 
     features: int
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 d"]:
+        """Maps features to half the resolution."""
         shortcut = ScaledConv(self.features, 1, activate=False, name="skip")(downsample(x))
         x = ScaledConv(x.shape[-1], name="conv1")(x)
         x = ScaledConv(self.features, down=True, name="conv2")(x)
@@ -113,8 +116,8 @@ class StyleGAN2Discriminator(nn.Module):
     """Picture -> logit, positive for a real one.
 
     Attributes:
-      widths: channels at 4, 8, 16, ...; the pictures are as large as the last of them.
-      group: samples that the minibatch standard deviation compares.
+        widths: channels at 4, 8, 16, ...; the pictures are as large as the last of them.
+        group: number of samples that the minibatch standard deviation compares.
     """
 
     widths: tuple[int, ...] = config_widths(1024)
@@ -125,7 +128,8 @@ class StyleGAN2Discriminator(nn.Module):
         """Side of the pictures in pixels."""
         return 2 ** (len(self.widths) + 1)
 
-    def setup(self):
+    def setup(self) -> None:
+        """Creates the layers."""
         halved = self.widths[-2::-1]
         self.convs = [ScaledConv(self.widths[-1], 1), *(ResidualBlock(width) for width in halved)]
         self.final_conv = ScaledConv(self.widths[0])
@@ -135,11 +139,11 @@ class StyleGAN2Discriminator(nn.Module):
         """Judges pictures.
 
         Args:
-          images: [b, resolution, resolution, 3] RGB in [-1, 1]; b at most `group`, or a multiple of
-            it.
+            images: [b, resolution, resolution, 3] RGB in [-1, 1]; b at most `group`, or a multiple
+                of it.
 
         Returns:
-          [b, 1] logits; the samples of a group influence each other.
+            [b, 1] logits; the samples of a group influence each other.
         """
         x = images
         for layer in self.convs:
@@ -153,10 +157,12 @@ class StyleGAN2Discriminator(nn.Module):
         return x
 
 
-def judged(
+def batch_logits(
     module: StyleGAN2Discriminator, variables: Mapping[str, Any], pictures: Float[Array, "b s s 3"]
 ) -> Float[Array, "b 1"]:
-    """Logits of a batch of any size: the minibatch deviation compares four pictures, or as many of
-    these as divide the batch.
+    """Logits [b, 1] of a batch of any size.
+
+    The minibatch standard deviation compares four pictures, or as many of these as divide the
+    batch.
     """
     return module.clone(group=math.gcd(GROUP, len(pictures))).apply(variables, pictures)

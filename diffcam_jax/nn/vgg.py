@@ -1,20 +1,21 @@
-"""The convolutional trunks of VGG16, VGG19 and AlexNet, which perceptual losses look at pictures
-through.
+"""The convolutional trunks of VGG16, VGG19 and AlexNet, for perceptual losses.
 
-Layout NHWC, kernels HWIO. The trunks take pictures already normalised (each loss has its own
-constants, see `losses`; `caffe_preprocess` is for weights that come from Caffe or Keras). A tap is
-named after its layer: `conv4_3` is the convolution's output, `relu4_3` the same after its ReLU
-(AlexNet: `conv3`, `relu3`). Sources: Simonyan and Zisserman (1409.1556), configurations D and E;
-Krizhevsky, One weird trick (1404.5997); all as trained on ImageNet.
+Layout NHWC, kernels HWIO. The trunks take normalised pictures (each loss has its own constants, see
+`losses`; `caffe_preprocess` is for weights that come from Caffe or Keras). A tap is named after its
+layer: `conv4_3` is the convolution's output, `relu4_3` the same after its ReLU (AlexNet: `conv3`,
+`relu3`).
+
+Sources: Simonyan and Zisserman (1409.1556), configurations D and E; Krizhevsky, One weird trick
+(1404.5997); all as trained on ImageNet.
 """
 
-import functools
 from collections.abc import Mapping
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+from diffcam_jax.ops.pool import max_pool
 
 VGG16_WIDTHS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 VGG19_WIDTHS = ((64,) * 2, (128,) * 2, (256,) * 4, (512,) * 4, (512,) * 4)
@@ -28,22 +29,8 @@ CAFFE_MEAN = (103.939, 116.779, 123.68)
 Features = Mapping[str, Float[Array, "b h w c"]]
 
 
-def max_pool(x: Float[Array, "b h w c"], window: int) -> Float[Array, "b h2 w2 c"]:
-    """Maximum over square windows, stride 2, no padding, as shifted maxima: XLA's own has a
-    gradient that is 40 times slower.
-
-    Where several samples of a window are largest they share the gradient; behind a ReLU these are
-    zeros, which pass none on.
-    """
-    for axis in (1, 2):
-        count = (x.shape[axis] - window) // 2 + 1
-        parts = [jax.lax.slice_in_dim(x, i, i + 2 * count - 1, 2, axis) for i in range(window)]
-        x = functools.reduce(jnp.maximum, parts)
-    return x
-
-
 class VGG16(nn.Module):
-    """VGG16 up to the last tap; nothing behind it is computed.
+    """VGG16 up to the last tap; the layers after it are not computed.
 
     Attributes:
         taps: names of the features to return.
@@ -75,7 +62,7 @@ class VGG16(nn.Module):
 
 
 class VGG19(VGG16):
-    """VGG19 up to the last tap; nothing behind it is computed.
+    """VGG19 up to the last tap; the layers after it are not computed.
 
     Attributes:
         taps: names of the features to return.
@@ -117,7 +104,8 @@ def _check_taps(taps: tuple[str, ...], layers: list[str]) -> None:
 
 
 def caffe_preprocess(images: Float[Array, "b h w 3"]) -> Float[Array, "b h w 3"]:
-    """RGB in [-1, 1] to what trunks converted from Caffe or Keras take: 0..255, blue first, minus
-    the mean colour.
+    """RGB in [-1, 1] to the input of trunks converted from Caffe or Keras.
+
+    That is 0..255, blue first, minus the mean colour.
     """
     return (images[..., ::-1] + 1) * 127.5 - jnp.asarray(CAFFE_MEAN)

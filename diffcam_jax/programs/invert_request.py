@@ -17,11 +17,9 @@ from diffcam_jax.command.compilation import keep_compiled_programs
 from diffcam_jax.command.program import as_called
 from diffcam_jax.editing import checkpoints
 from diffcam_jax.errors import UserError
-from diffcam_jax.inversion import DEFAULTS, TUNING, Inverter
+from diffcam_jax.inversion import METHODS, TUNING, Inverter
 from diffcam_jax.inversion.checks import check_method, check_tuning
 from diffcam_jax.programs import output, photographs
-
-NEED_ENCODER = ("in_domain", "encoder")
 
 
 class Work(NamedTuple):
@@ -113,7 +111,7 @@ def _method(options: argparse.Namespace, photos: bool) -> str:
                 f"{TUNING} gives every photograph a generator of its own, and {options.command} "
                 f"draws all pictures with one; choose another --method, or use invert.py invert"
             )
-    if photos and method in NEED_ENCODER and plan.encoder is None:
+    if photos and METHODS[method].needs_encoder and plan.encoder is None:
         train = as_called("python train.py --config configs/encoder_mobile.py")
         raise UserError(
             f"the method {method} needs an encoder of this generator: train one with {train}, or "
@@ -146,9 +144,9 @@ def _choice(options: argparse.Namespace, photos: Sequence[Path]) -> Choice:
 
 
 def _inverter(studio: Studio, method: str, options: argparse.Namespace) -> Inverter:
-    settings = DEFAULTS[method]
+    settings = METHODS[method].defaults
     if options.inversion_steps is not None:
-        if method == "encoder":
+        if not METHODS[method].searches:
             raise UserError(
                 "the method encoder takes no steps; leave their number out, or choose in_domain"
             )

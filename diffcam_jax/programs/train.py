@@ -5,8 +5,8 @@
 
 NAME is a configuration of this project from any folder, such as diffcam_mobile or encoder:psp (a
 mode after the colon), or the path of a .py file. A run continues from its last checkpoint, also
-after it was killed; a finished one only exports again. DIR is then opened by edit.py and
-evaluate.py. An installed package has the same as diffcam-train.
+after it was killed; a finished one only exports again. DIR is then opened by
+`python edit.py` and `python evaluate.py`. An installed package has the same as diffcam-train.
 """
 
 import contextlib

@@ -20,7 +20,7 @@ from diffcam_jax.losses.adversarial import logistic_loss, nonsaturating_loss, r1
 from diffcam_jax.nn.latent_discriminator import LatentDiscriminator
 from diffcam_jax.nn.latents import sample_w
 from diffcam_jax.nn.stylegan2 import config_widths
-from diffcam_jax.nn.stylegan2_discriminator import StyleGAN2Discriminator, judged
+from diffcam_jax.nn.stylegan2_discriminator import StyleGAN2Discriminator, batch_logits
 from diffcam_jax.train.code_pool import CodePool
 from diffcam_jax.train.encoder_losses import code_r1
 from diffcam_jax.train.encoder_passes import Inverter, Pass
@@ -151,7 +151,7 @@ def _of_pictures(
         return Net.create(variables, optimiser), {}
 
     def judge(variables: dict, pictures: Float[Array, "b s s 3"]) -> Float[Array, "b 1"]:
-        return judged(module, variables, pictures)
+        return batch_logits(module, variables, pictures)
 
     def loss(state: TrainState, found: Pass) -> Float[Array, ""]:
         return nonsaturating_loss(

@@ -29,7 +29,7 @@ from diffcam_jax.losses.adversarial import logistic_loss, nonsaturating_loss
 from diffcam_jax.metrics.masks import iou
 from diffcam_jax.nn.network import Network
 from diffcam_jax.nn.stylegan2 import config_widths
-from diffcam_jax.nn.stylegan2_discriminator import StyleGAN2Discriminator, judged
+from diffcam_jax.nn.stylegan2_discriminator import StyleGAN2Discriminator, batch_logits
 from diffcam_jax.ops.image import quantise
 from diffcam_jax.train import held_out
 from diffcam_jax.train.invertibility_losses import Losses
@@ -129,7 +129,7 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
         return TrainState.create(nets, config.seed, ("aligner",), extra)
 
     def logits(variables: dict, pictures: Float[Array, "b s s 3"]) -> Array:
-        return judged(judge, variables, pictures)
+        return batch_logits(judge, variables, pictures)
 
     def opinion(state: TrainState, pictures: Float[Array, "b s s 3"]) -> Array:
         if config.adv_grad == "official":
