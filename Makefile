@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ATTRIBUTES ?= --attribute smiling=1.5
 
-.PHONY: demo test nightly evaluate lint clean
+.PHONY: demo test nightly evaluate docs lint clean
 
 demo: .venv/installed
 	@$(BIN)/python edit.py --demo $(ATTRIBUTES) --out out/demo --stages
@@ -19,6 +19,10 @@ nightly: .venv/installed-dev
 
 evaluate: .venv/installed-dev
 	@$(BIN)/python evaluate.py --config configs/eval/all.py --workdir out/evaluation
+
+docs: .venv/installed-dev
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet --site-dir out/site
+	@echo "open out/site/index.html"
 
 lint: .venv/installed-dev
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .

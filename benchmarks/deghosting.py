@@ -33,12 +33,13 @@ from diffcam_jax.editing import pipeline
 from diffcam_jax.editing.compose import blend
 from diffcam_jax.editing.edit import edit_batch
 from diffcam_jax.editor.editor import PRODUCT_CONFIG
+from diffcam_jax.faces.panel import titled_grid
 from diffcam_jax.files import trees
 from diffcam_jax.metrics.perceptual import Lpips
 from diffcam_jax.ops.image import from_unit, resize, to_unit
 from diffcam_jax.pretrained import store
 from diffcam_jax.train.deghost_mobile import psnr_inside
-from diffcam_jax.train.report import grid, save_picture
+from diffcam_jax.train.report import save_picture
 
 SHOWN, SIDE = 8, 256
 KINDS = ("blend", "deghosted")
@@ -136,7 +137,9 @@ def main() -> None:
     if options.strip:
         save_picture(
             options.strip,
-            grid(cells, ["photograph", "edited inversion", "blend", "deghosted", "truth"], SIDE),
+            titled_grid(
+                cells, ["photograph", "edited inversion", "blend", "deghosted", "truth"], SIDE
+            ),
         )
 
 

@@ -22,7 +22,8 @@ from diffcam_jax.data.occluders import held_out
 from diffcam_jax.faces.align import crop
 from diffcam_jax.faces.chips import resized
 from diffcam_jax.faces.evidence import find_face, parse
-from diffcam_jax.faces.landmarks import FaceLandmarker, find_quads
+from diffcam_jax.faces.landmarks import FaceLandmarker
+from diffcam_jax.faces.selection import find_quads
 from diffcam_jax.nn.bisenet import CLASSES
 
 # Rows of the 478 landmarks whose means are left eye, right eye and mouth, as in `align.ffhq_quad`.

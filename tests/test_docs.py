@@ -1,18 +1,10 @@
-"""README and docs are true: what they name exists, the site builds, the examples import."""
+"""README and docs are true: what they name exists, and the examples import."""
 
 import ast
 import functools
 import importlib
-import importlib.util
 import itertools
-import json
-import os
 import re
-import shlex
-import subprocess
-import sys
-import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 
 import markdown
@@ -20,100 +12,25 @@ import pytest
 
 from diffcam_jax.directions import load_directions
 from diffcam_jax.directions.measure import markdown_table
-
-ROOT = Path(__file__).parent.parent
-PAGES = sorted(
-    [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "WEIGHTS.md", "benchmarks/README.md")]
-    + list((ROOT / "docs").rglob("*.md"))
+from tests.docs_pages import (
+    ABSL,
+    PACKAGES,
+    PAGES,
+    ROOT,
+    blocks,
+    commands,
+    entry_points,
+    file_of,
+    flags_of,
+    inline,
+    installed_commands,
+    make_targets,
+    named_programs,
+    program_file,
+    text_of,
 )
-PACKAGES = "diffcam_jax|convert_weights|benchmarks|configs"
-SCRIPTS = ("edit.py", "invert.py", "train.py", "evaluate.py")
-ABSL = ("train.py", "evaluate.py")
+
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
-
-
-def text_of(page: Path) -> str:
-    return page.read_text(encoding="utf-8")
-
-
-def blocks(page: Path) -> Iterator[tuple[str, str]]:
-    """(language, content) of every fenced block."""
-    yield from re.findall(r"^```(\w*)\n(.*?)^```", text_of(page), re.S | re.M)
-
-
-def inline(page: Path) -> list[str]:
-    """Every piece of inline code, on one line."""
-    prose = re.sub(r"^```.*?^```", "", text_of(page), flags=re.S | re.M)
-    return [" ".join(code.split()) for code in re.findall(r"`([^`]+)`", prose)]
-
-
-def commands(page: Path) -> Iterator[list[str]]:
-    """Every command line of a page as words."""
-    lines = [code for code in inline(page) if " " in code or code.endswith(".py")]
-    for language, content in blocks(page):
-        if language in ("", "bash"):
-            lines += content.replace("\\\n", " ").splitlines()
-    for line in lines:
-        try:
-            words = shlex.split(line, comments=True)
-        except ValueError:  # prose in code, such as I'
-            continue
-        if words[:1] == ["time"]:
-            words = words[1:]
-        if words[:1] == ["python"] or (words and words[0] in SCRIPTS):
-            yield words[1:] if words[0] == "python" else words
-        elif words and words[0] == "make":
-            for target in words[1:]:
-                assert re.search(rf"^{target}:", text_of(ROOT / "Makefile"), re.M), target
-        elif words and words[0].startswith("diffcam-"):
-            assert words[0] in entry_points(), words[0]
-
-
-def entry_points() -> dict[str, str]:
-    return tomllib.loads(text_of(ROOT / "pyproject.toml"))["project"].get("scripts", {})
-
-
-def file_of(module: str) -> Path | None:
-    """The file of a module of this project; of a package that is run, its __main__."""
-    path = ROOT.joinpath(*module.split("."))
-    for candidate in (path.with_suffix(".py"), path / "__main__.py", path / "__init__.py"):
-        if candidate.is_file():
-            return candidate
-    return None
-
-
-@functools.cache
-def flags_of(program: str) -> dict[str, list[str]] | None:
-    """Subcommand or "" -> flags; see `command_lines`."""
-    alone = (program,) if program in ABSL else tuple(sorted(named_programs() - set(ABSL)))
-    return _flags_of(alone)[program]
-
-
-@functools.cache
-def _flags_of(programs: tuple[str, ...]) -> dict:
-    command = [sys.executable, str(ROOT / "tests/command_lines.py"), *programs]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-@functools.cache
-def named_programs() -> set[str]:
-    """The programs of this project that the pages call."""
-    found = set()
-    for page in PAGES:
-        for words in commands(page):
-            name = program_of(words)
-            if name is not None:
-                found.add(name)
-    return found
-
-
-def program_of(words: list[str]) -> str | None:
-    """What a command runs; None for a module of another project."""
-    if words[0] != "-m":
-        return words[0]
-    return words[1] if words[1].partition(".")[0] in PACKAGES.split("|") else None
 
 
 @functools.cache
@@ -131,37 +48,40 @@ def has_field(fields, path: str) -> bool:
     return True
 
 
-def check_config_fields(words: list[str]) -> None:
+def check_config_fields(program: str, line: str) -> None:
     """Every --config.FIELD of a command belongs to its configuration."""
-    joined = " ".join(words)
-    name = re.search(r"--config[ =](configs/[\w/]+\.py)(?::(\w+))?", joined)
-    default = "configs/eval/all.py" if words[0] == "evaluate.py" else "configs/diffcam_mobile.py"
+    name = re.search(r"--config[ =](configs/[\w/]+\.py)(?::(\w+))?", line)
+    default = "configs/eval/all.py" if program == "evaluate.py" else "configs/diffcam_mobile.py"
     chosen = config(name[1], name[2]) if name else config(default)
-    for field in re.findall(r"--config\.([a-z][\w.]*)", joined):
-        assert has_field(chosen, field), f"{joined}: no field {field}"
+    for field in re.findall(r"--config\.([a-z][\w.]*)", line):
+        assert has_field(chosen, field), f"{line}: no field {field}"
 
 
 @each_page
 def test_commands_and_flags_exist(page):
-    for words in commands(page):
-        name = program_of(words)
-        if name is None:
-            continue
-        path = ROOT / name if name.endswith(".py") else file_of(name)
-        assert path is not None and path.is_file(), f"{name} is no program"
-        groups = flags_of(name)
+    for program, arguments in commands(page):
+        path, line = program_file(program), " ".join([program, *arguments])
+        assert path is not None and path.is_file(), f"{program} is no program"
+        groups = flags_of(program)
         if groups is None:  # its packages are not installed: its own text must do
             groups = {"": re.findall(r"--[a-z][\w-]*", text_of(path))}
-        rest = words[2:] if words[0] == "-m" else words[1:]
         own = groups[""]
-        if len(groups) > 1 and rest and re.fullmatch(r"[a-z_]+", rest[0]):
-            assert rest[0] in groups, f"{name} has no command {rest[0]}"
-            own = groups[rest[0]]
-        for word in itertools.takewhile(lambda word: word != "--", rest):
+        if len(groups) > 1 and arguments and re.fullmatch(r"[a-z_]+", arguments[0]):
+            assert arguments[0] in groups, f"{line}: no such command"
+            own = groups[arguments[0]]
+        for word in itertools.takewhile(lambda word: word != "--", arguments):
             flag = re.match(r"\[?(--[a-z][\w-]*)(?=$|=|\]|\s)", word)
-            assert flag is None or flag[1] in own, f"{' '.join(words)}: no flag {flag[1]}"
-        if name in ABSL:
-            check_config_fields(words)
+            assert flag is None or flag[1] in own, f"{line}: no flag {flag[1]}"
+        if program in ABSL:
+            check_config_fields(program, line)
+
+
+def test_make_targets_and_installed_commands_exist():
+    makefile = text_of(ROOT / "Makefile")
+    for page in PAGES:
+        for target in make_targets(page):
+            assert re.search(rf"^{target}:", makefile, re.M), f"{page.name}: make {target}"
+        assert entry_points(page) <= set(installed_commands()), page.name
 
 
 @each_page
@@ -303,79 +223,3 @@ def test_pages_of_the_root_folder_have_at_most_100_columns(name):
 
 def test_the_table_of_regions_is_that_of_the_shipped_directions():
     assert markdown_table(load_directions()) in text_of(ROOT / "docs/directions.md")
-
-
-# ---------------------------------------------------------------- the site
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory) -> Path:
-    """The site, built strictly and without any network."""
-    folder = tmp_path_factory.mktemp("site")
-    nowhere = dict.fromkeys(
-        ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "localhost:9"
-    )
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "-d", str(folder)]
-    environment = os.environ | nowhere | {"NO_MKDOCS_2_WARNING": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return folder
-
-
-def test_every_page_is_in_the_site(site):
-    for page in (ROOT / "docs").rglob("*.md"):
-        name = page.relative_to(ROOT / "docs").with_suffix("")
-        assert (site / (name if name.name != "index" else name.parent) / "index.html").exists()
-    for name in ("index.html", "contributing/index.html", "weights/index.html"):
-        assert (site / name).exists()
-
-
-def test_the_site_loads_nothing_from_elsewhere(site):
-    for path in site.rglob("*.html"):
-        loaded = re.findall(
-            r"<(?:script|link|img)\b[^>]*?(?:src|href)=\"?(https?:[^\" >]+)", text_of(path)
-        )
-        assert loaded == [], path
-
-
-def test_the_site_has_equations_code_and_search(site):
-    method = text_of(site / "method/index.html")
-    assert method.count("<math") >= 10 and "(7)" not in re.findall(r"\\qquad", method)
-    # The code of Eq. 5 stands beside it, with a link to its docstring.
-    assert "api/editing/#diffcam_jax.editing.compose.blend" in method
-    assert "jnp" in method and "\\frac" not in method
-    assert "Diff-CAM" in text_of(site / "search/search_index.json")
-    start = text_of(site / "index.html")
-    assert 'data-md-color-scheme="slate"' in start and 'data-md-color-scheme="default"' in start
-
-
-def test_an_equation_that_names_no_function_fails(tmp_path):
-    spec = importlib.util.spec_from_file_location("site_hooks", ROOT / "docs/site_hooks.py")
-    hooks = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(hooks)
-    assert hooks.code_of("diffcam_jax.editing.compose.combine").splitlines()[-1] == (
-        "    return jnp.max(masks, axis=0)"
-    )
-    with pytest.raises(Exception, match="no such function"):
-        hooks.code_of("diffcam_jax.editing.compose.no_such_function")
-
-
-# ---------------------------------------------------------------- the notebook
-
-
-@pytest.mark.nightly
-@pytest.mark.weights
-def test_the_tour_runs_from_top_to_bottom(tmp_path, monkeypatch):
-    import nbformat
-    from nbclient import NotebookClient
-
-    notebook = nbformat.read(ROOT / "docs/tour.ipynb", as_version=4)
-    monkeypatch.setenv("DIFFCAM_TOUR_OUT", str(tmp_path))
-    NotebookClient(notebook, timeout=600, resources={"metadata": {"path": ROOT}}).execute()
-    pictures = [
-        output
-        for cell in notebook.cells
-        for output in cell.get("outputs", [])
-        if {"image/png", "image/jpeg"} & set(output.get("data", {}))
-    ]
-    assert len(pictures) >= 5

@@ -23,8 +23,7 @@ pytestmark = pytest.mark.weights
 @pytest.fixture(scope="module")
 def editor():
     """Its programs are compiled quickly, which is most of the time."""
-    statics = {"draft": ("generator", "classifier", "size", "config", "method")}
-    statics["edit_window"] = ("classifier", "config", "cam_config", "method", "user_mode")
+    statics = {"draft": ("size", "config"), "edit_window": ("config",)}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
             window_edit, "draft", fast(window_edit.draft, static_argnames=statics["draft"])

@@ -12,6 +12,7 @@ from diffcam_jax.inversion import InversionConfig, prior
 from diffcam_jax.inversion.optimise import minimise
 from diffcam_jax.nn.latents import latent_stats, to_wplus, truncate, whiten
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
+from diffcam_jax.nn.network import Network
 
 MODEL = MobileStyleGAN(widths=(16, 16, 8, 8), latent_size=8, mapping_layers=2)
 ROWS = 10
@@ -27,7 +28,7 @@ CONVOLUTIONS = {
 
 def invert(nets, images, config, start=None, space="w+"):
     """The method without its pretrained parts: the codes too, for each picture."""
-    problem = prior.Prior(MODEL, config.size)
+    problem = prior.Prior(config.size)
     start = jnp.broadcast_to(nets.stats.mean, (len(images), ROWS, 8)) if start is None else start
     found = minimise(
         problem,
@@ -42,8 +43,8 @@ def invert(nets, images, config, start=None, space="w+"):
 
 
 @jax.jit
-def draw(variables, codes):
-    return MODEL.apply(variables, codes, method="synthesis")
+def draw(generator, codes):
+    return generator(codes, method="synthesis")
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +62,8 @@ def nets():
     stats = jax.jit(latent_stats, static_argnums=(0, 3))(
         MODEL, {"params": params}, jax.random.key(1), 256
     )
-    return prior.Networks({"params": params}, {"trunk": trunk, "heads": heads}, stats)
+    generator = Network(MODEL, {"params": params})
+    return prior.Frozen(generator, {"trunk": trunk, "heads": heads}, stats)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +71,7 @@ def known(nets):
     """Two codes, truncated as the untrained generator's pictures are wild far from the mean, and
     their pictures.
     """
-    w = MODEL.apply(nets.generator, jax.random.normal(jax.random.key(7), (2, 8)), method="mapping")
+    w = nets.generator(jax.random.normal(jax.random.key(7), (2, 8)), method="mapping")
     w = truncate(w, nets.stats.mean, 0.4)
     return w, draw(nets.generator, to_wplus(w))
 
@@ -118,7 +120,7 @@ def test_loss_is_the_sum_of_its_terms(nets, known):
     """At the picture's own code the fit is perfect, and what is left is the prior."""
     w, images = known
     offsets = jnp.zeros((2, ROWS, 8)).at[:, 8:].set(0.3)  # rows that this generator does not read
-    problem = prior.Prior(MODEL, 64)
+    problem = prior.Prior(64)
     values = jax.jit(
         lambda nets, images: problem.loss(
             nets, problem.target(nets, images), prior.Weights(0.5, 1.0, 1e-4), (w, offsets)

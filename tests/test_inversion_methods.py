@@ -90,8 +90,7 @@ def test_the_encoders_agreement_pulls_both_ways(images):
 
     Finite differences know no other way.
     """
-    problem = fit.Fit(STYLEGAN1.module, 16, ROWS, (), fit.Reader(IN_DOMAIN.network.module, 0, ROWS))
-    frozen = fit.Frozen(STYLEGAN1.variables, (), IN_DOMAIN.network.variables, jnp.asarray(ZEROS))
+    problem, frozen = fit.Fit(16, ROWS, agrees=True), fit.Frozen(STYLEGAN1, (), IN_DOMAIN)
     codes = jnp.asarray(np.random.default_rng(1).normal(0, 0.4, (1, ROWS, K)), jnp.float32)
     target = problem.target(frozen, jnp.asarray(images[:1]))
     loss = jax.jit(lambda c: problem.loss(frozen, target, fit.Weights(0.0, (), 1.0), (c,))[0])
@@ -143,7 +142,7 @@ def test_the_encoder_alone(images):
 
 def test_a_cosine_brings_the_rate_to_rest():
     settings = dataclasses.replace(PLAIN, steps=10, rate=0.4, cosine=True)
-    problem = fit.Fit(STYLEGAN1.module, 16, ROWS)
+    problem = fit.Fit(16, ROWS)
     found = [problem.pace(settings, "w+", index).rates[0] for index in (0, 5, 9)]
     np.testing.assert_allclose(found, [0.4, 0.2, 0.2 * (1 + np.cos(0.9 * np.pi))])
 
@@ -153,7 +152,7 @@ def test_rows_move_apart_at_a_rate_of_their_own(images):
     row's offset by the other.
     """
     settings = dataclasses.replace(PLAIN, steps=1, rate=0.1, offsets=0.25, patience=0)
-    problem = fit.Fit(STYLEGAN1.module, 16, ROWS, apart=True)
+    problem = fit.Fit(16, ROWS, apart=True)
     assert problem.pace(settings, "w+", 0).rates == (0.1, 0.025) and problem.pace(
         settings, "w", 0
     ).rates == (0.1,)
@@ -249,11 +248,11 @@ SIXTEEN = np.zeros((2, 16, 16, 3), np.float32)
         ({"method": "in_domain", "encoder": None}, "needs an encoder"),
         ({"method": "encoder", "encoder": None}, "needs an encoder"),
         (
-            {"encoder": IN_DOMAIN._replace(rows=8)},
+            {"encoder": IN_DOMAIN.replace(rows=8)},
             "gives 8 rows of W\\+, the generator of 16 pixels reads 6",
         ),
         (
-            {"encoder": IN_DOMAIN._replace(latent_avg=np.zeros(9, np.float32))},
+            {"encoder": IN_DOMAIN.replace(latent_avg=np.zeros(9, np.float32))},
             "are 9 long, the generator's 8",
         ),
         (

@@ -17,7 +17,7 @@ from diffcam_jax.inversion import METHODS, TUNING, Settings, TuningSettings, tun
 from diffcam_jax.inversion.encoding import Encoder, read
 from diffcam_jax.inversion.pivotal import invert_by_tuning
 from diffcam_jax.inversion.result import Inversion
-from diffcam_jax.inversion.tuning import tuned_paths, tuned_variables
+from diffcam_jax.inversion.tuning import tuned_generator, tuned_paths
 from diffcam_jax.nn.indomain_encoder import InDomainEncoder, encoder_widths
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
 from diffcam_jax.nn.network import Network
@@ -47,22 +47,21 @@ PIVOTS = np.random.default_rng(0).normal(0, 0.4, (2, ROWS, K)).astype(np.float32
 PHOTOGRAPHS = np.ones((2, SIDE, SIDE, 3), np.float32) * np.array([0.6, -0.4, 0.1], np.float32)
 
 
-@functools.partial(fast, static_argnums=0)
-def draw(module, variables, codes):
-    return module.apply(variables, codes, method="synthesis")
+@fast
+def draw(generator, codes):
+    return generator(codes, method="synthesis")
 
 
-def cost(generator, variables, code, photograph):
+def cost(generator, code, photograph):
     """Squared errors of a picture that is drawn whole, at full and at half size."""
-    drawn = np.asarray(draw(generator.module, variables, jnp.asarray(code[None]))[0])
+    drawn = np.asarray(draw(generator, jnp.asarray(code[None]))[0])
     halves = [x.reshape(SIDE // 2, 2, SIDE // 2, 2, 3).mean((1, 3)) for x in (drawn, photograph)]
     return np.mean((drawn - photograph) ** 2) + np.mean((halves[0] - halves[1]) ** 2)
 
 
 def cost_of(generator, found, index, photograph):
     own = {path: changes[index] for path, changes in found.tuned.items()}
-    variables = tuned_variables(generator.variables, own)
-    return cost(generator, variables, found.codes[index], photograph)
+    return cost(tuned_generator(generator, own), found.codes[index], photograph)
 
 
 @functools.cache
@@ -88,7 +87,7 @@ def test_the_generator_moves_and_the_pivots_stay(kind):
 def test_the_loss_is_that_of_the_picture_the_tuned_generator_draws(kind):
     generator, found = GENERATORS[kind], tuned(kind)
     for index, photograph in enumerate(PHOTOGRAPHS):
-        begun = cost(generator, generator.variables, PIVOTS[index], photograph)
+        begun = cost(generator, PIVOTS[index], photograph)
         np.testing.assert_allclose(found.history[0, index], begun, rtol=1e-4)
         # The changes are rounded to half precision.
         again = cost_of(generator, found, index, photograph)
@@ -175,7 +174,7 @@ STYLEGAN1 = network(StyleGAN1Generator((8, 8, 8, 8), K, 2), jnp.zeros((1, K)))
         ({"settings": PLAIN.with_steps(0)}, "at least one step"),
         ({"settings": dataclasses.replace(PLAIN, rate=-1.0)}, "rate=-1.0"),
         ({"settings": dataclasses.replace(PLAIN, patience=129)}, "at most 128"),
-        ({"encoder": ENCODER._replace(rows=6)}, "gives 6 rows"),
+        ({"encoder": ENCODER.replace(rows=6)}, "gives 6 rows"),
         ({"start": PIVOTS[:, :6]}, "this generator's are"),
         ({"seconds": 0.0}, "seconds=0.0"),
     ],

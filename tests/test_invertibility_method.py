@@ -177,11 +177,11 @@ def test_other_encoders_serve_as_well(encoder):
     assert shapes.image.shape == (2, 16, 16, 3) and shapes.codes.shape == (2, ROWS, WIDTH)
 
 
-def wrong(arguments={}, **modules):
+def wrong(arguments=None, **modules):
     """Networks and arguments of which one does not go with the others."""
     parts = networks()
     changed = {role: getattr(parts, role).replace(module=m) for role, m in modules.items()}
-    return parts.replace(**changed), {"images": pictures()} | arguments
+    return parts.replace(**changed), {"images": pictures()} | (arguments or {})
 
 
 BAD = {

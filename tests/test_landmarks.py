@@ -11,8 +11,10 @@ import pytest
 import skimage
 
 from diffcam_jax.errors import UserError
-from diffcam_jax.faces.landmarks import Face, FaceLandmarker, read_landmarks_file, select_faces
+from diffcam_jax.faces.landmark_files import read_landmarks_file
+from diffcam_jax.faces.landmarks import DetectedFace, FaceLandmarker
 from diffcam_jax.faces.photo import read_photo
+from diffcam_jax.faces.selection import select_faces
 from diffcam_jax.pretrained import store
 
 HOPPER = os.path.join(matplotlib.get_data_path(), "sample_data", "grace_hopper.jpg")
@@ -135,9 +137,9 @@ def test_people_see_nothing_of_mediapipe(ending):
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "before\nafter\n")
 
 
-def face_of(side: float) -> Face:
+def face_of(side: float) -> DetectedFace:
     points = np.linspace(0, side, 956).reshape(478, 2)
-    return Face(points, {}, float(side * side))
+    return DetectedFace(points, {}, float(side * side))
 
 
 def test_select_faces():

@@ -216,3 +216,12 @@ def test_another_configuration_is_refused_with_the_fields_that_differ(tmp_path):
         "batch_size was 4 and is 8; flip was absent and is true; model.width was 8 and is 16"
         in str(refused.value)
     )
+
+
+def test_the_next_stage_continues_a_run_with_settings_of_its_own(tmp_path):
+    config = {"stage": 1, "rate": 0.1}
+    write_config(tmp_path, config)
+    check_config(tmp_path, {"stage": 2, "rate": 0.2})
+    for other in ({"stage": 3, "rate": 0.2}, {"stage": 1, "rate": 0.2}, {"rate": 0.2}):
+        with pytest.raises(UserError, match="another configuration"):
+            check_config(tmp_path, other)

@@ -10,29 +10,29 @@ import pytest
 from diffcam_jax.directions import load_directions
 from diffcam_jax.directions.acts import REGIONS
 from diffcam_jax.directions.recipe import ATTRIBUTES
-from diffcam_jax.editing import pipeline
+from diffcam_jax.editing import checkpoints, pipeline
 from diffcam_jax.files import model_folder, trees
 
-MEGABYTES = {pipeline.ENCODER: 12, pipeline.DEGHOSTER: 5, pipeline.ALIGNER: 2}
+MEGABYTES = {checkpoints.ENCODER: 12, checkpoints.DEGHOSTER: 5, checkpoints.ALIGNER: 2}
 
 
 def shipped_files():
-    return [path for path in pipeline._SHIPPED.rglob("*.safetensors")]
+    return [path for path in checkpoints._SHIPPED.rglob("*.safetensors")]
 
 
 def test_all_that_ships_is_below_24_megabytes():
     assert sum(path.stat().st_size for path in shipped_files()) < 24e6
     for name, most in MEGABYTES.items():
-        assert (pipeline._SHIPPED / name / "model.safetensors").stat().st_size < most * 1e6
+        assert (checkpoints._SHIPPED / name / "model.safetensors").stat().st_size < most * 1e6
 
 
 @pytest.mark.parametrize("name", sorted(MEGABYTES))
 def test_a_folder_says_how_it_was_made(name):
-    config = json.loads((pipeline._SHIPPED / name / "config.json").read_text())
+    config = json.loads((checkpoints._SHIPPED / name / "config.json").read_text())
     training = config["training"]
     assert training["steps"] > 0 and "seed" in training and config["measured"] and config["licence"]
     assert str(training["steps"]) in config["source"]
-    folder = model_folder.load(pipeline._SHIPPED / name)
+    folder = model_folder.load(checkpoints._SHIPPED / name)
     (role,) = config["networks"]
     leaves = list(trees.flatten(folder.network(role).variables["params"]).values())
     assert all(np.isfinite(np.asarray(leaf, np.float32)).all() for leaf in leaves)
@@ -50,11 +50,12 @@ def test_directions_say_where_they_act_and_how_far():
 
 @pytest.mark.weights
 def test_what_ships_belongs_together():
-    networks = pipeline.from_checkpoints()
+    networks = checkpoints.from_checkpoints()
     pipeline.check(networks)
     assert (
         networks.encoder is not None
         and networks.deghoster is not None
         and networks.aligner is not None
     )
-    assert set(networks.directions) == set(networks.classifier.names)
+    directions = checkpoints.fit_directions(load_directions(), networks.generator)
+    assert set(directions) == set(networks.classifier.names)

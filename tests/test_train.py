@@ -19,6 +19,7 @@ from diffcam_jax.data.augment import AugmentConfig
 from diffcam_jax.editing.diffcam import load_classifier
 from diffcam_jax.editing.pipeline import from_checkpoints
 from diffcam_jax.errors import UserError
+from diffcam_jax.faces.panel import heat_overlay, titled_grid
 from diffcam_jax.nn.classifier import DiffClassifier
 from diffcam_jax.train import report, settings
 from diffcam_jax.train.checkpoint import Checkpoints
@@ -173,10 +174,15 @@ def test_overlay_and_grid(tmp_path):
     picture = np.full((8, 8, 3), 100, np.uint8)
     mask = np.zeros((8, 8), np.float32)
     mask[2, 3] = 1
-    drawn = report.overlay(picture, mask)
-    assert (drawn[mask == 0] == 100).all() and (drawn[2, 3] != 100).any()
-    sheet = report.grid([[picture, drawn]] * 3, ["inverted", "smiling"], cell=8)
-    assert sheet.shape == (16 + 24, 16, 3) and sheet[20, 3].tolist() == [100, 100, 100]
+    drawn = heat_overlay(picture, mask)
+    # 0.55 * 100 + 0.45 * (255, 140, 0) where the mask is 1, 0.45 * 100 elsewhere.
+    assert (drawn[mask == 0] == 45).all() and drawn[2, 3].tolist() == [170, 118, 55]
+    sheet = titled_grid([[picture, drawn]] * 3, ["inverted", "smiling"], 8)
+    # One line of titles of 26 pixels, and gaps of 6.
+    assert sheet.shape == (26 + 3 * (8 + 6), 2 * (8 + 6) + 6, 3)
+    for top in (26, 26 + 14, 26 + 28):
+        np.testing.assert_array_equal(sheet[top : top + 8, 6:14], picture)
+        np.testing.assert_array_equal(sheet[top : top + 8, 20:28], drawn)
     report.save_picture(tmp_path / "new/g.png", sheet)
     with report.Image.open(tmp_path / "new/g.png") as read:
         np.testing.assert_array_equal(read, sheet)
@@ -185,7 +191,7 @@ def test_overlay_and_grid(tmp_path):
         "code": np.zeros((9, 3), np.float32),
         "target": np.stack([picture] * 9),
     }
-    assert report.batch_grid(batch).shape == (16 + 8 * 128, 2 * 128, 3)
+    assert report.batch_grid(batch).shape == (26 + 8 * (128 + 6), 2 * (128 + 6) + 6, 3)
     assert report.batch_grid({"code": batch["code"]}) is None
 
 

@@ -22,8 +22,8 @@ from diffcam_jax.inversion.tuning import (
     Weights,
     is_tuned,
     tune,
+    tuned_generator,
     tuned_paths,
-    tuned_variables,
 )
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
 from diffcam_jax.nn.network import Network
@@ -167,12 +167,10 @@ def test_the_loss_falls_to_what_the_tuned_generator_draws(kind):
         and found.notes == ()
     )
     assert found.seconds > 0
-    draw = fast(lambda variables, w: MODELS[kind].apply(variables, w, method="synthesis"))
+    draw = fast(lambda generator, w: generator(w, method="synthesis"))
     for i in range(2):
         deltas = {path: x[i] for path, x in found.deltas.items()}
-        drawn = draw(
-            tuned_variables(network(kind).variables, deltas), jnp.asarray(codes()[i : i + 1])
-        )
+        drawn = draw(tuned_generator(network(kind), deltas), jnp.asarray(codes()[i : i + 1]))
         ours = cost(
             crop(np.asarray(drawn[0]), PLACES[i], factor),
             crop(photographs(kind)[i], PLACES[i], factor),
@@ -184,7 +182,9 @@ def test_the_loss_falls_to_what_the_tuned_generator_draws(kind):
 def test_only_what_is_tuned_changes(kind):
     found, variables = tuned(kind, 0, 1), network(kind).variables
     before = flatten_dict(variables["params"])
-    after = tuned_variables(variables, {path: x[1] for path, x in found.deltas.items()})
+    moved = tuned_generator(network(kind), {path: x[1] for path, x in found.deltas.items()})
+    assert moved.module is MODELS[kind]
+    after = moved.variables
     assert set(found.deltas) == {path for path in before if is_tuned(path)}
     for path, array in flatten_dict(after["params"]).items():
         if is_tuned(path):
@@ -200,7 +200,7 @@ def test_only_what_is_tuned_changes(kind):
     assert {name: after[name] for name in after if name != "params"} == {
         name: variables[name] for name in variables if name != "params"
     }
-    untouched = flatten_dict(tuned_variables(variables, {})["params"])
+    untouched = flatten_dict(tuned_generator(network(kind), {}).variables["params"])
     assert all(untouched[path] is before[path] for path in before)
 
 
@@ -217,10 +217,7 @@ def test_the_loss_of_a_batch_is_that_of_each_picture(kind):
     """On an accelerator pictures share a step, each with parameters and a place of its own."""
     generator = network(kind)
     paths = tuned_paths(generator.variables)
-    problem, frozen = (
-        Tuning(generator.module, HEIGHT, WIDTH, paths, ()),
-        Frozen(dict(generator.variables), ()),
-    )
+    problem, frozen = Tuning(HEIGHT, WIDTH, paths, ()), Frozen(generator, ())
     rng, leaves = np.random.default_rng(3), flatten_dict(generator.variables["params"])
     unknown = tuple(
         0.1 * rng.standard_normal((2, *leaves[path].shape), np.float32) for path in paths

@@ -165,7 +165,7 @@ def test_parts_that_ship_with_the_package_are_intact():
 def test_unknown_part_suggests_the_nearest():
     with pytest.raises(UserError, match="did you mean face_landmarker"):
         store.fetch("face_landmark")
-    with pytest.raises(UserError, match="there are mobile_stylegan_ffhq, "):
+    with pytest.raises(UserError, match="choose from mobile_stylegan_ffhq, "):
         store.fetch("xyz")
 
 

@@ -332,7 +332,7 @@ def test_archive_put_there_by_hand_is_taken_if_it_is_the_right_one(
     by_hand.write_bytes(wheel[:1000])
     with pytest.raises(UserError, match="no package index is known"):
         store.fetch("raw")
-    assert "is not the file it should be" in capsys.readouterr().err
+    assert "is not the expected file" in capsys.readouterr().err
     by_hand.write_bytes(wheel)
     assert store.fetch("raw").read_bytes() == CONTENT
     assert by_hand.exists()

@@ -12,8 +12,9 @@ from convert_weights.fixture import Fixture, nchw, nhwc
 from convert_weights.layout import Layout, Shapes
 from convert_weights.layouts.resnet import diffcam as diffcam_layout
 from diffcam_jax.editing import diffcam
+from diffcam_jax.editing.classifier import Classifier
 from diffcam_jax.editing.compose import blend, resize_mask, training_mask
-from diffcam_jax.nn.classifier import DiffClassifier
+from diffcam_jax.nn.network import Network
 from diffcam_jax.ops.image import resize
 
 
@@ -26,16 +27,14 @@ def layouts(fixture: Fixture) -> list[tuple[Layout, Shapes]]:
 def outputs(fixture: Fixture) -> dict[str, np.ndarray]:
     """Every output of the manifest."""
     ((layout, _),) = layouts(fixture)
-    variables = layout.convert(fixture.state())
+    classifier = Classifier(Network(layout.module, layout.convert(fixture.state())))
     before, after = nhwc(fixture.inputs["x"][:, :3]), nhwc(fixture.inputs["x"][:, 3:])
     classes = np.array(_numbers(fixture, "cam_weights", r"classes \[([\d, ]+)\]", [4, 12]))
     (single,) = _numbers(fixture, "mask_single", r"int (\d+)", [4])
     (sample,) = _numbers(fixture, "mask_single", r"sample (\d+)", [0])
-    run = jax.jit(_stages, static_argnums=0)
-    stages = run(layout.module, variables, before, after, classes)
-    mask = run(layout.module, variables, before, after, np.full_like(classes, single))["mask"][
-        sample : sample + 1
-    ]
+    stages = _stages(classifier, before, after, classes)
+    mask = _stages(classifier, before, after, np.full_like(classes, single))["mask"]
+    mask = mask[sample : sample + 1]
     return {
         "feat_inverted": nchw(stages["inverted"]),
         "feat_delta": nchw(stages["delta"]),
@@ -49,15 +48,16 @@ def outputs(fixture: Fixture) -> dict[str, np.ndarray]:
     }
 
 
+@jax.jit
 def _stages(
-    model: DiffClassifier, variables: dict, before: jax.Array, after: jax.Array, classes: jax.Array
+    classifier: Classifier, before: jax.Array, after: jax.Array, classes: jax.Array
 ) -> dict:
-    delta = diffcam.delta_features(model, variables, before, after)
-    logits, activations = model.apply(variables, delta, method="head")
-    beta = diffcam.channel_weights(model, variables, activations, classes)
+    delta = diffcam.delta_features(classifier, before, after)
+    logits, activations = classifier.network(delta, method="head")
+    beta = diffcam.channel_weights(classifier, activations, classes)
     maps = diffcam.activation_map(activations, beta)
     return {
-        "inverted": model.apply(variables, before, method="features"),
+        "inverted": classifier.network(before, method="features"),
         "delta": delta,
         "activations": activations,
         "logits": logits,

@@ -2,7 +2,6 @@
 and generator.
 """
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -18,8 +17,13 @@ from convert_weights.layout import Layout, Shapes
 from convert_weights.layouts import invertibility as layout_of
 from convert_weights.layouts.stylegan2 import generator_rosinality
 from diffcam_jax.editing import decomposition
+from diffcam_jax.editing.alignment import E4E
 from diffcam_jax.editing.compose import blend
+from diffcam_jax.editing.decomposition import Decomposer
+from diffcam_jax.inversion.encoding import Encoder
+from diffcam_jax.losses.masks import area_loss, binary_loss
 from diffcam_jax.nn.invertibility import SpatialAlignment
+from diffcam_jax.nn.network import Network
 
 OUTSIDE = ("encoder.", "generator.")
 # Of the official training: largest mean of the mask at 32, 64, 128 and 256 pixels, and the weights
@@ -74,18 +78,22 @@ def _complete(fixture: Fixture) -> dict[str, np.ndarray]:
         generator_rosinality(shapes["generator."]),
     )
     aligner = layout_of.aligner(rest)
-    modules = decomposition.Modules(generator.module, encoder.module, aligner.module)
     images = jnp.asarray(nhwc(fixture.inputs["x"]))
 
     # The encoder is by far the largest: its weights are gone before the others come.
     average, delta = (fixture.state(f"model.{name}_latent")[""] for name in ("avg", "delta"))
-    variables = decomposition.Variables(
-        {}, encoder.convert(fixture.state("model.encoder.")), {}, average
+    empty = Decomposer(
+        Network(generator.module, {}),
+        Encoder(Network(encoder.module, {}), average),
+        Network(aligner.module, {}),
+        E4E,
     )
-    codes, maps = jax.jit(lambda v: decomposition.encode(modules, v, images, decomposition.E4E))(
-        variables
+    reading = Network(encoder.module, encoder.convert(fixture.state("model.encoder.")))
+    codes, maps = jax.jit(decomposition.encode)(
+        empty.replace(encoder=Encoder(reading, average)), images
     )
     codes = codes + delta
+    del reading
 
     drawn, trained = fixture.state("model.generator."), {}
     for prefix in ("feats_conv.", "modulation."):
@@ -96,10 +104,11 @@ def _complete(fixture: Fixture) -> dict[str, np.ndarray]:
         for key in drawn
         if key.startswith("noises.")
     }
-    variables = decomposition.Variables(
-        generator.convert(drawn), {}, aligner.convert(trained), average
+    networks = empty.replace(
+        generator=Network(generator.module, generator.convert(drawn)),
+        aligner=Network(aligner.module, aligner.convert(trained)),
     )
-    image, mask, levels, encoded, picture, losses = _drawn(modules, variables, codes, maps, images)
+    image, mask, levels, encoded, picture, losses = _drawn(networks, codes, maps, images)
 
     found = {
         "model.latents": np.asarray(codes),
@@ -117,14 +126,8 @@ def _complete(fixture: Fixture) -> dict[str, np.ndarray]:
     return found | {f"model.mask_loss_{name}": np.asarray(value) for name, value in losses.items()}
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _drawn(
-    modules: decomposition.Modules,
-    variables: decomposition.Variables,
-    codes: Array,
-    maps: list[Array],
-    images: Array,
-) -> tuple[Any, ...]:
+@jax.jit
+def _drawn(networks: Decomposer, codes: Array, maps: list[Array], images: Array) -> tuple[Any, ...]:
     """The blend, its mask, what every level gave, the encoder's features as compared, the
     generator's picture, the losses.
     """
@@ -139,12 +142,12 @@ def _drawn(
         return result
 
     with nn.intercept_methods(record):
-        picture, fields = decomposition.draw(modules, variables, codes, maps)
-    encoded = modules.aligner.apply(variables.aligner, maps, method="encode")
+        picture, fields = decomposition.draw(networks, codes, maps)
+    encoded = networks.aligner(maps, method="encode")
     masks = [field[..., 2] for field in fields]
     mask = decomposition.fuse(masks, images.shape[1])
     losses = {
-        "area": AREA_WEIGHT * decomposition.area_loss(masks, AREAS),
-        "binary": BINARY_WEIGHT * decomposition.binary_loss(masks),
+        "area": AREA_WEIGHT * area_loss(masks, AREAS),
+        "binary": BINARY_WEIGHT * binary_loss(masks),
     }
     return blend(images, picture, 1 - mask), mask, levels, encoded, picture, losses

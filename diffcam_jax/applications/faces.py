@@ -16,8 +16,8 @@ from diffcam_jax.editing.checkpoints import from_checkpoints
 from diffcam_jax.editing.pipeline import Pipeline
 from diffcam_jax.errors import UserError
 from diffcam_jax.faces import align
-from diffcam_jax.faces.landmarks import find_quads
 from diffcam_jax.faces.photo import read_photo
+from diffcam_jax.faces.selection import find_quads
 from diffcam_jax.inversion.tuning import Deltas, tuned_generator
 from diffcam_jax.nn.latents import wplus_rows
 

@@ -39,7 +39,7 @@ def holds_codes(path: Path) -> bool:
 def gather(studio: Studio, paths: Sequence[Path], choice: Choice = Choice()) -> list[Face]:
     """Reads photographs and codes; inverts nothing.
 
-    What is wrong with a file is so known before an inversion has taken its minutes.
+    Problems with a file are therefore reported before an inversion has taken its minutes.
 
     Args:
         studio: the generator they are for.

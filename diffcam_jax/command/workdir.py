@@ -53,6 +53,9 @@ def claim(workdir: Path) -> Iterator[None]:
 def check_config(workdir: Path, config: Mapping[str, Any]) -> None:
     """Compares a configuration with the one that the run in this folder began with.
 
+    A configuration with a field `stage` may also continue the run of the stage before it, whose
+    settings are others.
+
     Args:
         workdir: of the run.
         config: nested mapping that JSON can hold.
@@ -70,6 +73,8 @@ def check_config(workdir: Path, config: Mapping[str, Any]) -> None:
             f"{path} is damaged ({error}); delete it to go on with the configuration given now"
         ) from error
     now = _flat(json.loads(json.dumps(config)))
+    if "stage" in before and now.get("stage") == before["stage"] + 1:
+        return
     differing = [
         f"{name} was {_show(before, name)} and is {_show(now, name)}"
         for name in sorted(before.keys() | now.keys())

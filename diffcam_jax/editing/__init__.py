@@ -1,4 +1,4 @@
-"""Edits as pure functions of arrays: where (Diff-CAM), how they are blended, what is out of domain."""
+"""Edits as pure functions of arrays: where they act, how they are blended, what is kept."""
 
 from diffcam_jax.editing.edit import Edit, EditConfig, edit_batch
 

@@ -71,17 +71,17 @@ def blend(
 
 
 def training_mask(mask: Float[Array, "b h w"]) -> Float[Array, "b h w"]:
-    """Eq.
+    """Eq. 7: values above 0.5 fold to 1 - M.
 
-    7: values above 0.5 fold to 1 - M, so that the training picture keeps the original at the mask's
-    core.
+    So the training picture keeps the original at the mask's core.
     """
     return jnp.where(mask > 0.5, 1 - mask, mask)
 
 
 def combine(masks: Float[Array, "r b h w"]) -> Float[Array, "b h w"]:
-    """The mask of r successive edits: elementwise maximum of the masks of the pairs (T_{i-1}, T_i)
-    (section 3.6).
+    """The mask of r successive edits (section 3.6).
+
+    The elementwise maximum of the masks of the pairs (T_{i-1}, T_i).
     """
     return jnp.max(masks, axis=0)
 
@@ -89,8 +89,15 @@ def combine(masks: Float[Array, "r b h w"]) -> Float[Array, "b h w"]:
 def with_user_mask(
     mask: Float[Array, "b h w"], user: Float[Array, "b h w"], mode: str
 ) -> Float[Array, "b h w"]:
-    """Add a hand-made mask to the computed one ("union"), or confine the computed one to it
-    ("intersection").
+    """Lets a hand-made mask have its say.
+
+    Args:
+        mask: the computed one.
+        user: made by hand.
+        mode: "union" adds it to the computed one, "intersection" confines the computed one to it.
+
+    Raises:
+        ValueError: another mode.
     """
     if mode not in ("union", "intersection"):
         raise ValueError(f"user mask mode {mode!r}: allowed are union and intersection")
@@ -100,7 +107,7 @@ def with_user_mask(
 def resize_mask(
     mask: Float[Array, "b h w"], size: tuple[int, int], method: str = "nearest"
 ) -> Float[Array, "b h2 w2"]:
-    """Resize to (height, width)."""
+    """Resizes to (height, width)."""
     return resize(mask, size, method)
 
 
@@ -119,7 +126,7 @@ def dilate(mask: Float[Array, "b h w"], radius: int) -> Float[Array, "b h w"]:
 
 
 def feather(mask: Float[Array, "b h w"], radius: int) -> Float[Array, "b h w"]:
-    """Smooth with a tent of `radius`, separable: two box means in a row along each axis.
+    """Smooths with a tent of `radius`, separable: two box means in a row along each axis.
 
     Beyond `radius` pixels from the mask's support the result is exactly 0: only zeros were added
     up.
@@ -134,11 +141,11 @@ def feather(mask: Float[Array, "b h w"], radius: int) -> Float[Array, "b h w"]:
 def _window(
     x: Float[Array, "b h w"], radius: int, axis: int, reduce: Callable[[Array, Array], Array]
 ) -> Float[Array, "b h w"]:
-    """Reduce 2 * radius + 1 neighbours along an axis, the border pixel repeated, in about
-    log2(radius) passes.
+    """Reduces 2 * radius + 1 neighbours along an axis, the border pixel repeated.
 
-    Each pass doubles the window by combining the array with itself shifted: any width is a chain of
-    doublings and of single steps, read off its binary digits.
+    It takes about log2(radius) passes. Each pass doubles the window by combining the array with
+    itself shifted: any width is a chain of doublings and of single steps, read off its binary
+    digits.
     """
     width, length = 2 * radius + 1, x.shape[axis]
     pad = [(0, 0)] * x.ndim

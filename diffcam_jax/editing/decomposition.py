@@ -1,10 +1,10 @@
-"""Invertibility decomposition (arXiv 2212.09262): what a generator can draw of a photograph, and a
-mask of what it cannot.
+"""Invertibility decomposition (arXiv 2212.09262): what a generator can draw, and what it cannot.
 
 The generator draws a code while its features at 32 to 256 pixels are moved towards an encoder's;
-what cannot be met so is marked in masks, which are merged into one at the picture's size. There the
-photograph is kept: m x + (1 - m) G. An edit is the same with a latent delta. Pictures NHWC float32
-RGB in [-1, 1], masks [b, h, w] in [0, 1] and 1 where the photograph is kept, codes W+ [b, n, k].
+what cannot be matched that way is marked in masks, which are merged into one at the picture's size.
+There the photograph is kept: m x + (1 - m) G. An edit is the same with a latent delta. Pictures
+NHWC float32 RGB in [-1, 1], masks [b, h, w] in [0, 1] and 1 where the photograph is kept, codes W+
+[b, n, k].
 
 `decompose` is the whole, `domain_mask` its mask alone. Everything is pure:
 `jax.jit(decompose, static_argnames="largest")`.
@@ -161,7 +161,7 @@ def encode(
 def encoder_maps(
     networks: Decomposer, images: Float[Array, "b s s 3"]
 ) -> list[Float[Array, "b _ _ _"]]:
-    """The encoder's maps alone, where the codes come from elsewhere; arguments as for `decompose`."""
+    """The encoder's maps alone, where the codes come from elsewhere; see `encode`."""
     if networks.settings.steps > 1:
         return encode(networks, images)[1]
     pictures = _sized(images, networks.settings.map_size, networks.settings)
@@ -211,8 +211,11 @@ def draw(
 
 
 def fuse(masks: Sequence[Float[Array, "b _ _"]], size: int) -> Float[Array, "b s s"]:
-    """One mask from those of all levels, coarse to fine: each is enlarged bilinearly and merged
-    into the ones before.
+    """One mask from those of all levels.
+
+    Args:
+        masks: coarse to fine; each is enlarged bilinearly and merged into the ones before.
+        size: side of the result.
     """
     first, *finer = [resize(mask, (size, size)) for mask in masks]
     for mask in finer:

@@ -42,7 +42,7 @@ class Attributes(NamedTuple):
 
     Attributes:
         classes: [r] index of each among the classifier's classes.
-        undo: [r] whether it is taken away, so that the classifier sees the pair the other way round.
+        undo: [r] whether it is taken away: the classifier then sees the pair the other way round.
         allowed: [b, r, v, v] above 0 where each may act, at the classifier's size.
     """
 
@@ -194,7 +194,8 @@ def missed(
     """How far a tuned window is from the photograph, smoothed; 0 outside it.
 
     Args:
-        images, inverted: I and I'.
+        images: I.
+        inverted: I'.
         place: of the window, in cells.
         size: of the result.
     """
@@ -214,7 +215,9 @@ def compose(
     """What is blended into a window, and its mask.
 
     Args:
-        image, inverted, edited: I, I' and T.
+        image: I.
+        inverted: I'.
+        edited: T.
         meant: Diff-CAM's mask times where the attribute may act, at the mask's size.
         config: choices.
     """

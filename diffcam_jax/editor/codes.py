@@ -80,7 +80,7 @@ class Coder:
             )
 
     def _inverter(self, method: str, settings: inversion.AnySettings) -> inversion.Inverter:
-        """Only an inversion needs its networks: an edit whose code is cached starts without them."""
+        """Made on demand: an edit whose code is cached starts without its networks."""
         if settings not in self._inverters:
             networks = self._networks.generator, self._networks.encoder
             self._inverters[settings] = inversion.Inverter(*networks, method, settings)

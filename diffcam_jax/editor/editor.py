@@ -2,7 +2,7 @@
 
 editor = Editor.from_pretrained("ffhq")
 result = editor.edit(pixels, {"smiling": 1.0, "old": 0.5})
-result.image                      # the whole photograph, same size and dtype; outside the mask the very same pixels
+result.image  # the whole photograph, same size and dtype; outside the mask the very same pixels
 """
 
 import dataclasses
@@ -27,8 +27,8 @@ from diffcam_jax.editor.results import EditResult
 from diffcam_jax.editor.whole_edit import edit_whole, edits_of
 from diffcam_jax.errors import UserError
 from diffcam_jax.faces import align
-from diffcam_jax.faces.landmarks import find_quads
 from diffcam_jax.faces.panel import grey
+from diffcam_jax.faces.selection import find_quads
 from diffcam_jax.files import trees
 from diffcam_jax.inversion.tuning import TuningSettings
 
@@ -170,7 +170,8 @@ class Editor:
           landmarks: points of one face in pixels, 5, 68 or 478, in the place of detection.
           user_mask: [h, w] in [0, 1]; by default the edit is confined to it.
           config: choices of this edit.
-          inversion_config, refine: see `invert`.
+          inversion_config: see `invert`.
+          refine: see `invert`.
           tune: steps of pivotal tuning (`inversion.tuning`); 0 edits with the generator as it is.
             Only with a `config.window`.
           raw_strength: take strengths as lengths of the direction's array, without measuring the

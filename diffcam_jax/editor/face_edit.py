@@ -56,10 +56,12 @@ class FaceEditor:
 
     @functools.cached_property
     def landmarker(self) -> FaceLandmarker:
+        """Finds faces; made when the first one is looked for."""
         return FaceLandmarker()
 
     @functools.cached_property
     def hand_landmarker(self) -> HandLandmarker:
+        """Finds hands; made when the first face is looked at."""
         return HandLandmarker()
 
     def __call__(
@@ -180,7 +182,7 @@ class _Session:
         return self.before[direction.name]
 
     def allowed(self) -> np.ndarray:
-        """Where each attribute may act [r, v, v], by parsing, by what covers the mouth, by domain."""
+        """Where each attribute may act [r, v, v]: by parsing, covered mouths and domain."""
         face = regions.look(self.aligned, self.editor.landmarker, self.editor.hand_landmarker)
         parts = []
         for name, direction in zip(self.names, self.directions, strict=True):

@@ -1,5 +1,6 @@
-"""The tuned numbers of one face: from the cache, or by tuning, in a smaller window where memory
-ends.
+"""The tuned numbers of one face: from the cache, or by tuning.
+
+Where a device runs out of memory, the window becomes smaller.
 """
 
 import dataclasses
@@ -33,7 +34,9 @@ def tuned_window(
     """Tunes the generator to a photograph in a window, or finds that it was.
 
     Args:
-        generator, codes, settings: see `inversion.tuning.tune`.
+        generator: see `inversion.tuning.tune`.
+        codes: the pivot.
+        settings: of the tuning.
         aligned: the photograph.
         window: that has to be within the tuned one.
         cache: read and keep tuned numbers; a photograph that was tuned elsewhere goes on from
@@ -41,9 +44,8 @@ def tuned_window(
         progress: show a bar.
 
     Returns:
-        What was tuned, and for the report: "window" (top, left, height, width in cells), "begun"
-            and
-        "loss", "steps", "cached", "notes".
+        What was tuned, and for the report "window" (top, left, height, width in cells), "begun"
+        and "loss", "steps", "cached", "notes".
 
     Raises:
         UserError: see `inversion.tuning.tune`.

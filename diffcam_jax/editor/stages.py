@@ -44,9 +44,7 @@ def write_stages(folder: Path, photo: Photo, result: EditResult) -> None:
 
 
 def _stages(face: FaceEdit) -> dict[str, np.ndarray]:
-    """Label -> picture, uint8 [s, s, 3], or mask [s, s] in [0, 1], in the order in which they came
-    about.
-    """
+    """Label -> picture, uint8 [s, s, 3], or mask [s, s] in [0, 1], in the order of the edit."""
     stages = {
         "aligned": face.aligned,
         "inverted": face.inverted,

@@ -26,8 +26,9 @@ from diffcam_jax.data.pictures import read_square, resize_square
 from diffcam_jax.data.toy import ToyPictures
 from diffcam_jax.errors import UserError
 from diffcam_jax.faces.align import crop, ffhq_quad
-from diffcam_jax.faces.landmarks import FaceLandmarker, select_faces
+from diffcam_jax.faces.landmarks import FaceLandmarker
 from diffcam_jax.faces.photo import read_photo, to_8_bits
+from diffcam_jax.faces.selection import select_faces
 from diffcam_jax.ops.image import from_unit
 from diffcam_jax.pretrained import store
 

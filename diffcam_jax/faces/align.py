@@ -12,9 +12,9 @@ Source: T. Karras, S. Laine, T. Aila, "A Style-Based Generator Architecture for 
 
 import numpy as np
 from jaxtyping import Float, Float32, UInt8, UInt16
-from PIL import Image
 
 from diffcam_jax.errors import UserError
+from diffcam_jax.faces.warping import lanczos, pad, soften, warp, warp_mask
 
 Pixels = UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]
 Quad = Float[np.ndarray, "4 2"]
@@ -144,7 +144,7 @@ def crop(pixels: Pixels, quad: Quad, size: int) -> Float32[np.ndarray, "{size} {
         full = high - low
         reduced = np.maximum(np.round(full / shrink).astype(int), 1)
         region = np.stack(
-            [_lanczos(_unit(region[..., c]), *reduced.tolist()) for c in range(3)], axis=-1
+            [lanczos(_unit(region[..., c]), *reduced.tolist()) for c in range(3)], axis=-1
         )
         quad, border = quad * reduced / full, max(border // shrink, 3)
     else:
@@ -159,8 +159,8 @@ def crop(pixels: Pixels, quad: Quad, size: int) -> Float32[np.ndarray, "{size} {
     missing = np.maximum(missing, 0)
     if missing.max() > border:
         margins = np.maximum(missing, round(_side(quad) * 0.3))
-        region, quad = _pad(region, margins, _side(quad) * 0.02), quad + margins[:2]
-    return np.clip(_warp(region, _crop_to_photo(quad, size), size, size), 0, 1)
+        region, quad = pad(region, margins, _side(quad) * 0.02), quad + margins[:2]
+    return np.clip(warp(region, _crop_to_photo(quad, size), size, size), 0, 1)
 
 
 def paste(
@@ -193,7 +193,7 @@ def paste(
     size = len(edited)
     aligned = crop(pixels, quad, size)
     change = np.asarray(edited, np.float32) - aligned
-    forget = 1 - np.exp(-((_soften(np.abs(change).mean(axis=-1)) / _SAME) ** 2))
+    forget = 1 - np.exp(-((soften(np.abs(change).mean(axis=-1)) / _SAME) ** 2))
 
     result = pixels.copy()
     weight = photo_mask(mask, quad, *pixels.shape[:2])
@@ -213,9 +213,9 @@ def paste(
         to_crop = _photo_to_crop(quad, size, left, start)
         original, here = _unit(pixels[region]), weight[region][..., None]
         extent = original.shape[1::-1]
-        lost = np.clip(_warp(forget, to_crop, *extent), 0, 1)[..., None]
-        detail = original - _warp(aligned, to_crop, *extent)
-        blended = original + here * (_warp(change, to_crop, *extent) - lost * detail)
+        lost = np.clip(warp(forget, to_crop, *extent), 0, 1)[..., None]
+        detail = original - warp(aligned, to_crop, *extent)
+        blended = original + here * (warp(change, to_crop, *extent) - lost * detail)
         levels = np.rint(np.clip(blended, 0, 1) * np.iinfo(pixels.dtype).max).astype(pixels.dtype)
         result[region] = np.where(here > 0, levels, pixels[region])
     return result
@@ -246,7 +246,7 @@ def photo_mask(
     if left < right and top < bottom:
         to_crop = _photo_to_crop(quad, size, left, top)
         result[top:bottom, left:right] = np.clip(
-            _warp_mask(faded, to_crop, right - left, bottom - top), 0, 1
+            warp_mask(faded, to_crop, right - left, bottom - top), 0, 1
         )
     return result
 
@@ -293,86 +293,3 @@ def _photo_to_crop(quad: np.ndarray, size: int, left: int, top: int) -> np.ndarr
     top).
     """
     return np.linalg.inv(_crop_to_photo(quad - np.array([left, top]), size))
-
-
-def _oversampled(
-    image: np.ndarray, matrix: np.ndarray, width: int, height: int, interpolation: int
-) -> np.ndarray:
-    """image[matrix @ place], sampled so densely that no pixel is stepped over.
-
-    Its edge goes on outside.
-    """
-    import cv2
-
-    density = max(1, int(np.ceil(np.sqrt(abs(np.linalg.det(matrix[:2, :2]))) - 1e-6)))
-    # OpenCV counts from the centre of the first pixel.
-    centre = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
-    matrix = np.linalg.inv(centre) @ matrix @ np.diag([1 / density, 1 / density, 1]) @ centre
-    flags, size = interpolation | cv2.WARP_INVERSE_MAP, (width * density, height * density)
-    return cv2.warpAffine(image, matrix[:2], size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
-
-
-def _warp(image: np.ndarray, matrix: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Resamples a picture: bicubic where it is enlarged, Lanczos where it is reduced."""
-    import cv2
-
-    return _lanczos(_oversampled(image, matrix, width, height, cv2.INTER_CUBIC), width, height)
-
-
-def _warp_mask(mask: np.ndarray, matrix: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Resamples a mask by means of its values, which never leave their range."""
-    import cv2
-
-    dense = _oversampled(mask, matrix, width, height, cv2.INTER_LINEAR)
-    return cv2.resize(dense, (width, height), interpolation=cv2.INTER_AREA)
-
-
-def _lanczos(image: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Reduces float32 [h, w] or [h, w, c] without aliasing."""
-    if image.shape[:2] == (height, width):
-        return image
-    planes = image[..., None] if image.ndim == 2 else image
-    reduced = [
-        Image.fromarray(np.ascontiguousarray(planes[..., c])).resize(
-            (width, height), Image.Resampling.LANCZOS
-        )
-        for c in range(planes.shape[-1])
-    ]
-    return np.stack([np.asarray(plane) for plane in reduced], axis=-1).reshape(
-        height, width, *image.shape[2:]
-    )
-
-
-def _soften(plane: np.ndarray) -> np.ndarray:
-    import cv2
-
-    return cv2.GaussianBlur(plane, (0, 0), max(1.0, len(plane) / 512))
-
-
-def _pad(image: np.ndarray, margins: np.ndarray, blur: float) -> np.ndarray:
-    """Continues a picture by `margins` (left, top, right, bottom): mirrored, more and more blurred,
-    at last its median.
-
-    Args:
-        blur: standard deviation of the blur in pixels; it also reaches a third of a margin into the
-            picture.
-    """
-    import cv2
-
-    left, top, right, bottom = (int(m) for m in margins)
-    image = np.pad(image, ((top, bottom), (left, right), (0, 0)), "reflect")
-    height, width = image.shape[:2]
-    x, y = np.arange(width, dtype=np.float32)[None, :], np.arange(height, dtype=np.float32)[:, None]
-    outside = np.maximum(
-        1 - np.minimum(x / left, (width - 1 - x) / right),
-        1 - np.minimum(y / top, (height - 1 - y) / bottom),
-    )[..., None]
-    # Blur and median are smooth: they are computed on a reduced copy, which is what keeps large
-    # photographs quick.
-    factor = max(1, int(blur / 4))
-    small = cv2.resize(
-        image, (-(-width // factor), -(-height // factor)), interpolation=cv2.INTER_AREA
-    )
-    blurred = cv2.resize(cv2.GaussianBlur(small, (0, 0), blur / factor), (width, height))
-    image = image + (blurred - image) * np.clip(3 * outside + 1, 0, 1)
-    return image + (np.median(small, axis=(0, 1)) - image) * np.clip(outside, 0, 1)

@@ -3,16 +3,12 @@
 Pictures uint8 RGB [s, s, 3]; masks boolean.
 """
 
-import weakref
-
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from PIL import Image, ImageDraw
 
-from diffcam_jax.errors import UserError
 from diffcam_jax.faces.chips import resized
-from diffcam_jax.faces.landmarks import free_landmarker, quiet_native_stderr
-from diffcam_jax.pretrained import store
+from diffcam_jax.faces.landmarker import Landmarker
 
 MOST_HANDS = 4
 # At 0.3 the real hands before faces of the benchmark are found, and none on faces without.
@@ -24,7 +20,7 @@ WRIST, INDEX_KNUCKLE, MIDDLE_KNUCKLE, LITTLE_KNUCKLE = 0, 5, 9, 17
 FINGER, FOREARM = 0.3, 0.6
 
 
-class HandLandmarker:
+class HandLandmarker(Landmarker):
     """Finds hands; one instance serves many pictures (50 ms each).
 
     Raises:
@@ -32,29 +28,12 @@ class HandLandmarker:
     """
 
     def __init__(self) -> None:
-        path = store.fetch("hand_landmarker")
-        from mediapipe.tasks.python import vision
-        from mediapipe.tasks.python.core.base_options import BaseOptions
-
-        options = vision.HandLandmarkerOptions(
-            base_options=BaseOptions(model_asset_path=str(path)),
+        super().__init__(
+            "hand",
             num_hands=MOST_HANDS,
             min_hand_detection_confidence=CONFIDENCE,
             min_hand_presence_confidence=CONFIDENCE,
         )
-        with quiet_native_stderr():
-            try:
-                self._landmarker = vision.HandLandmarker.create_from_options(options)
-            except (RuntimeError, ValueError) as error:
-                raise UserError(
-                    f"{path}: not a hand landmarker model ({error}); delete it and run again"
-                ) from error
-            self._close = weakref.finalize(self, free_landmarker, self._landmarker)
-            self._look(np.zeros((256, 256, 3), np.uint8))  # the remaining messages come with it
-
-    def close(self) -> None:
-        """Frees the model; closing twice is harmless."""
-        self._close()
 
     def detect(self, image: UInt8[np.ndarray, "s s 3"]) -> list[Float[np.ndarray, "21 2"]]:
         """The landmarks of every hand, x, y as shares of the side; a hand may be found twice.
@@ -66,11 +45,8 @@ class HandLandmarker:
         return self._look(small) + [hand.astype(np.float32) for hand in mirrored]
 
     def _look(self, image: np.ndarray) -> list[np.ndarray]:
-        import mediapipe as mp
-
-        picture = mp.Image(image_format=mp.ImageFormat.SRGB, data=np.ascontiguousarray(image))
-        found = self._landmarker.detect(picture).hand_landmarks
-        return [np.array([[p.x, p.y] for p in hand], np.float32) for hand in found]
+        hands = self.run(image).hand_landmarks
+        return [np.array([[p.x, p.y] for p in hand], np.float32) for hand in hands]
 
 
 def hand_mask(hands: list[Float[np.ndarray, "21 2"]], side: int) -> Bool[np.ndarray, "s s"]:

@@ -8,25 +8,14 @@ it, heads lying on their side and faces that fill the frame. Where its first loo
 found, the picture is looked at in a wide frame, in overlapping tiles and turned.
 """
 
-import contextlib
-import functools
-import json
-import os
-import sys
-import tempfile
-import weakref
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float, UInt8, UInt16
 
-from diffcam_jax.errors import UserError
-from diffcam_jax.faces import align
-from diffcam_jax.pretrained import store
+from diffcam_jax.faces.landmarker import Landmarker
 
 MAX_FACES = 32
-_LANDMARK_BYTES = 1 << 20
 # pixels; larger pictures are looked at reduced: the networks see at most 256 pixels of a face
 _VIEW_SIDE = 1024
 _TILE_LEVELS = (
@@ -40,7 +29,7 @@ _CLOSE_UP = 2.2  # side of the second, closer look at a face, in sides of its la
 
 
 @dataclass(frozen=True, eq=False)
-class Face:
+class DetectedFace:
     """One face.
 
     Attributes:
@@ -55,7 +44,7 @@ class Face:
     area: float
 
 
-class FaceLandmarker:
+class FaceLandmarker(Landmarker):
     """Finds faces.
 
     Use it as a context manager, and one instance for many pictures (7 ms for an aligned one).
@@ -65,44 +54,19 @@ class FaceLandmarker:
     """
 
     def __init__(self) -> None:
-        path = store.fetch("face_landmarker")
-        from mediapipe.tasks.python import vision
-        from mediapipe.tasks.python.core.base_options import BaseOptions
-
-        options = vision.FaceLandmarkerOptions(
-            base_options=BaseOptions(model_asset_path=str(path)),
+        super().__init__(
+            "face",
             num_faces=MAX_FACES,
             min_face_detection_confidence=0.6,  # at the default 0.5 a colour wheel is a face
             output_face_blendshapes=True,
         )
-        with quiet_native_stderr():
-            try:
-                self._landmarker = vision.FaceLandmarker.create_from_options(options)
-            except (RuntimeError, ValueError) as error:
-                raise UserError(
-                    f"{path}: not a face landmarker model ({error}); delete it and run again"
-                ) from error
-            self._close = weakref.finalize(self, free_landmarker, self._landmarker)
-            self._look(
-                np.zeros((256, 256, 3), np.uint8)
-            )  # the remaining messages come with the first picture
-
-    def __enter__(self) -> "FaceLandmarker":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Frees the model; closing twice is harmless."""
-        self._close()
 
     def detect(
         self,
         pixels: UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"],
         max_faces: int = 1,
         search: bool = True,
-    ) -> list[Face]:
+    ) -> list[DetectedFace]:
         """Finds the faces of a photograph, largest first.
 
         Args:
@@ -133,15 +97,11 @@ class FaceLandmarker:
                 faces = self._look_at_turned(pixels) or faces
         return sorted(faces, key=lambda face: face.area, reverse=True)[:max_faces]
 
-    def _look(self, pixels: np.ndarray) -> list[Face]:
-        """The faces that MediaPipe sees in one picture, which is reduced first where it is large."""
-        import mediapipe as mp
-
+    def _look(self, pixels: np.ndarray) -> list[DetectedFace]:
+        """The faces that MediaPipe sees in one picture, which is reduced first where it is large.
+        """
         height, width = pixels.shape[:2]
-        picture = mp.Image(
-            image_format=mp.ImageFormat.SRGB, data=np.ascontiguousarray(_reduced(pixels))
-        )
-        result = self._landmarker.detect(picture)
+        result = self.run(_reduced(pixels))
         return [
             _face(
                 np.array([(p.x * width, p.y * height) for p in points]),
@@ -150,7 +110,7 @@ class FaceLandmarker:
             for points, shapes in zip(result.face_landmarks, result.face_blendshapes, strict=True)
         ]
 
-    def _look_with_margin(self, pixels: np.ndarray) -> list[Face]:
+    def _look_with_margin(self, pixels: np.ndarray) -> list[DetectedFace]:
         """The faces of the picture in a wide grey frame: the detector misses a face that fills its
         picture.
         """
@@ -162,13 +122,13 @@ class FaceLandmarker:
             _face((face.points - margin) * scale, face.blendshapes) for face in self._look(framed)
         ]
 
-    def _look_into_tiles(self, pixels: np.ndarray, level: int) -> list[Face]:
+    def _look_into_tiles(self, pixels: np.ndarray, level: int) -> list[DetectedFace]:
         """The faces that lie wholly inside one of the tiles."""
         height, width = pixels.shape[:2]
         side = -(-max(height, width) // level)
         if side < _MIN_TILE:
             return []
-        faces: list[Face] = []
+        faces: list[DetectedFace] = []
         for top in _starts(height, side):
             for left in _starts(width, side):
                 tile = pixels[top : top + side, left : left + side]
@@ -179,7 +139,7 @@ class FaceLandmarker:
                         faces.append(_face(face.points + np.array([left, top]), face.blendshapes))
         return _distinct(faces)
 
-    def _look_closer(self, pixels: np.ndarray, faces: list[Face], confirm: bool) -> list[Face]:
+    def _look_closer(self, pixels: np.ndarray, faces: list[DetectedFace], confirm: bool) -> list[DetectedFace]:
         """Looks again at each face that was seen reduced or in a tile, in a close-up at its full
         resolution.
 
@@ -204,7 +164,7 @@ class FaceLandmarker:
                 closer.append(face)
         return closer
 
-    def _look_at_turned(self, pixels: np.ndarray) -> list[Face]:
+    def _look_at_turned(self, pixels: np.ndarray) -> list[DetectedFace]:
         """The faces of the picture turned by 90, 180 or 270 degrees, whichever shows the most
         upright one.
         """
@@ -223,136 +183,11 @@ class FaceLandmarker:
         return best
 
 
-@functools.cache
-def shared_landmarker() -> FaceLandmarker:
-    """The one that a process keeps for all of its photographs, made when it is first needed.
-
-    Raises:
-        UserError: see `FaceLandmarker`.
-    """
-    return FaceLandmarker()
+def _face(points: np.ndarray, blendshapes: dict[str, float]) -> DetectedFace:
+    return DetectedFace(points, blendshapes, float(np.prod(np.ptp(points, axis=0))))
 
 
-def find_quads(
-    pixels: UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"],
-    which: int | str = "largest",
-    aligned: bool = False,
-    points: Float[np.ndarray, "n 2"] | None = None,
-) -> list[Float[np.ndarray, "4 2"]]:
-    """Where the faces of a photograph that are asked for lie, as `align.crop` takes it.
-
-    Args:
-        pixels: [h, w, 3] RGB, upright.
-        which: see `select_faces`.
-        aligned: the photograph already is a crop as FFHQ's, the whole of it.
-        points: landmarks of one face, in the place of detection.
-
-    Raises:
-        UserError: no such face, or not square though aligned.
-    """
-    if aligned:
-        return [align.frame_quad(*pixels.shape[:2])]
-    if points is not None:
-        return [align.ffhq_quad(points)]
-    wanted = 1 if which == "largest" else MAX_FACES if which == "all" else int(which)
-    faces = select_faces(shared_landmarker().detect(pixels, wanted), which)
-    return [align.ffhq_quad(face.points) for face in faces]
-
-
-def select_faces(faces: Sequence[Face], which: int | str) -> list[Face]:
-    """The faces to edit.
-
-    Args:
-        faces: what `FaceLandmarker.detect` found, largest first.
-        which: "largest", "all", or the rank of one face, 1 being the largest.
-
-    Returns:
-        At least one face.
-
-    Raises:
-        UserError: there is no face, or none of that rank.
-        ValueError: `which` is something else.
-    """
-    if not faces:
-        raise UserError(
-            "no face was found; turn the picture upright, use a larger one or one that shows "
-            "more of the face, "
-            "or give its landmarks with --landmarks FILE"
-        )
-    if which == "all":
-        return list(faces)
-    rank = 1 if which == "largest" else which
-    if not isinstance(rank, int):
-        raise ValueError(f"{which!r} is neither 'largest', 'all' nor a number")
-    if not 1 <= rank <= len(faces):
-        raise UserError(
-            f"face {rank} was asked for and {len(faces)} found; give a number from 1 to "
-            f"{len(faces)}"
-        )
-    return [faces[rank - 1]]
-
-
-def read_landmarks_file(path: str | os.PathLike[str]) -> Float[np.ndarray, "n 2"]:
-    """Reads landmarks that were set by hand or by another tool.
-
-    Args:
-        path: a JSON list of [x, y] pairs, or plain text with one "x y" or "x, y" a line ("#" begins
-            a comment): 5, 68 or 478 points as `align.ffhq_quad` takes them, in pixels of the
-            upright photograph.
-
-    Returns:
-        Points [n, 2] float64 as x, y.
-
-    Raises:
-        UserError: the file cannot be read or does not hold such points.
-    """
-    try:
-        with open(path, "rb") as file:
-            text = file.read(_LANDMARK_BYTES + 1)
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{path}: the landmarks cannot be read ({error}); check the name"
-        ) from error
-    try:
-        if len(text) > _LANDMARK_BYTES:
-            raise ValueError("the file is too large")
-        text = text.decode("utf-8-sig").strip()
-        if text.startswith("["):
-            rows = json.loads(text)
-        else:
-            lines = (line.split("#")[0].replace(",", " ").split() for line in text.splitlines())
-            rows = [line for line in lines if line]
-        points = np.array(rows, np.float64)
-        if points.ndim != 2 or points.shape[1] != 2 or len(points) not in (5, 68, 478):
-            raise ValueError(f"an array of shape {points.shape}")
-        if not np.all(np.abs(points) < 1e6):
-            raise ValueError("a coordinate is not a number of pixels")
-        if np.all(np.abs(points) <= 1):
-            raise ValueError("shares of the picture instead of pixels")
-    except (ValueError, TypeError, RecursionError) as error:
-        raise UserError(
-            f"{path}: not landmarks ({error}); it needs 5, 68 or 478 rows of x and y in pixels"
-        ) from error
-    return points
-
-
-def free_landmarker(landmarker: object) -> None:
-    """Closes MediaPipe's landmarker without the traceback that its destructor prints at interpreter
-    exit.
-    """
-    try:
-        landmarker.close()
-    except (
-        RuntimeError
-    ):  # its worker thread has ended with the interpreter, and the memory goes with the process
-        landmarker._handle = None
-
-
-def _face(points: np.ndarray, blendshapes: dict[str, float]) -> Face:
-    return Face(points, blendshapes, float(np.prod(np.ptp(points, axis=0))))
-
-
-def _uprightness(face: Face) -> float:
+def _uprightness(face: DetectedFace) -> float:
     """Cosine of the angle between the line through the outer eye corners and the horizontal."""
     x, y = face.points[263] - face.points[33]
     return float(x / max(np.hypot(x, y), 1e-9))
@@ -371,21 +206,22 @@ def _reduced(pixels: np.ndarray) -> np.ndarray:
 
 
 def _starts(length: int, side: int) -> list[int]:
-    """Where tiles begin along one axis so that they cover it and neighbours share at least a half."""
+    """Where tiles begin along one axis so that they cover it and neighbours share at least a half.
+    """
     count = 1 + max(0, -(-2 * (length - side) // side))
     return sorted({round(start) for start in np.linspace(0, max(0, length - side), count)})
 
 
-def _distinct(faces: list[Face]) -> list[Face]:
+def _distinct(faces: list[DetectedFace]) -> list[DetectedFace]:
     """Drops faces that were seen before."""
-    kept: list[Face] = []
+    kept: list[DetectedFace] = []
     for face in faces:
         if all(_overlap(face, other) < 0.4 for other in kept):
             kept.append(face)
     return kept
 
 
-def _overlap(one: Face, other: Face) -> float:
+def _overlap(one: DetectedFace, other: DetectedFace) -> float:
     """Shared area of two boxes as a share of the smaller one."""
     low = np.maximum(one.points.min(axis=0), other.points.min(axis=0))
     high = np.minimum(one.points.max(axis=0), other.points.max(axis=0))
@@ -404,21 +240,3 @@ def _turned_back(points: np.ndarray, quarter_turns: int, height: int, width: int
     elif quarter_turns == 3:
         x, y = y, height - x
     return np.stack([x, y], axis=1)
-
-
-@contextlib.contextmanager
-def quiet_native_stderr() -> Iterator[None]:
-    """Keeps what C++ libraries write to stderr while starting from the person at the keyboard."""
-    try:
-        sys.stderr.flush()
-        saved = os.dup(2)
-    except (AttributeError, OSError):  # no stderr at all, as under pythonw
-        yield
-        return
-    with tempfile.TemporaryFile() as sink:
-        os.dup2(sink.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)

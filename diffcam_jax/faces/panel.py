@@ -1,4 +1,4 @@
-"""Labelled rows of pictures: what people look at to see whether an edit went well."""
+"""Labelled rows and grids of pictures, and masks drawn over pictures, for people to look at."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,7 +12,7 @@ TILE, HEADER, GAP = 320, 26, 6
 def heat_overlay(
     picture: UInt8[np.ndarray, "h w 3"], mask: Float[np.ndarray, "h w"]
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """Lays a mask over a picture: dimmed where the mask is 0, tinted orange where it is 1."""
+    """Draws a mask over a picture: dimmed where the mask is 0, tinted orange where it is 1."""
     weight = mask[..., None]
     dimmed = picture * 0.45
     tinted = 0.55 * picture + 0.45 * np.array([255.0, 140.0, 0.0])
@@ -28,11 +28,11 @@ def labelled_row(pictures: Mapping[str, np.ndarray], tile: int = TILE) -> Image.
     """A row of pictures, each scaled to the same height, with its name above.
 
     Args:
-      pictures: label -> uint8 [h, w, 3], or a float mask [h, w] in [0, 1], shown in grey.
-      tile: height of the pictures in pixels.
+        pictures: label -> uint8 [h, w, 3], or a float mask [h, w] in [0, 1], drawn in grey.
+        tile: height of the pictures in pixels.
 
     Returns:
-      The row as a picture.
+        The row as a picture.
     """
     return _row(list(pictures.items()), tile)
 
@@ -40,13 +40,28 @@ def labelled_row(pictures: Mapping[str, np.ndarray], tile: int = TILE) -> Image.
 def labelled_grid(
     rows: Sequence[Sequence[tuple[str, np.ndarray | None]]], tile: int = TILE
 ) -> Image.Image:
-    """Rows of labelled pictures below each other; names may repeat, and a place may stay empty.
+    """Rows of labelled pictures below each other; labels may repeat, and a cell may stay empty.
 
     Args:
-      rows: of (label, picture as in `labelled_row`, or None for an empty square).
-      tile: height of the pictures in pixels.
+        rows: of (label, picture as in `labelled_row`, or None for an empty square). A row without
+            any label has no space for labels.
+        tile: height of the pictures in pixels.
     """
     return stack_rows([_row(row, tile) for row in rows])
+
+
+def titled_grid(
+    rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str], tile: int = 128
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Rows of pictures under column titles.
+
+    Args:
+        rows: pictures as in `labelled_row`.
+        titles: one for each column.
+        tile: height of the pictures in pixels.
+    """
+    labels = [titles, *[[""] * len(titles)] * (len(rows) - 1)]
+    return np.asarray(labelled_grid([list(zip(*pair)) for pair in zip(labels, rows)], tile))
 
 
 def _row(cells: Sequence[tuple[str, np.ndarray | None]], tile: int) -> Image.Image:
@@ -59,19 +74,19 @@ def _row(cells: Sequence[tuple[str, np.ndarray | None]], tile: int) -> Image.Ima
             array = grey(array)
         width = max(1, round(array.shape[1] * tile / array.shape[0]))
         tiles.append(Image.fromarray(array).resize((width, tile), Image.Resampling.LANCZOS))
-    row = Image.new(
-        "RGB", (sum(t.width for t in tiles) + GAP * (len(tiles) + 1), tile + HEADER + GAP), "white"
-    )
+    header = HEADER if any(label for label, _ in cells) else 0
+    width = sum(t.width for t in tiles) + GAP * (len(tiles) + 1)
+    row = Image.new("RGB", (width, tile + header + GAP), "white")
     draw, font, x = ImageDraw.Draw(row), ImageFont.load_default(15), GAP
     for (label, _), picture in zip(cells, tiles):
         draw.text((x + 2, 5), _fitting(label, font, picture.width), fill="black", font=font)
-        row.paste(picture, (x, HEADER))
+        row.paste(picture, (x, header))
         x += picture.width + GAP
     return row
 
 
 def _fitting(label: str, font: ImageFont.FreeTypeFont, width: int) -> str:
-    """A label cut short where it would run into its neighbour's."""
+    """A label, cut short where it would overlap its neighbour's."""
     if font.getlength(label) <= width:
         return label
     while label and font.getlength(label + "...") > width:
@@ -80,7 +95,7 @@ def _fitting(label: str, font: ImageFont.FreeTypeFont, width: int) -> str:
 
 
 def stack_rows(rows: list[Image.Image]) -> Image.Image:
-    """Rows below each other, flush left, on white."""
+    """Rows below each other, left-aligned, on white."""
     sheet = Image.new("RGB", (max(r.width for r in rows), sum(r.height for r in rows)), "white")
     y = 0
     for row in rows:

@@ -1,1 +1,1 @@
-"""What networks are trained and codes are searched by."""
+"""Losses of training and of inversion."""

@@ -14,12 +14,13 @@ from jaxtyping import Array, Float
 
 
 def nonsaturating_loss(fake: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
-    """The generator's loss for each fake, softplus(-logit).
+    """The generator's loss for each generated picture, softplus(-logit).
 
     Args:
-      fake: the discriminator's logits of generated pictures.
+        fake: the discriminator's logits of generated pictures.
 
-    Reference: Goodfellow et al., Generative Adversarial Networks (1406.2661), section 3.
+    Reference:
+        Goodfellow et al., Generative Adversarial Networks (1406.2661), section 3.
     """
     return jax.nn.softplus(-fake)
 
@@ -27,12 +28,14 @@ def nonsaturating_loss(fake: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
 def logistic_loss(
     real: Float[Array, "*batch"], fake: Float[Array, "*batch"]
 ) -> Float[Array, "*batch"]:
-    """The discriminator's loss for each pair of a real and a fake picture.
+    """The discriminator's loss for each pair of a real and a generated picture.
 
     Args:
-      real, fake: its logits of real and of generated pictures.
+        real: the discriminator's logits of real pictures.
+        fake: its logits of generated pictures.
 
-    Reference: Goodfellow et al., Generative Adversarial Networks (1406.2661), eq. 1.
+    Reference:
+        Goodfellow et al., Generative Adversarial Networks (1406.2661), eq. 1.
     """
     return jax.nn.softplus(-real) + jax.nn.softplus(fake)
 
@@ -42,23 +45,27 @@ def r1_penalty(
 ) -> Float[Array, " b"]:
     """Squared norm of the gradient of the summed logits with respect to each real picture.
 
-    Weigh it with gamma / 2.
+    It is weighted with gamma / 2.
 
     Args:
-      discriminator: pictures -> logits. Where it compares the samples of a batch, so does the
-        gradient.
-      images: real pictures.
+        discriminator: pictures -> logits. If it compares the samples of a batch, so does the
+            gradient.
+        images: real pictures.
 
-    Reference: Mescheder et al., Which Training Methods for GANs do actually Converge? (1801.04406),
-    eq. 9.
+    Reference:
+        Mescheder et al., Which Training Methods for GANs do actually Converge? (1801.04406), eq. 9.
     """
     gradient = jax.grad(lambda x: discriminator(x).sum())(images)
     return (gradient**2).sum((1, 2, 3))
 
 
 class PathLength(NamedTuple):
-    """What `path_length_penalty` returns: penalties [b], lengths [b], and the new running mean,
-    which carries no gradient.
+    """Result of `path_length_penalty`.
+
+    Attributes:
+        penalty: [b].
+        lengths: [b].
+        mean: the new running mean, which carries no gradient.
     """
 
     penalty: Float[Array, " b"]
@@ -73,18 +80,18 @@ def path_length_penalty(
     mean: Float[Array, ""] | float,
     decay: float = 0.01,
 ) -> PathLength:
-    """Squared deviation of how far a picture moves for a step in W+ from the running mean of that.
+    """Squared deviation of the path length (change of the picture per step in W+) from its mean.
 
     Args:
-      synthesis: W+ codes -> pictures.
-      codes: W+ codes, a w repeated for each layer.
-      noise: standard normal, of the pictures' shape: the random direction in which movement is
-        measured.
-      mean: running mean of the lengths, 0 at the start.
-      decay: share of the new lengths in it.
+        synthesis: W+ codes -> pictures.
+        codes: W+ codes, one w repeated for each layer.
+        noise: standard normal, of the pictures' shape: the random direction in which the change is
+            measured.
+        mean: running mean of the lengths, 0 at the start.
+        decay: weight of the new lengths in it.
 
-    Reference: Karras et al., Analyzing and Improving the Image Quality of StyleGAN (1912.04958),
-    eq. 4.
+    Reference:
+        Karras et al., Analyzing and Improving the Image Quality of StyleGAN (1912.04958), eq. 4.
     """
     direction = noise / math.sqrt(noise.shape[1] * noise.shape[2])
     gradient = jax.grad(lambda codes: (synthesis(codes) * direction).sum())(codes)

@@ -1,10 +1,9 @@
-"""VGG's features as losses of inversion compare them: at Caffe's scale for in-domain inversion,
-normalised for Image2StyleGAN and for invertibility decomposition, which also compares their Gram
-matrices; and the embeddings of identity losses.
+"""Networks of perceptual and identity losses: VGG features and face embeddings.
 
-Pictures float32 [b, h, w, 3] RGB in [-1, 1]. The weights come from a folder that `python -m
-convert_weights` made of Caffe's network, or are the embedded VGG16 (torchvision's) of the part
-"lpips".
+VGG features are compared at Caffe's scale for in-domain inversion, normalised for Image2StyleGAN
+and for invertibility decomposition, which also compares their Gram matrices. Pictures are float32
+[b, h, w, 3] RGB in [-1, 1]. The weights come from a folder that `python -m convert_weights` made of
+Caffe's network, or are the embedded VGG16 (torchvision's) of the part "lpips".
 """
 
 import dataclasses
@@ -22,13 +21,12 @@ from diffcam_jax.nn.vgg import VGG16, VGG19, caffe_preprocess
 from diffcam_jax.ops.image import IMAGENET_MEAN, IMAGENET_STD, resize
 from diffcam_jax.pretrained import networks as pretrained
 
-# What torchvision's normalisation divides by, on average, in 0..255: by so much Caffe's features
-# are larger.
+# Ratio of Caffe's features to ours: the mean divisor of torchvision's normalisation, in 0..255.
 CAFFE_SCALE = 255 * sum(IMAGENET_STD) / 3
 IDENTITY_SIDE = 256
 IN_DOMAIN_TAPS = ("relu4_3",)
 IMAGE2STYLEGAN_TAPS = ("conv1_1", "conv1_2", "conv3_2", "conv4_2")
-# Layers before their ReLU, and what each counts: the last convolutions of the five stages.
+# Weights of the last convolutions of the five stages, before their ReLU.
 DECOMPOSITION_WEIGHTS = (0.1, 0.1, 1.0, 1.0, 1.0)
 VGG19_TAPS = ("conv1_2", "conv2_2", "conv3_4", "conv4_4", "conv5_4")
 VGG16_TAPS = ("conv1_2", "conv2_2", "conv3_3", "conv4_3", "conv5_3")
@@ -36,13 +34,13 @@ VGG16_TAPS = ("conv1_2", "conv2_2", "conv3_3", "conv4_3", "conv5_3")
 
 @dataclasses.dataclass(frozen=True)
 class Features:
-    """What VGG sees in pictures, as a pure function of its variables.
+    """VGG's features of pictures, as a pure function of its variables.
 
     Attributes:
-        taps: the layers.
+        taps: names of the layers.
+        caffe: whether the weights take pictures as Caffe's do.
+        scale: factor of the result.
         network: VGG16 or VGG19.
-        caffe: the weights take pictures as Caffe's do.
-        scale: of the result.
     """
 
     taps: tuple[str, ...]
@@ -69,8 +67,8 @@ class Embedding:
     A pure function of its variables.
 
     Attributes:
-        network: its module, ArcFace's or SFace's.
-        levels: it takes pictures in 0..255 instead of [-1, 1].
+        network: the module, ArcFace or SFace.
+        levels: whether it takes pictures in 0..255 instead of [-1, 1].
     """
 
     network: nn.Module
@@ -90,11 +88,11 @@ def identity(source: str = "") -> tuple[Embedding, dict[str, Any]]:
     """The network of identity losses and its variables.
 
     Args:
-        source: folder with ArcFace; "" for the embedded SFace: a stand-in, as it was trained on
-            crops aligned by landmarks.
+        source: folder with ArcFace; "" for the embedded SFace, an approximation, as it was trained
+            on crops aligned by landmarks.
 
     Raises:
-        UserError: no such folder, or the embedded one is not to be had.
+        UserError: there is no such folder, or the embedded network cannot be fetched.
     """
     module, variables = pretrained.load(source or "sface").network("identity")
     return Embedding(module, not source), variables
@@ -108,15 +106,17 @@ def distance(pred: Sequence[Array], target: Sequence[Array]) -> Float[Array, " b
 
 
 def in_domain(source: str = "") -> tuple[Features, dict[str, Any]]:
-    """relu4_3 at Caffe's scale, for which in-domain inversion's weight of 5e-5 is meant, and the
-    variables.
+    """relu4_3 at Caffe's scale, for which in-domain inversion's weight of 5e-5 is meant.
 
     Args:
         source: folder with Caffe's VGG16 (role "perceptual"); "" for the embedded VGG16, multiplied
             to Caffe's scale.
 
+    Returns:
+        The function and its variables.
+
     Raises:
-        UserError: no such folder, or the embedded one is not to be had.
+        UserError: there is no such folder, or the embedded network cannot be fetched.
 
     Reference:
         Zhu et al., In-Domain GAN Inversion (2004.00049), section 3.2 and the released code.
@@ -132,7 +132,7 @@ def image2stylegan() -> tuple[Features, dict[str, Any]]:
     """conv1_1, conv1_2, conv3_2 and conv4_2 of the ImageNet-normalised network, and the variables.
 
     Raises:
-        UserError: the embedded VGG16 is not to be had.
+        UserError: the embedded VGG16 cannot be fetched.
 
     Reference:
         Abdal et al., Image2StyleGAN (1904.03189), section 5.1.
@@ -150,9 +150,7 @@ def absolute(
 
 
 def gram(features: Float[Array, "b h w c"]) -> Float[Array, "b c c"]:
-    """Gram matrix of a map: products of channels, summed over the places, over the number of its
-    entries.
-    """
+    """Gram matrix of a map: products of channels summed over positions, divided by its size."""
     b, h, w, c = features.shape
     flat = features.reshape(b, h * w, c)
     return jnp.einsum("bnc,bnd->bcd", flat, flat) / (c * h * w)
@@ -174,11 +172,11 @@ def decomposition(source: str = "") -> tuple[Features, dict[str, Any]]:
     """The last convolution of every stage of the ImageNet-normalised network, and the variables.
 
     Args:
-        source: folder with torchvision's VGG19 (role "perceptual"), which the release compares
-            with; "" for the embedded VGG16.
+        source: folder with torchvision's VGG19 (role "perceptual"), which the release uses; "" for
+            the embedded VGG16.
 
     Raises:
-        UserError: no such folder, or the embedded one is not to be had.
+        UserError: there is no such folder, or the embedded network cannot be fetched.
 
     Reference:
         2212.09262, released configuration.

@@ -1,7 +1,7 @@
-"""Losses: (pred, target) -> [b], one value per picture, unweighted and not averaged over the batch.
+"""Losses (pred, target) -> [b]: one value per picture, unweighted, not averaged over the batch.
 
-Pictures float32 [b, h, w, 3] RGB in [-1, 1]. Networks are passed in as functions, so nothing here
-holds parameters.
+Pictures are float32 [b, h, w, 3] RGB in [-1, 1]. Networks are passed in as functions, so nothing
+here holds parameters.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,8 @@ def perceptual(
     """Mean squared error of a trunk's features, summed over its taps.
 
     Args:
-        pred, target: RGB in [-1, 1].
+        pred: RGB in [-1, 1].
+        target: RGB in [-1, 1].
         trunk: ImageNet-normalised picture -> features. The deghosting network is trained with
             VGG16's conv4_3, weight 0.01.
     """
@@ -49,7 +50,8 @@ def identity_distance(
     """One minus the cosine between two faces' embeddings.
 
     Args:
-        embedding_a, embedding_b: from `ArcFace`; other lengths than 1 are allowed.
+        embedding_a: from `ArcFace`; need not have unit length.
+        embedding_b: likewise.
 
     Returns:
         [b], 0 for the same direction, 2 for opposite ones.

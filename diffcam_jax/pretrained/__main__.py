@@ -1,5 +1,6 @@
-"""The pretrained parts: `python -m diffcam_jax.pretrained` lists them, `... fetch NAME...` (or
-`all`) makes them ready.
+"""The pretrained parts: `python -m diffcam_jax.pretrained` lists them, `... fetch NAME...` fetches.
+
+`fetch all` makes every part ready.
 """
 
 import argparse
@@ -11,9 +12,10 @@ from diffcam_jax.pretrained.store import cache_dir, fetch, state
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """List or fetch pretrained parts; see the module docstring.
+    """Lists or fetches pretrained parts; see the module docstring.
 
-    Returns: the exit code.
+    Returns:
+        The exit code.
     """
     parser = argparse.ArgumentParser(
         prog="python -m diffcam_jax.pretrained", description="The store of pretrained parts."

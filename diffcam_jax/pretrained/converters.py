@@ -2,7 +2,7 @@
 
 Every function takes {file name without folders: content} and returns a nested dict of float32
 arrays: kernels HWIO, dense kernels [in, out]. The networks are imported when a conversion runs, so
-that listing the parts stays quick.
+that listing the parts stays fast.
 """
 
 import re
@@ -32,7 +32,7 @@ _VGG16_CONVS = tuple(
 _ALEXNET_CONVS = tuple(f"conv{i}" for i in range(1, 6))
 _INCEPTION_STEM = ("1a_3x3", "2a_3x3", "2b_3x3", "3b_1x1", "4a_3x3")
 _INCEPTION_BLOCKS = ("5b", "5c", "5d", "6a", "6b", "6c", "6d", "6e", "7a", "7b", "7c")
-# The branches that the archive calls tower and tower_1; tower_2 is the pool's everywhere.
+# The branches that the archive calls tower and tower_1; tower_2 is always that of the pool.
 _INCEPTION_TOWERS = {
     **dict.fromkeys(("5b", "5c", "5d"), ("branch5x5", "branch3x3dbl")),
     "6a": ("branch3x3dbl",),
@@ -54,8 +54,9 @@ def mobile_stylegan(files: Mapping[str, bytes]) -> dict[str, Any]:
 
 
 def lpips(files: Mapping[str, bytes]) -> dict[str, Any]:
-    """Pickled LPIPS networks -> {"vgg16": {"trunk": {"conv1_1": ..}, "heads": {"lin0": [C], ..}},
-    "alexnet": ..}.
+    """Pickled LPIPS networks -> {"vgg16": {"trunk": ..., "heads": ...}, "alexnet": ...}.
+
+    A trunk is {"conv1_1": {"kernel", "bias"}, ...}, heads are {"lin0": [C], ...}.
     """
     return {
         "vgg16": _lpips_network(
@@ -94,15 +95,14 @@ def bisenet(files: Mapping[str, bytes]) -> dict[str, Any]:
 
 
 def mobilenet_v2(files: Mapping[str, bytes]) -> dict[str, Any]:
-    """torchvision's state dict -> {"params", "batch_stats"} of `nn.mobilenet_v2.MobileNetV2`."""
+    """A state dict of torchvision -> {"params", "batch_stats"} of `nn.mobilenet_v2.MobileNetV2`."""
     from diffcam_jax.nn.mobilenet_v2 import mobilenet_v2_from_torch
 
     return mobilenet_v2_from_torch(formats.read_torch(files[MOBILENET_FILES[0]]))
 
 
 def inception(files: Mapping[str, bytes]) -> dict[str, Any]:
-    """FID's network as a TorchScript archive -> {"params", "batch_stats"} of
-    `nn.inception.InceptionV3`.
+    """FID's TorchScript archive -> {"params", "batch_stats"} of `nn.inception.InceptionV3`.
 
     The archive names layers after the TensorFlow graph; its normalisation has no scale, which is
     one here.
@@ -126,8 +126,9 @@ def inception(files: Mapping[str, bytes]) -> dict[str, Any]:
 
 
 def _inception_path(name: str) -> tuple[str, ...]:
-    """mixed_4.tower_1.conv_3 -> ("mixed_6b", "branch7x7dbl_4"): the archive counts from 0, and
-    leaves the 0 out.
+    """The path of a layer: mixed_4.tower_1.conv_3 -> ("mixed_6b", "branch7x7dbl_4").
+
+    The archive counts from 0 and omits the 0.
     """
     if stem := re.fullmatch(r"conv(?:_(\d))?", name):
         return (f"conv2d_{_INCEPTION_STEM[int(stem[1] or 0)]}",)
@@ -135,7 +136,7 @@ def _inception_path(name: str) -> tuple[str, ...]:
         r"mixed(?:_(\d+))?\.(?:(tower)(?:_(\d))?[._])?(mixed_)?conv(?:_(\d))?", name
     )
     if parts is None:
-        raise ValueError(f"a layer {name!r} in the place of FID's")
+        raise ValueError(f"{name!r} is not a layer of FID's network")
     number, in_tower, tower, split, index = parts.groups()
     block = _INCEPTION_BLOCKS[int(number or 0)]
     if not in_tower:
@@ -144,7 +145,7 @@ def _inception_path(name: str) -> tuple[str, ...]:
         layer = "branch_pool"
     else:
         layer = _INCEPTION_TOWERS[block][int(tower or 0)]
-        # The last two convolutions of 7b and 7c lie side by side.
+        # The last two convolutions of 7b and 7c are parallel.
         layer += (
             f"_{2 + int(tower or 0)}{'ab'[int(index or 0)]}" if split else f"_{1 + int(index or 0)}"
         )

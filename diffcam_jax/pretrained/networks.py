@@ -1,6 +1,4 @@
-"""The networks of the pretrained parts: `load(NAME)` gives a part as a folder of converted weights
-would be given.
-"""
+"""The networks of the pretrained parts, which `load(NAME)` opens like folders of networks."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -37,7 +35,7 @@ def _lpips(tree: Tree) -> dict[str, Network]:
 
 _LPIPS = {"vgg": "vgg16", "alex": "alexnet"}
 
-# Part -> its parameter tree, as the store keeps it, to networks by role.
+# Part -> function from its parameter tree in the store to networks by role.
 NETWORKS: dict[str, Callable[[Tree], dict[str, Network]]] = {
     "mobile_stylegan_ffhq": _generator,
     "bisenet": lambda tree: {"parser": Network(BiSeNet(), {"params": tree})},
@@ -48,15 +46,14 @@ NETWORKS: dict[str, Callable[[Tree], dict[str, Network]]] = {
 
 
 def load(source: str | Path) -> ModelFolder:
-    """Networks with their weights: a folder of converted weights, or a part of the store, fetched
-    once.
+    """Networks with their weights: from a folder of converted weights, or from a part of the store.
 
     Args:
         source: path of a folder that `python -m convert_weights` or a training run wrote, or the
-            name of a part, see `parts.PARTS`.
+            name of a part, see `parts.PARTS`. A part is fetched once.
 
     Raises:
-        UserError: neither; damaged; the part cannot be fetched.
+        UserError: the source is neither, is damaged, or cannot be fetched.
     """
     if source not in parts.PARTS:
         return model_folder.load(source)

@@ -2,7 +2,9 @@
 
 Pip is asked for its configuration and, when that names no index, for its built-in default; no host
 is named here. An index answers with PEP 691 JSON or PEP 503 HTML. Nothing is installed and no
-package code runs: pip is only asked for settings.
+package code runs: pip is only asked for settings. Written by hand, because unearth and pypi-simple
+do not read pip's configuration, which is the larger half of this module, and pypi-simple knows no
+local folders of packages.
 """
 
 import ast
@@ -24,13 +26,26 @@ from urllib.request import url2pathname
 import requests
 from requests.adapters import HTTPAdapter, Retry
 
-_ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"
+_ACCEPT = (
+    "application/vnd.pypi.simple.v1+json, "
+    "application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"
+)
 _PAGE_LIMIT = 64 << 20  # bytes; the longest index pages are a few MB
 
 
 @dataclass(frozen=True)
 class PipSettings:
-    """What pip is configured with, as far as downloading goes."""
+    """Pip's settings that matter for downloads.
+
+    Attributes:
+        indexes: addresses of package indexes, in pip's order.
+        find_links: folders or pages of links to packages.
+        cert: path of the trusted certificates.
+        client_cert: path of the client certificate.
+        proxy: address of the proxy.
+        timeout: seconds to wait for an answer.
+        trusted_hosts: hosts whose certificate is not verified.
+    """
 
     indexes: tuple[str, ...]
     find_links: tuple[str, ...] = ()
@@ -44,7 +59,8 @@ class PipSettings:
     def timeouts(self) -> tuple[float, float]:
         """Seconds to wait for a connection and for an answer.
 
-        Without a network even a long pip timeout ends soon.
+        The first is bounded, so that a missing network is noticed soon even with a long pip
+        timeout.
         """
         return min(self.timeout, 10.0), self.timeout
 
@@ -64,8 +80,8 @@ def _pip_command() -> tuple[str, ...]:
         return (sys.executable, "-m", "pip")
     if on_path := shutil.which("pip") or shutil.which("pip3"):
         return (on_path,)
-    # Environments without pip still have the wheel that Python would install it from, and pip runs
-    # from inside it.
+    # Environments without pip still have the wheel that Python would install it from, and pip can
+    # run from inside it.
     ensurepip = importlib.util.find_spec("ensurepip")
     for folder in ensurepip.submodule_search_locations if ensurepip else ():
         for wheel in sorted(Path(folder, "_bundled").glob("pip-*.whl"), reverse=True):
@@ -92,15 +108,16 @@ def _ask_pip(*arguments: str) -> str:
 
 
 def pip_settings() -> PipSettings:
-    """Read pip's configuration: its files, then the environment.
+    """Reads pip's configuration: its files, then the environment.
 
-    Returns: the settings; the index is pip's built-in default when none is configured.
+    Returns:
+        The settings; the index is pip's built-in default when none is configured.
     """
     found: dict[str, dict[str, str]] = {}
     for line in _ask_pip("config", "list").splitlines():
         key, _, value = line.partition("=")
         section, _, name = key.rpartition(".")
-        with contextlib.suppress(SyntaxError, ValueError):  # a line of pip's own commentary
+        with contextlib.suppress(SyntaxError, ValueError):  # a message of pip, not a setting
             found.setdefault(section, {})[name] = str(ast.literal_eval(value))
     environment = {
         name.removeprefix("PIP_").lower().replace("_", "-"): value
@@ -133,7 +150,7 @@ def _default_index() -> str:
 
 
 class _Session(requests.Session):
-    """A session that pip's certificate settings overrule."""
+    """A session in which pip's certificate settings take precedence over the environment's."""
 
     def __init__(self, settings: PipSettings):
         super().__init__()
@@ -150,8 +167,9 @@ class _Session(requests.Session):
 
 
 def open_session(settings: PipSettings) -> requests.Session:
-    """An HTTP session with pip's certificate, proxy and trusted hosts, retrying a failed
-    connection.
+    """Opens an HTTP session with pip's certificate, proxy and trusted hosts.
+
+    A failed connection is retried twice.
     """
     session = _Session(settings)
     retries = Retry(total=2, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504))
@@ -165,7 +183,7 @@ def open_session(settings: PipSettings) -> requests.Session:
 
 
 def local_path(address: str) -> Path | None:
-    """The path behind a file: address or a plain path; None for a remote address."""
+    """The path of a file: address or of a plain path; None for a remote address."""
     parts = urlsplit(address)
     if parts.scheme == "file":
         return Path(url2pathname(parts.path))
@@ -193,15 +211,16 @@ def file_addresses(
     """The addresses under which one index page or folder offers a file.
 
     Args:
-      page: an index page of a package, or a folder or page of links; remote or local.
-      filename: the wheel or sdist wanted.
-      session: from `open_session`.
-      timeout: seconds without a connection and without an answer before giving up.
+        page: an index page of a package, or a folder or page of links; remote or local.
+        filename: the wheel or sdist wanted.
+        session: from `open_session`.
+        timeout: seconds to wait for a connection and for an answer.
 
-    Returns: addresses or paths, without hash fragment.
+    Returns:
+        Addresses or paths, without hash fragment.
 
     Raises:
-      OSError: the page cannot be read (`requests` errors are OSErrors).
+        OSError: the page cannot be read (`requests` errors are OSErrors).
     """
     folder = local_path(page)
     if folder is None:

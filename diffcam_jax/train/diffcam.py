@@ -23,12 +23,12 @@ from diffcam_jax.data.augment import AugmentConfig, augment, flippable
 from diffcam_jax.editing.classifier import Classifier, load_classifier, save_classifier
 from diffcam_jax.editing.diffcam import diff_cam
 from diffcam_jax.errors import UserError
+from diffcam_jax.faces.panel import heat_overlay, titled_grid
 from diffcam_jax.files import model_folder
 from diffcam_jax.nn.classifier import DiffClassifier, LocalClassifier, PairClassifier
 from diffcam_jax.nn.network import Network
 from diffcam_jax.pretrained import store
 from diffcam_jax.train import cells, places
-from diffcam_jax.train.report import grid, overlay
 from diffcam_jax.train.state import Batch, Metrics, Net, TrainState, gradients, update
 from diffcam_jax.train.trainer import Phase, Step, Trainer
 
@@ -278,8 +278,8 @@ def build(config: ConfigDict, data: PairSource, axis: str | None) -> Trainer:
             before = jnp.broadcast_to(images[:1], images[1:].shape)
             judge = Classifier(Network(model, state.nets[NAME].variables), names, config.sign)
             masks = np.asarray(masks_of(judge, before, images[1:], jnp.arange(len(names))).mask)
-            rows += [list(sample), [sample[0], *map(overlay, sample[1:], masks)]]
-        return {"masks": grid(rows, ["inverted", *names])}
+            rows += [list(sample), [sample[0], *map(heat_overlay, sample[1:], masks)]]
+        return {"masks": titled_grid(rows, ["inverted", *names])}
 
     def evaluate(state: TrainState) -> dict[str, float]:
         numbers = accuracy(state.nets[NAME].variables)

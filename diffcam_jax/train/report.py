@@ -5,15 +5,15 @@ import math
 import os
 import pathlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-import matplotlib
 import numpy as np
-from jaxtyping import Float, UInt8
-from PIL import Image, ImageDraw
+from jaxtyping import UInt8
+from PIL import Image
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
+from diffcam_jax.faces.panel import titled_grid
 from diffcam_jax.files.trees import replacing, write_atomically
 
 
@@ -81,31 +81,6 @@ def _record(line: str) -> dict | None:
         return None
 
 
-def overlay(
-    image: UInt8[np.ndarray, "h w 3"], mask: Float[np.ndarray, "h w"]
-) -> UInt8[np.ndarray, "h w 3"]:
-    """A mask as a heat map over a picture."""
-    heat = matplotlib.colormaps["turbo"](mask)[..., :3] * 255
-    weight = 0.6 * mask[..., None]
-    return np.rint(image * (1 - weight) + heat * weight).astype(np.uint8)
-
-
-def grid(
-    rows: Sequence[Sequence[UInt8[np.ndarray, "_ _ 3"]]], titles: Sequence[str], cell: int = 128
-) -> UInt8[np.ndarray, "h w 3"]:
-    """Pictures in rows under column titles, each `cell` pixels wide."""
-    head = 16
-    sheet = Image.new("RGB", (cell * len(titles), head + cell * len(rows)), "white")
-    draw = ImageDraw.Draw(sheet)
-    for column, title in enumerate(titles):
-        draw.text((column * cell + 3, 2), title[: cell // 6], fill="black")
-    for i, row in enumerate(rows):
-        for j, picture in enumerate(row):
-            small = Image.fromarray(picture).resize((cell, cell), Image.Resampling.BOX)
-            sheet.paste(small, (j * cell, head + i * cell))
-    return np.asarray(sheet)
-
-
 def batch_grid(batch: Mapping[str, np.ndarray], rows: int = 8) -> UInt8[np.ndarray, "h w 3"] | None:
     """The first pictures of a batch, a column for each of its arrays uint8 [b, s, s, 3].
 
@@ -115,7 +90,7 @@ def batch_grid(batch: Mapping[str, np.ndarray], rows: int = 8) -> UInt8[np.ndarr
         n: x for n, x in batch.items() if x.dtype == np.uint8 and x.ndim == 4 and x.shape[-1] == 3
     }
     return (
-        grid(list(zip(*(x[:rows] for x in pictures.values()))), list(pictures))
+        titled_grid(list(zip(*(x[:rows] for x in pictures.values()))), list(pictures))
         if pictures
         else None
     )

@@ -1,0 +1,89 @@
+"""Opening MediaPipe's landmarkers, for faces and hands alike."""
+
+import contextlib
+import os
+import sys
+import tempfile
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from diffcam_jax.errors import UserError
+from diffcam_jax.pretrained import store
+
+
+class Landmarker:
+    """Base class of MediaPipe's landmarkers; one instance serves many pictures.
+
+    Args:
+        kind: "face" or "hand"; the model is the part "KIND_landmarker" of the store.
+        **options: further settings of MediaPipe's options class.
+
+    Raises:
+        UserError: the model is neither cached nor can it be fetched, or the file is no model.
+    """
+
+    def __init__(self, kind: str, **options: Any) -> None:
+        path = store.fetch(f"{kind}_landmarker")
+        from mediapipe.tasks.python import vision
+        from mediapipe.tasks.python.core.base_options import BaseOptions
+
+        name = f"{kind.capitalize()}Landmarker"
+        base = BaseOptions(model_asset_path=str(path))
+        settings = getattr(vision, f"{name}Options")(base_options=base, **options)
+        with _quiet_native_stderr():
+            try:
+                self._landmarker = getattr(vision, name).create_from_options(settings)
+            except (RuntimeError, ValueError) as error:
+                raise UserError(
+                    f"{path}: not a {kind} landmarker model ({error}); delete it and run again"
+                ) from error
+            self._close = weakref.finalize(self, _free, self._landmarker)
+            # The native code writes its remaining messages at the first picture.
+            self.run(np.zeros((256, 256, 3), np.uint8))
+
+    def __enter__(self) -> "Landmarker":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Frees the model; closing twice is harmless."""
+        self._close()
+
+    def run(self, pixels: np.ndarray) -> Any:
+        """MediaPipe's result for one RGB picture, uint8 [h, w, 3]."""
+        import mediapipe as mp
+
+        data = np.ascontiguousarray(pixels)
+        return self._landmarker.detect(mp.Image(image_format=mp.ImageFormat.SRGB, data=data))
+
+
+def _free(landmarker: Any) -> None:
+    """Closes a landmarker without the traceback that its destructor prints at interpreter exit."""
+    try:
+        landmarker.close()
+    except RuntimeError:
+        # Its worker thread has ended with the interpreter; the process frees the memory.
+        landmarker._handle = None
+
+
+@contextlib.contextmanager
+def _quiet_native_stderr() -> Iterator[None]:
+    """Hides what C++ libraries write to stderr while they start."""
+    try:
+        sys.stderr.flush()
+        saved = os.dup(2)
+    except (AttributeError, OSError):  # no stderr at all, as under pythonw
+        yield
+        return
+    with tempfile.TemporaryFile() as sink:
+        os.dup2(sink.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)

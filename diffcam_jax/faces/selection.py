@@ -1,0 +1,80 @@
+"""Which faces of a photograph are meant, and the squares around them."""
+
+import functools
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float, UInt8, UInt16
+
+from diffcam_jax.errors import UserError
+from diffcam_jax.faces import align
+from diffcam_jax.faces.landmarks import MAX_FACES, DetectedFace, FaceLandmarker
+
+
+@functools.cache
+def shared_landmarker() -> FaceLandmarker:
+    """The one that a process keeps for all of its photographs, made when it is first needed.
+
+    Raises:
+        UserError: see `FaceLandmarker`.
+    """
+    return FaceLandmarker()
+
+
+def find_quads(
+    pixels: UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"],
+    which: int | str = "largest",
+    aligned: bool = False,
+    points: Float[np.ndarray, "n 2"] | None = None,
+) -> list[Float[np.ndarray, "4 2"]]:
+    """Where the faces of a photograph that are asked for lie, as `align.crop` takes it.
+
+    Args:
+        pixels: [h, w, 3] RGB, upright.
+        which: see `select_faces`.
+        aligned: the photograph already is a crop as FFHQ's, the whole of it.
+        points: landmarks of one face, in the place of detection.
+
+    Raises:
+        UserError: no such face, or not square though aligned.
+    """
+    if aligned:
+        return [align.frame_quad(*pixels.shape[:2])]
+    if points is not None:
+        return [align.ffhq_quad(points)]
+    wanted = 1 if which == "largest" else MAX_FACES if which == "all" else int(which)
+    faces = select_faces(shared_landmarker().detect(pixels, wanted), which)
+    return [align.ffhq_quad(face.points) for face in faces]
+
+
+def select_faces(faces: Sequence[DetectedFace], which: int | str) -> list[DetectedFace]:
+    """The faces to edit.
+
+    Args:
+        faces: what `FaceLandmarker.detect` found, largest first.
+        which: "largest", "all", or the rank of one face, 1 being the largest.
+
+    Returns:
+        At least one face.
+
+    Raises:
+        UserError: there is no face, or none of that rank.
+        ValueError: `which` is something else.
+    """
+    if not faces:
+        raise UserError(
+            "no face was found; turn the picture upright, use a larger one or one that shows "
+            "more of the face, "
+            "or give its landmarks with --landmarks FILE"
+        )
+    if which == "all":
+        return list(faces)
+    rank = 1 if which == "largest" else which
+    if not isinstance(rank, int):
+        raise ValueError(f"{which!r} is neither 'largest', 'all' nor a number")
+    if not 1 <= rank <= len(faces):
+        raise UserError(
+            f"face {rank} was asked for and {len(faces)} found; give a number from 1 to "
+            f"{len(faces)}"
+        )
+    return [faces[rank - 1]]

@@ -1,0 +1,87 @@
+"""Resampling of pictures and masks under affine maps, and padding, on float32 arrays in NumPy."""
+
+import numpy as np
+from PIL import Image
+
+
+def _oversampled(
+    image: np.ndarray, matrix: np.ndarray, width: int, height: int, interpolation: int
+) -> np.ndarray:
+    """image[matrix @ place], sampled so densely that no pixel is stepped over.
+
+    Its edge goes on outside.
+    """
+    import cv2
+
+    density = max(1, int(np.ceil(np.sqrt(abs(np.linalg.det(matrix[:2, :2]))) - 1e-6)))
+    # OpenCV counts from the centre of the first pixel.
+    centre = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
+    matrix = np.linalg.inv(centre) @ matrix @ np.diag([1 / density, 1 / density, 1]) @ centre
+    flags, size = interpolation | cv2.WARP_INVERSE_MAP, (width * density, height * density)
+    return cv2.warpAffine(image, matrix[:2], size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+
+
+def warp(image: np.ndarray, matrix: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Resamples a picture: bicubic where it is enlarged, Lanczos where it is reduced."""
+    import cv2
+
+    return lanczos(_oversampled(image, matrix, width, height, cv2.INTER_CUBIC), width, height)
+
+
+def warp_mask(mask: np.ndarray, matrix: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Resamples a mask by means of its values, which never leave their range."""
+    import cv2
+
+    dense = _oversampled(mask, matrix, width, height, cv2.INTER_LINEAR)
+    return cv2.resize(dense, (width, height), interpolation=cv2.INTER_AREA)
+
+
+def lanczos(image: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Reduces float32 [h, w] or [h, w, c] without aliasing."""
+    if image.shape[:2] == (height, width):
+        return image
+    planes = image[..., None] if image.ndim == 2 else image
+    reduced = [
+        Image.fromarray(np.ascontiguousarray(planes[..., c])).resize(
+            (width, height), Image.Resampling.LANCZOS
+        )
+        for c in range(planes.shape[-1])
+    ]
+    return np.stack([np.asarray(plane) for plane in reduced], axis=-1).reshape(
+        height, width, *image.shape[2:]
+    )
+
+
+def soften(plane: np.ndarray) -> np.ndarray:
+    import cv2
+
+    return cv2.GaussianBlur(plane, (0, 0), max(1.0, len(plane) / 512))
+
+
+def pad(image: np.ndarray, margins: np.ndarray, blur: float) -> np.ndarray:
+    """Continues a picture by `margins` (left, top, right, bottom): mirrored, more and more blurred,
+    at last its median.
+
+    Args:
+        blur: standard deviation of the blur in pixels; it also reaches a third of a margin into the
+            picture.
+    """
+    import cv2
+
+    left, top, right, bottom = (int(m) for m in margins)
+    image = np.pad(image, ((top, bottom), (left, right), (0, 0)), "reflect")
+    height, width = image.shape[:2]
+    x, y = np.arange(width, dtype=np.float32)[None, :], np.arange(height, dtype=np.float32)[:, None]
+    outside = np.maximum(
+        1 - np.minimum(x / left, (width - 1 - x) / right),
+        1 - np.minimum(y / top, (height - 1 - y) / bottom),
+    )[..., None]
+    # Blur and median are smooth: they are computed on a reduced copy, which is what keeps large
+    # photographs quick.
+    factor = max(1, int(blur / 4))
+    small = cv2.resize(
+        image, (-(-width // factor), -(-height // factor)), interpolation=cv2.INTER_AREA
+    )
+    blurred = cv2.resize(cv2.GaussianBlur(small, (0, 0), blur / factor), (width, height))
+    image = image + (blurred - image) * np.clip(3 * outside + 1, 0, 1)
+    return image + (np.median(small, axis=(0, 1)) - image) * np.clip(outside, 0, 1)
