@@ -77,7 +77,7 @@ def fails(capsys, arguments: list[str], *words: str) -> None:
         (lambda p: p / "missing.jpg", ["missing.jpg"]),
         (lambda p: folder(p / "empty"), ["no pictures"]),
         (lambda p: text(p / "page.png"), ["page.png"]),
-        (lambda p: truncated(p / "half.jpg"), ["half.jpg", "cut short"]),
+        (lambda p: truncated(p / "half.jpg"), ["half.jpg", "truncated"]),
         (lambda p: text(p / "nothing.png", b""), ["nothing.png", "empty"]),
         (lambda p: picture(p / "dot.png", (1, 1)), ["dot.png", "1x1"]),
         (

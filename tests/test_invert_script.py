@@ -311,7 +311,7 @@ def test_diffuse(world, tmp_path):
         ),
         (
             ["invert", "ann.png", "--method", "pivotal_tuning", "--restarts", "1"],
-            ["leave restarts=1 out"],
+            ["omit restarts=1"],
         ),
         (
             ["mix", "ann.png", "--style", "bob.png", "--method", "pivotal_tuning"],

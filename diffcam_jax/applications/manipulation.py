@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from diffcam_jax.directions import Direction, load_directions, nearest_name, on_layers
+from diffcam_jax.directions import Direction, load_directions, on_layers
 from diffcam_jax.directions.importers import import_direction
-from diffcam_jax.errors import UserError
+from diffcam_jax.errors import UserError, suggestion
 
 LOWEST, HIGHEST, COUNT = -3.0, 3.0, 7
 
@@ -39,7 +39,7 @@ def read_boundaries(source: str, scale: float = 1.0) -> dict[str, Direction]:
     shipped = load_directions()
     if source not in shipped:
         raise UserError(
-            f"no direction is called {source!r}; {nearest_name(source, shipped)}, or give a file"
+            f"no direction is called {source!r}; {suggestion(source, shipped)}, or give a file"
         )
     return {source: shipped[source]}
 

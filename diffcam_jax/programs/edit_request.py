@@ -12,7 +12,7 @@ from diffcam_jax.editing import checkpoints
 from diffcam_jax.editing.config import DECOMPOSING, VARIANTS, EditConfig, check_method
 from diffcam_jax.editor.editor import TUNE, TUNE_QUICKLY
 from diffcam_jax.errors import UserError
-from diffcam_jax.inversion import InversionConfig
+from diffcam_jax.inversion import PriorSettings
 from diffcam_jax.programs import photographs
 
 
@@ -78,7 +78,7 @@ def read(options: argparse.Namespace, strengths: dict[str, float], single: bool)
         user_mask=options.mask_mode,
     )
     _check_networks(options, plan)
-    inversion = InversionConfig()
+    inversion = PriorSettings()
     choices = {
         "face": face,
         "aligned": options.aligned,

@@ -75,7 +75,7 @@ def note_failure(failed: dict[str, str], photo: Path, error: UserError, single: 
 
 
 def read_landmarks(path: Path | None) -> Float[np.ndarray, "n 2"] | None:
-    """The points of a face in pixels from a file; see `faces.landmark_files.read_landmarks_file`."""
+    """The points of a face, in pixels; see `faces.landmark_files.read_landmarks_file`."""
     return None if path is None else read_landmarks_file(path)
 
 
