@@ -29,6 +29,7 @@ from tests.docs_pages import (
     program_file,
     text_of,
 )
+from tests.test_layout import LEVELS
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 
@@ -219,6 +220,11 @@ def test_pages_of_the_root_folder_have_at_most_100_columns(name):
     long = [line for line in text_of(ROOT / name).splitlines() if len(line) > 100]
     allowed = "|" if name == "WEIGHTS.md" else "no line"  # its table has a row for each part
     assert [line for line in long if not line.startswith(allowed)] == []
+
+
+def test_contributing_lists_the_rooms_in_their_order():
+    table = text_of(ROOT / "CONTRIBUTING.md").partition("| room |")[2].partition("\n\n")[0]
+    assert re.findall(r"^\| `(\w+)` \|", table, re.M) == LEVELS
 
 
 def test_the_table_of_regions_is_that_of_the_shipped_directions():
