@@ -51,17 +51,12 @@ def test_equation_7(world):
     made = make_ghosts(world, images, w, edits, strengths, CONFIG)
 
     @jax.jit
-    def parts(params, directions):
-        shifted = w + strengths[:, None, None] * directions
-        before, after = (
-            world.generator.apply(params.generator, x, method="synthesis", size=32)
-            for x in (w, shifted)
-        )
-        return after, diffcam.diff_cam(
-            world.classifier, params.classifier, before, after, edits
-        ).mask
+    def parts(world):
+        shifted = w + strengths[:, None, None] * world.directions[edits]
+        before, after = (world.generator(x, method="synthesis", size=32) for x in (w, shifted))
+        return after, diffcam.diff_cam(world.classifier, before, after, edits).mask
 
-    after, mask = map(np.asarray, parts(world.params, world.directions[edits]))
+    after, mask = map(np.asarray, parts(world))
     edited, folded = np.clip(after, -1, 1), np.where(mask > 0.5, 1 - mask, mask)
     np.testing.assert_allclose(made.mask, folded, atol=1e-3)
     assert (

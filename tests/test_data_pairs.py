@@ -21,15 +21,16 @@ from diffcam_jax.data.pairs import (
 )
 from diffcam_jax.errors import UserError
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
+from diffcam_jax.nn.network import Network
 from diffcam_jax.ops.image import to_unit
 
 
 @pytest.fixture(scope="module")
 def world():
     model = MobileStyleGAN(widths=(16, 8, 8), latent_size=8, mapping_layers=2)
-    params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 8)))["params"]
+    generator = Network(model, jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 8))))
     directions = 2 * jax.random.normal(jax.random.key(1), (3, 18, 8))
-    return EditWorld(model, params, jnp.zeros(8), ("beard", "old", "smiling"), directions)
+    return EditWorld(generator, jnp.zeros(8), ("beard", "old", "smiling"), directions)
 
 
 RECIPE = Recipe(seed=5, size=32)
@@ -61,9 +62,7 @@ def test_online_batch_is_the_edit_of_its_own_face(world):
     code = draw_code(world, RECIPE, jnp.asarray(index))
     label = batch["label"][1]
     code = code + draw_strengths(world, RECIPE, jnp.asarray(index))[label] * world.directions[label]
-    picture = world.model.apply({"params": world.params}, code[None], method="synthesis", size=32)[
-        0
-    ]
+    picture = world.generator(code[None], method="synthesis", size=32)[0]
     expected = np.clip(np.asarray(picture) * 127.5 + 127.5, 0, 255)
     np.testing.assert_allclose(batch["edited"][1], expected, atol=0.51)
 
@@ -115,9 +114,7 @@ def test_codes_are_found_again_as_often_as_the_recipe_says(world, tmp_path):
     )
     found = [i for i in range(16) if (samples[i] != plain[i]).any()]
     assert len(found) == len(seen) and 4 <= len(found) <= 12
-    again = world.model.apply(
-        {"params": world.params}, jnp.full((1, 18, 8), 0.3), method="synthesis", size=32
-    )[0]
+    again = world.generator(jnp.full((1, 18, 8), 0.3), method="synthesis", size=32)[0]
     for i, given in zip(found, seen, strict=True):
         np.testing.assert_allclose(
             samples[i][0], np.clip(np.asarray(again) * 127.5 + 127.5, 0, 255), atol=0.51

@@ -76,7 +76,7 @@ def test_pictures_come_back_exactly(folder, tmp_path):
     dataset = open_prepared(tmp_path, "mine")
     assert dataset.recipe == recipe and recipe["left_out"] == 3 and recipe["enlarged"] == 0
     errors = json.loads((dataset.folder / "errors.json").read_text())
-    assert set(errors) == {"text.png", "cut.png", "tiny.png"} and "cut short" in errors["cut.png"]
+    assert set(errors) == {"text.png", "cut.png", "tiny.png"} and "truncated" in errors["cut.png"]
     assert not any(str(folder) in reason for reason in errors.values())
     names = {}
     for split, examples in dataset.splits.items():

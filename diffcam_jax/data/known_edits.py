@@ -132,7 +132,7 @@ def find_mask(
     cam: diffcam.CamConfig,
 ) -> UInt8[Array, "b s s"]:
     """Diff-CAM's masks of pairs (I', T)."""
-    before, after = (x.astype(jnp.float32) / 127.5 - 1 for x in (inverted, edited))
+    before, after = (to_unit(x) for x in (inverted, edited))
     found = diffcam.diff_cam(
         world.classifier, before, after, world.classes[edits], cam
     )

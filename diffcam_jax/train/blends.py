@@ -8,7 +8,6 @@ name, which live in the training state and come back as `nets`; `target(batch, k
 
 import functools
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +30,7 @@ from diffcam_jax.errors import UserError
 from diffcam_jax.inversion import encoding
 from diffcam_jax.nn.latents import to_wplus
 from diffcam_jax.nn.network import Network
+from diffcam_jax.ops.image import to_unit
 from diffcam_jax.train.state import Batch, Net
 from diffcam_jax.train.trainer import Source
 
@@ -44,13 +44,13 @@ class Folder:
 
     def target(self, batch: Batch, key: PRNGKeyArray) -> Float[Array, "b s s 3"]:
         """The pictures before the blend."""
-        return unit(batch["target"])
+        return to_unit(batch["target"])
 
     def pair(
         self, nets: Mapping[str, Net], batch: Batch, key: PRNGKeyArray
     ) -> tuple[Float[Array, "b s s 3"], Float[Array, "b s s 3"]]:
         """Blends and targets."""
-        return unit(batch["image"]), self.target(batch, key)
+        return to_unit(batch["image"]), self.target(batch, key)
 
 
 class OnTheFly:
@@ -86,7 +86,7 @@ class OnTheFly:
 
     def target(self, batch: Batch, key: PRNGKeyArray) -> Float[Array, "b s s 3"]:
         """The pictures before the blend."""
-        images = unit(batch["image"])
+        images = to_unit(batch["image"])
         return disturb(jax.random.fold_in(key, 0), images) if self._disturbed else images
 
     def pair(
@@ -188,7 +188,7 @@ def _check_codes(world: GhostWorld, batch: dict[str, np.ndarray]) -> None:
             f"the same generator"
         )
     drawn = _draw(world, jnp.asarray(batch["code"][:1]), batch["image"].shape[1])
-    if np.abs(drawn - unit(batch["image"][:1])).mean() > LARGEST_DEVIATION:
+    if np.abs(drawn - to_unit(batch["image"][:1])).mean() > LARGEST_DEVIATION:
         raise UserError(
             "the codes of these pictures were made for another generator; give the same one as "
             "config.networks.generator and in config.data"
@@ -198,8 +198,3 @@ def _check_codes(world: GhostWorld, batch: dict[str, np.ndarray]) -> None:
 @functools.partial(jax.jit, static_argnames="size")
 def _draw(world: GhostWorld, codes: Float[Array, "b rows k"], size: int) -> Float[Array, "b s s 3"]:
     return world.generator(codes, method="synthesis", size=size).clip(-1, 1)
-
-
-def unit(pixels: Any) -> Float[Array, "b s s 3"]:
-    """uint8 to [-1, 1]."""
-    return jnp.asarray(pixels, jnp.float32) / 127.5 - 1

@@ -25,6 +25,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 
 from diffcam_jax.data import pairs
 from diffcam_jax.nn.classifier import LocalClassifier, PairClassifier
+from diffcam_jax.ops.image import to_unit
 from diffcam_jax.pretrained import store
 from diffcam_jax.train import places
 from diffcam_jax.train.state import Batch, Metrics, TrainState, gradients, update
@@ -129,8 +130,7 @@ class CellSource:
 
         @jax.jit
         def features(images: UInt8[Array, "n h w 3"]) -> Float[Array, "n g g c"]:
-            images = images.astype(jnp.float32) / 127.5 - 1
-            return model.apply(variables, images, method="features").astype(jnp.float16)
+            return model.apply(variables, to_unit(images), method="features").astype(jnp.float16)
 
         @functools.cache
         def face(index: int) -> Face:

@@ -35,7 +35,7 @@ from diffcam_jax.files import model_folder
 from diffcam_jax.nn.mobile_deghosting import MobileDeghoster, Views
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
 from diffcam_jax.nn.network import Network
-from diffcam_jax.ops.image import quantise
+from diffcam_jax.ops.image import quantise, to_unit
 from diffcam_jax.pretrained import networks as pretrained
 from diffcam_jax.train import held_out
 from diffcam_jax.train.state import (
@@ -210,8 +210,7 @@ class Task:
     def views(self, batch: Batch) -> tuple[Views, Float[Array, "b s s 3"], Float[Array, "b s s"]]:
         """What the network sees, the truth, and the region that the result is pasted into."""
         original, inverted, edited, truth = (
-            batch[name].astype(jnp.float32) / 127.5 - 1
-            for name in ("original", "inverted", "edited", "truth")
+            to_unit(batch[name]) for name in ("original", "inverted", "edited", "truth")
         )
         found, config = batch["mask"].astype(jnp.float32) / 255, PRODUCT_CONFIG
         mask = refine(found, config.mask)

@@ -27,6 +27,7 @@ from diffcam_jax.faces.panel import heat_overlay, titled_grid
 from diffcam_jax.files import model_folder
 from diffcam_jax.nn.classifier import DiffClassifier, LocalClassifier, PairClassifier
 from diffcam_jax.nn.network import Network
+from diffcam_jax.ops.image import to_unit
 from diffcam_jax.pretrained import store
 from diffcam_jax.train import cells, places
 from diffcam_jax.train.state import Batch, Metrics, Net, TrainState, gradients, update
@@ -176,7 +177,7 @@ def make_step(
         def loss(
             params: dict, batch: Batch, key: PRNGKeyArray
         ) -> tuple[Float[Array, ""], tuple[Metrics, dict]]:
-            pictures = (batch[k].astype(jnp.float32) / 127.5 - 1 for k in ("inverted", "edited"))
+            pictures = (to_unit(batch[k]) for k in ("inverted", "edited"))
             inverted, edited = augment(
                 key, *pictures, flippable(batch["label"], names, sided), augmentation
             )
@@ -214,7 +215,7 @@ def sample_logits(
 
     The features of I' are computed once.
     """
-    images = pictures.astype(jnp.float32) / 127.5 - 1
+    images = to_unit(pictures)
     features = model.apply(variables, images, method="features")
     return model.apply(variables, sign * (features[1:] - features[:1]), method="head")[0]
 
@@ -274,7 +275,7 @@ def build(config: ConfigDict, data: PairSource, axis: str | None) -> Trainer:
     def draw_masks(state: TrainState) -> dict[str, np.ndarray]:
         rows = []
         for sample in samples[:4]:
-            images = jnp.asarray(sample, jnp.float32) / 127.5 - 1
+            images = to_unit(jnp.asarray(sample))
             before = jnp.broadcast_to(images[:1], images[1:].shape)
             judge = Classifier(Network(model, state.nets[NAME].variables), names, config.sign)
             masks = np.asarray(masks_of(judge, before, images[1:], jnp.arange(len(names))).mask)

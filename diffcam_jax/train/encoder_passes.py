@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 
 from diffcam_jax.inversion import encoding
 from diffcam_jax.nn.latents import wplus_rows
+from diffcam_jax.ops.image import to_unit
 from diffcam_jax.train.encoder_losses import masked_rows, stage_of
 from diffcam_jax.train.state import TrainState
 
@@ -48,7 +49,7 @@ class Inverter:
 
     def prepare(self, images: UInt8[Array, "b h w 3"]) -> Float[Array, "b s s 3"]:
         """Pictures as they are judged."""
-        return encoding.fit(images.astype(jnp.float32) / 127.5 - 1, self.size)
+        return encoding.fit(to_unit(images), self.size)
 
     def draw(self, variables: dict, codes: Float[Array, "b n k"]) -> Float[Array, "b s s 3"]:
         """The generator's pictures at that size."""

@@ -32,7 +32,7 @@ from diffcam_jax.nn.latents import to_wplus, wplus_rows
 from diffcam_jax.nn.mobile_encoder import MobileEncoder
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
 from diffcam_jax.nn.network import Network
-from diffcam_jax.ops.image import resize
+from diffcam_jax.ops.image import resize, to_unit
 from diffcam_jax.pretrained import networks as pretrained
 from diffcam_jax.train.state import Batch, TrainState
 
@@ -156,7 +156,7 @@ class Decomposing:
             size: side at which pictures are drawn and judged.
         """
         networks = self.networks(state, params)
-        images = batch["image"].astype(jnp.float32) / 127.5 - 1
+        images = to_unit(batch["image"])
         wanted = encoding.fit(images, size)
         codes, maps = jax.lax.stop_gradient(encode(networks, images))
         edited = jnp.zeros(len(images))

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
-from diffcam_jax.ops.image import resize
+from diffcam_jax.ops.image import resize, to_unit
 
 CELL = 8  # pixels of a picture, a side
 HEAD_PASSES = 12  # of smoothing: the middle of a cheek is part of the head, little as it changes
@@ -79,7 +79,7 @@ def smoothed(maps: Float[np.ndarray, "b h w"]) -> Float[np.ndarray, "b h w"]:
 @jax.jit
 def sample_changes(sample: UInt8[Array, "m h w 3"]) -> Float[Array, "2 n g g"]:
     """The changes of all edits of a face: picture 0 against each of the others, see `data.pairs`."""
-    images = sample.astype(jnp.float32) / 127.5 - 1
+    images = to_unit(sample)
     return changes(jnp.broadcast_to(images[:1], images[1:].shape), images[1:])
 
 

@@ -41,6 +41,7 @@ from diffcam_jax.nn.network import Network
 from diffcam_jax.nn.stylegan2 import StyleGAN2Generator, config_widths
 from diffcam_jax.nn.stylegan2_discriminator import StyleGAN2Discriminator
 from diffcam_jax.ops.ada import augment
+from diffcam_jax.ops.image import to_unit
 from diffcam_jax.train.samples import Samples
 from diffcam_jax.train.state import Batch, Metrics, Net, TrainState, average, gradients, update
 from diffcam_jax.train.trainer import Phase, Source, Trainer
@@ -332,7 +333,7 @@ class Game:
                 "make config.batch_size "
                 f"a multiple of {group} times devices times config.accumulate"
             )
-        return batch["image"].astype(jnp.float32) / 127.5 - 1
+        return to_unit(batch["image"])
 
     def discriminator_loss(
         self, state: TrainState, params: Any, batch: Batch, key: PRNGKeyArray
