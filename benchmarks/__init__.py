@@ -1,0 +1,1 @@
+"""Measurements of speed and quality, one module each: `python -m benchmarks.NAME --help`."""

@@ -1,5 +1,6 @@
-"""Pictures a second and core: encodings for shards, and whole batches from shards, a folder and the
-toy source.
+"""Pictures a second and core.
+
+Encodings for shards, and whole batches from shards, a folder and the toy source.
 
     python -m benchmarks.data_speed [--src FOLDER] [--size 256] [--count 1024]
 
@@ -81,6 +82,7 @@ def write_cuts(folder: Path, size: int, count: int) -> None:
 
 
 def main() -> None:
+    """Runs the benchmark and prints its table; see the module."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--src", help="folder of pictures")
     parser.add_argument("--size", type=int, default=256)

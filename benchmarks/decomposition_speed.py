@@ -1,11 +1,11 @@
-"""Seconds and memory of invertibility decomposition's forward pass, encoder and blend included,
-after compilation.
+"""Seconds and memory of the forward pass of invertibility decomposition.
+
+Encoder and blend are included, compilation is not.
 
 python -m benchmarks.decomposition_speed [--batch 1] [--size 1024]
 """
 
 import argparse
-import functools
 import statistics
 import time
 
@@ -14,29 +14,27 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffcam_jax.command.allocator import keep_freed_memory
-from diffcam_jax.editing import pipeline
-from diffcam_jax.editing.decomposition import Modules, Variables, decompose
+from diffcam_jax.editing import checkpoints
+from diffcam_jax.editing.decomposition import decompose
 from diffcam_jax.metrics.resources import peak_memory
 
 REPEATS = 7
 
 
 def main() -> None:
+    """Runs the benchmark and prints its table; see the module."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--size", type=int, default=1024, help="side of the pictures")
     options = parser.parse_args()
-    networks = pipeline.on_device(pipeline.from_checkpoints())
-    encoder, aligner = networks.encoder, networks.aligner
-    modules = Modules(networks.generator.module, encoder.network.module, aligner.network.module)
-    parts = (networks.generator.variables, encoder.network.variables, aligner.network.variables)
-    run = jax.jit(functools.partial(decompose, modules, settings=aligner.settings))
+    networks = jax.device_put(checkpoints.from_checkpoints().decomposer)
+    run = jax.jit(decompose, static_argnames="largest")
     shape = (options.batch, options.size, options.size, 3)
     images = jnp.asarray(np.random.default_rng(0).uniform(-1, 1, shape), jnp.float32)
     seconds = []
     for _ in range(REPEATS + 1):
         start = time.perf_counter()
-        jax.block_until_ready(run(Variables(*parts, jnp.asarray(encoder.latent_avg)), images))
+        jax.block_until_ready(run(networks, images))
         seconds.append(time.perf_counter() - start)
     first, *further = seconds
     print(

@@ -1,5 +1,6 @@
-"""Does the deghosting network help? Edits of generated faces whose right result is known: the plain
-blend and the deghosted picture against it.
+"""Does the deghosting network help? Edits of generated faces whose right result is known.
+
+The plain blend and the deghosted picture against it.
 
     python -m benchmarks.deghosting [--deghoster RUN] [--encoder RUN] [--faces drawn256] [--count
     16] [--out table.json] [--strip strip.png]
@@ -14,7 +15,6 @@ pictures of a prepared dataset, which no training saw; codes are the encoder's o
 """
 
 import argparse
-import functools
 import json
 import zlib
 from pathlib import Path
@@ -29,9 +29,9 @@ from diffcam_jax.command.compilation import keep_compiled_programs
 from diffcam_jax.data.builders import open_prepared
 from diffcam_jax.data.ghosts import ghost_world
 from diffcam_jax.data.known_edits import draw, photographed
-from diffcam_jax.editing import pipeline
+from diffcam_jax.editing import checkpoints, pipeline
 from diffcam_jax.editing.compose import blend
-from diffcam_jax.editing.edit import edit_batch
+from diffcam_jax.editing.edit import Edits, edit_batch
 from diffcam_jax.editor.editor import PRODUCT_CONFIG
 from diffcam_jax.faces.panel import titled_grid
 from diffcam_jax.files import trees
@@ -62,6 +62,7 @@ def small(picture: jax.Array) -> np.ndarray:
 
 
 def main() -> None:
+    """Runs the benchmark and prints its table; see the module."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument(
         "--deghoster", type=Path, help="folder; default: the one that comes with the generator"
@@ -78,16 +79,14 @@ def main() -> None:
     options = parser.parse_args()
     keep_freed_memory()
     keep_compiled_programs()
-    networks = pipeline.on_device(
-        pipeline.from_checkpoints(encoder=options.encoder, deghoster=options.deghoster)
+    networks = jax.device_put(
+        checkpoints.from_checkpoints(encoder=options.encoder, deghoster=options.deghoster)
     )
     if networks.encoder is None or networks.deghoster is None:
         parser.error("encoder and deghosting network are needed; give --encoder and --deghoster")
-    world, size = jax.device_put(ghost_world(networks)), networks.generator.module.resolution
-    params = world.params._replace(deghoster=networks.deghoster.variables)
-    edit = functools.partial(
-        edit_batch, world.generator, world.classifier, params, config=PRODUCT_CONFIG
-    )
+    directions = checkpoints.fit_directions(checkpoints.read_directions(None), networks.generator)
+    world = jax.device_put(ghost_world(networks, directions))
+    size = networks.generator.module.resolution
     faces = open_prepared(store.cache_dir() / "data", options.faces).splits["test"]
 
     rows, found, cells = [], {name: [] for name in (*KINDS, "truth")}, []
@@ -98,14 +97,8 @@ def main() -> None:
         rng = np.random.default_rng(zlib.crc32(faces[number]["name"]))
         image, truth = (jnp.asarray(to_unit(x))[None] for x in photographed(*both, rng))
         codes = pipeline.encode(networks, image)
-        result = edit(
-            image,
-            codes,
-            direction,
-            jnp.ones((1, 1)),
-            world.classes[which][None],
-            deghoster=networks.deghoster.module,
-        )
+        edits = Edits(direction, jnp.ones((1, 1)), world.classes[which][None])
+        result = edit_batch(networks, image, codes, edits, PRODUCT_CONFIG)
         region = result.paste_mask
         if not np.asarray(region).any():
             continue

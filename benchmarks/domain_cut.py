@@ -1,5 +1,6 @@
-"""Where masks of what is out of domain are best cut: IoU with objects of the kinds that the
-alignment network was trained with, for every cut.
+"""Where masks of what is out of domain are best cut.
+
+IoU with objects of the kinds that the alignment network was trained with, for every cut.
 
     python -m benchmarks.domain_cut [--aligner RUN] [--faces 48]
 
@@ -21,9 +22,8 @@ from benchmarks.encoder_quality import HELD_OUT
 from diffcam_jax.command.compilation import keep_compiled_programs
 from diffcam_jax.data.drawn import drawn_batch, make_prior
 from diffcam_jax.data.photographic import Photographic
-from diffcam_jax.editing import pipeline
+from diffcam_jax.editing import checkpoints
 from diffcam_jax.editing.decomposition import domain_mask, encode
-from diffcam_jax.editing.edit import decomposing
 from diffcam_jax.files.model_folder import load
 from diffcam_jax.metrics.masks import iou
 from diffcam_jax.ops.image import to_unit
@@ -33,26 +33,26 @@ SIDE, SEED = 512, 1
 
 
 def main() -> None:
+    """Runs the benchmark and prints its table; see the module."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument(
         "--aligner", help="folder of a training run; the shipped network by default"
     )
     parser.add_argument("--faces", type=int, default=48)
     options = parser.parse_args()
-    folder = load(options.aligner) if options.aligner else pipeline.shipped(pipeline.ALIGNER)
+    folder = load(options.aligner) if options.aligner else checkpoints.shipped(checkpoints.ALIGNER)
     changes = Photographic(**folder.config["training"]["data"]["photographic"])
-    networks = pipeline.on_device(pipeline.from_checkpoints(aligner=options.aligner))
-    params, decomposer = pipeline.inputs(networks)
-    modules, variables = decomposing(networks.generator.module, decomposer, params)
+    networks = checkpoints.from_checkpoints(aligner=options.aligner)
+    networks = jax.device_put(networks.decomposer)
 
     @jax.jit
-    def find(variables, images):
-        codes, _ = encode(modules, variables, images, decomposer.settings)
-        return domain_mask(modules, variables, images, codes, decomposer.settings, SIDE)
+    def find(networks, images):
+        codes, _ = encode(networks, images)
+        return domain_mask(networks, images, codes, SIDE)
 
     def masks(pictures: list[np.ndarray]) -> np.ndarray:
         images = (jnp.asarray(to_unit(picture))[None] for picture in tqdm(pictures, disable=None))
-        return np.concatenate([np.asarray(find(variables, image)) for image in images])
+        return np.concatenate([np.asarray(find(networks, image)) for image in images])
 
     faces = drawn_batch(make_prior("", SIDE, 1.0, 0.0, 0)[0], HELD_OUT, 0, options.faces, 1)[
         "image"

@@ -1,5 +1,6 @@
-"""Seconds and peak memory of `edit.py` as a whole process: one photograph, start-up and alignment
-included, and further ones of a folder.
+"""Seconds and peak memory of `edit.py` as a whole process.
+
+One photograph, start-up and alignment included, and further ones of a folder.
 
     python -m benchmarks.edit_time [--photos 5] [--repeats 3] [-- --encoder RUN --deghoster RUN2
     --refine 100 ...]
@@ -54,6 +55,7 @@ def run(arguments: list[str]) -> Spent:
 
 
 def main() -> None:
+    """Runs the benchmark and prints its table; see the module."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--photos", type=int, default=5, help="in the folder, from 2 on")
     parser.add_argument("--repeats", type=int, default=3)

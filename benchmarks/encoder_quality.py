@@ -1,5 +1,6 @@
-"""How well an encoder reconstructs, without an edit: the FFHQ photographs of the store, and faces
-that its generator drew for no training.
+"""How well an encoder reconstructs, without an edit.
+
+The FFHQ photographs of the store, and faces that its generator drew for no training.
 
     python -m benchmarks.encoder_quality RUN [RUN2 ...] [--refine 100] [--generator DIR] [--photos
     FOLDER] [--faces 32] [--out table.json]
@@ -30,7 +31,7 @@ from diffcam_jax import inversion
 from diffcam_jax.command.compilation import keep_compiled_programs
 from diffcam_jax.data.drawn import drawn_batch, make_prior
 from diffcam_jax.data.pictures import FaceReader, resize_square
-from diffcam_jax.editing import pipeline
+from diffcam_jax.editing import checkpoints, pipeline
 from diffcam_jax.faces.photo import list_photos, read_photo
 from diffcam_jax.files import trees
 from diffcam_jax.metrics.identity import Identity
@@ -45,8 +46,9 @@ MEAN = "mean"
 
 
 def photographs(size: int, count: int | None = None, folder: Path | None = None) -> np.ndarray:
-    """The stored FFHQ photographs, or the largest faces of a folder's, or the first of them, uint8
-    [n, s, s, 3].
+    """The stored FFHQ photographs, or the largest faces of a folder's.
+
+    Returns uint8 [n, s, s, 3].
     """
     if folder is not None:
         with FaceReader() as read:
@@ -65,12 +67,11 @@ def reconstruct(
     networks: pipeline.Pipeline, pictures: np.ndarray, encode: Callable[[Array], Array]
 ) -> tuple[np.ndarray, float]:
     """Reconstructions at the generator's size, and the median of their seconds."""
-    generator, variables = networks.generator
-    draw = jax.jit(lambda variables, codes: generator.apply(variables, codes, method="synthesis"))
+    draw = jax.jit(lambda generator, codes: generator(codes, method="synthesis"))
     found, seconds = [], []
     for picture in pictures:
         start = time.perf_counter()
-        drawn = draw(variables, encode(jnp.asarray(to_unit(picture))[None]))
+        drawn = draw(networks.generator, encode(jnp.asarray(to_unit(picture))[None]))
         found.append(from_unit(jax.block_until_ready(drawn))[0])
         seconds.append(time.perf_counter() - start)
     return np.stack(found), statistics.median(seconds)
@@ -120,6 +121,7 @@ def ways(
 
 
 def main() -> None:
+    """Runs the benchmark and prints its table; see the module."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("encoders", nargs="+", metavar="RUN", help="folder with an encoder")
     parser.add_argument(
@@ -149,8 +151,8 @@ def main() -> None:
     sets: dict[str, np.ndarray] = {}
     for name in [MEAN, *options.encoders]:
         opened = options.encoders[0] if name == MEAN else name
-        networks = pipeline.on_device(
-            pipeline.from_checkpoints(options.generator or None, encoder=opened, directions={})
+        networks = jax.device_put(
+            checkpoints.from_checkpoints(generator=options.generator or None, encoder=opened)
         )
         size = networks.generator.module.resolution
         sets = sets or {"photographs": photographs(size, options.photographs, options.photos)}

@@ -1,5 +1,6 @@
-"""The generator at 1024x1024 on this CPU: ours, OpenVINO on the published network, and the same
-network written naively in JAX.
+"""The generator at 1024x1024 on this CPU.
+
+Ours, OpenVINO on the published network, and the same network written naively in JAX.
 
     python -m benchmarks.generator_speed --wheel random_face-2021.7.21.1-py3-none-any.whl
 
@@ -61,8 +62,9 @@ def transposed_haar(bands):
 
 
 def compiled(params: dict, naive: bool) -> tuple[Callable, Callable, float]:
-    """Forward and gradient (of the mean square with respect to w) as compiled programs, and the
-    seconds it took.
+    """Forward and gradient as compiled programs, and the seconds of compiling.
+
+    The gradient is that of the mean square with respect to w.
     """
     model = MobileStyleGAN()
 
@@ -111,6 +113,7 @@ def medians(programs: dict[str, Callable], repeats: int) -> dict[str, float]:
 
 
 def main() -> None:
+    """Runs the benchmark and prints its table; see the module."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--wheel", type=Path)
     parser.add_argument("--repeats", type=int, default=7)

@@ -24,7 +24,7 @@ import numpy as np
 from configs.encoder import get_config
 from diffcam_jax import inversion
 from diffcam_jax.command.allocator import keep_freed_memory
-from diffcam_jax.editing import pipeline
+from diffcam_jax.editing import checkpoints
 from diffcam_jax.inversion import encoding
 from diffcam_jax.nn.latents import sample_w, to_wplus, wplus_rows
 from diffcam_jax.nn.network import Network
@@ -44,16 +44,16 @@ def stand_in(generator: Network) -> encoding.Encoder:
 
 
 def main() -> None:
+    """Runs the benchmark and prints its table; see the module."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--encoder", type=Path)
     parser.add_argument("--method", default="in_domain", choices=(*OPTIMISING, "refinement"))
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 4])
     options = parser.parse_args()
-    module, variables = pretrained.load("mobile_stylegan_ffhq").network("generator")
-    generator = Network(module, jax.device_put(variables))
+    generator = jax.device_put(pretrained.load("mobile_stylegan_ffhq").network("generator"))
     encoder = (
-        pipeline.from_checkpoints(encoder=options.encoder).encoder
+        checkpoints.from_checkpoints(encoder=options.encoder).encoder
         if options.encoder
         else stand_in(generator)
     )
@@ -70,10 +70,8 @@ def main() -> None:
         for x in (settings, settings.with_steps(1))
     )
     codes = to_wplus(sample_w(*generator, jax.random.key(1), max(options.batches)))
-    draw = jax.jit(
-        lambda variables, code: module.apply(variables, code[None], size=256, method="synthesis")
-    )
-    images = np.concatenate([np.asarray(draw(generator.variables, code)) for code in codes])
+    draw = jax.jit(lambda given, code: given(code[None], size=256, method="synthesis"))
+    images = np.concatenate([np.asarray(draw(generator, code)) for code in codes])
     print(
         "| photographs | compile s | seconds | against one | core-seconds a step | loss, first "
         "and best |"

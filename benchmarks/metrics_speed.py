@@ -1,5 +1,6 @@
-"""Pictures a second of the networks that metrics look through: ours in JAX against the packages
-`lpips` and `pytorch-fid`.
+"""Pictures a second of the networks that metrics look through.
+
+Ours in JAX against the packages `lpips` and `pytorch-fid`.
 
     python -m benchmarks.metrics_speed [--runs 5] [--pictures 16]
 
@@ -116,6 +117,7 @@ def measure(ours: Call, theirs: Call, runs: int) -> tuple[float, float, float]:
 
 
 def main() -> None:
+    """Runs the benchmark and prints its table; see the module."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--pictures", type=int, default=16, help="pictures, or pairs, of a run")

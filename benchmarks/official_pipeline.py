@@ -1,5 +1,6 @@
-"""The official pipeline at full size from official checkpoint layouts to a picture: time and peak
-memory.
+"""The official pipeline at full size from official checkpoint layouts to a picture.
+
+Time and peak memory.
 
     python -m benchmarks.official_pipeline --work /tmp/official
 
@@ -51,7 +52,7 @@ def write_checkpoints(folder: Path) -> None:
 
 
 def run(title: str, *arguments: str) -> None:
-    """One command as its own process, with its time and the largest resident memory of any so far."""
+    """One command as its own process: its time, and the largest memory of any so far."""
     start = time.perf_counter()
     subprocess.run([sys.executable, *arguments], cwd=ROOT, check=True)
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
@@ -59,6 +60,7 @@ def run(title: str, *arguments: str) -> None:
 
 
 def main() -> None:
+    """Runs the benchmark and prints its table; see the module."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument(
         "--work", type=Path, required=True, help="folder for 4 GB of checkpoints and the result"

@@ -177,6 +177,7 @@ def shown(out: Path, name: str, picture: Composite, tile: int) -> Image.Image:
 
 
 def main() -> None:
+    """Runs the benchmark and prints its table; see the module."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     add = parser.add_argument
     add("--out", type=Path, required=True, help="folder for numbers.jsonl, table.md and sheets")

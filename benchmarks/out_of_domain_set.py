@@ -151,6 +151,7 @@ def contact_sheet(pictures: dict[str, Composite], tile: int = 256, columns: int 
 
 
 def main() -> None:
+    """Runs the benchmark and prints its table; see the module."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, required=True, help="folder for the pictures")
     out = parser.parse_args().out

@@ -1,5 +1,6 @@
-"""How near a refinement comes to photographs, and whether what it finds can still be edited: one
-costs the other.
+"""How near a refinement comes to photographs, and whether what it finds can still be edited.
+
+One costs the other.
 
     python -m benchmarks.refinement [--photographs 2 8] [--steps 100] [--offsets 0.25 1]
 
@@ -12,7 +13,9 @@ blendshape, years, lip gap, eyeglasses, beard). "encoder" is the code without a 
 
 import argparse
 import dataclasses
+from collections.abc import Mapping
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -20,28 +23,32 @@ from benchmarks.encoder_quality import DISTANCE_SIDE, measure, photographs
 from benchmarks.photographs import ATTRIBUTES
 from diffcam_jax import inversion
 from diffcam_jax.command.compilation import keep_compiled_programs
+from diffcam_jax.directions import Direction
 from diffcam_jax.directions.scoring import draw_pictures
-from diffcam_jax.editing import pipeline
+from diffcam_jax.editing import checkpoints, pipeline
 from diffcam_jax.faces import scorers
 from diffcam_jax.metrics.identity import Identity
 from diffcam_jax.metrics.perceptual import Lpips
+from diffcam_jax.nn.network import Network
 from diffcam_jax.ops.image import to_unit
 
 
 def moved(
-    networks: pipeline.Pipeline, codes: np.ndarray, drawn: np.ndarray
+    generator: Network,
+    directions: Mapping[str, Direction],
+    codes: np.ndarray,
+    drawn: np.ndarray,
 ) -> dict[str, np.ndarray]:
     """What each edit changes the scores [n] of reconstructions [n, s, s, 3] by."""
     before, found = scorers.score(drawn, list(ATTRIBUTES.values())), {}
     for attribute, score in ATTRIBUTES.items():
-        edited = draw_pictures(
-            networks.generator, codes + networks.directions[attribute].array, progress=False
-        )
+        edited = draw_pictures(generator, codes + directions[attribute].array, progress=False)
         found[attribute] = scorers.score(edited, [score])[score] - before[score]
     return found
 
 
 def main() -> None:
+    """Runs the benchmark and prints its table; see the module."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--photographs", type=int, nargs="+", default=[2, 8], metavar="N")
     parser.add_argument("--steps", type=int, default=100)
@@ -50,8 +57,10 @@ def main() -> None:
     )
     options = parser.parse_args()
     keep_compiled_programs()
-    networks = pipeline.on_device(pipeline.from_checkpoints())
-    pictures = photographs(networks.generator.module.resolution)[options.photographs]
+    networks = jax.device_put(checkpoints.from_checkpoints())
+    generator, encoder = networks.generator, networks.encoder
+    directions = checkpoints.fit_directions(checkpoints.read_directions(None), generator)
+    pictures = photographs(generator.module.resolution)[options.photographs]
     lpips, identity = Lpips("vgg", DISTANCE_SIDE), Identity()
     print(f"| {options.steps} steps | LPIPS-VGG | SFace | rows apart | {' | '.join(ATTRIBUTES)} |")
     print("|---" * (4 + len(ATTRIBUTES)) + "|")
@@ -63,16 +72,13 @@ def main() -> None:
             settings = dataclasses.replace(
                 inversion.REFINEMENT.with_steps(options.steps), offsets=share
             )
-            inverter = inversion.Inverter(
-                networks.generator, networks.encoder, "in_domain", settings
-            )
+            inverter = inversion.Inverter(generator, encoder, "in_domain", settings)
             codes = inverter(images, progress=True).codes
-        drawn = draw_pictures(networks.generator, codes, progress=False)
+        drawn = draw_pictures(generator, codes, progress=False)
         row = measure(pictures, drawn, lpips, identity)
         apart = np.sqrt(((codes - codes.mean(1, keepdims=True)) ** 2).mean())
-        scores = " | ".join(
-            f"{np.nanmean(change):.2f}" for change in moved(networks, codes, drawn).values()
-        )
+        changes = moved(generator, directions, codes, drawn).values()
+        scores = " | ".join(f"{np.nanmean(change):.2f}" for change in changes)
         name = "encoder" if share is None else f"offsets={share:g}"
         print(
             f"| {name} | {row['lpips']:.3f} | {row['identity']:.2f} | {apart:.3f} | {scores} |",

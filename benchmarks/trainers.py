@@ -30,8 +30,9 @@ from diffcam_jax.train.loop import keyed
 
 
 def read_config(name: str, overrides: list[str]) -> ConfigDict:
-    """configs/NAME.py[:MODE] with FIELD=VALUE (JSON, or text) wherever the configuration has the
-    field.
+    """The configuration configs/NAME.py[:MODE].
+
+    FIELD=VALUE (JSON, or text) is set wherever the configuration has the field.
     """
     file, _, mode = name.partition(":")
     config = importlib.import_module(".".join(Path(file).with_suffix("").parts)).get_config(
@@ -91,6 +92,7 @@ def measure(config: ConfigDict, steps: int) -> tuple[dict[str, dict[str, Any]], 
 
 
 def main() -> None:
+    """Runs the benchmark and prints its table; see the module."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument(
         "configs", nargs="+", metavar="CONFIG", help="configs/NAME.py or configs/NAME.py:MODE"
@@ -120,7 +122,8 @@ def main() -> None:
         for phase, row in table.items():
             share = "" if phase == "data" else f"{row['seconds'] / row['every'] / whole:.0%}"
             memory = "" if row["bytes"] is None else f"{row['bytes'] / 1e6:,.0f} MB"
-            facts = f"{config.batch_size}, {config.data.size} | {phase} | {row['every']} | {row['seconds']:.4f}"
+            facts = f"{config.batch_size}, {config.data.size} | {phase} | {row['every']}"
+            facts = f"{facts} | {row['seconds']:.4f}"
             print(f"| {name} | {facts} | {share} | {memory} |", flush=True)
         print(
             f"| {name} | | a step, mean | | {whole:.4f} | compiled in {compiling:.0f} s | |",

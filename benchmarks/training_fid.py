@@ -1,5 +1,6 @@
-"""FID of a StyleGAN2 run at every checkpoint that it kept, against the pictures that it was trained
-on.
+"""FID of a StyleGAN2 run at every checkpoint that it kept.
+
+The reference is the pictures that it was trained on.
 
     python -m benchmarks.training_fid RUN --pictures 3000
 
@@ -32,6 +33,7 @@ BATCH = 16
 
 
 def main() -> int:
+    """Runs the benchmark and prints its table; see the module."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("run", type=Path, help="folder of a run of configs/stylegan2*.py")
     parser.add_argument("--pictures", type=int, default=3000, help="of each kind, at most")

@@ -1,5 +1,6 @@
-"""What splitting a batch over devices costs: milliseconds a step of one small trainer on 1, 2, 4
-and 8 devices.
+"""What splitting a batch over devices costs.
+
+Milliseconds a step of one small trainer on 1, 2, 4 and 8 devices.
 
     python -m benchmarks.training_scaling
 
@@ -64,6 +65,7 @@ def measure(count: int, steps: int) -> float:
 
 
 def main() -> None:
+    """Runs the benchmark and prints its table; see the module."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--count", type=int, help="measure in this process, with that many devices")

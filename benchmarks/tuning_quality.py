@@ -30,6 +30,7 @@ HEAD = ("picture", "way", "LPIPS-VGG", "LPIPS-Alex", "MSE", "SFace", "loss", "se
 
 
 def main() -> None:
+    """Runs the benchmark and prints its table; see the module."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--steps", type=int, nargs="+", default=[20, 40, 80])
     parser.add_argument("--generator", type=Path, metavar="DIR")

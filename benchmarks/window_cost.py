@@ -84,6 +84,7 @@ def difference(forward: Program) -> float:
 
 
 def main() -> None:
+    """Runs the benchmark and prints its table; see the module."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--repeats", type=int, default=9)
     options = parser.parse_args()

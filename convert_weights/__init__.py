@@ -1,3 +1,1 @@
-"""`python -m convert_weights KIND --src X --dst DIR`: published checkpoints to this project's
-safetensors.
-"""
+"""Conversion of published checkpoints: `python -m convert_weights KIND --src X --dst DIR`."""

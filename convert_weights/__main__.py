@@ -94,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line.
 
     Args:
-      arguments: without the program's name; None takes those of the process.
+        arguments: without the program's name; None takes those of the process.
 
     Returns:
         The exit code: 0, 1 when a check fails, 2 for bad input.

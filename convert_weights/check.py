@@ -1,10 +1,9 @@
-"""`python -m convert_weights check FIXTURE_DIR...`: proves the port on this machine, output by
-output.
+"""Verifies the port on this machine: `python -m convert_weights check FIXTURE_DIR...`.
 
 Every fixture's official state dict is built from its rule, converted, run through the Flax network
-and compared. An output may differ by 30 times the rounding noise of the reference itself, or 1e-4
-of its largest value if that is more; gradients, which pass through kinks, are compared by norm,
-within 3 %.
+and compared, output by output. An output may differ by 30 times the rounding noise of the reference
+itself, or 1e-4 of its largest value if that is more; gradients, which pass through kinks, are
+compared by norm, within 3 %.
 """
 
 import re
@@ -18,15 +17,15 @@ import numpy as np
 
 from convert_weights.checks import CHECKS
 from convert_weights.fixture import Fixture
-from diffcam_jax.errors import UserError
+from diffcam_jax.errors import UserError, suggestion
 
 NOISE_FACTOR, RELATIVE, GRADIENT = 30, 1e-4, 0.03
 
 
 class Row(NamedTuple):
-    """One line of the report: an output, its error, what is allowed.
+    """One line of the report: an output, its error, and the tolerance.
 
-    Both NaN where it is about keys.
+    Both numbers are NaN if the row is about keys.
     """
 
     name: str
@@ -37,19 +36,18 @@ class Row(NamedTuple):
 
 
 def check(fixture: Fixture) -> list[Row]:
-    """Compares every output that a fixture stores, or, where it stores none, its keys with our
-    networks' leaves.
+    """Compares every output that a fixture stores, or its keys if it stores no outputs.
 
     Raises:
-      UserError: a fixture of a kind that is not known, or weights that do not fit.
+        UserError: the fixture is of an unknown kind, or its weights do not fit.
     """
     kind = next(
         (k for k in (fixture.kind, fixture.kind.removesuffix("_1024")) if k in CHECKS), None
     )
     if kind is None:
         raise UserError(
-            f"{fixture.path}: no check for fixtures of the kind {fixture.kind!r}; there are "
-            f"{', '.join(CHECKS)}"
+            f"{fixture.path}: no check for fixtures of the kind {fixture.kind!r}; "
+            f"{suggestion(fixture.kind, CHECKS)}"
         )
     if not fixture.has_data:
         faults = [
@@ -114,8 +112,10 @@ def compare(fixture: Fixture, ours: Mapping[str, Any]) -> Iterator[Row]:
 
 
 def main(folders: Sequence[Path]) -> int:
-    """Checks fixtures, prints a table for each, returns the exit code: 1 when anything differs or
-    cannot be checked.
+    """Checks fixtures and prints a table for each.
+
+    Returns:
+        The exit code: 1 when anything differs or cannot be checked.
     """
     failed = []
     for folder in folders:
@@ -127,12 +127,8 @@ def main(folders: Sequence[Path]) -> int:
             print(f"  FAIL {error}")
             failed.append(folder.name)
             continue
-        except (
-            KeyError,
-            ValueError,
-            TypeError,
-            IndexError,
-        ) as error:  # a manifest that says less than its kind's does
+        # A manifest that lacks entries of its kind.
+        except (KeyError, ValueError, TypeError, IndexError) as error:
             print(f"  FAIL cannot be computed ({type(error).__name__}: {error})")
             failed.append(folder.name)
             continue
@@ -141,10 +137,9 @@ def main(folders: Sequence[Path]) -> int:
             numbers = (
                 "" if np.isnan(row.tolerance) else f"{row.error:10.2e} of {row.tolerance:8.2e}"
             )
-            print(
-                f"  {'ok  ' if row.passed else 'FAIL'} {row.name:{width}} {numbers} {row.note}".rstrip(),
-                flush=True,
-            )
+            verdict = "ok  " if row.passed else "FAIL"
+            line = f"  {verdict} {row.name:{width}} {numbers} {row.note}"
+            print(line.rstrip(), flush=True)
         print(
             f"  {sum(row.passed for row in rows)} of {len(rows)} in "
             f"{time.perf_counter() - start:.1f} s"

@@ -21,7 +21,7 @@ LATENT_SAMPLES = 10_000  # as encoder training estimates the mean code
 
 
 class Found(NamedTuple):
-    """A network that is in a file: its entries lie under `prefix`.
+    """A network in a file: its entries have the prefix `prefix`.
 
     `others` are prefixes of further copies of it.
     """
@@ -35,17 +35,16 @@ class Found(NamedTuple):
 
 @dataclass(frozen=True)
 class Converted:
-    """What a checkpoint gives: networks by role, loose arrays, and what is needed for the way back.
+    """The result of a conversion.
 
     Attributes:
-      networks: by role.
-      arrays: by name.
-      official: role -> {"prefix", "entries": official key -> [shape, dtype]}; "arrays" -> name ->
-        official name.
-      unused: entries that no network needs, nested as in the file.
-      summary: one line a network, for people.
-      remarks: what is worth saying: widened half precision, ignored entries, how the mean code came
-        about.
+        networks: by role.
+        arrays: that belong to no network, by name.
+        official: for the export: role -> {"prefix", "entries": official key -> [shape, dtype]};
+            "arrays" -> name -> official name.
+        unused: entries that no network needs, nested as in the file.
+        summary: one line per network, for people.
+        remarks: on widened half precision, ignored entries, and the origin of the mean code.
     """
 
     networks: dict[str, Network]
@@ -60,7 +59,7 @@ def find_parts(state: State, kind: Kind) -> list[Found]:
     """The parts of a kind that a file holds, each with its entries and layout.
 
     Raises:
-      UserError: a part is missing, or nothing can be inferred from its shapes.
+        UserError: a part is missing, or its layout cannot be inferred from its shapes.
     """
     places, missing = [], []
     for part in kind.parts:
@@ -103,12 +102,12 @@ def convert(state: State, name: str) -> Converted:
     """Converts a checkpoint of a known kind.
 
     Args:
-      state: from `read_state`.
-      name: a key of `KINDS`.
+        state: from `read_state`.
+        name: a key of `KINDS`.
 
     Raises:
-      UserError: it is not such a checkpoint, or any entry is missing, left over, or of another
-        shape; all are named.
+        UserError: it is not such a checkpoint, or an entry is missing, left over, or of another
+            shape; all are named.
     """
     kind = KINDS[name]
     try:
@@ -154,7 +153,7 @@ def convert(state: State, name: str) -> Converted:
 
 
 def _faults(state: State, kind: Kind, parts: list[Found]) -> list[str]:
-    """What is missing, left over or of another shape, over the whole file."""
+    """Entries that are missing, left over or of another shape, over the whole file."""
     faults: list[str] = []
     taken: set[str] = set()
     for role, prefix, others, entries, layout in parts:
@@ -198,10 +197,10 @@ def _remarks(role: str, entries: Mapping[str, np.ndarray], layout: Layout) -> li
 def _latent_avg(
     state: State, kind: Kind, networks: Mapping[str, Network], official: dict, remarks: list[str]
 ) -> dict[str, np.ndarray]:
-    """The mean code: carried over, or the mean of mapped draws of z where the file has none."""
+    """The mean code of the file, or the mean of mapped draws of z if it has none."""
     names = [name for name in state.arrays if kind.latent_avg and name.endswith(kind.latent_avg)]
     if names:
-        # Of several copies of the network the mean code is that of the one which was taken.
+        # If there are several copies of the network, use the mean code of the chosen one.
         prefix = official.get("generator", {}).get("prefix", "")
         group = prefix[: prefix.rfind("/") + 1]
         name = min(names, key=lambda name: not name.startswith(group))
@@ -226,7 +225,7 @@ def recognise(state: State) -> str:
     """The kind of a checkpoint, from its keys and, where keys are shared, its training options.
 
     Raises:
-      UserError: none fits, or several do.
+        UserError: no kind fits, or several do.
     """
     fitting, near = [], []
     for name, kind in KINDS.items():
@@ -239,12 +238,12 @@ def recognise(state: State) -> str:
     if not fitting and near:
         name, faults = min(near, key=lambda item: len(item[1]))
         raise UserError(
-            f"{state.path} is nearest to {name}, but: {'; '.join(faults[:8])}; get the original "
-            "file"
+            f"{state.path} is most similar to {name}, but: {'; '.join(faults[:8])}; get the "
+            "original file"
         )
     if not fitting:
         raise UserError(
-            f"{state.path} is none of the known kinds: {', '.join(KINDS)}; it begins with "
+            f"{state.path} is not one of the known kinds: {', '.join(KINDS)}; it begins with "
             f"{_sample(state)}"
         )
     names = [name for name, _ in fitting]
@@ -255,8 +254,7 @@ def recognise(state: State) -> str:
         if trained is None:
             raise UserError(
                 f"{state.path}: the encoders of psp and e4e have the same keys and its options "
-                "do not say which it is; "
-                f"name the kind instead of auto"
+                "do not say which it is; name the kind instead of auto"
             )
         return trained
     return names[0]

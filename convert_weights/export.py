@@ -1,4 +1,4 @@
-"""The way back: a converted folder to the official layout, bit for bit."""
+"""Export: from a converted folder back to the official layout, bit for bit."""
 
 from pathlib import Path
 
@@ -15,17 +15,17 @@ SUFFIXES = (".pt", ".pth", ".safetensors", ".npz")
 
 
 def official_entries(folder: Path) -> dict[str, np.ndarray]:
-    """The official file's arrays, "/" between nested dicts; see `State.arrays`.
+    """The official file's arrays, with "/" between nested dicts; see `State.arrays`.
 
     Raises:
-      UserError: not a converted folder, or of a kind that has no official state dict.
+        UserError: the folder is not a converted one, or of a kind that has no official state dict.
     """
     model = load(folder)
     tree, metadata = trees.load(folder / "model.safetensors")
     official, kind = metadata.get("official") or {}, KINDS.get(model.config.get("kind", ""))
     if not official or kind is None:
         raise UserError(
-            f"{folder} was not converted from a state dict, so there is no layout to go back to"
+            f"{folder} was not converted from a state dict, so there is no layout to export to"
         )
     kept = trees.flatten(tree.get("unused", {}))
     arrays: dict[str, np.ndarray] = {}
@@ -51,11 +51,12 @@ def export(folder: Path, path: Path) -> int:
     """Writes the official layout and returns the number of entries.
 
     Args:
-      folder: from a conversion.
-      path: .pt or .pth (as torch writes it), .safetensors or .npz (nested names joined by "/").
+        folder: from a conversion.
+        path: .pt or .pth (as torch writes it), .safetensors or .npz (nested names joined by "/").
 
     Raises:
-      UserError: another suffix, not a converted folder, or the file cannot be written.
+        UserError: the suffix is another, the folder is not a converted one, or the file cannot be
+            written.
     """
     if path.suffix not in SUFFIXES:
         raise UserError(f"{path}: give a name that ends in one of {', '.join(SUFFIXES)}")

@@ -1,5 +1,4 @@
-"""Parity fixtures: what an official implementation computes from weights that are a rule and not
-data.
+"""Parity fixtures: outputs of an official implementation, from weights that are given by a rule.
 
 A fixture is a folder with a manifest.json (every key of the official state dict with its shape,
 mean and standard deviation, inputs, outputs, notes) and a data.npz. Arrays are in the official
@@ -22,10 +21,10 @@ class Fixture:
     """One fixture.
 
     Attributes:
-      path: its folder.
-      manifest: the content of manifest.json.
-      kind: what it checks; `checks.CHECKS` has one entry for each.
-      outputs: name -> the stored array; a part of the full one where the manifest says "stride".
+        path: its folder.
+        manifest: the content of manifest.json.
+        kind: what it checks; `checks.CHECKS` has one entry for each.
+        outputs: name -> the stored array; a part of the full one where the manifest says "stride".
     """
 
     def __init__(self, path: Path):
@@ -49,12 +48,12 @@ class Fixture:
     def has_data(self) -> bool:
         """Whether numbers are stored.
 
-        Without, a fixture is the list of keys and shapes of a checkpoint.
+        Without them, a fixture is the list of keys and shapes of a checkpoint.
         """
         return bool(self.outputs)
 
     def shapes(self, prefix: str = "") -> dict[str, tuple[int, ...]]:
-        """Shapes of the official state dict's entries under a prefix, which is taken off."""
+        """Shapes of the official state dict's entries under a prefix, which is removed."""
         entries = self.manifest["state_dict"].items()
         return {
             key[len(prefix) :]: tuple(entry["shape"])
@@ -63,7 +62,7 @@ class Fixture:
         }
 
     def state(self, prefix: str = "") -> dict[str, np.ndarray]:
-        """The official state dict under a prefix, which is taken off."""
+        """The official state dict under a prefix, which is removed."""
         entries = self.manifest["state_dict"].items()
         return {
             key[len(prefix) :]: self._make(key, entry)
@@ -82,7 +81,7 @@ class Fixture:
         }
 
     def description(self, output: str) -> str:
-        """What the manifest says about an output; some arguments stand nowhere else."""
+        """The manifest's description of an output; it is the only place of some arguments."""
         return self.manifest["outputs"][output].get("desc", "")
 
     def _make(self, key: str, entry: Mapping[str, Any], table: str = "") -> np.ndarray:

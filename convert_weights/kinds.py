@@ -1,8 +1,7 @@
-"""What can be converted, in one table: the networks of each kind of checkpoint and how they are
-found in a file.
+"""The kinds of checkpoints that can be converted, in one table: their networks and where they are.
 
-A part is found by a key that only its network has; whatever stands before that key in the file is
-its prefix ("g_ema/", "state_dict/decoder.", "module.", or nothing), so wrappers of any depth are
+A part is found by a key that only its network has; whatever precedes that key in the file is its
+prefix ("g_ema/", "state_dict/decoder.", "module.", or nothing), so wrappers of any depth are
 accepted.
 """
 
@@ -23,11 +22,12 @@ class Part:
     """One network of a kind.
 
     Attributes:
-      role: what pipelines ask for it by.
-      probe: an official key of the network that marks where it lies.
-      layout: (official key -> shape, notes of the file) -> `Layout`.
-      preferred: prefixes that win when the network is in the file several times, best first.
-      optional: a checkpoint without it is complete.
+        role: the role under which pipelines ask for it.
+        probe: an official key of the network that marks its position in the file.
+        layout: (official key -> shape, notes of the file) -> `Layout`.
+        preferred: prefixes that are preferred when the network is in the file several times, best
+            first.
+        optional: whether a checkpoint without it is complete.
     """
 
     role: str
@@ -42,11 +42,11 @@ class Kind:
     """One kind of checkpoint.
 
     Attributes:
-      description: for people, with the usual file name.
-      licence: of the published weights, as far as it is known.
-      parts: its networks; one at least must be in the file.
-      latent_avg: keys, from the end, under which the mean code is stored.
-      ignored: regular expression of whole names -> why they are not converted.
+        description: for people, with the usual file name.
+        licence: of the published weights, if known.
+        parts: its networks; at least one must be in the file.
+        latent_avg: keys, from the end, under which the mean code is stored.
+        ignored: regular expression of whole names -> why they are not converted.
     """
 
     description: str
@@ -57,7 +57,7 @@ class Kind:
 
 
 def _layout(module: str, function: str) -> LayoutFunction:
-    """A layout that needs the shapes only; imported when it is used."""
+    """A layout that needs only the shapes; imported when it is used."""
 
     def layout(shapes: Shapes, notes: Mapping[str, Any]) -> Layout:
         return getattr(importlib.import_module(f"convert_weights.layouts.{module}"), function)(
@@ -68,7 +68,7 @@ def _layout(module: str, function: str) -> LayoutFunction:
 
 
 def encoder_type(notes: Mapping[str, Any]) -> str:
-    """The class name that the training options state, or nothing."""
+    """The class name in the training options, or nothing."""
     return str(notes.get("encoder_type") or notes.get("opts/encoder_type") or "")
 
 
@@ -148,9 +148,11 @@ _ROSINALITY_D = Part(
     ("d/",),
     optional=True,
 )
+_OPTIMISERS = "g_optim|d_optim|optimizer|optimizer_state_dict|d_optimizer|scheduler"
+_TRAINED_ALONG = "discriminator_state_dict|latent_discriminator|discriminator_optimizer_state_dict"
 _TRAINING = {
-    r"(.*/)?(g_optim|d_optim|optimizer|optimizer_state_dict|d_optimizer|scheduler)/.*": "state of an optimiser",
-    r"(.*/)?(discriminator_state_dict|latent_discriminator|discriminator_optimizer_state_dict)/.*": "serves training only",
+    rf"(.*/)?({_OPTIMISERS})/.*": "state of an optimiser",
+    rf"(.*/)?({_TRAINED_ALONG})/.*": "needed in training only",
     r"(.*/)?(ada_aug_p|global_step|step|iter|iteration|epoch)": NOTES,
     r"(.*/)?opts/.*": NOTES,
 }
@@ -170,92 +172,146 @@ def _inverter(description: str, licence: str, encoder: Part) -> Kind:
 
 KINDS: dict[str, Kind] = {
     "stylegan2": Kind(
-        "rosinality's StyleGAN2 (stylegan2-ffhq-config-f.pt)", _NVIDIA,
-        (_ROSINALITY_G, _ROSINALITY_D), ("latent_avg",), _TRAINING,
+        "rosinality's StyleGAN2 (stylegan2-ffhq-config-f.pt)",
+        _NVIDIA,
+        (_ROSINALITY_G, _ROSINALITY_D),
+        ("latent_avg",),
+        _TRAINING,
     ),
     "stylegan2_ada": Kind(
-        "NVIDIA's StyleGAN2-ADA (ffhq.pkl)", "NVIDIA Source Code License: non-commercial research",
+        "NVIDIA's StyleGAN2-ADA (ffhq.pkl)",
+        "NVIDIA Entry Code License: non-commercial research",
         (
             Part("generator", "synthesis.b4.conv1.affine.weight", _ada_generator, _EMA),
-            Part("discriminator", "b4.out.weight", _layout("stylegan2", "discriminator_ada"), ("D/",), optional=True),
+            Part(
+                "discriminator",
+                "b4.out.weight",
+                _layout("stylegan2", "discriminator_ada"),
+                ("D/",),
+                optional=True,
+            ),
         ),
-        ("mapping.w_avg",), {r"training_set_kwargs(/.*)?|augment_pipe(/.*)?": "serves training only"},
+        ("mapping.w_avg",),
+        {r"training_set_kwargs(/.*)?|augment_pipe(/.*)?": "needed in training only"},
     ),
     "mmgen": Kind(
-        "MMGeneration's StyleGAN2 (stylegan2_c2_ffhq_1024_*.pth)", _NVIDIA,
+        "MMGeneration's StyleGAN2 (stylegan2_c2_ffhq_1024_*.pth)",
+        _NVIDIA,
         (
-            Part("generator", "conv1.conv.style_modulation.linear.weight_orig", _layout("stylegan2", "generator_mmgen"),
-                 _EMA),
-            Part("discriminator", "final_linear.0.linear.weight_orig", _layout("stylegan2", "discriminator_mmgen"),
-                 optional=True),
+            Part(
+                "generator",
+                "conv1.conv.style_modulation.linear.weight_orig",
+                _layout("stylegan2", "generator_mmgen"),
+                _EMA,
+            ),
+            Part(
+                "discriminator",
+                "final_linear.0.linear.weight_orig",
+                _layout("stylegan2", "discriminator_mmgen"),
+                optional=True,
+            ),
         ),
         ignored=_TRAINING | {r"(.*/)?meta/.*": NOTES},
     ),
     "psp": _inverter(
-        "pixel2style2pixel (psp_ffhq_encode.pt)", "MIT; its generator " + _NVIDIA,
+        "pixel2style2pixel (psp_ffhq_encode.pt)",
+        "MIT; its generator " + _NVIDIA,
         Part("encoder", "input_layer.0.weight", _psp_encoder, ("state_dict/encoder.", "encoder.")),
     ),
     "e4e": _inverter(
-        "encoder4editing (e4e_ffhq_encode.pt)", "MIT; its generator " + _NVIDIA,
+        "encoder4editing (e4e_ffhq_encode.pt)",
+        "MIT; its generator " + _NVIDIA,
         Part("encoder", "input_layer.0.weight", _e4e_encoder, ("state_dict/encoder.", "encoder.")),
     ),
     "restyle": _inverter(
-        "ReStyle over pSp or e4e (restyle_psp_ffhq_encode.pt)", "MIT; its generator " + _NVIDIA,
-        Part("encoder", "body.0.res_layer.1.weight|body.0.conv1.weight", _restyle_encoder,
-             ("state_dict/encoder.", "encoder.")),
+        "ReStyle over pSp or e4e (restyle_psp_ffhq_encode.pt)",
+        "MIT; its generator " + _NVIDIA,
+        Part(
+            "encoder",
+            "body.0.res_layer.1.weight|body.0.conv1.weight",
+            _restyle_encoder,
+            ("state_dict/encoder.", "encoder."),
+        ),
     ),
     "diffcam": Kind(
-        "the DA classifier of Editing Out-of-Domain (diff_cam_weight.pt)", "none published with "
-                                                                           "the release",
+        "the DA classifier of Editing Out-of-Domain (diff_cam_weight.pt)",
+        "none published with the release",
         (Part("classifier", "shared.0.weight", _layout("resnet", "diffcam")),),
     ),
     "deghost": Kind(
-        "the deghosting network of Editing Out-of-Domain (deghosting.pt)", "none published with "
-                                                                           "the release; " + _NVIDIA,
-        (Part("deghoster", "FCN.encoder.0.conv_first.weight", _layout("deghosting", "deghosting")),),
+        "the deghosting network of Editing Out-of-Domain (deghosting.pt)",
+        "none published with the release; " + _NVIDIA,
+        (
+            Part(
+                "deghoster", "FCN.encoder.0.conv_first.weight", _layout("deghosting", "deghosting")
+            ),
+        ),
     ),
     "idinvert": Kind(
-        "in-domain inversion (styleganinv_ffhq256_generator.pth, ..._encoder.pth, vgg16.pth)", "MIT",
+        "in-domain inversion (styleganinv_ffhq256_generator.pth, ..._encoder.pth, vgg16.pth)",
+        "MIT",
         (
-            Part("generator", "synthesis.layer0.const", _layout("idinvert", "generator"), optional=True),
+            Part(
+                "generator",
+                "synthesis.layer0.const",
+                _layout("idinvert", "generator"),
+                optional=True,
+            ),
             Part("encoder", "block0.conv.weight", _layout("idinvert", "encoder"), optional=True),
             Part("perceptual", "layer21.weight", _layout("idinvert", "perceptual"), optional=True),
         ),
         ("truncation.w_avg",),
     ),
     "invertibility": Kind(
-        "invertibility decomposition (net_g_*.pth)", "none published with the release; its "
-                                                     "generator " + _NVIDIA,
+        "invertibility decomposition (net_g_*.pth)",
+        "none published with the release; its generator " + _NVIDIA,
         (
-            Part("encoder", "styles.0.linear.weight|styles.0.weight", _decomposing_encoder, ("params_ema/encoder.",)),
-            Part("generator", _ROSINALITY_G.probe, _ROSINALITY_G.layout, ("params_ema/generator.",)),
-            Part("aligner", "modulation.0.alignment.body.body.0.res_layer.1.weight", _layout("invertibility", "aligner"),
-                 _EMA),
+            Part(
+                "encoder",
+                "styles.0.linear.weight|styles.0.weight",
+                _decomposing_encoder,
+                ("params_ema/encoder.",),
+            ),
+            Part(
+                "generator", _ROSINALITY_G.probe, _ROSINALITY_G.layout, ("params_ema/generator.",)
+            ),
+            Part(
+                "aligner",
+                "modulation.0.alignment.body.body.0.res_layer.1.weight",
+                _layout("invertibility", "aligner"),
+                _EMA,
+            ),
         ),
         ("avg_latent",),
     ),
     "feature_style": Kind(
-        "feature-style encoder (143_enc.pth)", "InterDigital: evaluation only",
+        "feature-style encoder (143_enc.pth)",
+        "InterDigital: evaluation only",
         (Part("encoder", "content_layer.0.weight", _layout("feature_style", "encoder")),),
     ),
     "arcface": Kind(
-        "ArcFace IR-SE50 (model_ir_se50.pth)", "MIT; trained on MS-Celeb-1M: research",
+        "ArcFace IR-SE50 (model_ir_se50.pth)",
+        "MIT; trained on MS-Celeb-1M: research",
         (Part("identity", "output_layer.3.weight", _layout("encoders", "arcface")),),
     ),
     "lpips": Kind(
-        "LPIPS 0.1, a state dict of one net (alex, vgg or squeeze)", "BSD-2-Clause",
+        "LPIPS 0.1, a state dict of one net (alex, vgg or squeeze)",
+        "BSD-2-Clause",
         (Part("lpips", "lin0.model.1.weight", _layout("lpips", "lpips")),),
     ),
     "inception": Kind(
-        "Inception-V3 as FID uses it (pt_inception-2015-12-05-6726825d.pth)", "Apache-2.0",
+        "Inception-V3 as FID uses it (pt_inception-2015-12-05-6726825d.pth)",
+        "Apache-2.0",
         (Part("inception", "Mixed_5b.branch1x1.conv.weight", _layout("inception", "inception")),),
     ),
     "vgg": Kind(
-        "torchvision's VGG16 or VGG19 (vgg16-397923af.pth)", "BSD-3-Clause",
+        "torchvision's VGG16 or VGG19 (vgg16-397923af.pth)",
+        "BSD-3-Clause",
         (Part("vgg", "features.0.weight", _torchvision_vgg),),
     ),
     "resnet": Kind(
-        "torchvision's ResNet-18, -34, -50 or -101 (resnet101-*.pth)", "BSD-3-Clause",
+        "torchvision's ResNet-18, -34, -50 or -101 (resnet101-*.pth)",
+        "BSD-3-Clause",
         (Part("resnet", "layer1.0.conv1.weight", _layout("resnet", "torchvision_resnet")),),
     ),
-}  # fmt: skip
+}

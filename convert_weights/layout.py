@@ -1,13 +1,11 @@
-"""How the entries of an official checkpoint map to the leaves of our variables, one to one and both
-ways.
+"""A table that maps the entries of an official checkpoint to the leaves of our variables.
 
 A `Layout` belongs to one network of one checkpoint. For every leaf of our tree it names the
-official key and an invertible rearrangement of the array; what the official file holds beyond that
-is matched by an explicit rule with its reason. Conversion, export and the strict check of both
+official key and an invertible rearrangement of the array; all other entries of the official file
+are matched by an explicit rule with its reason. Conversion, export and the strict check of both
 directions all follow from that one table.
 """
 
-import difflib
 import functools
 import re
 from collections.abc import Callable, Mapping
@@ -18,21 +16,21 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from diffcam_jax.errors import UserError
+from diffcam_jax.errors import UserError, closest
 
 Path = tuple[str, ...]
 Shapes = Mapping[str, tuple[int, ...]]
 
 
 class Transform(NamedTuple):
-    """An official array to ours, and back without loss."""
+    """A lossless rearrangement of an official array to ours, and its inverse."""
 
     forward: Callable[[np.ndarray], np.ndarray]
     inverse: Callable[[np.ndarray], np.ndarray]
 
 
 COPY = Transform(lambda a: a, lambda a: a)
-# torch keeps kernels OIHW, flax HWIO; dense kernels [out, in] and [in, out].
+# torch stores kernels OIHW, flax HWIO; dense kernels [out, in] and [in, out].
 CONV = Transform(lambda a: a.transpose(2, 3, 1, 0), lambda a: a.transpose(3, 2, 0, 1))
 DENSE = Transform(lambda a: a.T, lambda a: a.T)
 
@@ -48,15 +46,15 @@ def dense_of_map(channels: int, height: int, width: int) -> Transform:
 
 
 def dropping(*axes: int, then: Transform = COPY) -> Transform:
-    """Leaves out axes of length 1, then applies another transform."""
+    """Removes axes of length 1, then applies another transform."""
     return Transform(
         lambda a: then.forward(a.squeeze(axes)),
         lambda a: np.expand_dims(then.inverse(a), axes),
     )
 
 
-class Source(NamedTuple):
-    """Where a leaf comes from: the official key and the rearrangement."""
+class Origin(NamedTuple):
+    """The official entry that a leaf comes from: its key and the rearrangement."""
 
     key: str
     transform: Transform = COPY
@@ -67,29 +65,29 @@ class Layout:
     """One network of one official checkpoint.
 
     Attributes:
-      module: our network, its constructor arguments inferred from the checkpoint's shapes.
-      init: the tree of shapes of its variables, a function without arguments (traced, nothing is
-        computed).
-      source: path of a leaf of our variables, ("params", "conv1", "kernel") for instance ->
-        `Source`.
-      ignored: regular expression that matches whole keys -> why they are not needed.
-      constants: regular expression -> the value that the key must hold, for buffers that the code
-        has built in.
-      summary: what was inferred, for people: "1024 px, channel multiplier 2, 18 styles".
+        module: our network, whose constructor arguments are inferred from the checkpoint's shapes.
+        init: the tree of shapes of its variables, a function without arguments (traced, nothing is
+            computed).
+        source: path of a leaf of our variables, for instance ("params", "conv1", "kernel") ->
+            `Origin`.
+        ignored: regular expression that matches whole keys -> why they are not needed.
+        constants: regular expression -> the value that the key must hold, for buffers that are
+            constants of the code.
+        summary: what was inferred, for people: "1024 px, channel multiplier 2, 18 styles".
     """
 
     module: nn.Module
     init: Callable[[], Mapping[str, Any]]
-    source: Callable[[Path], Source]
+    source: Callable[[Path], Origin]
     ignored: Mapping[str, str] = field(default_factory=dict)
     constants: Mapping[str, np.ndarray] = field(default_factory=dict)
     summary: str = ""
 
     @functools.cached_property
-    def sources(self) -> dict[Path, tuple[Source, tuple[int, ...]]]:
-        """Every leaf's source and our shape, by its path.
+    def sources(self) -> dict[Path, tuple[Origin, tuple[int, ...]]]:
+        """Every leaf's official entry and our shape, by its path.
 
-        Found once, since tracing a large network takes seconds.
+        Computed once, since tracing a large network takes seconds.
         """
         leaves = jax.tree_util.tree_leaves_with_path(jax.eval_shape(self.init))
         return {
@@ -98,20 +96,15 @@ class Layout:
         }
 
     def faults(self, shapes: Shapes) -> list[str]:
-        """Everything that keeps a checkpoint of these shapes from fitting.
-
-        Empty when it fits exactly.
-        """
+        """Everything that prevents a checkpoint of these shapes from fitting; empty if it fits."""
         found: list[str] = []
         used = {source.key for source, _ in self.sources.values()}
         extra = [key for key in shapes if key not in used and self.reason(key) is None]
         missing = sorted(used - shapes.keys())
         for path, (source, shape) in self.sources.items():
             if source.key not in shapes:
-                near = difflib.get_close_matches(source.key, extra, 1, 0.6)
-                found.append(
-                    f"{source.key} is missing" + (f" (nearest: {near[0]})" if near else "")
-                )
+                near = closest(source.key, extra)
+                found.append(f"{source.key} is missing" + (f" (nearest: {near})" if near else ""))
                 continue
             expected = source.transform.inverse(np.broadcast_to(np.float32(0), shape)).shape
             if tuple(shapes[source.key]) != expected:
@@ -120,8 +113,8 @@ class Layout:
                     f"{'/'.join(path)}"
                 )
         for key in extra:
-            near = difflib.get_close_matches(key, missing, 1, 0.6)
-            found.append(f"{key} is left over" + (f" (nearest: {near[0]})" if near else ""))
+            near = closest(key, missing)
+            found.append(f"{key} is left over" + (f" (nearest: {near})" if near else ""))
         return found
 
     def reason(self, key: str) -> str | None:
@@ -130,22 +123,23 @@ class Layout:
             if re.fullmatch(pattern, key):
                 return why
         return (
-            "a filter that the network has built in"
+            "a filter that is a constant of the network"
             if any(re.fullmatch(pattern, key) for pattern in self.constants)
             else None
         )
 
     def convert(self, state: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        """An official state dict to our variables.
+        """Converts an official state dict to our variables.
 
         Args:
-          state: official key -> array; half precision is widened.
+            state: official key -> array; half precision is widened.
 
-        Returns: {"params": ..., and other collections}, float32.
+        Returns:
+            {"params": ..., and other collections}, float32.
 
         Raises:
-          UserError: names every entry that is missing, left over, of another shape, or not the
-            constant it must be.
+            UserError: names every entry that is missing, left over, of another shape, or not the
+                constant that it must be.
         """
         faults = self.faults({key: array.shape for key, array in state.items()})
         for pattern, value in self.constants.items():
@@ -154,7 +148,7 @@ class Layout:
                 if array.shape[-value.ndim :] != value.shape or not np.allclose(
                     array, value, atol=1e-6
                 ):
-                    faults.append(f"{key} is not the filter that this network has built in")
+                    faults.append(f"{key} is not the filter that is a constant of this network")
         if faults:
             raise UserError(
                 f"the checkpoint does not fit {type(self.module).__name__}: {'; '.join(faults)}"
@@ -169,7 +163,7 @@ class Layout:
         return tree
 
     def export(self, variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """Our variables to the official state dict, without the keys that were ignored."""
+        """Converts our variables to the official state dict, without the keys that were ignored."""
         state = {}
         for path, (source, _) in self.sources.items():
             leaf = variables
@@ -189,14 +183,14 @@ BATCH_COUNTERS = {
 }
 
 
-def torch_leaf(prefix: str, leaf: str, ndim: int) -> Source:
+def torch_leaf(prefix: str, leaf: str, ndim: int) -> Origin:
     """The usual names of torch.nn for a leaf of a flax layer.
 
     Args:
-      prefix: official name of the layer, without the last dot.
-      leaf: "kernel", "bias", "scale", "mean", "var" or "negative_slope".
-      ndim: axes of our array, to tell a convolution's kernel from a dense one.
+        prefix: official name of the layer, without the last dot.
+        leaf: "kernel", "bias", "scale", "mean", "var" or "negative_slope".
+        ndim: axes of our array, to distinguish a convolution's kernel from a dense one.
     """
     if leaf == "kernel":
-        return Source(f"{prefix}.weight", CONV if ndim == 4 else DENSE)
-    return Source(f"{prefix}.{'weight' if leaf == 'negative_slope' else BATCH_NORM[leaf]}")
+        return Origin(f"{prefix}.weight", CONV if ndim == 4 else DENSE)
+    return Origin(f"{prefix}.{'weight' if leaf == 'negative_slope' else BATCH_NORM[leaf]}")

@@ -1,5 +1,6 @@
-"""Parts that packages carry in layouts of their own: found in a wheel, an sdist or a folder, and
-converted by `pretrained`.
+"""Parts that packages contain in their own layouts: found in an archive or a folder and converted.
+
+The conversion itself is that of `pretrained.converters`.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,10 +24,10 @@ class Packaged:
     """One packaged part.
 
     Attributes:
-      part: its name in the zoo, for licence and origin.
-      files: names, without folders, of the files it is made of.
-      convert: their contents by name, to the parameter tree that the store keeps.
-      inputs: of the network, for the shapes it expects.
+        part: its name in `pretrained.parts`, for licence and origin.
+        files: names, without folders, of its files.
+        convert: from their contents by name to the parameter tree in the store's form.
+        inputs: of the network, to determine the expected shapes.
     """
 
     part: str
@@ -58,7 +59,7 @@ def convert_files(name: str, files: Files) -> dict[str, Network]:
     """Networks of a packaged part.
 
     Raises:
-      UserError: the files are not those of the part.
+        UserError: the files are not those of the part.
     """
     packaged = PACKAGED[name]
     try:
@@ -71,7 +72,7 @@ def convert_files(name: str, files: Files) -> dict[str, Network]:
 
 
 def _checked(network: Network, *inputs: Any) -> Network:
-    """A network whose every leaf is there and has its shape; all faults are named at once."""
+    """A network whose leaves are complete and have their shapes; all faults are named at once."""
     expected = jax.eval_shape(network.module.init, jax.random.key(0), *inputs)
     want = {
         "/".join(k.key for k in path): leaf.shape

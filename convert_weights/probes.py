@@ -1,6 +1,4 @@
-"""Runs a network once, compiled, and returns its output together with what chosen modules inside it
-returned.
-"""
+"""Runs a network once, compiled, and also returns intermediate values of chosen modules."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,17 +17,18 @@ def run(
     """Applies a module.
 
     Args:
-      module: a bound-free linen module.
-      variables: its variables.
-      inputs: arrays (traced).
-      probes: name of an intermediate value -> path of the module whose first `__call__` returns it
-        ("block_1/conv").
-      kwargs: static arguments of the method; `method` names it.
+        module: an unbound linen module.
+        variables: its variables.
+        *inputs: arrays (traced).
+        probes: name of an intermediate value -> path of the module whose first `__call__` returns
+            it ("block_1/conv").
+        **kwargs: static arguments of the method; `method` names it.
 
-    Returns: (output, {name of a probe: value}).
+    Returns:
+        (output, {name of a probe: value}).
 
     Raises:
-      KeyError: a module of that path was never called.
+        KeyError: a module of that path was never called.
     """
     wanted = dict(probes or {})
     paths = set(wanted.values())

@@ -1,6 +1,4 @@
-"""Finding a checkpoint's files in what the user points at: a folder, an archive, or the file
-itself.
-"""
+"""Finding a checkpoint's files in a folder, in an archive, or as a single file."""
 
 import os
 from collections.abc import Collection, Sequence
@@ -13,22 +11,23 @@ _ARCHIVE_SUFFIXES = (".whl", ".zip", ".tar", ".tar.gz", ".tgz")
 
 
 def is_archive(path: Path) -> bool:
-    """Whether a file is a container that files are taken out of, by its name."""
+    """Whether a file is an archive, by its name."""
     return path.name.endswith(_ARCHIVE_SUFFIXES)
 
 
 def read_files(source: Path, names: Sequence[str]) -> dict[str, bytes]:
-    """Find a checkpoint's files.
+    """Finds and reads a checkpoint's files.
 
     Args:
-      source: folder, archive, or the one file that is wanted.
-      names: of the files, without folders. Of several with one name the least deeply nested is
-        taken.
+        source: folder, archive, or the one file itself.
+        names: of the files, without folders. Of several with one name the least deeply nested is
+            used.
 
-    Returns: name -> content.
+    Returns:
+        Name -> content.
 
     Raises:
-      UserError: there is no such source, or a file is missing in it or too large.
+        UserError: there is no such source, or a file is missing in it or too large.
     """
     if source.is_dir():
         found = {

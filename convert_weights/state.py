@@ -22,11 +22,12 @@ class State:
     """A checkpoint's content.
 
     Attributes:
-      path: the file.
-      arrays: name -> array. Nested dicts are joined by "/", so "state_dict/encoder.conv.weight" is
-        the entry "encoder.conv.weight" of the dict under "state_dict".
-      notes: what is not an array, under the same kind of name: training options, step counts.
-      sha256: of the file.
+        path: the file.
+        arrays: name -> array. Nested dicts are joined by "/", so "state_dict/encoder.conv.weight"
+            is the entry "encoder.conv.weight" of the dict under "state_dict".
+        notes: everything that is not an array, under the same kind of name: training options, step
+            counts.
+        sha256: of the file.
     """
 
     path: Path
@@ -39,10 +40,11 @@ def read_state(path: Path) -> State:
     """Reads a .pt, .pth, .pkl, .safetensors or .npz file; nothing in it is run.
 
     Raises:
-      UserError: missing, unreadable, not a checkpoint, or it holds something that is not data.
+        UserError: the file is missing, unreadable or not a checkpoint, or holds something that is
+            not data.
     """
     if path.is_dir():
-        raise UserError(f"{path} is a folder; give the checkpoint's file that is in it")
+        raise UserError(f"{path} is a folder; give the checkpoint's file in it")
     if not path.is_file():
         raise UserError(f"there is no {path}; --src is the checkpoint's file")
     try:

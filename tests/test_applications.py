@@ -22,7 +22,7 @@ from diffcam_jax.directions import Direction, save_directions
 from diffcam_jax.errors import UserError
 from diffcam_jax.faces.panel import GAP, HEADER, labelled_grid
 from diffcam_jax.files.code_cache import CodeCache
-from diffcam_jax.inversion import Inverter, Settings
+from diffcam_jax.inversion import Inverter, SearchSettings
 from diffcam_jax.inversion.encoding import Encoder, read
 from diffcam_jax.nn.indomain_encoder import InDomainEncoder, encoder_widths
 from diffcam_jax.nn.network import Network
@@ -31,7 +31,7 @@ from diffcam_jax.ops.image import from_unit, to_unit
 from tests.random_variables import random_variables
 
 K, ROWS, SIDE = 8, 6, 16
-PLAIN = Settings(steps=5, rate=0.05, perceptual=0.0, patience=0, size=SIDE)
+PLAIN = SearchSettings(steps=5, rate=0.05, perceptual=0.0, patience=0, size=SIDE)
 GENERATOR = Network(
     StyleGAN1Generator((8, 8, 8), K, 2),
     random_variables(StyleGAN1Generator((8, 8, 8), K, 2), jnp.zeros((1, K))),
@@ -317,10 +317,10 @@ def test_distances_are_zero_for_the_same_pictures():
 def test_codes_of_prior_are_those_that_editing_keeps(tmp_path, monkeypatch):
     """LPIPS is to be had in the cache of every day; codes are looked for in another."""
     import diffcam_jax.files.code_cache as kept
-    from diffcam_jax.inversion import InversionConfig
+    from diffcam_jax.inversion import PriorSettings
 
-    prior = Inverter(GENERATOR, None, "prior", InversionConfig(steps=1, w_steps=1))
-    monkeypatch.setattr(kept.weights, "cache_dir", lambda: tmp_path)
+    prior = Inverter(GENERATOR, None, "prior", PriorSettings(steps=1, w_steps=1))
+    monkeypatch.setattr(kept, "cache_dir", lambda: tmp_path)
     given, code = pictures(1), codes(1)
     CodeCache(prior.recipe).save(given[0], code[0])
     found = search(prior, given)

@@ -267,6 +267,6 @@ def test_sefa_and_validate_commands(tmp_path, capsys):
     )
     table = (tmp_path / "directions.md").read_text()
     assert table.startswith("# Mine") and "older" not in table
-    assert "| sefa_0 |" in table and "2 fresh samples" in table
+    assert "| sefa_0 |" in table and "2 new samples" in table
     assert (tmp_path / "directions.jpg").stat().st_size > 10_000
     capsys.readouterr()

@@ -37,7 +37,7 @@ def test_labels_by_index_and_by_file(tmp_path):
         ("index,wings\n0,1\n1,big\n", [], "line 3: 'big' in column wings is not a number"),
         ("index,wings\n0,1\n1,nan\n", [], "'nan' in column wings is not a number"),
         ("index,wings\n0,1\n2,1\n", [], "line 3: there is no code '2' among the 2"),
-        ("index,wings\n0,1\n0,1\n", [], "stands in line 2 already"),
+        ("index,wings\n0,1\n0,1\n", [], "is already in line 2"),
         ("index,wings\n0,1,5\n1,1\n", [], "line 2: 3 cells, the header has 2"),
         ("index,wings,wings\n0,1,1\n1,1,1\n", [], "a name of its own"),
         ("file,wings\na,1\nb,1\n", [], "the codes have no names"),
@@ -155,7 +155,7 @@ def test_labels_of_drawn_samples(folder, tmp_path):
         ),
         (["fit", "--labels", "LABELS", "--codes", "LABELS"], "not a readable safetensors file"),
         (["fit", "--labels", "LABELS"], "the codes have no names"),
-        (["fit", "--codes", "CODES"], "--codes need --labels"),
+        (["fit", "--codes", "CODES"], "--codes needs --labels"),
         (
             ["fit", "--attributes", "smilling"],
             "no scorer is called 'smilling'; did you mean smiling",

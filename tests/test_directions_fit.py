@@ -15,7 +15,6 @@ from sklearn.metrics import precision_recall_curve
 from diffcam_jax.directions import make, recipe, scoring, space
 from diffcam_jax.directions.acts import WHOLE
 from diffcam_jax.directions.fit import attribute_curves, condition, fit_boundary
-from diffcam_jax.directions.ganspace import ganspace_directions
 from diffcam_jax.directions.make import Attribute, Fitting, calibrate, clean_range
 from diffcam_jax.errors import UserError
 from diffcam_jax.nn.latents import wplus_rows
@@ -87,7 +86,7 @@ def test_rare_labels_are_weighed_against_as_many_others():
         (np.where(np.arange(200) < 5, 1.0, 0.0), {}, "5 for each class"),
         (np.full(200, 3.0), {}, "overlap at 3"),
         (np.full(200, np.nan), {}, "0 scored samples"),
-        (np.arange(200.0), {"count": 150}, "take at most half"),
+        (np.arange(200.0), {"count": 150}, "use at most half"),
         (np.repeat([0.0, 1.0, 2.0], [10, 180, 10]), {}, "overlap at 1"),
     ],
 )
@@ -159,12 +158,12 @@ def test_whitening_and_back(rows):
     )
     values, vectors = zip(*(np.linalg.eigh(np.cov(codes[:, r].T)) for r in range(rows)))
     own = space.CodeSpace(codes.mean(0), np.stack(vectors), np.stack(values))
-    u = own.into(codes)
+    u = own.coordinates(codes)
     for row in range(rows):
         np.testing.assert_allclose(np.cov(u[:, 8 * row : 8 * row + 8].T), np.eye(8), atol=1e-6)
     normal = rng.standard_normal(8 * rows)
     normal /= np.linalg.norm(normal)
-    moved = own.into(codes + own.step(normal))
+    moved = own.coordinates(codes + own.step(normal))
     # One standard deviation in a row on average.
     np.testing.assert_allclose(moved - u, np.tile(np.sqrt(rows) * normal, (500, 1)), atol=1e-4)
 
@@ -178,7 +177,7 @@ def test_a_plain_step_is_one_standard_deviation():
     step = plain.step(normal)[0]
     np.testing.assert_allclose(step, normal * codes[:, 0, 2].std(ddof=1), rtol=1e-5)
     centred = codes[:, 0] - codes[:, 0].mean(0)
-    u = plain.into(codes)
+    u = plain.coordinates(codes)
     np.testing.assert_allclose(u * (centred.std() / u.std()), centred, rtol=1e-6)
     assert u.var(0).mean() == pytest.approx(1, rel=1e-3)
 
@@ -342,39 +341,3 @@ def test_the_shipped_recipe_reads_what_its_attributes_name():
     assert "skin_lightness" in needed and "age" in needed and "old" not in needed
     clipped = recipe.shipped_attributes(network("stylegan2"))
     assert clipped["smiling"].layers == (2, 6) and clipped["yaw"].layers == (0, 4)
-
-
-# ---------------------------------------------------------------- GANSpace
-
-
-def test_components_by_hand():
-    rng = np.random.default_rng(0)
-    codes = (rng.standard_normal((2000, 1, 3)) * [1.0, 5.0, 2.0] + 7).astype(np.float32)
-    found = ganspace_directions(codes, 2)
-    np.testing.assert_allclose(np.abs(found.vectors[:, 0]), [[0, 1, 0], [0, 0, 1]], atol=0.05)
-    assert (found.vectors.max((1, 2)) > 0.9).all()
-    np.testing.assert_allclose(found.deviations, [5, 2], rtol=0.05)
-    edited = found.edit(np.repeat(codes[:4], 5, 1), 0, 1.5, (1, 3))
-    # What was moved lies where it was told to, row by row; the rest is as it was.
-    np.testing.assert_allclose(found.coordinates(edited, 0)[:, 1:3], 1.5, atol=1e-4)
-    np.testing.assert_array_equal(edited[:, [0, 3, 4]], np.repeat(codes[:4], 3, 1))
-    np.testing.assert_allclose(found.edit(edited, 0, 1.5, (1, 3)), edited, atol=1e-4)
-    for options, message in (
-        ((0, 1.0, (2, 6)), "choose from 0 to 5"),
-        ((2, 1.0, (0, 5)), "choose from 0 to 1"),
-    ):
-        with pytest.raises(UserError, match=message):
-            found.edit(edited, *options)
-    with pytest.raises(UserError, match="have 1 to 3"):
-        ganspace_directions(codes, 4)
-
-
-def test_components_over_all_layers():
-    codes = space.draw(network("a w per layer"), jax.random.key(0), 300)
-    found = ganspace_directions(codes, 3)
-    assert found.vectors.shape == (3, 6, SIZE)
-    edited = found.edit(codes, 1, 2.0, (0, 6))
-    np.testing.assert_allclose(found.coordinates(edited, 1), 2.0, atol=1e-4)
-    flat = codes.reshape(300, -1)
-    values = np.linalg.svd(flat - flat.mean(0), compute_uv=False)[:3]
-    np.testing.assert_allclose(found.deviations, values / np.sqrt(299), rtol=1e-4)

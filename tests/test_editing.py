@@ -5,12 +5,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from diffcam_jax.editing.classifier import Classifier
 from diffcam_jax.editing.compose import MaskConfig
+from diffcam_jax.editing.config import EditConfig
 from diffcam_jax.editing.diffcam import diff_cam
-from diffcam_jax.editing.edit import EditConfig, EditParams, edit_batch
+from diffcam_jax.editing.edit import Edits, edit_batch
+from diffcam_jax.editing.pipeline import Pipeline
 from diffcam_jax.nn.classifier import DiffClassifier
 from diffcam_jax.nn.mobile_deghosting import MobileDeghoster, Views
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
+from diffcam_jax.nn.network import Network
 from diffcam_jax.ops.image import resize
 from tests.random_variables import random_variables
 
@@ -25,46 +29,28 @@ ROWS = 18
 @pytest.fixture(scope="module")
 def world():
     picture = jnp.zeros((1, 64, 64, 3))
-    generator = random_variables(GENERATOR, jnp.zeros((1, 8)))
-    classifier = random_variables(CLASSIFIER, picture, picture)
+    generator = Network(GENERATOR, random_variables(GENERATOR, jnp.zeros((1, 8))))
+    judging = random_variables(CLASSIFIER, picture, picture)
     # Positive weights over positive activations: every map has something to show.
-    classifier["params"]["fc"]["kernel"] = jnp.abs(classifier["params"]["fc"]["kernel"])
+    judging["params"]["fc"]["kernel"] = jnp.abs(judging["params"]["fc"]["kernel"])
+    classifier = Classifier(Network(CLASSIFIER, judging))
     images = jax.random.uniform(jax.random.key(1), (2, 128, 128, 3), minval=-1)
     codes = jax.random.normal(jax.random.key(2), (2, ROWS, 8))
     directions = 2 * jax.random.normal(jax.random.key(3), (2, ROWS, 8))
-    return EditParams(generator, classifier), images, codes, directions
+    return Pipeline(generator, classifier), images, codes, directions
 
 
-def run(
-    world,
-    strengths,
-    classes=(0, 2),
-    config=CONFIG,
-    user_mask=None,
-    rows=slice(None),
-    deghoster=None,
-):
-    params, images, codes, directions = world
+def run(world, strengths, classes=(0, 2), config=CONFIG, user_mask=None, rows=slice(None)):
+    networks, images, codes, directions = world
     strengths = jnp.asarray(strengths, jnp.float32)
     chosen = directions[: strengths.shape[1]]
-    classes = jnp.asarray(classes[: strengths.shape[1]], jnp.int32)
-    pictures = params, images[rows], codes[rows]
-    return edit_batch(
-        GENERATOR,
-        CLASSIFIER,
-        *pictures,
-        chosen,
-        strengths,
-        classes,
-        config,
-        user_mask,
-        deghoster=deghoster,
-    )
+    edits = Edits(chosen, strengths, jnp.asarray(classes[: strengths.shape[1]], jnp.int32))
+    return edit_batch(networks, images[rows], codes[rows], edits, config, user_mask)
 
 
 @jax.jit
-def draw(params, codes):
-    return GENERATOR.apply(params.generator, codes, method="synthesis")
+def draw(networks, codes):
+    return networks.generator(codes, method="synthesis")
 
 
 def test_shapes_and_ranges(world):
@@ -87,7 +73,7 @@ def test_outside_the_mask_is_the_original_bit_for_bit(world):
 
 
 def test_codes_and_pictures_are_those_of_the_generator(world):
-    params, _, codes, directions = world
+    networks, _, codes, directions = world
     edit = run(world, [[0.5, 1.0], [0.0, -1.0]])
     expected = (
         codes
@@ -95,8 +81,8 @@ def test_codes_and_pictures_are_those_of_the_generator(world):
         + jnp.array([1.0, -1.0])[:, None, None] * directions[1]
     )
     np.testing.assert_allclose(edit.codes, expected, atol=1e-5)
-    np.testing.assert_allclose(edit.edited, draw(params, expected).clip(-1, 1), atol=1e-4)
-    np.testing.assert_allclose(edit.inverted, draw(params, codes).clip(-1, 1), atol=1e-4)
+    np.testing.assert_allclose(edit.edited, draw(networks, expected).clip(-1, 1), atol=1e-4)
+    np.testing.assert_allclose(edit.inverted, draw(networks, codes).clip(-1, 1), atol=1e-4)
 
 
 def test_strength_zero_changes_nothing(world):
@@ -107,14 +93,12 @@ def test_strength_zero_changes_nothing(world):
 
 def test_final_mask_is_the_maximum_over_the_neighbouring_pairs(world):
     """Section 3.6, written out with three calls of `diff_cam`."""
-    params, _, codes, directions = world
+    networks, _, codes, directions = world
     edit = run(world, [[1.0, 1.0], [1.0, 1.0]])
     t = [codes, codes + directions[0], codes + directions[0] + directions[1]]
-    small = [resize(draw(params, c), (64, 64), "area") for c in t]
+    small = [resize(draw(networks, c), (64, 64), "area") for c in t]
     masks = [
-        diff_cam(
-            CLASSIFIER, params.classifier, small[i], small[i + 1], jnp.full(2, c, jnp.int32)
-        ).mask
+        diff_cam(networks.classifier, small[i], small[i + 1], jnp.full(2, c, jnp.int32)).mask
         for i, c in enumerate((0, 2))
     ]
     expected = np.repeat(np.repeat(np.maximum(*masks), 2, 1), 2, 2)  # nearest, the official default
@@ -122,12 +106,12 @@ def test_final_mask_is_the_maximum_over_the_neighbouring_pairs(world):
 
 
 def test_a_negative_strength_swaps_the_pair(world):
-    params, _, codes, directions = world
+    networks, _, codes, directions = world
     edit = run(world, [[-1.0], [-1.0]])
     before, after = (
-        resize(draw(params, c), (64, 64), "area") for c in (codes, codes - directions[0])
+        resize(draw(networks, c), (64, 64), "area") for c in (codes, codes - directions[0])
     )
-    expected = diff_cam(CLASSIFIER, params.classifier, after, before, jnp.zeros(2, jnp.int32))
+    expected = diff_cam(networks.classifier, after, before, jnp.zeros(2, jnp.int32))
     np.testing.assert_allclose(edit.logits[:, 0], expected.logits, atol=1e-3)
 
 
@@ -135,21 +119,17 @@ def test_the_small_deghosting_network_sees_the_whole_edit(world):
     """Its picture, from what the edit itself returns, takes the place of the photograph in a region
     around the mask.
     """
-    params, images, codes, _ = world
-    network = MobileDeghoster(in_size=64, out_size=128, widths=(4, 4, 4, 4), prior_side=8, rank=2)
+    networks, images, codes, _ = world
+    module = MobileDeghoster(in_size=64, out_size=128, widths=(4, 4, 4, 4), prior_side=8, rank=2)
     pictures = [jnp.zeros((1, 64, 64, 3))] * 4
     blank = Views(*pictures, jnp.zeros((1, 64, 64)), codes[:1])
-    variables = random_variables(network, blank, GENERATOR, params.generator)
+    variables = random_variables(module, blank, *networks.generator)
+    network = Network(module, variables)
     config = EditConfig(classifier_size=64, mask=MaskConfig(low=0.5, high=0.8))
-    edit = run(
-        (params._replace(deghoster=variables), *world[1:]),
-        [[1.0], [1.0]],
-        config=config,
-        deghoster=network,
-    )
+    edit = run((networks.replace(deghoster=network), *world[1:]), [[1.0], [1.0]], config=config)
     views = Views(edit.fused, images, edit.inverted, edit.edited, edit.mask, edit.codes)
-    expected = jax.jit(lambda v, x, prior: network.apply(v, x, GENERATOR, prior))(
-        variables, views, params.generator
+    expected = jax.jit(lambda v, x, prior: module.apply(v, x, GENERATOR, prior))(
+        variables, views, networks.generator.variables
     )
     np.testing.assert_allclose(edit.deghosted, expected.clip(-1, 1), atol=1e-4)
     np.testing.assert_array_equal(edit.source, edit.deghosted)

@@ -12,10 +12,11 @@ import pytest
 from PIL import Image
 
 from diffcam_jax.directions.space import generator_hash
-from diffcam_jax.editing import pipeline
+from diffcam_jax.editing import checkpoints
+from diffcam_jax.editing.alignment import aligner_for, settings_of
 from diffcam_jax.editing.compose import MaskConfig
-from diffcam_jax.editing.decomposition import Modules, Variables, aligner_for, settings_of
-from diffcam_jax.editing.edit import DECOMPOSING, METHODS, EditConfig
+from diffcam_jax.editing.config import DECOMPOSING, METHODS, EditConfig
+from diffcam_jax.editing.decomposition import Decomposer
 from diffcam_jax.editor import stages
 from diffcam_jax.editor.editor import Editor
 from diffcam_jax.errors import UserError
@@ -26,6 +27,7 @@ from diffcam_jax.nn.classifier import DiffClassifier
 from diffcam_jax.nn.mobile_encoder import MobileEncoder
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
 from diffcam_jax.nn.network import Network
+from diffcam_jax.pretrained import networks as pretrained
 from diffcam_jax.pretrained import store
 from diffcam_jax.programs import edit
 from tests.random_variables import random_variables
@@ -84,9 +86,9 @@ def folders(tmp_path_factory):
             [jnp.zeros((1, s, s, c)) for s, c in zip(module.sides, of)]
             for of in (module.features, module.inputs)
         ]
-        variables = Variables({}, {}, random(module, *maps), jnp.zeros(512))
-        variables = variables if mask is None else fixed(variables, (0.3, -0.2), mask)
-        save(name, "aligner", module, jax.tree.map(np.asarray, variables.aligner), **config)
+        network = Network(module, random(module, *maps))
+        network = network if mask is None else fixed(network, (0.3, -0.2), mask)
+        save(name, "aligner", module, jax.tree.map(np.asarray, network.variables), **config)
 
     aligning("aligner", **hashes)
     aligning("everything", mask=60.0)
@@ -151,15 +153,11 @@ def test_invertibility_is_the_blend_of_the_decomposition_and_asks_no_classifier(
     pixels, networks = photograph(), editor.networks
     config = EditConfig(classifier_size=SIZE, method="invertibility")
     face = editor.edit(pixels, {"Beard": 1.0}, aligned=True, config=config).faces[0]
-    modules = Modules(GENERATOR, ENCODER, networks.aligner.network.module)
-    parts = (networks.generator, networks.encoder.network, networks.aligner.network)
-    variables = Variables(
-        *(part.variables for part in parts), jnp.asarray(networks.encoder.latent_avg)
-    )
+    parts = networks.generator, networks.encoder, networks.aligner.network, SETTINGS
     images = jnp.asarray(pixels[None] / np.float32(127.5) - 1)
-    delta = jnp.asarray(networks.directions["Beard"].array)[None]
+    delta = jnp.asarray(editor.directions["Beard"].array)[None]
     assert networks.aligner.settings == SETTINGS
-    found = decomposed(modules, variables, images, delta, settings=SETTINGS)
+    found = decomposed(Decomposer(*parts), images, delta)
     np.testing.assert_allclose(face.domain, found.mask[0], atol=1e-3)
     m = np.asarray(found.mask[0])[..., None]
     blend = m * np.asarray(images[0]) + (1 - m) * np.asarray(found.generated[0]).clip(-1, 1)
@@ -195,46 +193,45 @@ def test_what_does_not_belong_together_is_refused_in_one_line(folders, others, m
 
 
 def test_methods_are_checked_by_the_editor_itself(folders, editor):
-    networks = editor.networks
-    assert (
-        Editor(networks).config.method == "diffcam"
-        and Editor(networks, method="cam").config.method == "cam"
-    )
+    networks, directions = editor.networks, editor.directions
+    assert Editor(networks, directions).config.method == "diffcam"
+    assert Editor(networks, directions, method="cam").config.method == "cam"
     with pytest.raises(UserError, match="no method is called 'diff'; there are diffcam, grad_cam"):
-        Editor(networks, method="diff")
-    without = networks._replace(aligner=None)
+        Editor(networks, directions, method="diff")
+    without = networks.replace(aligner=None)
     with pytest.raises(UserError, match="method invertibility needs an alignment network"):
-        Editor(without, CONFIG, "invertibility")
+        Editor(without, directions, CONFIG, "invertibility")
     with pytest.raises(UserError, match="method both needs an alignment network"):
-        Editor(without).edit(photograph(), {"Smiling": 1.0}, aligned=True, config=editor.config)
+        Editor(without, directions).edit(
+            photograph(), {"Smiling": 1.0}, aligned=True, config=editor.config
+        )
     with pytest.raises(UserError, match="give the encoder that it was trained with"):
-        Editor(networks._replace(encoder=None))
+        Editor(networks.replace(encoder=None), directions)
 
 
 def test_what_ships_goes_with_the_networks_that_ship_alone(folders, tmp_path, monkeypatch):
     """Stand-ins of the right shapes in the place of the folders that ship."""
-    monkeypatch.setattr(pipeline, "_SHIPPED", tmp_path)
-    monkeypatch.setattr(pipeline, "shipped", pipeline.shipped.__wrapped__)
+    monkeypatch.setattr(checkpoints, "_SHIPPED", tmp_path)
+    monkeypatch.setattr(checkpoints, "shipped", checkpoints.shipped.__wrapped__)
     params = model_folder.load(folders / "generator").network("generator").variables["params"]
     monkeypatch.setattr(store, "load_pretrained", lambda name: (params, {}))
-    monkeypatch.setattr(pipeline, "MobileStyleGAN", lambda: GENERATOR)
-    others = {role: folders / role for role in ("classifier", "directions")}
-    shutil.copytree(folders / "aligner", tmp_path / pipeline.ALIGNER)
-    assert (
-        not pipeline.has_aligner(None, None, None)
-        and pipeline.from_checkpoints(**others).aligner is None
-    )
-    shutil.copytree(folders / "encoder", tmp_path / pipeline.ENCODER)
-    assert pipeline.has_aligner(None, None, None)
-    assert pipeline.from_checkpoints(**others).aligner.network.module.sides == SIDES
+    monkeypatch.setattr(pretrained, "MobileStyleGAN", lambda **given: GENERATOR)
+    judge = {"classifier": folders / "classifier"}
+
+    def aligner(**given):
+        return checkpoints.from_checkpoints(**given, **judge).aligner
+
+    shutil.copytree(folders / "aligner", tmp_path / checkpoints.ALIGNER)
+    assert checkpoints.resolve().aligner is None and aligner() is None
+    shutil.copytree(folders / "encoder", tmp_path / checkpoints.ENCODER)
+    assert checkpoints.resolve().aligner == checkpoints.ALIGNER
+    assert aligner().network.module.sides == SIDES
     for role in ("generator", "encoder"):
         own = {role: folders / role}
-        assert pipeline.from_checkpoints(**own, **others).aligner is None
-        assert not pipeline.has_aligner(own.get("generator"), own.get("encoder"), None)
-    given = pipeline.from_checkpoints(
-        encoder=folders / "encoder", aligner=folders / "everything", **others
-    )
-    assert given.aligner.generator == "" and pipeline.has_aligner("own", "own", "own")
+        assert checkpoints.resolve(**own).aligner is None and aligner(**own) is None
+    given = {"encoder": folders / "encoder", "aligner": folders / "everything"}
+    assert checkpoints.resolve(**given).aligner == given["aligner"]
+    assert aligner(**given).generator == ""
 
 
 def flags(folders, **others):
@@ -253,9 +250,9 @@ def test_the_script_shows_both_masks(folders, editor, tmp_path):
         )
         assert {path.stem for path in (out / "a").iterdir()} == names
         report = json.loads((out / "a.json").read_text())
-        assert report["method"] == method and report["weights"]["aligner"] == trees.tree_hash(
-            editor.params.aligner
-        )
+        aligner = editor.networks.aligner.network
+        assert report["method"] == method
+        assert report["weights"]["aligner"] == trees.tree_hash(aligner.variables)
         grey = {
             name: np.asarray(Image.open(out / "a" / f"{name}.png"))[..., 0] / 255
             for name in names - {"stages"}

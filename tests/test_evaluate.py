@@ -83,9 +83,9 @@ def test_a_bad_picture_is_listed_and_another_format_is_the_same_name(tmp_path):
     (b / "2.jpg").write_bytes((b / "2.jpg").read_bytes()[:-200])
     document = compare(tmp_path, a, b)
     ((name, reason),) = document.problems.items()
-    assert name.endswith("2.jpg") and "cut short" in reason
+    assert name.endswith("2.jpg") and "truncated" in reason
     assert document.sections[0].tables[0].rows[0][1] == "4"
-    assert "cut short" in (tmp_path / "out" / "report.md").read_text()
+    assert "truncated" in (tmp_path / "out" / "report.md").read_text()
 
 
 def test_what_was_measured_is_not_measured_again(tmp_path, monkeypatch):

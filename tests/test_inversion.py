@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffcam_jax.inversion import InversionConfig, prior
+from diffcam_jax.inversion import PriorSettings, prior
 from diffcam_jax.inversion.optimise import minimise
 from diffcam_jax.nn.latents import latent_stats, to_wplus, truncate, whiten
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
@@ -16,7 +16,7 @@ from diffcam_jax.nn.network import Network
 
 MODEL = MobileStyleGAN(widths=(16, 16, 8, 8), latent_size=8, mapping_layers=2)
 ROWS = 10
-CONFIG = InversionConfig(steps=80, w_steps=40, prior=1e-4, size=64)
+CONFIG = PriorSettings(steps=80, w_steps=40, prior=1e-4, size=64)
 # Two heads: LPIPS then ends at its second tap, and the rest of VGG16 is not needed.
 CONVOLUTIONS = {
     "conv1_1": (3, 64),
@@ -28,7 +28,7 @@ CONVOLUTIONS = {
 
 def invert(nets, images, config, start=None, space="w+"):
     """The method without its pretrained parts: the codes too, for each picture."""
-    problem = prior.Prior(config.size)
+    problem = prior.PriorProblem(config.size)
     start = jnp.broadcast_to(nets.stats.mean, (len(images), ROWS, 8)) if start is None else start
     found = minimise(
         problem,
@@ -120,7 +120,7 @@ def test_loss_is_the_sum_of_its_terms(nets, known):
     """At the picture's own code the fit is perfect, and what is left is the prior."""
     w, images = known
     offsets = jnp.zeros((2, ROWS, 8)).at[:, 8:].set(0.3)  # rows that this generator does not read
-    problem = prior.Prior(64)
+    problem = prior.PriorProblem(64)
     values = jax.jit(
         lambda nets, images: problem.loss(
             nets, problem.target(nets, images), prior.Weights(0.5, 1.0, 1e-4), (w, offsets)

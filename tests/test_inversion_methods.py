@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from diffcam_jax import inversion
 from diffcam_jax.errors import UserError
-from diffcam_jax.inversion import METHODS, InversionConfig, Settings, fit
+from diffcam_jax.inversion import METHODS, PriorSettings, SearchSettings, fit
 from diffcam_jax.inversion import start as starts
 from diffcam_jax.inversion.encoding import Encoder, read
 from diffcam_jax.losses import networks as perceptual
@@ -30,7 +30,7 @@ from tests.random_variables import random_variables
 K, ROWS = 8, 6  # all are generators of 16 pixels
 ZEROS = np.zeros(K, np.float32)
 # No VGG16: its pretrained weights are for the tests that are marked so.
-PLAIN = Settings(steps=30, rate=0.05, perceptual=0.0, size=16)
+PLAIN = SearchSettings(steps=30, rate=0.05, perceptual=0.0, size=16)
 
 
 def network(module, *inputs, seed=0):
@@ -90,7 +90,7 @@ def test_the_encoders_agreement_pulls_both_ways(images):
 
     Finite differences know no other way.
     """
-    problem, frozen = fit.Fit(16, ROWS, agrees=True), fit.Frozen(STYLEGAN1, (), IN_DOMAIN)
+    problem, frozen = fit.FitProblem(16, ROWS, agrees=True), fit.Frozen(STYLEGAN1, (), IN_DOMAIN)
     codes = jnp.asarray(np.random.default_rng(1).normal(0, 0.4, (1, ROWS, K)), jnp.float32)
     target = problem.target(frozen, jnp.asarray(images[:1]))
     loss = jax.jit(lambda c: problem.loss(frozen, target, fit.Weights(0.0, (), 1.0), (c,))[0])
@@ -142,8 +142,8 @@ def test_the_encoder_alone(images):
 
 def test_a_cosine_brings_the_rate_to_rest():
     settings = dataclasses.replace(PLAIN, steps=10, rate=0.4, cosine=True)
-    problem = fit.Fit(16, ROWS)
-    found = [problem.pace(settings, "w+", index).rates[0] for index in (0, 5, 9)]
+    problem = fit.FitProblem(16, ROWS)
+    found = [problem.step_settings(settings, "w+", index).rates[0] for index in (0, 5, 9)]
     np.testing.assert_allclose(found, [0.4, 0.2, 0.2 * (1 + np.cos(0.9 * np.pi))])
 
 
@@ -152,8 +152,8 @@ def test_rows_move_apart_at_a_rate_of_their_own(images):
     row's offset by the other.
     """
     settings = dataclasses.replace(PLAIN, steps=1, rate=0.1, offsets=0.25, patience=0)
-    problem = fit.Fit(16, ROWS, apart=True)
-    assert problem.pace(settings, "w+", 0).rates == (0.1, 0.025) and problem.pace(
+    problem = fit.FitProblem(16, ROWS, apart=True)
+    assert problem.step_settings(settings, "w+", 0).rates == (0.1, 0.025) and problem.step_settings(
         settings, "w", 0
     ).rates == (0.1,)
     codes = np.random.default_rng(0).standard_normal((2, ROWS, K)).astype(np.float32)
@@ -223,7 +223,7 @@ def test_a_photograph_that_is_no_number_and_time_that_ran_out_are_said(images):
         np.isfinite(result.loss[0]) and np.isnan(result.loss[1]) and np.isfinite(result.codes).all()
     )
     assert result.notes == (
-        "picture 2: loss or gradient was no number 4 times; given up, there is no code for it",
+        "picture 2: loss or gradient was not finite 4 times; given up, there is no code for it",
     )
     hurried = inversion.invert(STYLEGAN1, None, images, "mse", PLAIN, seconds=1e-6, restarts=3)
     assert hurried.steps == 2 and "stopped after 1e-06 s, at step 2 of 30" in hurried.notes
@@ -238,8 +238,11 @@ SIXTEEN = np.zeros((2, 16, 16, 3), np.float32)
     [
         ({"method": "indomain"}, "did you mean in_domain"),
         ({"space": "z"}, "choose w\\+ or w"),
-        ({"method": "prior", "settings": Settings()}, "prior takes InversionConfig, not Settings"),
-        ({"settings": InversionConfig()}, "takes Settings"),
+        (
+            {"method": "prior", "settings": SearchSettings()},
+            "prior takes PriorSettings, not SearchSettings",
+        ),
+        ({"settings": PriorSettings()}, "takes SearchSettings"),
         ({"settings": dataclasses.replace(PLAIN, rate=-1.0)}, "rate=-1.0"),
         ({"settings": dataclasses.replace(PLAIN, rate=float("nan"))}, "rate=nan"),
         ({"settings": dataclasses.replace(PLAIN, steps=0)}, "at least one step"),
@@ -261,9 +264,9 @@ SIXTEEN = np.zeros((2, 16, 16, 3), np.float32)
         ),
         ({"mask": np.zeros((2, 16, 16), np.float32)}, "mask is empty"),
         ({"mask": np.full((2, 16, 16), 2, np.float32)}, "outside \\[0, 1\\]"),
-        ({"method": "encoder", "mask": np.ones((2, 16, 16), np.float32)}, "leave the mask out"),
+        ({"method": "encoder", "mask": np.ones((2, 16, 16), np.float32)}, "omit the mask"),
         ({"start": np.zeros((2, 7, K), np.float32)}, "this generator's are \\(2, 6, 8\\)"),
-        ({"start": np.full((2, ROWS, K), np.inf, np.float32)}, "no numbers"),
+        ({"start": np.full((2, ROWS, K), np.inf, np.float32)}, "not finite"),
         ({"seconds": 0.0}, "seconds=0.0"),
         ({"restarts": -1}, "restarts=-1"),
         ({"images": np.zeros((2, 16, 8, 3), np.float32)}, "give aligned ones"),
@@ -286,7 +289,10 @@ def test_defaults_are_those_of_the_papers():
         5e-5,
         2,
     )
-    assert (METHODS["image2stylegan"].defaults.steps, METHODS["image2stylegan"].defaults.rate) == (5000, 0.01)
+    assert (METHODS["image2stylegan"].defaults.steps, METHODS["image2stylegan"].defaults.rate) == (
+        5000,
+        0.01,
+    )
     assert perceptual.IMAGE2STYLEGAN_TAPS == ("conv1_1", "conv1_2", "conv3_2", "conv4_2")
     assert all(name == method.name for name, method in METHODS.items())
 

@@ -14,7 +14,8 @@ import numpy as np
 import optax
 import pytest
 
-from diffcam_jax.inversion.optimise import CHANCES, Pace, minimise
+from diffcam_jax.inversion.adam import CHANCES, StepSettings
+from diffcam_jax.inversion.optimise import minimise
 
 TRACED = []
 # The way to the first picture's target with steps of 0.7 leaves the region where the loss is a
@@ -51,7 +52,7 @@ def run(
     **kwargs,
 ):
     def pace(index):
-        return Pace((rate,), patience, tolerance, index + 1 > patience)
+        return StepSettings((rate,), patience, tolerance, index + 1 > patience)
 
     begin = (jnp.full(target.shape, start, jnp.float32),)
     return minimise(

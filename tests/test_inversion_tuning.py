@@ -13,7 +13,7 @@ from diffcam_jax import inversion
 from diffcam_jax.directions.space import generator_hash
 from diffcam_jax.errors import UserError
 from diffcam_jax.files import trees
-from diffcam_jax.inversion import METHODS, TUNING, Settings, TuningSettings, tuned_files
+from diffcam_jax.inversion import METHODS, TUNING, SearchSettings, TuningSettings, tuned_files
 from diffcam_jax.inversion.encoding import Encoder, read
 from diffcam_jax.inversion.pivotal import invert_by_tuning
 from diffcam_jax.inversion.result import Inversion
@@ -157,7 +157,7 @@ def test_a_photograph_that_is_no_number_and_time_that_ran_out_are_said():
     np.testing.assert_allclose(found.loss[0], tuned("mobile").loss[0], rtol=1e-5)
     assert len(found.notes) == 1 and found.notes[0].startswith("picture 2: the loss of the tuning")
     hurried = inversion.invert(MOBILE, None, PHOTOGRAPHS, TUNING, PLAIN, start=PIVOTS, seconds=1e-6)
-    assert hurried.steps == 2 and "stopped for want of time, at step 2 of 12" in hurried.notes[0]
+    assert hurried.steps == 2 and "ran out of time at step 2 of 12" in hurried.notes[0]
 
 
 STYLEGAN1 = network(StyleGAN1Generator((8, 8, 8, 8), K, 2), jnp.zeros((1, K)))
@@ -167,10 +167,10 @@ STYLEGAN1 = network(StyleGAN1Generator((8, 8, 8, 8), K, 2), jnp.zeros((1, K)))
     ("arguments", "message"),
     [
         ({"mask": np.ones((2, SIDE, SIDE), np.float32)}, "reads whole photographs"),
-        ({"restarts": 1}, "leave restarts=1 out"),
+        ({"restarts": 1}, "omit restarts=1"),
         ({"generator": STYLEGAN1}, "knows StyleGAN2 and MobileStyleGAN"),
-        ({"settings": Settings()}, "pivotal_tuning takes TuningSettings, not Settings"),
-        ({"method": "mse"}, "mse takes Settings, not TuningSettings"),
+        ({"settings": SearchSettings()}, "pivotal_tuning takes TuningSettings, not SearchSettings"),
+        ({"method": "mse"}, "mse takes SearchSettings, not TuningSettings"),
         ({"settings": PLAIN.with_steps(0)}, "at least one step"),
         ({"settings": dataclasses.replace(PLAIN, rate=-1.0)}, "rate=-1.0"),
         ({"settings": dataclasses.replace(PLAIN, patience=129)}, "at most 128"),
@@ -189,7 +189,7 @@ def test_what_cannot_be_is_refused_in_one_line(arguments, message):
 
 def test_the_other_methods_tune_nothing():
     assert isinstance(METHODS[TUNING].defaults, TuningSettings) and TUNING in inversion.METHODS
-    settings = Settings(steps=1, perceptual=0.0, size=SIDE)
+    settings = SearchSettings(steps=1, perceptual=0.0, size=SIDE)
     assert inversion.invert(MOBILE, None, PHOTOGRAPHS, "mse", settings).tuned is None
 
 
@@ -210,5 +210,5 @@ def test_a_file_gives_the_changes_back_to_their_generator_alone(tmp_path):
     with pytest.raises(UserError, match="holds no tuned generator"):
         tuned_files.load(path, digest)
     broken = jax.tree.map(lambda x: np.full_like(x, np.nan), deltas)
-    with pytest.raises(UserError, match="no numbers"):
+    with pytest.raises(UserError, match="not finite"):
         tuned_files.save(path, broken, digest, PLAIN)

@@ -103,16 +103,14 @@ def test_what_a_pair_is_made_of(pairs, monkeypatch):
     @jax.jit
     def expected(world, codes, found, shifts):
         def drawn(w):
-            picture = world.generator.apply(world.params.generator, w, method="synthesis", size=32)
+            picture = world.generator(w, method="synthesis", size=32)
             return jnp.round(jnp.clip(picture * 127.5 + 127.5, 0, 255))
 
         original, truth, inverted, edited = map(
             drawn, (codes, codes + shifts, found, found + shifts)
         )
         units = inverted / 127.5 - 1, edited / 127.5 - 1
-        mask = diff_cam(
-            world.classifier, world.params.classifier, *units, world.classes[edits]
-        ).mask
+        mask = diff_cam(world.classifier, *units, world.classes[edits]).mask
         return original, inverted, edited, truth, 255 * mask, found + shifts
 
     found = (codes + encode(jnp.asarray(faces / 127.5 - 1, jnp.float32))) / 2

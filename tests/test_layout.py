@@ -1,7 +1,6 @@
 """Imports point one way, nothing heavy comes with the package, and files stay short."""
 
 import ast
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -143,8 +142,3 @@ def test_no_file_is_long():
 def test_every_part_states_its_licence_in_weights_md():
     stated = (ROOT / "WEIGHTS.md").read_text()
     assert [name for name in PARTS if f"`{name}`" not in stated] == []
-
-
-def test_files_named_in_the_readme_exist():
-    links = re.findall(r"\]\((?!http)([^)]+)\)", (ROOT / "README.md").read_text())
-    assert links and [link for link in links if not (ROOT / link.partition("#")[0]).exists()] == []

@@ -69,7 +69,7 @@ def test_moments_in_batches_far_from_zero():
 
 
 def test_statistics_that_do_not_exist():
-    with pytest.raises(UserError, match="2 pictures of each set at least, got 1"):
+    with pytest.raises(UserError, match="at least 2 pictures of each set, got 1"):
         statistics(np.zeros((1, 4)))
     with pytest.raises(ValueError, match=r"\[n, d\], got \(4,\)"):
         statistics(np.zeros(4))
@@ -149,7 +149,7 @@ def test_pictures_without_a_pyramid():
             swd.laplacian_pyramid(jnp.zeros(shape))
     with pytest.raises(ValueError, match="one shape, got"):
         swd.sliced_wasserstein(pictures(2), pictures(3), jax.random.key(0))
-    with pytest.raises(ValueError, match="3 centres cannot be shared out evenly among 2 pictures"):
+    with pytest.raises(ValueError, match="3 centres cannot be divided evenly among 2 pictures"):
         swd.patches(pictures(2), np.full((3, 2), 5))
     with pytest.raises(ValueError, match="sets of patches must have one shape"):
         swd.sliced_distance(np.zeros((2, 4), np.float32), np.zeros((3, 4), np.float32), np.eye(4))

@@ -109,14 +109,14 @@ def test_what_is_no_picture_is_named():
     run = Batched(Counted(), VARIABLES, lambda x: to_square(x, 8), batch=4)
     good = pictures(1, 8, 8)[0]
     for bad, message in (
-        (good[..., 0], r"\(8, 8\), uint8"),
+        (good[..., 0], r"\(8, 8\) and type uint8"),
         (np.zeros((8, 8, 4), np.uint8), r"\(8, 8, 4\)"),
         (good.astype(np.float32), "float32"),
         (good[:0], r"\(0, 8, 3\)"),
     ):
         with pytest.raises(UserError, match=f"{message}.*cannot be scored; give RGB of 8 bits"):
             run([good, bad])
-    with pytest.raises(UserError, match="8x16 pixels is no aligned face"):
+    with pytest.raises(UserError, match="8x16 pixels is not an aligned face"):
         list(runs([pictures(1, 16, 8)[0]], 4))
     assert checked(good) is good
 
@@ -225,10 +225,10 @@ def test_lpips_of_pictures_as_they_are(squeeze):
 
 def test_lpips_that_cannot_be_had(squeeze):
     for arguments, message in (
-        ({"net": "resnet"}, "no net 'resnet'; there are alex, vgg, squeeze"),
+        ({"net": "resnet"}, "no net 'resnet'; choose from alex, vgg, squeeze"),
         ({"net": "squeeze"}, "no weights of LPIPS squeeze are stored; convert them"),
         ({"net": "alex", "weights": squeeze[0]}, "holds LPIPS squeeze, not alex"),
-        ({"net": "alex", "size": 16}, "32 pixels at least; a size of 16"),
+        ({"net": "alex", "size": 16}, "at least 32 pixels; a size of 16"),
         ({"net": "alex", "weights": squeeze[0] / "none"}, "not a folder of converted weights"),
     ):
         with pytest.raises(UserError, match=message):
@@ -255,7 +255,7 @@ def test_identity_by_arcface(squeeze, tmp_path):
     np.testing.assert_allclose(metric(a, a), 1, atol=1e-5)
     with pytest.raises(UserError, match="2 pictures cannot be compared with 3"):
         metric(a[:2], b)
-    with pytest.raises(UserError, match="128 pixels: ArcFace needs 256 at least"):
+    with pytest.raises(UserError, match="128 pixels: ArcFace needs at least 256"):
         metric(pictures(1, 128, 128), a[:1])
     with pytest.raises(UserError, match="folder has no identity"):
         Identity(squeeze[0])

@@ -124,7 +124,7 @@ def test_the_eyes_of_another_face_do_not_count():
 
 def test_an_attribute_without_a_region_is_named():
     with pytest.raises(
-        UserError, match="no region is known for yaw; there are smiling, mouth_open"
+        UserError, match="no region is known for yaw; choose from smiling, mouth_open"
     ):
         masks.regions([], ["smiling", "yaw"])
 

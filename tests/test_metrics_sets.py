@@ -218,10 +218,10 @@ def test_frechet_interval_is_about_the_value_of_everything():
 def test_too_few_pictures_are_named():
     one, two, d = normal(1, 3), normal(2, 3), normal(10, 3)
     for call, message in (
-        (lambda: statistics(one), "2 pictures of each set at least, got 1"),
-        (lambda: frechet_interval(d, normal(3, 3)), "4 pictures of each set at least, got 3"),
-        (lambda: kernel.kid(one, d), "KID needs 2 pictures of each set at least, got 1"),
-        (lambda: kernel.kid_interval(d, two), "KID needs 4 pictures of each set at least, got 2"),
+        (lambda: statistics(one), "at least 2 pictures of each set, got 1"),
+        (lambda: frechet_interval(d, normal(3, 3)), "at least 4 pictures of each set, got 3"),
+        (lambda: kernel.kid(one, d), "KID needs at least 2 pictures of each set, got 1"),
+        (lambda: kernel.kid_interval(d, two), "KID needs at least 4 pictures of each set, got 2"),
         (lambda: manifold.precision_recall(d, two), "more than 3 pictures of each set, got 2"),
     ):
         with pytest.raises(UserError, match=message):

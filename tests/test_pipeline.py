@@ -16,7 +16,7 @@ from diffcam_jax.editing import checkpoints, pipeline
 from diffcam_jax.editor.editor import Editor
 from diffcam_jax.errors import UserError
 from diffcam_jax.files import model_folder
-from diffcam_jax.inversion import InversionConfig
+from diffcam_jax.inversion import PriorSettings
 from diffcam_jax.nn.classifier import DiffClassifier
 from diffcam_jax.nn.deghosting import Deghoster
 from diffcam_jax.nn.mobile_encoder import MobileEncoder
@@ -300,7 +300,7 @@ def test_without_an_encoder_codes_are_found_by_optimisation(folders, tmp_path, m
     monkeypatch.setenv("DIFFCAM_HOME", str(tmp_path))
     monkeypatch.setattr(store, "load_pretrained", lambda name: lpips)
     directions = checkpoints.read_directions(folders / "directions")
-    codes = Editor(networks, directions).invert(photograph(), InversionConfig(steps=2))
+    codes = Editor(networks, directions).invert(photograph(), PriorSettings(steps=2))
     assert codes.shape == (ROWS, 512) and np.isfinite(codes).all() and cache != store.cache_dir()
 
 

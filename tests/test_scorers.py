@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import scipy.ndimage
 import skimage.color
-import skimage.transform
 
 from diffcam_jax.errors import UserError
 from diffcam_jax.faces import evidence, scorers
@@ -128,11 +127,15 @@ def test_box_blur_equals_scipy():
     )
 
 
-def test_similarity_transform_equals_scikit_image():
+def test_similarity_transform_solves_the_least_squares_problem():
+    """Linear in a, b, s, t of x' = a x - b y + s, y' = b x + a y + t."""
     rng = np.random.default_rng(0)
     source, target = rng.normal(size=(5, 2)), rng.normal(size=(5, 2))
-    theirs = skimage.transform.SimilarityTransform.from_estimate(source, target).params[:2]
-    np.testing.assert_allclose(similarity_transform(source, target), theirs, atol=1e-12)
+    (x, y), one, zero = source.T, np.ones(5), np.zeros(5)
+    equations = np.stack([np.r_[x, y], np.r_[-y, x], np.r_[one, zero], np.r_[zero, one]], 1)
+    a, b, s, t = np.linalg.lstsq(equations, target.T.ravel(), rcond=None)[0]
+    expected = [[a, -b, s], [b, a, t]]
+    np.testing.assert_allclose(similarity_transform(source, target), expected, atol=1e-12)
 
 
 def test_chip_puts_the_points_where_the_template_has_them():

@@ -7,59 +7,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.signal import correlate
 
 from diffcam_jax.nn.latents import mix_styles, to_wplus, truncate
 from diffcam_jax.nn.stylegan2 import StyleGAN2Generator, config_widths
-from diffcam_jax.nn.stylegan2_discriminator import StyleGAN2Discriminator, minibatch_stddev
+from diffcam_jax.nn.stylegan2_discriminator import StyleGAN2Discriminator
 from diffcam_jax.nn.stylegan2_layers import StyledConv, ToRGB
 from diffcam_jax.ops.up_conv import down_conv, up_conv
-
-BLUR = np.outer([1, 3, 3, 1], [1, 3, 3, 1]) / 16
+from tests.naive_layers import blurred, convolved, field, normal_variables, transposed
 
 
 @pytest.fixture(autouse=True)
 def highest_precision():
     with jax.default_matmul_precision("highest"):
         yield
-
-
-def normal_variables(model, *inputs, **kwargs):
-    """Everything standard normal, as official weights are stored."""
-    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), *inputs, **kwargs))
-    rng = np.random.default_rng(0)
-    return jax.tree.map(
-        lambda leaf: jnp.asarray(rng.standard_normal(leaf.shape), jnp.float32), shapes
-    )
-
-
-def field(*shape: int, seed: int = 0) -> jax.Array:
-    return jnp.asarray(np.random.default_rng(seed).standard_normal(shape), jnp.float32)
-
-
-def convolved(x: np.ndarray, kernel: np.ndarray, pad: int) -> np.ndarray:
-    """One sample [h, w, c] with one kernel [k, k, c, d]; torch's convention (a correlation)."""
-    x = np.pad(x, ((pad, pad), (pad, pad), (0, 0)))
-    planes = [
-        sum(correlate(x[..., c], kernel[..., c, d], "valid") for c in range(x.shape[2]))
-        for d in range(kernel.shape[3])
-    ]
-    return np.stack(planes, -1)
-
-
-def transposed(x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    """Stride-2 transposed convolution of one sample, by its definition."""
-    h, w, _ = x.shape
-    y = np.zeros((2 * h + 1, 2 * w + 1, kernel.shape[3]))
-    for i in range(3):
-        for j in range(3):
-            y[i : i + 2 * h : 2, j : j + 2 * w : 2] += x @ kernel[i, j]
-    return y
-
-
-def blurred(x: np.ndarray) -> np.ndarray:
-    x = np.pad(x, ((1, 1), (1, 1), (0, 0)))
-    return np.stack([correlate(x[..., c], BLUR, "valid") for c in range(x.shape[2])], -1)
 
 
 def test_up_conv_is_a_transposed_convolution_and_a_blur():
@@ -333,48 +293,3 @@ def test_mixing_and_truncation():
     np.testing.assert_array_equal(mixed[:, 2:], to_wplus(b, 4))
     np.testing.assert_array_equal(mix_styles(to_wplus(a, 6), b, 6, 6), to_wplus(a, 6))
     np.testing.assert_allclose(truncate(a, b[0], 0.25), 0.25 * a + 0.75 * b[0], atol=1e-6)
-
-
-# The discriminator
-
-
-def test_minibatch_stddev_compares_interleaved_groups():
-    x = np.asarray(field(8, 2, 2, 3))
-    deviations = [np.sqrt(x[k::2].astype(np.float64).var(0) + 1e-8).mean() for k in (0, 1)]
-    np.testing.assert_allclose(minibatch_stddev(jnp.asarray(x)), deviations * 4, rtol=1e-5)
-    np.testing.assert_allclose(minibatch_stddev(jnp.asarray(x[:1])), [1e-4], rtol=1e-5)
-    with pytest.raises(ValueError, match="a batch of 6"):
-        minibatch_stddev(jnp.asarray(x[:6]))
-
-
-def test_discriminator_blocks_blur_before_the_stride():
-    model = StyleGAN2Discriminator((6, 5, 4))
-    x = field(2, 16, 16, 3)
-    variables = normal_variables(model, x)
-    p = jax.tree.map(lambda a: np.asarray(a, np.float64), variables["params"])
-
-    def act(x):
-        return math.sqrt(2) * np.where(x > 0, x, 0.2 * x)
-
-    def block(x, p):
-        c = x.shape[-1]
-        y = act(convolved(x, p["conv1"]["kernel"] / math.sqrt(9 * c), 1) + p["conv1"]["bias"])
-        y, shortcut = np.pad(y, ((1, 1), (1, 1), (0, 0))), x
-        y = convolved(blurred(y) / 4, p["conv2"]["kernel"] / math.sqrt(9 * c), 0)[::2, ::2]
-        shortcut = convolved(blurred(shortcut)[::2, ::2] / 4, p["skip"]["kernel"] / math.sqrt(c), 0)
-        return (act(y + p["conv2"]["bias"]) + shortcut) / math.sqrt(2)
-
-    features = []
-    for sample in np.asarray(x, np.float64):
-        y = act(convolved(sample, p["convs_0"]["kernel"] / math.sqrt(3), 0) + p["convs_0"]["bias"])
-        features.append(block(block(y, p["convs_1"]), p["convs_2"]))
-    features = np.stack(features)
-    deviation = np.full((2, 4, 4, 1), np.sqrt(features.var(0) + 1e-8).mean())
-    features = np.concatenate([features, deviation], -1)
-    kernel = p["final_conv"]["kernel"] / math.sqrt(9 * 7)
-    y = act(
-        np.stack([convolved(f, kernel, 1) for f in features]) + p["final_conv"]["bias"]
-    ).reshape(2, -1)
-    y = act(y @ p["final_linear_0"]["kernel"] / math.sqrt(96) + p["final_linear_0"]["bias"])
-    y = y @ p["final_linear_1"]["kernel"] / math.sqrt(6) + p["final_linear_1"]["bias"]
-    np.testing.assert_allclose(jax.jit(model.apply)(variables, x), y, atol=1e-4)

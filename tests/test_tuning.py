@@ -14,10 +14,10 @@ from flax.traverse_util import flatten_dict
 
 from diffcam_jax.errors import UserError
 from diffcam_jax.inversion import optimise
-from diffcam_jax.inversion.optimise import CHANCES
+from diffcam_jax.inversion.adam import CHANCES
 from diffcam_jax.inversion.tuning import (
     Frozen,
-    Tuning,
+    TuningProblem,
     TuningSettings,
     Weights,
     is_tuned,
@@ -217,7 +217,7 @@ def test_the_loss_of_a_batch_is_that_of_each_picture(kind):
     """On an accelerator pictures share a step, each with parameters and a place of its own."""
     generator = network(kind)
     paths = tuned_paths(generator.variables)
-    problem, frozen = Tuning(HEIGHT, WIDTH, paths, ()), Frozen(generator, ())
+    problem, frozen = TuningProblem(HEIGHT, WIDTH, paths, ()), Frozen(generator, ())
     rng, leaves = np.random.default_rng(3), flatten_dict(generator.variables["params"])
     unknown = tuple(
         0.1 * rng.standard_normal((2, *leaves[path].shape), np.float32) for path in paths
@@ -248,7 +248,7 @@ def test_a_photograph_of_no_numbers_stays_as_it_is_and_spoils_nobody():
         np.testing.assert_array_equal(array[1], expected.deltas[path][0])
     assert found.loss[1] == expected.loss[0]
     (note,) = found.notes
-    assert note.startswith(f"picture 1: the loss of the tuning was no number {CHANCES} times")
+    assert note.startswith(f"picture 1: the loss of the tuning was not finite {CHANCES} times")
 
 
 def test_a_tuning_goes_on_where_one_ended():
@@ -285,7 +285,7 @@ def test_a_tuning_stops_when_its_time_is_over():
         network("mobile"), codes(1), photographs("mobile")[:1], window(0), settings, seconds=1e-9
     )
     assert found.steps == 2 and found.notes == (
-        "the tuning stopped for want of time, at step 2 of 50",
+        "the tuning ran out of time at step 2 of 50",
     )
     assert found.loss[0] < found.begun[0]
 

@@ -1,20 +1,10 @@
-"""The store of pretrained parts, against real package indexes made here: what is fetched, when, and
-what is said.
-"""
+"""The store of pretrained parts, against real package indexes: what is fetched, when, and said."""
 
 import contextlib
-import ensurepip
-import hashlib
-import http.server
-import importlib.util
-import io
-import json
 import os
 import re
 import subprocess
 import sys
-import threading
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -23,116 +13,10 @@ import pytest
 from diffcam_jax.errors import UserError
 from diffcam_jax.files import trees
 from diffcam_jax.pretrained import __main__ as command
-from diffcam_jax.pretrained import package_index, store
 from diffcam_jax.pretrained import parts as zoo
-from diffcam_jax.pretrained.package_index import pip_settings
+from diffcam_jax.pretrained import store
 from diffcam_jax.pretrained.store import state
-
-WHEEL = "toy_parts-1.0-py3-none-any.whl"
-NUMBERS = np.arange(4, dtype="<f4")
-CONTENT = np.random.default_rng(0).bytes(300_000)
-
-
-def wheel_bytes() -> bytes:
-    members = {
-        "toy/__init__.py": "raise SystemExit('package code was run')",
-        "toy/raw.bin": CONTENT,
-        "toy/numbers.bin": NUMBERS.tobytes(),
-        "toy/a.txt": "a",
-        "toy/b.txt": "b",
-        "../../outside.txt": "must not be unpacked",
-        "toy_parts-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: toy-parts\nVersion: 1.0\n",
-    }
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w") as archive:
-        for name, content in members.items():
-            archive.writestr(
-                zipfile.ZipInfo(name), content
-            )  # with a fixed date, so that every process makes the same
-    return file.getvalue()
-
-
-def numbers_tree(files):
-    return {"layer": {"bias": np.frombuffer(files["numbers.bin"], "<f4")}}
-
-
-def parts(wheel: bytes) -> dict[str, zoo.Part]:
-    archive = zoo.Archive("Toy.Parts", "1.0", WHEEL, hashlib.sha256(wheel).hexdigest(), len(wheel))
-    about = {
-        "description": "a toy",
-        "licence": "none needed",
-        "origin": "this test",
-        "archive": archive,
-    }
-    table = (
-        zoo.Part("raw", "raw.bin", members=("toy/raw.bin",), **about),
-        zoo.Part(
-            "tree",
-            "t.safetensors",
-            members=("toy/numbers.bin",),
-            convert=numbers_tree,
-            kwargs={"n": 4},
-            **about,
-        ),
-        zoo.Part("folder", "folder", members=("toy/a.txt", "toy/b.txt"), **about),
-    )
-    return {part.name: part for part in table}
-
-
-class Index(http.server.ThreadingHTTPServer):
-    """A package index that offers one file, and can misbehave."""
-
-    def __init__(self, content: bytes, style: str):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.content, self.style, self.cut, self.requests = content, style, 0, []
-        self.url = f"http://127.0.0.1:{self.server_port}/simple/"
-        threading.Thread(
-            target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
-        ).start()
-
-    @property
-    def downloads(self) -> int:
-        return sum(request.endswith(".whl") for request in self.requests)
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.server.requests.append(self.path)
-        if self.path == "/simple/toy-parts/":
-            file = {"filename": WHEEL, "url": f"../../files/{WHEEL}", "hashes": {}}
-            bodies = {
-                "json": (
-                    "application/vnd.pypi.simple.v1+json",
-                    json.dumps({"files": [file]}).encode(),
-                ),
-                "html": (
-                    "text/html",
-                    f'<a href="/files/{WHEEL}#sha256=0">x</a><a href="other.whl">y</a>'.encode(),
-                ),
-                "broken": ("application/vnd.pypi.simple.v1+json", b'{"files": 3}'),
-            }
-            self.answer(200, *bodies[self.server.style])
-        elif self.path == f"/files/{WHEEL}":
-            start = int(re.fullmatch(r"bytes=(\d+)-|", self.headers.get("Range", "")).group(1) or 0)
-            self.answer(
-                206 if start else 200, "application/octet-stream", self.server.content[start:]
-            )
-        else:
-            self.answer(404, "text/plain", b"")
-
-    def answer(self, status: int, kind: str, body: bytes):
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if kind == "application/octet-stream" and self.server.cut:
-            self.server.cut -= 1
-            body = body[: len(body) // 2]
-            self.close_connection = True
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
+from tests.toy_index import CONTENT, NUMBERS, WHEEL, Index, parts, wheel_bytes
 
 
 @pytest.fixture
@@ -343,13 +227,13 @@ def test_two_processes_at_once_download_once(wheel, serve, tmp_path, monkeypatch
     monkeypatch.setenv("PIP_INDEX_URL", index.url)
     script = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "import test_weights_store as here\n"
-        "from diffcam_jax import weights, zoo\n"
-        "zoo.PARTS = here.parts(here.wheel_bytes())\n"
-        "print(weights.fetch(sys.argv[2]))\n"
+        "import toy_index as here\n"
+        "from diffcam_jax.pretrained import parts, store\n"
+        "parts.PARTS = here.parts(here.wheel_bytes())\n"
+        "print(store.fetch(sys.argv[2]))\n"
     )
     call = [sys.executable, "-c", script, str(Path(__file__).parent)]
-    environment = {**os.environ, "PYTHONPATH": str(Path(zoo.__file__).parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(zoo.__file__).parents[2])}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment}
     running = [subprocess.Popen([*call, name], **pipes) for name in ("raw", "raw", "tree")]
     answers = [process.communicate(timeout=100) for process in running]
@@ -409,49 +293,3 @@ def test_command_lists_and_fetches(wheel, serve, monkeypatch, capsys):
     assert (
         capsys.readouterr().err == "error: no pretrained part is called 'rav'; did you mean raw?\n"
     )
-
-
-# Pip's settings
-
-
-def test_settings_come_from_pips_files_and_then_the_environment(wheel, tmp_path, monkeypatch):
-    config = tmp_path / "pip.conf"
-    config.write_text(
-        "[global]\nindex-url = http://a/simple\nextra-index-url =\n    file:///b\n    http://c/\n"
-        "cert = /d.pem\ntimeout = 7\nfind-links = /e\n[download]\nproxy = http://p:1\n"
-    )
-    monkeypatch.setenv("PIP_CONFIG_FILE", str(config))
-    settings = pip_settings()
-    assert settings.indexes == ("http://a/simple", "file:///b", "http://c/")
-    assert (settings.cert, settings.timeout, settings.proxy) == ("/d.pem", 7.0, "http://p:1")
-    assert settings.pages("Toy_Parts") == [
-        "/e",
-        "file:///b/toy-parts/",
-        "http://a/simple/toy-parts/",
-        "http://c/toy-parts/",
-    ]
-    monkeypatch.setenv("PIP_INDEX_URL", "http://z/simple")
-    assert pip_settings().indexes[0] == "http://z/simple"
-
-
-def test_default_index_is_the_one_built_into_pip(wheel):
-    ask = "from pip._internal.models.index import PyPI; print(PyPI.simple_url)"
-    built_in = subprocess.run(
-        [sys.executable, "-c", ask], capture_output=True, text=True, check=True
-    ).stdout.strip()
-    assert pip_settings().indexes == (built_in,)
-
-
-def test_environments_without_pip_ask_the_wheel_that_python_carries(wheel, monkeypatch):
-    expected = pip_settings().indexes
-    assert package_index._pip_command() == (sys.executable, "-m", "pip")
-    found = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name: None if name == "pip" else found(name)
-    )
-    monkeypatch.setenv("PATH", "")
-    monkeypatch.setattr(package_index, "_pip_command", package_index._pip_command.__wrapped__)
-    if not list(Path(ensurepip.__file__).parent.glob("_bundled/pip-*.whl")):
-        pytest.skip("this Python does not carry a pip wheel")
-    assert package_index._pip_command()[1].endswith(".whl/pip")
-    assert pip_settings().indexes == expected

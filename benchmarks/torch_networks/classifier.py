@@ -1,5 +1,6 @@
-"""The DA classifier in plain torch (arXiv 2207.08134, section 3.3): ResNet-101 cut in layer3, and
-Diff-CAM by autograd.
+"""The DA classifier in plain torch (arXiv 2207.08134, section 3.3).
+
+ResNet-101 cut in layer3, and Diff-CAM by autograd.
 """
 
 import torch

@@ -1,5 +1,6 @@
-"""StyleGAN2's synthesis network in plain torch (arXiv 1912.04958): grouped modulated convolutions,
-depthwise FIR filters.
+"""StyleGAN2's synthesis network in plain torch (arXiv 1912.04958).
+
+Grouped modulated convolutions, depthwise FIR filters.
 """
 
 import itertools

@@ -1,4 +1,4 @@
-"""One module for each kind of parity fixture: how our networks compute what the official ones did.
+"""One module for each kind of parity fixture: how our networks compute the official outputs.
 
 A module has `outputs(fixture) -> {name: full array in the official layout}` and, where official
 checkpoints exist at other sizes, `layouts(fixture) -> [(Layout, shapes)]`. Intermediate values
@@ -10,16 +10,31 @@ from collections.abc import Iterator, Mapping
 from types import ModuleType
 
 KINDS = (
-    "arcface_irse50", "deghosting", "diffcam", "e4e", "idinvert", "idinvert_256_encoder", "idinvert_256_generator",
-    "inception_fid", "lpips", "metrics", "ood_samm", "psp_gradual", "random_face", "restyle", "stylegan2_ada",
-    "stylegan2_discriminator", "stylegan2_generator", "vgg16_resnet101",
-)  # fmt: skip
+    "arcface_irse50",
+    "deghosting",
+    "diffcam",
+    "e4e",
+    "idinvert",
+    "idinvert_256_encoder",
+    "idinvert_256_generator",
+    "inception_fid",
+    "lpips",
+    "metrics",
+    "ood_samm",
+    "psp_gradual",
+    "random_face",
+    "restyle",
+    "stylegan2_ada",
+    "stylegan2_discriminator",
+    "stylegan2_generator",
+    "vgg16_resnet101",
+)
 # Two fixtures of keys alone share the module of their family.
 _MODULES = {"idinvert_256_encoder": "idinvert", "idinvert_256_generator": "idinvert"}
 
 
 class _Checks(Mapping[str, ModuleType]):
-    """kind -> its module, imported when it is asked for."""
+    """Kind -> its module, imported when it is requested."""
 
     def __getitem__(self, kind: str) -> ModuleType:
         if kind not in KINDS:

@@ -1,6 +1,4 @@
-"""The DA classifier of Editing Out-of-Domain: every stage from the difference of features to the
-fused pictures.
-"""
+"""The DA classifier of Editing Out-of-Domain: every stage from the difference to the blend."""
 
 import re
 
@@ -63,14 +61,13 @@ def _stages(
         "logits": logits,
         "beta": beta,
         "maps": maps,
-        "mask": diffcam.map_to_mask(
-            jax.nn.relu(maps), before.shape[2:0:-1]
-        ),  # the release turns width and height round
+        # The release swaps width and height.
+        "mask": diffcam.map_to_mask(jax.nn.relu(maps), before.shape[2:0:-1]),
     }
 
 
 def _fusions(fixture: Fixture, mask: jax.Array) -> dict[str, np.ndarray]:
-    """What goes into the deghosting network, when it is used and when it is trained."""
+    """The input of the deghosting network in use and in training."""
     edited, original = nhwc(fixture.inputs["edited"]), nhwc(fixture.inputs["original"])
     mask = resize_mask(mask, edited.shape[1:3], "nearest")
     size = tuple(fixture.manifest["outputs"]["fused_reduced"]["shape"][2:])

@@ -1,5 +1,6 @@
-"""In-domain inversion: generator (plain and fused up-sampling), encoder, perceptual network, one
-inversion gradient.
+"""In-domain inversion: generator, encoder, perceptual network, and one inversion gradient.
+
+The generator is compared with plain and with fused upsampling.
 """
 
 import re
@@ -13,9 +14,11 @@ from convert_weights import probes
 from convert_weights.fixture import Fixture, nchw, nhwc
 from convert_weights.layout import Layout, Shapes
 from convert_weights.layouts import idinvert
-from diffcam_jax.inversion.fit import Fit, Frozen, Reader, Weights
+from diffcam_jax.inversion.encoding import Encoder
+from diffcam_jax.inversion.fit import FitProblem, Frozen, Weights
 from diffcam_jax.inversion.judges import Vgg
 from diffcam_jax.losses import networks as perceptual
+from diffcam_jax.nn.network import Network
 from diffcam_jax.nn.stylegan1 import truncate
 
 LAYOUTS = {
@@ -44,8 +47,8 @@ def outputs(fixture: Fixture) -> dict[str, Any]:
     made: dict[str, Any] = {}
     x, codes = jnp.asarray(nhwc(fixture.inputs["x"])), jnp.asarray(fixture.inputs["wp"])
 
-    generator, variables = _network(fixture, "generator.")
-    w, _ = probes.run(generator, variables, jnp.asarray(fixture.inputs["z"]), method="mapping")
+    generator = _network(fixture, "generator.")
+    w, _ = probes.run(*generator, jnp.asarray(fixture.inputs["z"]), method="mapping")
     made["w"] = np.asarray(w).reshape(len(w), -1)
     state = fixture.state("generator.truncation.")
     psis = state["truncation"].reshape(-1)
@@ -53,25 +56,25 @@ def outputs(fixture: Fixture) -> dict[str, Any]:
         w, jnp.asarray(state["w_avg"]), float(psis[0]), int((psis != 1).sum())
     )
     layers = _wanted(fixture, r"probe\.synthesis\.layer(\d+)", "layer_{}")
-    image, found = probes.run(generator, variables, codes, probes=layers, method="synthesis")
+    image, found = probes.run(*generator, codes, probes=layers, method="synthesis")
     made["image"] = nchw(image)
     made |= {name: nchw(value) if value.ndim == 4 else value for name, value in found.items()}
 
-    fused, fused_variables = _network(fixture, "generator_fused.")
-    made["image_fused"] = nchw(probes.run(fused, fused_variables, codes, method="synthesis")[0])
-    del fused_variables
+    fused = _network(fixture, "generator_fused.")
+    made["image_fused"] = nchw(probes.run(*fused, codes, method="synthesis")[0])
+    del fused
 
-    encoder, encoder_variables = _network(fixture, "encoder.")
+    encoder = _network(fixture, "encoder.")
     blocks = _wanted(fixture, r"probe\.encoder\.block(\d+)", "block_{}")
-    made["codes"], found = probes.run(encoder, encoder_variables, x, probes=blocks)
+    made["codes"], found = probes.run(*encoder, x, probes=blocks)
     made |= {name: nchw(value) if value.ndim == 4 else value for name, value in found.items()}
 
-    _, vgg_variables = _network(fixture, "perceptual.")
+    vgg = _network(fixture, "perceptual.").variables
     features = perceptual.Features(perceptual.IN_DOMAIN_TAPS, caffe=True)
-    rows = codes.shape[1]
-    problem = Fit(generator, generator.resolution, rows, (Vgg(features),), Reader(encoder, 0, rows))
-    frozen = Frozen(variables, (vgg_variables,), encoder_variables, jnp.zeros(codes.shape[2]))
-    (made_features,) = jax.jit(features)(vgg_variables, x)
+    rows, width = codes.shape[1:]
+    problem = FitProblem(generator.module.resolution, rows, (Vgg(features),), agrees=True)
+    frozen = Frozen(generator, (vgg,), Encoder(encoder, jnp.zeros(width), rows=rows))
+    (made_features,) = jax.jit(features)(vgg, x)
     made["features"] = nchw(made_features)
     target = jax.jit(problem.target)(frozen, x[:1])
 
@@ -94,9 +97,9 @@ def outputs(fixture: Fixture) -> dict[str, Any]:
     return made
 
 
-def _network(fixture: Fixture, prefix: str) -> tuple[Any, dict]:
+def _network(fixture: Fixture, prefix: str) -> Network:
     layout = LAYOUTS[prefix](fixture.shapes(prefix))
-    return layout.module, jax.device_put(layout.convert(fixture.state(prefix)))
+    return Network(layout.module, jax.device_put(layout.convert(fixture.state(prefix))))
 
 
 def _wanted(fixture: Fixture, pattern: str, module: str) -> dict[str, str]:

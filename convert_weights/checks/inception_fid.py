@@ -1,6 +1,4 @@
-"""FID's Inception-V3: the resize, the pooled features, the taps of the shorter variants, every
-block after the stem.
-"""
+"""FID's Inception-V3: resize, pooled features, taps of the shorter variants, and every block."""
 
 import jax
 import numpy as np

@@ -1,4 +1,4 @@
-"""The measures: no weights.
+"""The metrics, which have no weights.
 
 Their inputs are pictures, patch centres, directions and feature vectors.
 """
@@ -88,7 +88,7 @@ def _pixel(fixture: Fixture) -> dict[str, float]:
 
 
 def _number(fixture: Fixture, output: str, pattern: str, usual: float) -> float:
-    """A number that stands in an output's description only."""
+    """A number that only an output's description contains."""
     match = (
         re.search(pattern, fixture.description(output))
         if output in fixture.manifest["outputs"]

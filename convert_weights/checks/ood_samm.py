@@ -1,6 +1,4 @@
-"""Invertibility decomposition: an alignment module alone, and the complete model with its encoder
-and generator.
-"""
+"""Invertibility decomposition: an alignment module alone, and the complete model."""
 
 from collections.abc import Callable
 from typing import Any
@@ -26,8 +24,8 @@ from diffcam_jax.nn.invertibility import SpatialAlignment
 from diffcam_jax.nn.network import Network
 
 OUTSIDE = ("encoder.", "generator.")
-# Of the official training: largest mean of the mask at 32, 64, 128 and 256 pixels, and the weights
-# of the two losses.
+# From the official training: largest mean of the mask at 32, 64, 128 and 256 pixels, and the
+# weights of the two losses.
 AREAS = (0.3, 0.3, 0.2, 0.2)
 AREA_WEIGHT, BINARY_WEIGHT = 5.0, 5.0 * 0.04
 
@@ -47,7 +45,7 @@ def layouts(fixture: Fixture) -> list[tuple[Layout, Shapes]]:
 def outputs(fixture: Fixture) -> dict[str, np.ndarray]:
     """Every output of the fixture, NCHW.
 
-    Of a part of the fixture those of the networks that it holds.
+    A partial fixture gives only the outputs of the networks that it holds.
     """
     found = _alone(fixture) if fixture.shapes("samm.") else {}
     return found | (_complete(fixture) if fixture.shapes("model.") else {})
@@ -59,7 +57,7 @@ def _alone(fixture: Fixture) -> dict[str, np.ndarray]:
     generated, encoded, coarser = (
         nhwc(fixture.inputs[name]) for name in ("gen_feat", "enc_feat", "aligned_low")
     )
-    # The first of the cycles sees the features as they are.
+    # The first cycle sees the unmoved features.
     probed = {"samm.align_single": "network"}
     (out, field), found = probes.run(layout.module, variables, generated, encoded, probes=probed)
     found |= {"samm.out": out, "samm.align": field}
@@ -80,7 +78,7 @@ def _complete(fixture: Fixture) -> dict[str, np.ndarray]:
     aligner = layout_of.aligner(rest)
     images = jnp.asarray(nhwc(fixture.inputs["x"]))
 
-    # The encoder is by far the largest: its weights are gone before the others come.
+    # The encoder is by far the largest network: its weights are freed before the others are loaded.
     average, delta = (fixture.state(f"model.{name}_latent")[""] for name in ("avg", "delta"))
     empty = Decomposer(
         Network(generator.module, {}),
@@ -98,7 +96,7 @@ def _complete(fixture: Fixture) -> dict[str, np.ndarray]:
     drawn, trained = fixture.state("model.generator."), {}
     for prefix in ("feats_conv.", "modulation."):
         trained |= {prefix + key: array for key, array in fixture.state(f"model.{prefix}").items()}
-    # Officially noise is drawn afresh; the fixture gives the draw.
+    # Officially noise is drawn anew; the fixture stores the draw.
     drawn |= {
         key: fixture.inputs[f"noise.{key.rpartition('_')[2]}"]
         for key in drawn
@@ -128,8 +126,10 @@ def _complete(fixture: Fixture) -> dict[str, np.ndarray]:
 
 @jax.jit
 def _drawn(networks: Decomposer, codes: Array, maps: list[Array], images: Array) -> tuple[Any, ...]:
-    """The blend, its mask, what every level gave, the encoder's features as compared, the
-    generator's picture, the losses.
+    """The blend and all intermediate values of the complete model.
+
+    These are the mask, the result of every level, the encoder's features as compared, the
+    generator's picture, and the losses.
     """
     levels = []
 

@@ -1,4 +1,4 @@
-"""pSp's three encoders."""
+"""Check of pSp's three encoders."""
 
 import re
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ _PREFIXES = {
     "into_w.": encoders.into_w,
     "into_wplus.": encoders.into_wplus,
 }
-# Values that no module of ours returns, from what surrounds them.
+# Values that none of our modules returns; they are computed from neighbouring ones.
 _PYRAMID = ("body.23", "latlayer1", "latlayer2")
 
 
@@ -62,7 +62,7 @@ def _value(name: str, values: Mapping[str, Any]) -> Any:
 
 
 def probe_names(fixture: Fixture, prefix: str = "") -> list[str]:
-    """The official modules whose output a fixture stores, under a prefix, which is taken off."""
+    """The official modules whose output a fixture stores, under a prefix, which is removed."""
     start = f"probe.{prefix}"
     return [
         name.removeprefix(start) for name in fixture.manifest["outputs"] if name.startswith(start)
@@ -70,7 +70,7 @@ def probe_names(fixture: Fixture, prefix: str = "") -> list[str]:
 
 
 def module_paths(names: list[str], shapes: Shapes) -> dict[str, str]:
-    """Name of an official module -> path of ours with the same output: "body.6" -> "body/unit_6"."""
+    """Official module -> path of our module with the same output: "body.6" -> "body/unit_6"."""
     paths = {}
     for name in names:
         if name == "input_layer":

@@ -1,8 +1,4 @@
-"""The published MobileStyleGAN itself under OpenVINO: styles, pictures, and every layer of the
-synthesis.
-
-Its weights are no rule but the pretrained ones, which `pretrained.networks.load` fetches.
-"""
+"""The published MobileStyleGAN itself under OpenVINO: styles, pictures, and every layer."""
 
 import re
 
@@ -25,8 +21,8 @@ def outputs(fixture: Fixture) -> dict[str, np.ndarray]:
     synthesis = jax.jit(lambda variables, w: model.apply(variables, w, method="synthesis"))
     ours = mapping(variables, fixture.inputs["z"])
     mean = mapping(variables, fixture.inputs["z_mean"]).mean(0, keepdims=True)
-    # The last bit of the mapping's norm already moves single pixels by 1e-4, the reference's own
-    # distance to float64. Each of the two networks is therefore held against its counterpart on
+    # The last bit of the mapping's norm already changes single pixels by 1e-4, the reference's own
+    # distance to float64. Each of the two networks is therefore compared with its counterpart on
     # equal inputs.
     stored = fixture.outputs["w"]
     w = jnp.asarray(stored) if stored.shape == ours.shape else ours
@@ -76,8 +72,9 @@ def _layers(
 
 
 def _interleaved(bands: jax.Array) -> jax.Array:
-    """Contiguous bands ll, lh, hl, hh to the published order, in which the three high bands of a
-    channel are neighbours.
+    """Contiguous bands ll, lh, hl, hh in the published order.
+
+    There the three high bands of a channel are neighbours.
     """
     low, *high = jnp.split(bands, 4, axis=-1)
     return jnp.concatenate([low, jnp.stack(high, axis=-1).reshape(*low.shape[:-1], -1)], axis=-1)

@@ -38,7 +38,7 @@ def _encoder_prefixes(fixture: Fixture) -> list[str]:
 
 def _encoder(fixture: Fixture, prefix: str) -> tuple[Layout, Shapes]:
     shapes = fixture.shapes(prefix)
-    # Nothing in the weights tells whether the rows are deltas.
+    # The weights do not show whether the rows are deltas.
     module = fixture.manifest["modules"].get(f"{prefix.split('.')[0]}.", {})
     return _LAYOUTS[encoders.recognise(shapes)](
         shapes, "Progressive" in f"{module.get('cls')} {module.get('args')}"
@@ -46,9 +46,7 @@ def _encoder(fixture: Fixture, prefix: str) -> tuple[Layout, Shapes]:
 
 
 def outputs(fixture: Fixture) -> dict[str, np.ndarray]:
-    """Codes and intermediate maps of the single encoders, then codes and pictures of every step of
-    the loop.
-    """
+    """Codes and maps of the single encoders, then codes and pictures of every step of the loop."""
     found = {}
     pair = jnp.concatenate([nhwc(fixture.inputs["x"]), nhwc(fixture.inputs["y"])], axis=-1)
     for prefix in _encoder_prefixes(fixture):

@@ -1,5 +1,6 @@
-"""The StyleGAN2 generator in the names of NVIDIA's ADA release: W+, noise modes, truncation of some
-layers.
+"""The StyleGAN2 generator in the names of NVIDIA's ADA release.
+
+Compared are W+, noise modes, truncation of some layers, and every layer.
 """
 
 import functools
@@ -62,7 +63,7 @@ def _psi(fixture: Fixture, output: str) -> float:
 
 
 def _path(name: str) -> str:
-    """ "b16.conv0" to the name of our module."""
+    """The path of our module: of "b16.conv0", for instance."""
     side, layer = re.fullmatch(r"b(\d+)\.(\w+)", name).groups()
     block = int(side).bit_length() - 4
     if block < 0:

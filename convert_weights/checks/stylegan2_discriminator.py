@@ -1,5 +1,6 @@
-"""The StyleGAN2 discriminator in rosinality's names, and the adversarial losses with their
-second-order gradients.
+"""The StyleGAN2 discriminator in rosinality's names, and the adversarial losses.
+
+Their second-order gradients are compared as well.
 """
 
 import re

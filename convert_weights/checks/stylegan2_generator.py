@@ -1,6 +1,4 @@
-"""The StyleGAN2 generator in rosinality's names: mapping, W+, truncation, style mixing, every
-layer's output.
-"""
+"""The StyleGAN2 generator in rosinality's names: mapping, W+, truncation, mixing, every layer."""
 
 import functools
 import re

@@ -1,4 +1,4 @@
-"""torchvision's VGG16 and ResNet-101, and the losses that the deghosting network is trained with."""
+"""VGG16 and ResNet-101 of torchvision, and the losses of the deghosting network's training."""
 
 import jax
 import jax.numpy as jnp
@@ -30,8 +30,8 @@ def outputs(fixture: Fixture) -> dict[str, np.ndarray]:
     variables = vgg.convert(fixture.state("vgg16."))
     results = _vgg(fixture, variables, normalised)
     results["perceptual_loss_x100"] = _perceptual(variables, y, t)
-    # The weight of the perceptual loss is 0.01, shown a hundredfold; the generator's adversarial
-    # loss has it as well.
+    # The weight of the perceptual loss is 0.01, scaled by a hundred here; it applies to the
+    # generator's adversarial loss as well.
     scores = jnp.asarray(y.mean((1, 2, 3)))
     # Cross-entropy with the label 1, and with 0: the logistic losses of `gan_losses`.
     real, fake = (nonsaturating_loss(logits).mean() for logits in (scores, -scores))
@@ -45,7 +45,7 @@ def _vgg(fixture: Fixture, variables: dict, pictures: np.ndarray) -> dict[str, n
         for name in fixture.manifest["outputs"]
         if name.startswith("vgg16.")
     ]
-    # A pool is no tap of the trunk; it follows its stage's last ReLU.
+    # A pool is not a tap of the trunk; it follows its stage's last ReLU.
     before = {
         name: f"relu{name[4:]}_{len(VGG16_WIDTHS[int(name[4:]) - 1])}"
         for name in names

@@ -1,1 +1,1 @@
-"""Where the entries of official checkpoints go, one module for each family of networks."""
+"""Layouts of official checkpoints, one module for each family of networks."""

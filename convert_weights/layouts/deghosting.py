@@ -1,5 +1,6 @@
-"""The released deghosting network of Diff-CAM: `FCN.*`, trained, and `generator.*`, the prior in
-mmgen's names.
+"""The released deghosting network of Diff-CAM: `FCN.*`, trained, and `generator.*`, the prior.
+
+The prior has mmgen's names.
 """
 
 import itertools
@@ -9,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from convert_weights.layout import Layout, Path, Shapes, Source, Transform, dense_of_map, torch_leaf
+from convert_weights.layout import Layout, Origin, Path, Shapes, Transform, dense_of_map, torch_leaf
 from convert_weights.layouts.stylegan2 import generator_mmgen
 from diffcam_jax.errors import UserError
 from diffcam_jax.nn.deghosting import Deghoster
@@ -24,7 +25,7 @@ def deghosting(shapes: Shapes) -> Layout:
     """The layout of deghosting.pt; sizes, widths and depths follow from the shapes.
 
     Raises:
-      UserError: entries are missing without which the network's form is unknown.
+        UserError: entries are missing that determine the network's form.
     """
     prior = generator_mmgen(
         {
@@ -59,11 +60,11 @@ def deghosting(shapes: Shapes) -> Layout:
 
     names = _names(module)
 
-    def source(path: Path) -> Source:
+    def source(path: Path) -> Origin:
         collection, first, *rest = path
         if first == "generator":
             inner = prior.source((collection, *rest))
-            return Source(f"generator.{inner.key}", inner.transform)
+            return Origin(f"generator.{inner.key}", inner.transform)
         key, transform = torch_leaf(
             names["/".join(path[1:-1])], path[-1], 4 if path[-1] == "kernel" else 1
         )
@@ -71,7 +72,7 @@ def deghosting(shapes: Shapes) -> Layout:
             transform = _shuffled(transform)
         elif path[-2:] == ("dense", "kernel"):
             transform = dense_of_map(module.widths[0], 4, 4)
-        return Source(key, transform)
+        return Origin(key, transform)
 
     return Layout(
         module,
@@ -88,7 +89,7 @@ def deghosting(shapes: Shapes) -> Layout:
 
 
 def _names(module: Deghoster) -> dict[str, str]:
-    """Our layers outside the prior -> the official ones."""
+    """The official names of our layers outside the prior."""
     levels = module.in_size.bit_length() - 2
     stages = len(module.widths) - levels
     names = {
@@ -112,8 +113,9 @@ def _names(module: Deghoster) -> dict[str, str]:
 
 
 def _shuffled(then: Transform) -> Transform:
-    """Reorders the last axis, after another transform, from pixels side by side in a channel to
-    blocks of channels.
+    """Reorders the last axis from pixels within a channel to blocks of channels.
+
+    Another transform is applied first.
     """
     return Transform(
         lambda a: _swap(then.forward(a), -1, 4),
@@ -122,7 +124,7 @@ def _shuffled(then: Transform) -> Transform:
 
 
 def _swap(a: np.ndarray, outer: int, inner: int) -> np.ndarray:
-    """Splits the last axis in two and writes them in the other order."""
+    """Splits the last axis in two and swaps the resulting axes."""
     return a.reshape(*a.shape[:-1], outer, inner).swapaxes(-1, -2).reshape(a.shape)
 
 

@@ -1,9 +1,8 @@
-"""Official key layouts of the encoders on the IR-SE body (pSp, e4e, ReStyle), of ReStyle's
-ResNet-34 and of ArcFace.
+"""Layouts of the encoders on the IR-SE body, of ReStyle's ResNet-34 and of ArcFace.
 
-Keys come without prefixes: "body.0.res_layer.1.weight". pSp's gradual encoder and e4e share every
-key, and so do the plain and the progressive encoders of ReStyle: which one a checkpoint holds is
-for the caller to say.
+Keys have no prefixes: "body.0.res_layer.1.weight". pSp's gradual encoder and e4e share all keys,
+and so do the plain and the progressive encoders of ReStyle: the caller must know which one a
+checkpoint holds.
 """
 
 import itertools
@@ -22,14 +21,14 @@ from convert_weights.layout import (
     CONV,
     DENSE,
     Layout,
+    Origin,
     Path,
     Shapes,
-    Source,
     Transform,
     dense_of_map,
     dropping,
     torch_leaf,
-)  # fmt: skip
+)
 from diffcam_jax.errors import UserError
 from diffcam_jax.nn.e4e import Encoder4Editing
 from diffcam_jax.nn.irse import ArcFace
@@ -38,10 +37,16 @@ from diffcam_jax.nn.restyle import BackboneEncoder, ResNetBackboneEncoder
 
 INPUT = {"input_conv": "input_layer.0", "input_bn": "input_layer.1", "input_prelu": "input_layer.2"}
 UNIT = {
-    "bn1": "res_layer.0", "conv1": "res_layer.1", "prelu": "res_layer.2", "conv2": "res_layer.3", "bn2": "res_layer.4",
-    "fc1": "res_layer.5.fc1", "fc2": "res_layer.5.fc2",
-    "shortcut_conv": "shortcut_layer.0", "shortcut_bn": "shortcut_layer.1",
-}  # fmt: skip
+    "bn1": "res_layer.0",
+    "conv1": "res_layer.1",
+    "prelu": "res_layer.2",
+    "conv2": "res_layer.3",
+    "bn2": "res_layer.4",
+    "fc1": "res_layer.5.fc1",
+    "fc2": "res_layer.5.fc2",
+    "shortcut_conv": "shortcut_layer.0",
+    "shortcut_bn": "shortcut_layer.1",
+}
 BLOCK = {"downsample_conv": "downsample.0", "downsample_bn": "downsample.1"}
 UNITS = {"unit": UNIT, "body": BLOCK}
 # The gates are 1x1 convolutions officially, dense layers here.
@@ -49,12 +54,12 @@ KERNELS = {"fc1": dropping(2, 3, then=DENSE), "fc2": dropping(2, 3, then=DENSE),
 
 
 def recognise(shapes: Shapes) -> str:
-    """Which encoder a key list belongs to: the name of a function of this module.
+    """The encoder that a key list belongs to: the name of a function of this module.
 
     "gradual" stands for e4e too.
 
     Raises:
-      UserError: none of them.
+        UserError: it belongs to none of them.
     """
     marks = (
         ("gradual", "latlayer1.weight"),
@@ -71,12 +76,12 @@ def recognise(shapes: Shapes) -> str:
 
 
 def gradual(shapes: Shapes) -> Layout:
-    """pSp's GradualStyleEncoder."""
+    """The layout of pSp's GradualStyleEncoder."""
     return pyramid(shapes, GradualStyleEncoder)
 
 
 def encoder4editing(shapes: Shapes) -> Layout:
-    """e4e's Encoder4Editing."""
+    """The layout of e4e's Encoder4Editing."""
     return pyramid(shapes, Encoder4Editing)
 
 
@@ -88,13 +93,13 @@ def pyramid(shapes: Shapes, encoder: type[GradualStyleEncoder]) -> Layout:
 
 
 def into_w(shapes: Shapes) -> Layout:
-    """pSp's BackboneEncoderUsingLastLayerIntoW."""
+    """The layout of pSp's BackboneEncoderUsingLastLayerIntoW."""
     width, _ = _dense(shapes, "linear.weight")
     return _layout(IntoW(width, **_body(shapes)), shapes, 256, f"one code of {width}")
 
 
 def into_wplus(shapes: Shapes) -> Layout:
-    """pSp's BackboneEncoderUsingLastLayerIntoWPlus."""
+    """The layout of pSp's BackboneEncoderUsingLastLayerIntoWPlus."""
     total, width = _dense(shapes, "linear.weight")
     _, flat = _dense(shapes, "output_layer_2.3.weight")
     body = _body(shapes)
@@ -143,13 +148,17 @@ def _layout(
     names: Mapping[str, str] = MappingProxyType({}),
     kernels: Mapping[str, Transform] = MappingProxyType({}),
 ) -> Layout:
-    """A layout on pictures of a size.
+    """A layout for pictures of one size.
 
     Args:
-      names: our name of a layer outside the units and the heads -> the official one, where they
-        differ.
-      kernels: our name of a layer -> the rearrangement of its kernel, where it is not the usual
-        one.
+        module: our network.
+        shapes: official key -> shape.
+        size: side of the pictures.
+        summary: what was inferred, for people.
+        names: our name of a layer outside the units and the heads -> the official one, where they
+            differ.
+        kernels: our name of a layer -> the rearrangement of its kernel, where it is not the usual
+            one.
     """
     stem = shapes.get("input_layer.0.weight", shapes.get("conv1.weight", ()))
     channels = stem[1] if len(stem) == 4 else 3
@@ -163,12 +172,12 @@ def _layout(
     )
 
 
-def _source(names: Mapping[str, str], kernels: Mapping[str, Transform]) -> Callable[[Path], Source]:
-    def source(path: Path) -> Source:
+def _source(names: Mapping[str, str], kernels: Mapping[str, Transform]) -> Callable[[Path], Origin]:
+    def source(path: Path) -> Origin:
         *modules, layer, leaf = path[1:]
         kind, _, index = modules[-1].rpartition("_") if modules else ("", "", "")
         if kind == "styles":
-            # In the official sequence an activation follows every convolution.
+            # In the official sequence every convolution is followed by an activation.
             step = layer if layer == "linear" else f"convs.{2 * int(layer.removeprefix('convs_'))}"
             prefix = f"styles.{index}.{step}"
         elif kind in UNITS:
@@ -176,7 +185,7 @@ def _source(names: Mapping[str, str], kernels: Mapping[str, Transform]) -> Calla
         else:
             prefix = names.get(layer, layer)
         if leaf == "kernel":
-            return Source(f"{prefix}.weight", kernels.get(layer, CONV))
+            return Origin(f"{prefix}.weight", kernels.get(layer, CONV))
         return torch_leaf(prefix, leaf, 1)
 
     return source
@@ -209,8 +218,7 @@ def _groups(shapes: Shapes, pattern: str) -> tuple[tuple[int, ...], tuple[int, .
         raise UserError(
             "the checkpoint holds no units of an encoder's body; give the complete official file"
         )
-    # Where a unit is missing, the message about it comes later: here it counts as one like that
-    # before it.
+    # A missing unit is reported later; here it is assumed to be like the previous one.
     widths, last = [], found[min(found)]
     for index in range(max(found) + 1):
         last = found.get(index, last)
@@ -220,14 +228,15 @@ def _groups(shapes: Shapes, pattern: str) -> tuple[tuple[int, ...], tuple[int, .
         raise UserError(
             "the units of the encoder's body have "
             f"{', '.join(str(width) for _, width in groups)} channels; "
-            "an official file has four groups of units, each wider than the one before"
+            "an official file has four groups of units, each wider than the previous one"
         )
     return tuple(count for count, _ in groups), tuple(width for _, width in groups)
 
 
 def _heads(shapes: Shapes) -> tuple[int, int, int, int | None]:
-    """Number of heads, length of a row, size of the pictures, channels of the heads where they are
-    not that length.
+    """Number of heads, length of a row, size of the pictures, and channels of the heads.
+
+    The channels are None where they equal the length.
     """
     found = [re.fullmatch(r"styles\.(\d+)\.linear\.weight", key) for key in shapes]
     numbers = [int(match[1]) for match in found if match]
@@ -258,7 +267,7 @@ def _side(flat: int, channels: int) -> int:
 def _dense(shapes: Shapes, key: str) -> tuple[int, int]:
     if len(shapes.get(key, ())) != 2:
         raise UserError(
-            f"{key} is missing or no matrix, so the encoder's size is unknown; give the complete "
-            "official file"
+            f"{key} is missing or not a matrix, so the encoder's size is unknown; give the "
+            "complete official file"
         )
     return shapes[key][0], shapes[key][1]

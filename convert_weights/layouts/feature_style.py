@@ -1,5 +1,6 @@
-"""Feature-style inversion's 143_enc.pth: `conv`, `block_1` to `block_4`, `content_layer` and
-`styles.0` to `styles.17`.
+"""Feature-style inversion's 143_enc.pth.
+
+Its keys are `conv`, `block_1` to `block_4`, `content_layer` and `styles.0` to `styles.17`.
 """
 
 import itertools
@@ -11,9 +12,9 @@ import jax.numpy as jnp
 from convert_weights.layout import (
     BATCH_COUNTERS,
     Layout,
+    Origin,
     Path,
     Shapes,
-    Source,
     dense_of_map,
     torch_leaf,
 )
@@ -22,9 +23,13 @@ from diffcam_jax.nn.feature_style import POOL, FeatureStyleEncoder
 
 INPUT = {"input_conv": "conv.0", "input_bn": "conv.1", "input_prelu": "conv.2"}
 CONTENT = {
-    "content_bn1": "content_layer.0", "content_conv1": "content_layer.1", "content_bn2": "content_layer.2",
-    "content_prelu": "content_layer.3", "content_conv2": "content_layer.4", "content_bn3": "content_layer.5",
-}  # fmt: skip
+    "content_bn1": "content_layer.0",
+    "content_conv1": "content_layer.1",
+    "content_bn2": "content_layer.2",
+    "content_prelu": "content_layer.3",
+    "content_conv2": "content_layer.4",
+    "content_bn3": "content_layer.5",
+}
 SHORTCUT = {"shortcut_conv": "downsample.0", "shortcut_bn": "downsample.1"}
 
 
@@ -32,10 +37,10 @@ def encoder(shapes: Shapes) -> Layout:
     """The layout; rows, widths and depths follow from the shapes.
 
     Args:
-      shapes: official key -> shape, prefixes taken off.
+        shapes: official key -> shape, prefixes removed.
 
     Raises:
-      UserError: entries are missing without which they are unknown.
+        UserError: entries are missing that determine them.
     """
     found = [re.fullmatch(r"(block_(\d)|styles)\.(\d+)\.(?:conv2\.)?weight", key) for key in shapes]
     numbers: dict[str, int] = {}
@@ -54,14 +59,14 @@ def encoder(shapes: Shapes) -> Layout:
         ) from error
     starts = [0, *itertools.accumulate(counts)]
 
-    def source(path: Path) -> Source:
+    def source(path: Path) -> Origin:
         *_, layer, leaf = path
         if layer.startswith("styles_"):
             name = f"styles.{layer.removeprefix('styles_')}"
             return (
-                Source(f"{name}.weight", dense_of_map(sum(widths), POOL, POOL))
+                Origin(f"{name}.weight", dense_of_map(sum(widths), POOL, POOL))
                 if leaf == "kernel"
-                else Source(f"{name}.bias")
+                else Origin(f"{name}.bias")
             )
         names = INPUT | CONTENT
         if layer in names:

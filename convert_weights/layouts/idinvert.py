@@ -1,5 +1,6 @@
-"""In-domain inversion: its StyleGAN v1 generator, its encoder and its perceptual network, three
-files with bare keys.
+"""In-domain inversion: its StyleGAN v1 generator, its encoder and its perceptual network.
+
+They are three files, whose keys have no prefixes.
 """
 
 import re
@@ -16,9 +17,9 @@ from convert_weights.layout import (
     COPY,
     DENSE,
     Layout,
+    Origin,
     Path,
     Shapes,
-    Source,
     Transform,
     dense_of_map,
     dropping,
@@ -29,7 +30,7 @@ from diffcam_jax.nn.indomain_encoder import InDomainEncoder
 from diffcam_jax.nn.stylegan1 import StyleGAN1Generator
 from diffcam_jax.nn.vgg import VGG16
 
-MOST_LAYERS = 40  # far more than any picture has
+MOST_LAYERS = 40  # far more than any generator has
 BLUR = np.outer([1, 2, 1], [1, 2, 1]).astype(np.float32) / 16
 # A transposed convolution turns its kernel by 180 degrees; the official parameter is HWIO already.
 FUSED = Transform(lambda a: a[::-1, ::-1], lambda a: a[::-1, ::-1])
@@ -44,7 +45,7 @@ _UNUSED_COLOURS = "colours at a lower resolution, which only training draws"
 
 
 def generator(shapes: Shapes) -> Layout:
-    """`*_generator.pth`; an up-sampling layer may be fused or not, each as it is stored."""
+    """`*_generator.pth`; an upsampling layer may be fused or not, each as it is stored."""
     layers = _count(shapes, r"synthesis\.layer(\d+)\.epilogue\.bias", "a StyleGAN v1 generator")
     mapping = _count(
         shapes,
@@ -59,29 +60,29 @@ def generator(shapes: Shapes) -> Layout:
     module = StyleGAN1Generator(widths, latent, mapping, repeat_w=last == latent)
     fused = {i for i in range(layers) if f"synthesis.layer{i}.weight" in shapes}
 
-    def source(path: Path) -> Source:
+    def source(path: Path) -> Origin:
         (collection, first), leaf = path[:2], path[-1]
         if first == "const":
-            return Source("synthesis.layer0.const", dropping(0, then=_CHW))
+            return Origin("synthesis.layer0.const", dropping(0, then=_CHW))
         name, _, index = first.rpartition("_")
         if name == "dense":
             return _scaled_dense(f"mapping.dense{index}", leaf)
         if first == "to_image":
             output = f"synthesis.output{len(widths) - 1}"
-            colours = Source(f"{output}.conv.weight", dropping(2, 3, then=DENSE))
-            return colours if leaf == "kernel" else Source(f"{output}.bias")
+            colours = Origin(f"{output}.conv.weight", dropping(2, 3, then=DENSE))
+            return colours if leaf == "kernel" else Origin(f"{output}.bias")
         prefix = f"synthesis.layer{index}"
         if "style" in path:
             return _scaled_dense(f"{prefix}.epilogue.style_mod.dense", leaf)
         if leaf == "kernel":
             return (
-                Source(f"{prefix}.weight", FUSED)
+                Origin(f"{prefix}.weight", FUSED)
                 if int(index) in fused
-                else Source(f"{prefix}.conv.weight", CONV)
+                else Origin(f"{prefix}.conv.weight", CONV)
             )
         if collection == "noise":
-            return Source(f"{prefix}.epilogue.apply_noise.noise", dropping(0, 1))
-        return Source(f"{prefix}.epilogue.{'bias' if leaf == 'bias' else 'apply_noise.weight'}")
+            return Origin(f"{prefix}.epilogue.apply_noise.noise", dropping(0, 1))
+        return Origin(f"{prefix}.epilogue.{'bias' if leaf == 'bias' else 'apply_noise.weight'}")
 
     unused = "|".join(str(i) for i in range(len(widths) - 1))
     ignored = dict(GENERATOR_IGNORED)
@@ -111,21 +112,21 @@ def encoder(shapes: Shapes) -> Layout:
     codes = _size(shapes, f"block{last}.fc.weight", 14 * 512)
     module = InDomainEncoder(widths, codes // 512)
 
-    def source(path: Path) -> Source:
+    def source(path: Path) -> Origin:
         _, block, *inner, leaf = path
         prefix = f"block{block.rpartition('_')[2]}"
         if block == f"block_{last}":
             if leaf == "kernel":
-                return Source(f"{prefix}.fc.weight", dense_of_map(widths[-1], 4, 4))
-            return Source(f"{prefix}.bn.bn.{BATCH_NORM[leaf]}")
-        # The shortcut's layers, and those of the first block, have no number.
+                return Origin(f"{prefix}.fc.weight", dense_of_map(widths[-1], 4, 4))
+            return Origin(f"{prefix}.bn.bn.{BATCH_NORM[leaf]}")
+        # The layers of the shortcut and of the first block have no number.
         number = inner[0].removeprefix("main") if inner[0].startswith("main") else ""
         if "bn" in inner:
-            return Source(f"{prefix}.bn{number}.bn.{BATCH_NORM[leaf]}")
+            return Origin(f"{prefix}.bn{number}.bn.{BATCH_NORM[leaf]}")
         return (
-            Source(f"{prefix}.conv{number}.weight", CONV)
+            Origin(f"{prefix}.conv{number}.weight", CONV)
             if leaf == "kernel"
-            else Source(f"{prefix}.wscale{number}.bias")
+            else Origin(f"{prefix}.wscale{number}.bias")
         )
 
     size = module.resolution
@@ -139,7 +140,7 @@ def encoder(shapes: Shapes) -> Layout:
 
 
 def perceptual(shapes: Shapes) -> Layout:
-    """`vgg16.pth`, converted from Keras: pictures go through `nn.vgg.caffe_preprocess`."""
+    """`vgg16.pth`, converted from Keras: its input is that of `nn.vgg.caffe_preprocess`."""
     module = VGG16(taps=("relu4_3",))
     return Layout(
         module,
@@ -153,11 +154,11 @@ def perceptual(shapes: Shapes) -> Layout:
     )
 
 
-def _scaled_dense(prefix: str, leaf: str) -> Source:
+def _scaled_dense(prefix: str, leaf: str) -> Origin:
     return (
-        Source(f"{prefix}.fc.weight", DENSE)
+        Origin(f"{prefix}.fc.weight", DENSE)
         if leaf == "kernel"
-        else Source(f"{prefix}.wscale.bias", COPY)
+        else Origin(f"{prefix}.wscale.bias", COPY)
     )
 
 
@@ -174,6 +175,6 @@ def _count(shapes: Shapes, pattern: str, what: str) -> int:
 def _size(shapes: Shapes, key: str, default: int) -> int:
     """Outputs of a layer.
 
-    The default where the file is at fault, which the comparison of the shapes then reports.
+    If it is missing, a default is returned, and the comparison of the shapes reports the fault.
     """
     return (tuple(shapes.get(key, ())) or (default,))[0]

@@ -1,9 +1,9 @@
-"""The Inception-V3 of FID: `pt_inception-2015-12-05-*.pth`, whose names are torchvision's."""
+"""FID's Inception-V3: `pt_inception-2015-12-05-*.pth`, with torchvision's names."""
 
 import jax
 import jax.numpy as jnp
 
-from convert_weights.layout import BATCH_COUNTERS, Layout, Path, Shapes, Source, torch_leaf
+from convert_weights.layout import BATCH_COUNTERS, Layout, Origin, Path, Shapes, torch_leaf
 from diffcam_jax.nn.inception import InceptionV3
 
 
@@ -11,7 +11,7 @@ def inception(shapes: Shapes) -> Layout:
     """Layout of the whole network; the linear layer may be absent.
 
     Args:
-      shapes: official key -> shape.
+        shapes: official key -> shape.
     """
     classes = next(iter(shapes.get("fc.weight", ())), None)
     module = InceptionV3(num_classes=classes)
@@ -25,7 +25,7 @@ def inception(shapes: Shapes) -> Layout:
     )
 
 
-def _source(path: Path) -> Source:
+def _source(path: Path) -> Origin:
     *layers, leaf = path[1:]
     if layers == ["fc"]:
         return torch_leaf("fc", leaf, 2)

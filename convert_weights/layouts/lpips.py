@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from convert_weights.layout import Layout, Path, Shapes, Source, dropping, torch_leaf
+from convert_weights.layout import Layout, Origin, Path, Shapes, dropping, torch_leaf
 from convert_weights.layouts.vgg import CONVOLUTIONS
 from diffcam_jax.errors import UserError
 from diffcam_jax.losses import picture as losses
@@ -14,32 +14,45 @@ from diffcam_jax.nn.lpips import Lpips
 
 # Our layer -> the official one: the slice between two taps, and torchvision's number of the layer.
 _LAYERS = {
-    "alex": {"conv1": "slice1.0", "conv2": "slice2.3", "conv3": "slice3.6", "conv4": "slice4.8", "conv5": "slice5.10"},
+    "alex": {
+        "conv1": "slice1.0",
+        "conv2": "slice2.3",
+        "conv3": "slice3.6",
+        "conv4": "slice4.8",
+        "conv5": "slice5.10",
+    },
     "vgg": {name: f"slice{name[4]}.{place}" for name, place in CONVOLUTIONS["vgg16"].items()},
     "squeeze": {
-        "conv1": "slice1.0", "fire2": "slice2.3", "fire3": "slice2.4", "fire4": "slice3.6", "fire5": "slice3.7",
-        "fire6": "slice4.9", "fire7": "slice5.10", "fire8": "slice6.11", "fire9": "slice7.12",
+        "conv1": "slice1.0",
+        "fire2": "slice2.3",
+        "fire3": "slice2.4",
+        "fire4": "slice3.6",
+        "fire5": "slice3.7",
+        "fire6": "slice4.9",
+        "fire7": "slice5.10",
+        "fire8": "slice6.11",
+        "fire9": "slice7.12",
     },
-}  # fmt: skip
+}
 
 
 def lpips(shapes: Shapes) -> Layout:
     """Layout of one net, which is recognised by its keys.
 
     Args:
-      shapes: official key -> shape.
+        shapes: official key -> shape.
 
     Raises:
-      UserError: none of the three nets.
+        UserError: it is none of the three nets.
     """
     net = _net(shapes)
     layers, module = _LAYERS[net], Lpips(net)
     picture = jnp.zeros((1, 64, 64, 3))
 
-    def source(path: Path) -> Source:
+    def source(path: Path) -> Origin:
         _, part, *names, leaf = path
         if part == "heads":
-            return Source(f"{leaf}.model.1.weight", dropping(0, 2, 3))
+            return Origin(f"{leaf}.model.1.weight", dropping(0, 2, 3))
         layer, *inner = names
         return torch_leaf(".".join(["net", layers[layer], *inner]), leaf, 4)
 

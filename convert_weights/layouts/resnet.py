@@ -1,5 +1,6 @@
-"""torchvision's ResNets, and the DA classifier of Editing Out-of-Domain, which cuts one into two
-lists of layers.
+"""The ResNets of torchvision, and the DA classifier of Editing Out-of-Domain.
+
+The classifier divides a ResNet into two lists of layers.
 """
 
 import re
@@ -7,7 +8,7 @@ import re
 import jax
 import jax.numpy as jnp
 
-from convert_weights.layout import BATCH_COUNTERS, Layout, Path, Shapes, Source, torch_leaf
+from convert_weights.layout import BATCH_COUNTERS, Layout, Origin, Path, Shapes, torch_leaf
 from diffcam_jax.errors import UserError
 from diffcam_jax.nn.classifier import DiffClassifier
 from diffcam_jax.nn.resnet import BLOCKS, ResNet
@@ -19,17 +20,17 @@ def torchvision_resnet(shapes: Shapes) -> Layout:
     """`resnet18-*.pth` to `resnet101-*.pth`; the linear layer may be absent.
 
     Args:
-      shapes: official key -> shape.
+        shapes: official key -> shape.
 
     Raises:
-      UserError: the blocks are those of no known depth.
+        UserError: the numbers of blocks are those of no known depth.
     """
     depth = _depth(shapes, *(_count(shapes, rf"layer{stage}\.(\d+)\..+") for stage in (1, 2, 3, 4)))
     classes = _rows(shapes, "fc.weight")
     module = ResNet(depth, _rows(shapes, "conv1.weight") or 64, num_classes=classes)
     pictures = jnp.zeros((1, 64, 64, 3))
 
-    def source(path: Path) -> Source:
+    def source(path: Path) -> Origin:
         *layers, leaf = path[1:]
         stage, _, block = layers[0].partition("_")
         inner = [_DOWNSAMPLE.get(name, name) for name in layers[1:]]
@@ -49,17 +50,16 @@ def torchvision_resnet(shapes: Shapes) -> Layout:
 
 
 def diffcam(shapes: Shapes) -> Layout:
-    """`diff_cam_weight.pt`: shared.0 to the middle of layer3, classifier.0 from there to layer4,
-    fc.
+    """`diff_cam_weight.pt`: shared.0 to the middle of layer3, classifier.0 up to layer4, and fc.
 
     Args:
-      shapes: official key -> shape.
+        shapes: official key -> shape.
 
     Raises:
-      UserError: the blocks are those of no known depth, or there is no linear layer.
+        UserError: the numbers of blocks are those of no known depth, or there is no linear layer.
     """
-    # What has a conv1 of its own is a block of layer3; the other layers are kept whole, their
-    # blocks one level deeper.
+    # An entry with its own conv1 is a block of layer3; the other layers are complete, and their
+    # blocks are one level deeper.
     split = _count(shapes, r"shared\.(\d+)\.conv1\.weight")
     rest = _count(shapes, r"classifier\.(\d+)\.conv1\.weight")
     whole = {"layer1": "shared.4", "layer2": "shared.5", "layer4": f"classifier.{rest}"}
@@ -74,7 +74,7 @@ def diffcam(shapes: Shapes) -> Layout:
     pictures = jnp.zeros((1, 64, 64, 3))
     stem = {"conv1": "shared.0", "bn1": "shared.1"}
 
-    def source(path: Path) -> Source:
+    def source(path: Path) -> Origin:
         *layers, leaf = path[1:]
         if layers == ["fc"]:
             return torch_leaf("fc", leaf, 2)

@@ -1,8 +1,7 @@
-"""StyleGAN2 checkpoints: rosinality's, NVIDIA's ADA and mmgeneration's names of the same two
-networks.
+"""StyleGAN2 checkpoints in the names of rosinality, NVIDIA's ADA and mmgeneration.
 
-All three hold the raw weights that our networks hold, so that only names and axes differ. Sizes,
-widths and the depth of the mapping are read off the shapes.
+All three hold the raw weights of our networks, so only names and axes differ. Sizes, widths and the
+depth of the mapping are inferred from the shapes.
 """
 
 import re
@@ -17,9 +16,9 @@ from convert_weights.layout import (
     COPY,
     DENSE,
     Layout,
+    Origin,
     Path,
     Shapes,
-    Source,
     Transform,
     dense_of_map,
     dropping,
@@ -37,14 +36,13 @@ _MODULATED_1X1 = dropping(0, 3, 4, then=DENSE)
 
 
 def generator_rosinality(shapes: Shapes) -> Layout:
-    """Layout of a generator in rosinality's names (`g_ema`, and the `decoder` of pSp, e4e and
-    ReStyle).
+    """A generator in rosinality's names (`g_ema`, and the `decoder` of pSp, e4e and ReStyle).
 
     Args:
-      shapes: official key -> shape, prefixes taken off.
+        shapes: official key -> shape, prefixes removed.
 
     Raises:
-      UserError: the keys that sizes are inferred from are not there.
+        UserError: keys from which sizes are inferred are missing.
     """
     names = {
         "modulation.kernel": "modulation.weight",
@@ -53,15 +51,20 @@ def generator_rosinality(shapes: Shapes) -> Layout:
     }
     conv = {leaf: f"conv.{name}" for leaf, name in names.items()}
     return _torch_generator(
-        shapes, conv, strength="noise.weight", const="input.input", mapping="style.{}.weight", map_bias="style.{}.bias",
+        shapes,
+        conv,
+        strength="noise.weight",
+        const="input.input",
+        mapping="style.{}.weight",
+        map_bias="style.{}.bias",
         noise="noises.noise_{}",
-    )  # fmt: skip
+    )
 
 
 def generator_mmgen(shapes: Shapes) -> Layout:
-    """Layout of a generator in mmgeneration's names (also that of the deghosting network).
+    """A generator in mmgeneration's names (also that of the deghosting network).
 
-    As `generator_rosinality`.
+    Arguments as for `generator_rosinality`.
     """
     conv = {
         "modulation.kernel": "conv.style_modulation.linear.weight_orig",
@@ -69,10 +72,15 @@ def generator_mmgen(shapes: Shapes) -> Layout:
         "kernel": "conv.weight_orig",
     }
     return _torch_generator(
-        shapes, conv, strength="noise_injector.weight", const="constant_input.input",
-        mapping="style_mapping.{}.linear.weight_orig", map_bias="style_mapping.{}.bias", noise="injected_noise_{}",
+        shapes,
+        conv,
+        strength="noise_injector.weight",
+        const="constant_input.input",
+        mapping="style_mapping.{}.linear.weight_orig",
+        map_bias="style_mapping.{}.bias",
+        noise="injected_noise_{}",
         inside=False,
-    )  # fmt: skip
+    )
 
 
 def _torch_generator(
@@ -86,8 +94,9 @@ def _torch_generator(
     noise: str,
     inside: bool = True,
 ) -> Layout:
-    """rosinality's and mmgeneration's generators, which differ in names and in where the pixel norm
-    has its epsilon.
+    """The generators of rosinality and mmgeneration.
+
+    They differ in names and in the position of the pixel norm's epsilon.
     """
     modulation = f"conv1.{conv['modulation.kernel']}"
     _require(shapes, {const: 4, modulation: 2})
@@ -98,34 +107,34 @@ def _torch_generator(
     ]
     depth = _count(shapes, mapping, 1, 1, 2)
 
-    def source(path: Path) -> Source:
+    def source(path: Path) -> Origin:
         collection, layer, *rest = path
         leaf = ".".join(rest)
         official = _dotted(layer)
         if collection == "noise":
-            return Source(
+            return Origin(
                 noise.format(0 if layer == "conv1" else int(layer[6:]) + 1), dropping(0, 1)
             )
         if layer == "const":
-            return Source(const, dropping(0, then=_MAP))
+            return Origin(const, dropping(0, then=_MAP))
         if layer.startswith("dense_"):
             number = int(layer[6:]) + 1
             return (
-                Source(mapping.format(number), DENSE)
+                Origin(mapping.format(number), DENSE)
                 if leaf == "kernel"
-                else Source(map_bias.format(number))
+                else Origin(map_bias.format(number))
             )
         if leaf == "strength":
-            return Source(f"{official}.{strength}", dropping(0))
+            return Origin(f"{official}.{strength}", dropping(0))
         rgb = layer.startswith("to_rgb")
         if leaf == "bias":
             return (
-                Source(f"{official}.bias", dropping(0, 2, 3))
+                Origin(f"{official}.bias", dropping(0, 2, 3))
                 if rgb
-                else Source(f"{official}.activate.bias")
+                else Origin(f"{official}.activate.bias")
             )
         kernel = _MODULATED_1X1 if rgb else _MODULATED
-        return Source(
+        return Origin(
             f"{official}.{conv[leaf]}",
             {"kernel": kernel, "modulation.kernel": DENSE}.get(leaf, COPY),
         )
@@ -135,9 +144,9 @@ def _torch_generator(
 
 
 def generator_ada(shapes: Shapes) -> Layout:
-    """Layout of a generator in the names of NVIDIA's ADA release (`G_ema`).
+    """A generator in the names of NVIDIA's ADA release (`G_ema`).
 
-    As `generator_rosinality`.
+    Arguments as for `generator_rosinality`.
     """
     _require(shapes, {"synthesis.b4.const": 3, "synthesis.b4.conv1.affine.weight": 2})
     sides = _sides(shapes, r"synthesis\.b(\d+)\.conv0\.weight", 4)
@@ -147,14 +156,14 @@ def generator_ada(shapes: Shapes) -> Layout:
     ]
     depth = _count(shapes, "mapping.fc{}.weight", 0, 1, 2)
 
-    def source(path: Path) -> Source:
+    def source(path: Path) -> Origin:
         collection, layer, *rest = path
         leaf = ".".join(rest)
         if layer == "const":
-            return Source("synthesis.b4.const", _MAP)
+            return Origin("synthesis.b4.const", _MAP)
         if layer.startswith("dense_"):
             key = f"mapping.fc{layer[6:]}"
-            return Source(f"{key}.weight", DENSE) if leaf == "kernel" else Source(f"{key}.bias")
+            return Origin(f"{key}.weight", DENSE) if leaf == "kernel" else Origin(f"{key}.bias")
         number = int(layer.rpartition("_")[2]) if "_" in layer.removeprefix("to_") else None
         rgb = layer.startswith("to_rgb")
         if number is None:
@@ -164,7 +173,7 @@ def generator_ada(shapes: Shapes) -> Layout:
         else:
             key = f"synthesis.b{8 * 2 ** (number // 2)}.conv{number % 2}"
         if collection == "noise":
-            return Source(f"{key}.noise_const")
+            return Origin(f"{key}.noise_const")
         names = {
             "kernel": ("weight", dropping(2, 3, then=DENSE) if rgb else CONV),
             "bias": ("bias", COPY),
@@ -173,7 +182,7 @@ def generator_ada(shapes: Shapes) -> Layout:
             "modulation.bias": ("affine.bias", COPY),
         }
         name, transform = names[leaf]
-        return Source(f"{key}.{name}", transform)
+        return Origin(f"{key}.{name}", transform)
 
     ignored = {r"mapping\.w_avg": "the average latent, kept beside the network"}
     constants = {r"synthesis\.b\d+\.((conv[01]|torgb|skip)\.)?resample_filter": TAPS}
@@ -186,7 +195,7 @@ def _generator(
     latent: int,
     depth: int,
     inside: bool,
-    source: Callable[[Path], Source],
+    source: Callable[[Path], Origin],
     ignored,
     constants,
 ) -> Layout:
@@ -197,12 +206,12 @@ def _generator(
 
 
 def discriminator_rosinality(shapes: Shapes) -> Layout:
-    """Layout of a discriminator in rosinality's names (`d`); as `generator_rosinality`."""
+    """A discriminator in rosinality's names (`d`); arguments as for `generator_rosinality`."""
     return _torch_discriminator(shapes, conv="{}.weight", dense="{}.weight")
 
 
 def discriminator_mmgen(shapes: Shapes) -> Layout:
-    """Layout of a discriminator in mmgeneration's names; as `generator_rosinality`."""
+    """A discriminator in mmgeneration's names; arguments as for `generator_rosinality`."""
     return _torch_discriminator(shapes, conv="{}.conv.weight_orig", dense="{}.linear.weight_orig")
 
 
@@ -215,22 +224,22 @@ def _torch_discriminator(shapes: Shapes, conv: str, dense: str) -> Layout:
         *(shapes[f"convs.{i + 1}." + conv.format("conv2.1")][0] for i in range(blocks)),
     ]
 
-    def source(path: Path) -> Source:
+    def source(path: Path) -> Origin:
         _, layer, *inner, leaf = path
         official = _dotted(layer)
         if layer.startswith("final_linear"):
             return (
-                Source(dense.format(official), _dense(layer, widths))
+                Origin(dense.format(official), _dense(layer, widths))
                 if leaf == "kernel"
-                else Source(f"{official}.bias")
+                else Origin(f"{official}.bias")
             )
         # A stage of torch.nn.Sequential: [blur,] convolution[, bias and activation].
         stage = ".".join([official, *inner])
         at = 1 if inner and inner[0] != "conv1" else 0
         return (
-            Source(conv.format(f"{stage}.{at}"), CONV)
+            Origin(conv.format(f"{stage}.{at}"), CONV)
             if leaf == "kernel"
-            else Source(f"{stage}.{at + 1}.bias")
+            else Origin(f"{stage}.{at + 1}.bias")
         )
 
     return _discriminator(
@@ -239,16 +248,16 @@ def _torch_discriminator(shapes: Shapes, conv: str, dense: str) -> Layout:
 
 
 def discriminator_ada(shapes: Shapes) -> Layout:
-    """Layout of a residual discriminator in the names of NVIDIA's ADA release (`D`).
+    """A residual discriminator in the names of NVIDIA's ADA release (`D`).
 
-    As `generator_rosinality`.
+    Arguments as for `generator_rosinality`.
     """
     sides = _sides(shapes, r"b(\d+)\.conv1\.weight", 4)
     top = f"b{sides[-1] if sides else 4}"
     _require(shapes, {f"{top}.fromrgb.weight": 4, "b4.conv.weight": 4})
     widths = [shapes["b4.conv.weight"][0], *(shapes[f"b{side}.conv0.weight"][0] for side in sides)]
 
-    def source(path: Path) -> Source:
+    def source(path: Path) -> Origin:
         _, layer, *inner, leaf = path
         transform = CONV if leaf == "kernel" else COPY
         if layer == "convs_0":
@@ -262,12 +271,12 @@ def discriminator_ada(shapes: Shapes) -> Layout:
             ]
             if layer != "final_conv" and leaf == "kernel":
                 transform = _dense(layer, widths[::-1])
-        return Source(f"{key}.{'weight' if leaf == 'kernel' else 'bias'}", transform)
+        return Origin(f"{key}.{'weight' if leaf == 'kernel' else 'bias'}", transform)
 
     return _discriminator(tuple(widths), source, {r"b\d+\.(\w+\.)?resample_filter": TAPS})
 
 
-def _discriminator(widths: tuple[int, ...], source: Callable[[Path], Source], constants) -> Layout:
+def _discriminator(widths: tuple[int, ...], source: Callable[[Path], Origin], constants) -> Layout:
     module = StyleGAN2Discriminator(widths)
     side = module.resolution
     init = lambda: module.init(jax.random.key(0), jnp.zeros((1, side, side, 3)))  # noqa: E731
@@ -279,14 +288,14 @@ def _dense(layer: str, widths: list[int]) -> Transform:
 
 
 def _dotted(layer: str) -> str:
-    """ "convs_3" to "convs.3"; names without a number stay."""
+    """Official spelling: "convs_3" to "convs.3"; names without a number are kept."""
     return re.sub(r"_(\d+)$", r".\1", layer)
 
 
 def _size(widths: tuple[int, ...]) -> str:
     """Resolution and channel multiplier, for people.
 
-    The widths themselves where no multiplier gives them.
+    Where no multiplier gives the widths, they are listed.
     """
     side = 2 ** (len(widths) + 1)
     multiplier = widths[-1] * side / 2**14
@@ -306,7 +315,7 @@ def _require(shapes: Shapes, axes: dict[str, int]) -> None:
 
 
 def _count(shapes: Shapes, pattern: str, start: int, step: int, ndim: int) -> int:
-    """How many of the numbered keys there are, without a gap."""
+    """Number of consecutive numbered keys, from 0."""
     number = start
     while len(shapes.get(pattern.format(number), ())) == ndim:
         number += step
@@ -314,7 +323,7 @@ def _count(shapes: Shapes, pattern: str, start: int, step: int, ndim: int) -> in
 
 
 def _sides(shapes: Shapes, pattern: str, ndim: int) -> list[int]:
-    """8, 16, ... as far as the keys of that pattern go without a gap."""
+    """8, 16, ... while keys of that pattern follow each other."""
     found = {
         int(match[1])
         for key, shape in shapes.items()

@@ -1,6 +1,4 @@
-"""torchvision's VGG16 and VGG19, whose layers are numbered through all convolutions, ReLUs and
-poolings.
-"""
+"""VGG16 and VGG19 of torchvision, numbered through all convolutions, ReLUs and pools."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -8,7 +6,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from convert_weights.layout import Layout, Path, Shapes, Source, torch_leaf
+from convert_weights.layout import Layout, Origin, Path, Shapes, torch_leaf
 from diffcam_jax.nn.vgg import VGG16, VGG16_WIDTHS, VGG19, VGG19_WIDTHS
 
 IGNORED = {
@@ -17,7 +15,7 @@ IGNORED = {
 
 
 def _numbers(widths: tuple[tuple[int, ...], ...]) -> dict[str, int]:
-    """conv2_1 and so on -> place in the sequence of convolution, ReLU and pooling layers."""
+    """The position of conv2_1 and so on in the sequence of convolution, ReLU and pooling layers."""
     places, place = {}, 0
     for stage, convolutions in enumerate(widths, 1):
         for index in range(1, len(convolutions) + 1):
@@ -30,13 +28,13 @@ def _numbers(widths: tuple[tuple[int, ...], ...]) -> dict[str, int]:
 CONVOLUTIONS = {"vgg16": _numbers(VGG16_WIDTHS), "vgg19": _numbers(VGG19_WIDTHS)}
 
 
-def vgg_leaf(pattern: str, places: Mapping[str, int], path: Path) -> Source:
-    """The source of a leaf of a VGG.
+def vgg_leaf(pattern: str, places: Mapping[str, int], path: Path) -> Origin:
+    """The official entry of a leaf of a VGG.
 
     Args:
-      pattern: official name of a layer with {} for its place.
-      places: our layers' places, from `CONVOLUTIONS`.
-      path: of the leaf.
+        pattern: official name of a layer with {} for its number.
+        places: our layers' numbers, from `CONVOLUTIONS`.
+        path: of the leaf.
     """
     *_, layer, leaf = path
     return torch_leaf(pattern.format(places[layer]), leaf, 4)

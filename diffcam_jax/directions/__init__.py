@@ -2,12 +2,11 @@
 
 A direction is measured in strengths: strength 1 is one clear edit and adds exactly `array` to a W+
 code, so that directions of any source (fitted here, InterFaceGAN boundaries, SeFa, GANSpace, the
-official 18x512 files with their alpha of 20 on a unit-norm array) are used alike. The scale that
-was applied is recorded in `normalisation`.
+official 18x512 files with their alpha of 20 on a unit-norm array) are used in the same way. The
+applied scale is recorded in `normalisation`.
 """
 
 import dataclasses
-import difflib
 import hashlib
 import math
 from collections.abc import Mapping
@@ -17,7 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from diffcam_jax.directions.acts import WHOLE
-from diffcam_jax.errors import UserError
+from diffcam_jax.errors import UserError, suggestion
 from diffcam_jax.files import trees
 from diffcam_jax.nn.bisenet import CLASSES
 from diffcam_jax.nn.latents import WPLUS_ROWS
@@ -29,25 +28,25 @@ class Direction:
     """One way to change a picture.
 
     Attributes:
-      name: what it does at a positive strength.
-      array: [rows, k] float32, added to W+ codes of its generator at strength 1; rows outside
-        `layers` are zero. A single row is a direction in W: any generator with codes of k numbers
-        follows it in all its rows.
-      range: strengths between which pictures stay clean (lowest, highest).
-      layers: half-open range of the array's rows it acts on.
-      generator: hash of the generator's parameters it was made for, empty when unknown.
-      normalisation: how the array was scaled so that 1 is one clear edit.
-      method: how it was made.
-      licence: terms it may be used under.
-      classes: names of `nn.bisenet.CLASSES` that it may act on; none: all of `acts.HEAD`.
-      box: (top, bottom, left, right) as shares of the aligned picture's side, outside of which it
-        never acts.
-      score: name of the score that measures it, of `scorers.SCORERS` unless it was fitted to one
-        of your own; empty when there is none.
-      move: usual rise of that score at strength 1, in its own unit: the mean over those generated
-        faces that have room, the lower half by the score; 0 when unknown.
-      ceiling: score that the attribute usually reaches at strength 1 at most, the 90 % quantile
-        over generated faces; a face beyond it has no room. Infinite when unknown.
+        name: the attribute that it increases at a positive strength.
+        array: [rows, k] float32, added to W+ codes of its generator at strength 1; rows outside
+            `layers` are zero. A single row is a direction in W: any generator with codes of k
+            numbers applies it to all its rows.
+        range: strengths between which pictures stay clean (lowest, highest).
+        layers: half-open range of the array's rows it acts on.
+        generator: hash of the parameters of the generator it was made for, empty when unknown.
+        normalisation: how the array was scaled so that 1 is one clear edit.
+        method: how it was made.
+        licence: terms under which it may be used.
+        classes: names of `nn.bisenet.CLASSES` on which it may act; empty for all of `acts.HEAD`.
+        box: (top, bottom, left, right) relative to the aligned picture's side, outside of which it
+            never acts.
+        score: name of the score that measures it, of `scorers.SCORERS` unless it was fitted to one
+            of your own; empty when there is none.
+        move: usual rise of that score at strength 1, in its own unit: the mean over those generated
+            faces that have room, the lower half by the score; 0 when unknown.
+        ceiling: highest score that the attribute usually reaches at strength 1, the 90 % quantile
+            over generated faces; a face beyond it has no room. Infinite when unknown.
     """
 
     name: str
@@ -80,7 +79,7 @@ class Direction:
         if not (0 <= top < bottom <= 1 and 0 <= left < right <= 1):
             raise ValueError(
                 f"direction {self.name!r}: box {self.box} is not (top, bottom, left, right) "
-                f"as ascending shares from 0 to 1"
+                f"as ascending fractions from 0 to 1"
             )
         if not 0 <= self.move < math.inf or not self.ceiling > -math.inf:
             raise ValueError(
@@ -90,19 +89,19 @@ class Direction:
 
     @property
     def sha256(self) -> str:
-        """Hash of the array's bytes; classifiers record it for the directions they were trained on."""
+        """Hash of the array's bytes; classifiers record it for the directions of their training."""
         return hashlib.sha256(np.ascontiguousarray(self.array).tobytes()).hexdigest()
 
     def fitted(self, rows: int, size: int) -> "Direction":
         """The same direction with one row for each of a generator's.
 
         Args:
-          rows: of the generator's W+ codes.
-          size: of each row.
+            rows: of the generator's W+ codes.
+            size: of each row.
 
         Raises:
-          UserError: it has another size, or other rows than the generator; rows of zeros at the end
-            may be too many.
+            UserError: the direction has another size, or other rows than the generator; additional
+                rows of zeros at the end are accepted.
         """
         own_rows, own_size = self.array.shape
         if own_size == size and own_rows == rows:
@@ -119,16 +118,15 @@ class Direction:
             return dataclasses.replace(self, array=self.array[:rows], layers=layers)
         raise UserError(
             f"direction {self.name} has {own_rows} rows of {own_size} numbers, the generator "
-            f"reads {rows} of {size}; "
-            f"take directions of this generator"
+            f"reads {rows} of {size}; use directions of this generator"
         )
 
 
 def check_layers(layers: tuple[int, int], rows: int) -> None:
-    """Whether a half-open range of layers lies within a generator's rows.
+    """Checks that a half-open range of layers lies within a generator's rows.
 
     Raises:
-      UserError: it does not, or is empty.
+        UserError: it does not, or is empty.
     """
     if not 0 <= layers[0] < layers[1] <= rows:
         raise UserError(
@@ -143,7 +141,7 @@ def save_directions(path: Path, directions: Mapping[str, Direction]) -> None:
     for name, direction in directions.items():
         record = dataclasses.asdict(direction)
         record["rows"] = len(record.pop("array"))
-        if math.isinf(direction.ceiling):  # which JSON cannot say
+        if math.isinf(direction.ceiling):  # JSON has no infinity
             del record["ceiling"]
         tables[name] = record
     # Rows outside the layers are zero: only those in use are stored.
@@ -155,13 +153,13 @@ def load_directions(path: Path | str | None = None) -> dict[str, Direction]:
     """Reads a directions file, by default the one that ships for the embedded generator.
 
     Args:
-      path: a file written by `save_directions`, or None.
+        path: a file written by `save_directions`, or None.
 
     Returns:
-      name -> Direction, in the order of the file.
+        Name -> Direction, in the order of the file.
 
     Raises:
-      UserError: the file is missing, no directions file, or holds a record that is not valid.
+        UserError: the file is missing, is not a directions file, or holds an invalid record.
     """
     params, metadata = (
         store.load_pretrained("directions_mobile") if path is None else trees.load(Path(path))
@@ -173,7 +171,7 @@ def load_directions(path: Path | str | None = None) -> dict[str, Direction]:
     directions = {}
     for name, record in metadata["directions"].items():
         record = {k: tuple(v) if isinstance(v, list) else v for k, v in record.items()}
-        # The shipped file is of the time when every direction had the rows of 1024 pixels.
+        # The shipped file has no row counts: all its directions have the rows of 1024 pixels.
         array = np.zeros((record.pop("rows", WPLUS_ROWS), params[name].shape[-1]), np.float32)
         array[slice(*record["layers"])] = params[name]
         try:
@@ -183,21 +181,15 @@ def load_directions(path: Path | str | None = None) -> dict[str, Direction]:
     return directions
 
 
-def nearest_name(name: str, known: Mapping | list[str] | tuple[str, ...]) -> str:
-    """What to say after an unknown name: the nearest known one, or all of them."""
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-    return f"did you mean {near[0]}?" if near else f"choose from {', '.join(known)}"
-
-
 def check_strengths(directions: Mapping[str, Direction], strengths: Mapping[str, float]) -> None:
     """Refuses unknown attributes and strengths that leave the clean range.
 
     Raises:
-      UserError: with the nearest known name, or the allowed range.
+        UserError: names the closest known attribute, or the allowed range.
     """
     for name, strength in strengths.items():
         if name not in directions:
-            raise UserError(f"unknown attribute {name!r}; {nearest_name(name, directions)}")
+            raise UserError(f"unknown attribute {name!r}; {suggestion(name, directions)}")
         low, high = directions[name].range
         if not math.isfinite(strength) or not low <= strength <= high:
             raise UserError(
@@ -208,11 +200,10 @@ def check_strengths(directions: Mapping[str, Direction], strengths: Mapping[str,
 def on_layers(
     vector: Float[np.ndarray, "*one k"], rows: int, layers: tuple[int, int]
 ) -> Float[np.ndarray, "rows k"]:
-    """A step for all rows ([k] or [1, k]) or one for each ([rows, k]), zero outside a range of
-    layers.
+    """A step for all rows ([k] or [1, k]) or one for each ([rows, k]), zero outside some layers.
 
     Raises:
-      UserError: the layers do not lie within the rows.
+        UserError: the layers do not lie within the rows.
     """
     check_layers(layers, rows)
     array = np.zeros((rows, vector.shape[-1]), np.float32)
@@ -226,10 +217,10 @@ def direction_matrix(
     """Stacks the arrays of the named directions.
 
     Args:
-      directions: by name.
-      names: those that are wanted, in this order.
-      rows: of the codes they are added to. A single row is repeated; codes may have more rows than
-        their generator reads, which get zeros. By default the arrays are taken as they are.
+        directions: by name.
+        names: of the directions to stack, in this order.
+        rows: of the codes to which they are added. A single row is repeated; codes may have more
+            rows than their generator reads, which get zeros. By default the arrays are not changed.
     """
     if rows is None:
         return np.stack([directions[name].array for name in names])
@@ -252,15 +243,16 @@ def from_vector(
     """A direction made of a vector for all rows of a generator, or one for each.
 
     Args:
-      vector: [k], [1, k] or [rows, k].
-      rows: of the generator's W+ codes.
-      layers: half-open range of rows that it acts on.
-      length: strength 1 adds so much to a row on average; None takes the vector as it is, which
-        counts in its own unit.
-      generator, method: see `Direction`.
+        vector: [k], [1, k] or [rows, k].
+        name: see `Direction`.
+        rows: of the generator's W+ codes.
+        layers: half-open range of rows that it acts on.
+        length: mean length that strength 1 adds to a row; None takes the vector unscaled.
+        generator: see `Direction`.
+        method: see `Direction`.
 
     Raises:
-      UserError: the layers do not lie within the rows.
+        UserError: the layers do not lie within the rows.
     """
     array = on_layers(vector, rows, layers)
     used = array[slice(*layers)]

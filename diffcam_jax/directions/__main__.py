@@ -1,6 +1,6 @@
 """Commands for semantic directions: list, fit, validate, measure, import, sefa, ganspace.
 
-`python -m diffcam_jax.directions --help` tells them.
+`python -m diffcam_jax.directions --help` describes them.
 """
 
 import argparse
@@ -11,8 +11,13 @@ from diffcam_jax.errors import exit_code
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Runs one command; see the module docstring.
+
+    Returns:
+        The exit code.
+    """
     options = _parser().parse_args(arguments)
-    from diffcam_jax.directions import commands  # a wrong flag is told before JAX is loaded
+    from diffcam_jax.directions import commands  # here: a wrong flag is reported without JAX
 
     def run() -> int:
         getattr(commands, options.run)(options)
@@ -56,10 +61,10 @@ def _parser() -> argparse.ArgumentParser:
         help="scorers, or columns of --labels",
     )
     fit.add_argument(
-        "--still", nargs="*", metavar="NAME", help="what none of the attributes may change"
+        "--still", nargs="*", metavar="NAME", help="attributes that no direction may change"
     )
     fit.add_argument(
-        "--labels", type=Path, metavar="CSV", help="numbers by code, in the place of a scorer"
+        "--labels", type=Path, metavar="CSV", help="numbers by code, instead of a scorer"
     )
     fit.add_argument(
         "--codes", type=Path, metavar="FILE", help="inverted codes that the labels belong to"
@@ -67,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument(
         "--work",
         type=Path,
-        help="folder of the scores; a rerun goes on from there (default: beside --out)",
+        help="folder of the scores, from which a rerun continues (default: beside --out)",
     )
     fit.add_argument(
         "--samples", type=int, default=3200, metavar="N", help="drawn and scored, or labelled"
@@ -77,9 +82,9 @@ def _parser() -> argparse.ArgumentParser:
         "--ratio", type=float, default=0.25, help="share of the samples from each end (0 .. 0.5)"
     )
     fit.add_argument(
-        "--count", type=int, help="number of samples from each end, in the place of --ratio"
+        "--count", type=int, help="number of samples from each end, instead of --ratio"
     )
-    fit.add_argument("--plain", action="store_true", help="no whitening, as InterFaceGAN does it")
+    fit.add_argument("--plain", action="store_true", help="no whitening, as in InterFaceGAN")
     fit.add_argument("--tries", type=int, default=32, help="samples for calibrating the strength")
     fit.add_argument(
         "--length", type=float, default=2.0, help="with --labels: strength 1 in standard deviations"

@@ -1,8 +1,8 @@
 """Where attributes may act: face-parsing classes and a box of the aligned picture, by name.
 
-A smile changes the lower half of a face and nothing else; what a generator changes beyond that is
-a side effect. The regions are generous, so that no wanted change is cut off: a box holds the part
-in every face that is aligned as in FFHQ, whichever way it looks.
+A smile changes only the lower half of a face; what a generator changes beyond that is a side
+effect. The regions are generous, so that no wanted change is cut off: a box contains the part in
+every face that is aligned as in FFHQ, whatever its pose.
 """
 
 from typing import NamedTuple
@@ -13,7 +13,7 @@ Box = tuple[float, float, float, float]
 
 WHOLE: Box = (0.0, 1.0, 0.0, 1.0)
 _NOT_HEAD = ("background", "cloth", "hat", "earring", "necklace")
-# What belongs to a person's head; glasses do, since other attributes must be able to move them.
+# The classes of a person's head, with glasses, since other attributes must be able to move them.
 HEAD = tuple(name for name in CLASSES if name not in _NOT_HEAD)
 
 _BROWS, _EYES = ("left_brow", "right_brow"), ("left_eye", "right_eye")
@@ -25,8 +25,8 @@ class Acts(NamedTuple):
     """Where an attribute may act.
 
     Attributes:
-      classes: names of `nn.bisenet.CLASSES`.
-      box: (top, bottom, left, right) as shares of the aligned picture's side.
+        classes: names of `nn.bisenet.CLASSES`.
+        box: (top, bottom, left, right) relative to the aligned picture's side.
     """
 
     classes: tuple[str, ...]
@@ -46,16 +46,18 @@ REGIONS = {
     "beard": Acts(("skin", "nose", *_MOUTH, "neck"), (0.48, 1.0, 0.1, 0.9)),
     "bushy_eyebrows": Acts(("skin", *_BROWS, *_EYES, "hair"), (0.3, 0.55, 0.12, 0.88)),
     "hair_color": Acts(("hair",), WHOLE),
-    "yaw": Acts(HEAD, WHOLE),  # turns everything that belongs to the head
+    "yaw": Acts(HEAD, WHOLE),  # turns the whole head
 }
 
-# Names under which other projects know the same attributes: Diff-CAM's files, and InterFaceGAN's.
+# Names of the same attributes in other projects: Diff-CAM's files, and InterFaceGAN's.
 _ALSO_CALLED = {"narrow_eyes": "eyes_closed", "age": "old", "smile": "smiling", "pose": "yaw"}
 
 
 def shipped_name(name: str) -> str:
-    """The name of `REGIONS` that a name means, whatever its case and whether its words are parted
-    by "_", "-" or spaces; a name that means none of them in the same spelling."""
+    """The name in `REGIONS` that a name means, whatever its case and its word separators.
+
+    A name that means none of them is returned in the same spelling.
+    """
     plain = name.lower().replace("-", "_").replace(" ", "_")
     return _ALSO_CALLED.get(plain, plain)
 

@@ -1,4 +1,4 @@
-"""What the commands of `python -m diffcam_jax.directions` do."""
+"""The commands of `python -m diffcam_jax.directions`."""
 
 import argparse
 import dataclasses
@@ -16,7 +16,7 @@ from diffcam_jax.directions.space import (
     open_generator,
     truncated,
 )
-from diffcam_jax.errors import UserError
+from diffcam_jax.errors import UserError, suggestion
 from diffcam_jax.files import codes as code_files
 from diffcam_jax.files import trees
 from diffcam_jax.nn.latents import wplus_rows
@@ -24,9 +24,10 @@ from diffcam_jax.nn.latents import wplus_rows
 HEADING = "## What the directions change"
 REPORT = """{heading}
 
-`python -m diffcam_jax.directions validate --out docs`: {samples} fresh samples, each moved by +1 along each direction.
-*Right way* is the share of samples whose own score rose, *identity* the mean SFace cosine of before and after, the other columns the mean change of every
-score in standard deviations over the samples (own score in bold).
+`python -m diffcam_jax.directions validate --out docs`: {samples} new samples, each moved by +1
+along each direction. *Right way* is the fraction of samples whose own score rose, *identity* the
+mean SFace cosine of before and after, the other columns the mean change of every score in standard
+deviations over the samples (own score in bold).
 
 {table}
 
@@ -56,7 +57,7 @@ def fit(options: argparse.Namespace) -> None:
         if not 0 < getattr(options, name) < np.inf:
             raise UserError(f"--{name} {getattr(options, name):g}: give a number above 0")
     if options.codes is not None and options.labels is None:
-        raise UserError("--codes need --labels; scorers look at samples of their own")
+        raise UserError("--codes needs --labels; scorers draw their own samples")
     _check_out(options.out)
     made = _fit_labels(options) if options.labels else _fit_scorers(options)
     records.save_directions(options.out, made)
@@ -81,15 +82,15 @@ def _fit_scorers(options: argparse.Namespace) -> dict[str, records.Direction]:
     known = tuple(dict.fromkeys((*recipe.ATTRIBUTES, *scorer.names)))
     for name in (*options.attributes, *(options.still or ())):
         if name not in known:
-            raise UserError(f"no scorer is called {name!r}; {records.nearest_name(name, known)}")
+            raise UserError(f"no scorer is called {name!r}; {suggestion(name, known)}")
     generator = open_generator(options.generator)
     rows = wplus_rows(generator.module)
     recipes = recipe.shipped_attributes(generator)
     chosen = {
         name: recipes.get(name, Attribute(name, (0, rows))) for name in options.attributes
     } or recipes
-    # What is held still goes by the name of a recipe or of a score; a recipe that is not fitted
-    # itself gives its score.
+    # Conditions are named like a recipe or a score; for a recipe that is not fitted itself, its
+    # score is used.
     still = {
         name: tuple(
             other if other in chosen or other not in recipes else recipes[other].score
@@ -138,9 +139,7 @@ def _fit_labels(options: argparse.Namespace) -> dict[str, records.Direction]:
     labels = read_labels(options.labels, count, columns, names)
     for name in still:
         if name not in labels:
-            raise UserError(
-                f"{options.labels} has no column {name!r}; {records.nearest_name(name, labels)}"
-            )
+            raise UserError(f"{options.labels} has no column {name!r}; {suggestion(name, labels)}")
     if options.codes is None:
         codes = truncated(
             draw(generator, jax.random.key(options.seed), count),
@@ -166,7 +165,7 @@ def _fit_labels(options: argparse.Namespace) -> dict[str, records.Direction]:
 def validate(options: argparse.Namespace) -> None:
     """validate: a table and a strip of pictures.
 
-    Text before the table's heading in directions.md stays.
+    Text before the table's heading in directions.md is kept.
     """
     from diffcam_jax.directions.validate import markdown_table, strip
     from diffcam_jax.directions.validate import validate as measured
@@ -186,7 +185,7 @@ def validate(options: argparse.Namespace) -> None:
 
 
 def measure(options: argparse.Namespace) -> None:
-    """measure: a file's directions with their regions, usual moves and ceilings anew."""
+    """measure: measures regions, usual moves and ceilings of a file's directions again."""
     from diffcam_jax.directions import scoring
     from diffcam_jax.directions.measure import markdown_table, measured
 
@@ -202,7 +201,7 @@ def measure(options: argparse.Namespace) -> None:
 
 
 def take(options: argparse.Namespace) -> None:
-    """import: a file of another project becomes one of the directions of a file."""
+    """import: adds a file of another project to the directions of a file."""
     from diffcam_jax.directions.importers import import_direction
 
     known = records.load_directions(options.out) if options.out.exists() else {}
@@ -283,7 +282,7 @@ def _write(out: Path, made: dict[str, records.Direction], generator: Path | None
 
 
 def _check_out(path: Path) -> None:
-    """Whether a file can be written; asked before anything long begins."""
+    """Checks that a file can be written, before a long computation begins."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

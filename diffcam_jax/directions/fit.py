@@ -1,8 +1,9 @@
-"""Fits boundaries to scored codes and takes them apart, as InterFaceGAN does (Shen et al., arXiv
-1907.10786).
+"""Fits boundaries to scored codes and conditions them on each other, as in InterFaceGAN.
 
-Codes come in any coordinates, flattened to [n, d] (see `space`); a boundary lives in those it was
+Codes are in any coordinates, flattened to [n, d] (see `space`); a boundary is in those it was
 fitted in.
+
+Source: Shen et al., Interpreting the Latent Space of GANs (1907.10786).
 """
 
 import dataclasses
@@ -22,12 +23,12 @@ class Boundary:
     """Separating direction of one attribute.
 
     Attributes:
-      normal: [d] unit vector towards higher scores.
-      offset: of the decision codes . normal + offset, positive on the side of higher scores.
-      accuracy: share of held-out extreme samples on the right side.
-      remaining: share of the samples between the extremes on the right side, by the score halfway
-        between the classes' means; NaN when there is none.
-      samples: number of samples the SVM was trained on.
+        normal: [d] unit vector towards higher scores.
+        offset: of the decision codes . normal + offset, positive on the side of higher scores.
+        accuracy: fraction of held-out extreme samples on the right side.
+        remaining: fraction of the samples between the extremes on the right side, according to the
+            score halfway between the classes' means; NaN when there are none.
+        samples: number of samples the SVM was trained on.
     """
 
     normal: np.ndarray
@@ -46,10 +47,11 @@ class Curves:
     """A boundary as a classifier.
 
     Attributes:
-      precision, recall: [m + 1] each, by ascending threshold; the last pair is (1, 0).
-      thresholds: [m] decision values from which a sample counts as positive.
-      average_precision: area under the curve, without interpolation.
-      positives: share of samples that have the attribute, the precision of a coin.
+        precision: [m + 1], by ascending threshold; the last value is 1.
+        recall: [m + 1], by ascending threshold; the last value is 0.
+        thresholds: [m] decision values from which a sample counts as positive.
+        average_precision: area under the curve, without interpolation.
+        positives: fraction of samples that have the attribute, the precision of chance.
     """
 
     precision: np.ndarray
@@ -67,22 +69,25 @@ def fit_boundary(
     penalty: float = 1e-3,
     seed: int = 0,
 ) -> Boundary:
-    """Separates the samples with the highest scores from those with the lowest by a linear SVM, 70
-    % against 30 % held out.
+    """Separates the samples with the highest scores from those with the lowest by a linear SVM.
+
+    It is trained on 70 % of them and tested on 30 %.
 
     Args:
-      codes: in the coordinates that the boundary is wanted in.
-      scores: NaN where a sample could not be scored.
-      ratio: share of the scored samples taken from each end, in (0, 0.5] (InterFaceGAN: 0.02 of
-        half a million).
-      count: number of samples from each end, in the place of a ratio.
-      penalty: C of the SVM; small, since hundreds of weights are fitted to a few thousand samples.
-      seed: of the split.
+        codes: in the coordinates of the boundary.
+        scores: NaN where a sample could not be scored.
+        ratio: fraction of the scored samples taken from each end, in (0, 0.5] (InterFaceGAN: 0.02
+            of half a million).
+        count: number of samples from each end, instead of a ratio.
+        penalty: C of the SVM; small, since hundreds of weights are fitted to a few thousand
+            samples.
+        seed: of the split.
 
     Raises:
-      UserError: fewer than 10 samples in a class, or scores that are the same in both.
+        UserError: a class has fewer than 10 samples, or the scores of both overlap.
 
-    Reference: Shen et al., Interpreting the Latent Space of GANs (1907.10786), section 4.1.
+    Reference:
+        Shen et al., Interpreting the Latent Space of GANs (1907.10786), section 4.1.
     """
     valid = np.flatnonzero(np.isfinite(scores))
     wanted = int(len(valid) * ratio) if count is None else count
@@ -96,18 +101,16 @@ def fit_boundary(
     if wanted < FEWEST:
         raise UserError(
             f"{len(valid)} scored samples give {wanted} for each class, at least {FEWEST} are "
-            "needed; score more of them or "
-            f"take a larger share"
+            "needed; score more of them or use a larger ratio"
         )
     if 2 * wanted > len(valid):
         raise UserError(
-            f"{wanted} samples for each class of {len(valid)} scored ones overlap; take at most "
-            "half"
+            f"{wanted} samples for each class of {len(valid)} scored ones overlap; use at most half"
         )
     if scores[low].max() >= scores[high].min():
         raise UserError(
             f"the {wanted} lowest and the {wanted} highest scores overlap at "
-            f"{scores[high].min():g}; take fewer of each"
+            f"{scores[high].min():g}; use fewer of each"
         )
     chosen = np.concatenate([low, high])
     labels = np.repeat([0, 1], wanted)
@@ -131,23 +134,24 @@ def fit_boundary(
 
 
 def condition(normal: Float[np.ndarray, " d"], others: list[np.ndarray]) -> Float[np.ndarray, " d"]:
-    """Conditional manipulation: removes from a normal what lies in the span of the others.
+    """Conditional manipulation: removes the components of a normal in the span of the others.
 
     The coefficients c of the others N solve their Gram system (N N^T) c = N normal, by least
-    squares, so that others which depend on each other do no harm.
+    squares, so that linearly dependent others do no harm.
 
     Args:
-      normal: direction to keep.
-      others: any number of directions [d] of attributes that are to stay as they are.
+        normal: direction to keep.
+        others: any number of directions [d] of attributes that should not change.
 
     Returns:
-      Unit vector, orthogonal to all of `others`.
+        Unit vector, orthogonal to all of `others`.
 
     Raises:
-      UserError: nothing is left.
+        UserError: nothing is left.
 
-    Reference: Shen et al., Interpreting the Latent Space of GANs (1907.10786), section 3.2, for any
-    number of conditions.
+    Reference:
+        Shen et al., Interpreting the Latent Space of GANs (1907.10786), section 3.2, for any number
+        of conditions.
     """
     rest = np.asarray(normal, np.float64)
     size = np.linalg.norm(rest)
@@ -157,8 +161,8 @@ def condition(normal: Float[np.ndarray, " d"], others: list[np.ndarray]) -> Floa
     length = np.linalg.norm(rest)
     if length <= 1e-6 * size:
         raise UserError(
-            "a direction lies in the span of its conditions: nothing is left of it; hold fewer "
-            "of them still"
+            "a direction lies in the span of its conditions: nothing is left of it; use fewer "
+            "conditions"
         )
     return (rest / length).astype(np.float32)
 
@@ -168,26 +172,27 @@ def attribute_curves(
     labels: Bool[np.ndarray, " n"],
     boundary: Boundary | np.ndarray,
 ) -> Curves:
-    """How well a boundary tells codes with an attribute from those without: precision over recall.
+    """Precision and recall of a boundary that separates codes with an attribute from those without.
 
     This is the semantic analysis of in-domain inversion: boundaries of the prior on inverted codes
     of real pictures.
 
     Args:
-      codes: in the coordinates of a `Boundary` [n, d]; or W+ codes [n, rows, k] for an array.
-      labels: which pictures have the attribute.
-      boundary: a `Boundary`, or an array [k] or [rows, k] (of a file, a `Direction`) that codes are
-        multiplied by.
+        codes: in the coordinates of a `Boundary` [n, d]; or W+ codes [n, rows, k] for an array.
+        labels: which pictures have the attribute.
+        boundary: a `Boundary`, or an array [k] or [rows, k] (of a file, a `Direction`) by which
+            codes are multiplied.
 
     Raises:
-      UserError: the boundary has another size than the codes, or all labels are the same.
+        UserError: the boundary has another size than the codes, or all labels are the same.
 
-    Reference: Zhu et al., In-Domain GAN Inversion (2004.00049), section 4.1.
+    Reference:
+        Zhu et al., In-Domain GAN Inversion (2004.00049), section 4.1.
     """
     array = boundary.normal if isinstance(boundary, Boundary) else boundary
     if array.shape not in ((), codes.shape[-1:], (1, codes.shape[-1]), codes.shape[1:]):
         raise UserError(
-            f"a boundary of {array.shape} does not fit codes of {codes.shape[1:]}; take those of "
+            f"a boundary of {array.shape} does not fit codes of {codes.shape[1:]}; use those of "
             "one generator"
         )
     if not labels.any() or labels.all():

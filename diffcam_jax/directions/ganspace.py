@@ -1,8 +1,10 @@
-"""GANSpace: directions without supervision as principal components of W (Haerkoenen et al., arXiv
-2004.02546).
+"""GANSpace: directions without supervision as principal components of W.
 
-As a `Direction`, strength 1 adds one standard deviation along a component. `Components.edit` moves
-a code to a given place instead: delta = (strength - current) * component * standard deviation.
+As a `Direction`, strength 1 adds one standard deviation along a component. `Components.edit`
+instead moves a code to a given position: delta = (strength - current) * component * standard
+deviation.
+
+Source: Haerkoenen et al., GANSpace (2004.02546).
 """
 
 from typing import NamedTuple
@@ -19,10 +21,10 @@ class Components(NamedTuple):
     """Principal components of codes.
 
     Attributes:
-      mean: [r, k] average code; r is 1 where all layers share one w.
-      vectors: [n, r, k] unit vectors by descending variance; the largest entry of each is positive,
-        which fixes the sign.
-      deviations: [n] standard deviations along them.
+        mean: [r, k] average code; r is 1 where all layers share one w.
+        vectors: [n, r, k] unit vectors by descending variance; the largest entry of each is
+            positive, which fixes the sign.
+        deviations: [n] standard deviations along them.
     """
 
     mean: Float[np.ndarray, "r k"]
@@ -36,11 +38,11 @@ class Components(NamedTuple):
     def coordinates(
         self, codes: Float[np.ndarray, "b rows k"], index: int
     ) -> Float[np.ndarray, "b *rows 1"]:
-        """Where codes lie along a component, in standard deviations from the mean.
+        """Positions of codes along a component, in standard deviations from the mean.
 
         Returns:
-          One value for each row of a code [b, rows, 1] where components are vectors in W, else one
-          for each code [b, 1, 1].
+            One value for each row of a code [b, rows, 1] where components are vectors in W, else
+            one for each code [b, 1, 1].
         """
         along = (codes - self.mean) * self.vectors[index]
         axes = -1 if len(self.mean) == 1 else (-2, -1)
@@ -56,16 +58,17 @@ class Components(NamedTuple):
         """Moves codes to `strength` standard deviations along a component, in a range of layers.
 
         Args:
-          codes: W+ codes.
-          index: of the component.
-          strength: in standard deviations from the mean; an edit that is there already changes
-            nothing.
-          layers: half-open range of rows that change.
+            codes: W+ codes.
+            index: of the component.
+            strength: in standard deviations from the mean; a code that is already there does not
+                change.
+            layers: half-open range of rows that change.
 
         Raises:
-          UserError: no such component, or the layers do not lie within the rows.
+            UserError: there is no such component, or the layers do not lie within the rows.
 
-        Reference: Haerkoenen et al., GANSpace (2004.02546), section 2.2, equation 4.
+        Reference:
+            Haerkoenen et al., GANSpace (2004.02546), section 2.2, equation 4.
         """
         check_layers(layers, codes.shape[1])
         if not 0 <= index < len(self.vectors):
@@ -81,18 +84,18 @@ def ganspace_directions(codes: Float[np.ndarray, "n r k"], count: int) -> Compon
     """Principal components of codes drawn from the prior.
 
     Args:
-      codes: without truncation; r is 1 for codes in W. With a w for every layer, components go over
-        all rows at once.
-      count: number of components.
+        codes: without truncation; r is 1 for codes in W. With a w for every layer, components
+            extend over all rows at once.
+        count: number of components.
 
     Raises:
-      UserError: more components than the codes have.
+        UserError: more components are requested than the codes have.
     """
     flat = codes.reshape(len(codes), -1)
     most = min(flat.shape)
     if not 1 <= count <= most:
         raise UserError(
-            f"{count} components asked for; {len(codes)} samples of {flat.shape[1]} numbers have "
+            f"{count} components requested; {len(codes)} samples of {flat.shape[1]} numbers have "
             f"1 to {most}"
         )
     pca = PCA(count, random_state=0).fit(flat)

@@ -1,6 +1,6 @@
 """Directions from other projects' files: `.npy`, InterFaceGAN and idinvert boundaries, `.pt`.
 
-No file is executed: numpy files are read without pickles, dictionaries through a reader that knows
+No file is executed: NumPy files are read without pickles, dictionaries through a reader that knows
 arrays only.
 """
 
@@ -26,15 +26,15 @@ def read_direction_array(path: Path) -> tuple[np.ndarray, tuple[int, int]]:
     """Reads the array of a direction file.
 
     Args:
-      path: `.npy` with [18, 512], [1, 512] or [512] (a leading axis of 1 is accepted), an
-        InterFaceGAN boundary `.npy` ([1, 512]), an idinvert boundary (a pickled dictionary of
-        `boundary` and `meta_data`), or `.pt`/`.pth`.
+        path: `.npy` with [18, 512], [1, 512] or [512] (a leading axis of 1 is accepted), an
+            InterFaceGAN boundary `.npy` ([1, 512]), an idinvert boundary (a pickled dictionary of
+            `boundary` and `meta_data`), or `.pt`/`.pth`.
 
     Returns:
-      (array [rows, 512] or [1, 512] float32 as stored, half-open range of rows it acts on).
+        (array [rows, 512] or [1, 512] float32 as stored, half-open range of rows it acts on).
 
     Raises:
-      UserError: not a direction, or a file that wants to run code.
+        UserError: the file is not a direction, or asks to run code.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file; give a .npy, .pt or boundary file")
@@ -76,12 +76,13 @@ def read_direction_array(path: Path) -> tuple[np.ndarray, tuple[int, int]]:
         or not np.isfinite(array).all()
     ):
         raise UserError(
-            f"{path}: array of shape {array.shape} is no direction; expected 18x512 or 1x512 "
-            "finite numbers"
+            f"{path}: an array of shape {array.shape} is not a direction; expected 18x512 or "
+            "1x512 finite numbers"
         )
     if not layers:
         return array, (0, len(array))
-    # Some layers of a single row, which any number of them could share: there are at most so many.
+    # Selected layers of a single row, which generators of any number of rows could use: repeat it
+    # for the largest number.
     array = np.repeat(array, WPLUS_ROWS, 0) if len(array) == 1 else array
     if layers[0] < 0 or layers[-1] >= len(array):
         raise UserError(
@@ -116,21 +117,21 @@ def import_direction(
     norm: float | None = None,
     generator: str = "",
 ) -> Direction:
-    """Turns a file into a `Direction`, which may act where `acts.acts` says by its name.
+    """Turns a file into a `Direction`, whose region is that of `acts.acts` for its name.
 
     Args:
-      path: see `read_direction_array`.
-      name: attribute name.
-      scale: strength 1 adds `scale` times the array as stored (InterFaceGAN: about 3).
-      norm: strength 1 adds the array scaled to this Frobenius norm over all entries (Diff-CAM's
-        files: 20, its alpha). Default, when neither is given: norm 20.
-      generator: hash of the generator it belongs to, when known.
+        path: see `read_direction_array`.
+        name: attribute name.
+        scale: strength 1 adds `scale` times the array as stored (InterFaceGAN: about 3).
+        norm: strength 1 adds the array scaled to this Frobenius norm over all entries (Diff-CAM's
+            files: 20, its alpha). Default, when neither is given: norm 20.
+        generator: hash of the generator it belongs to, when known.
     """
     array, layers = read_direction_array(path)
     if scale is not None and norm is not None:
         raise UserError("give either a scale or a norm, not both")
-    # A single row acts on every layer: its norm is that of the 18 rows which the official code adds
-    # it to.
+    # A single row acts on every layer: its norm is that of the 18 rows to which the official code
+    # adds it.
     length = float(np.linalg.norm(array)) * (WPLUS_ROWS**0.5 if len(array) == 1 else 1.0)
     if length == 0:
         raise UserError(f"{path}: the direction is zero everywhere")
@@ -153,16 +154,18 @@ def import_direction(
 
 
 def import_folder(source: Path, norm: float = 20.0, generator: str = "") -> dict[str, Direction]:
-    """Every direction file of a folder (or one file), by file name, in alphabetical order as the
-    official code sorts them.
+    """Every direction file of a folder (or one file), by file name, in alphabetical order.
+
+    The official code sorts them in the same way.
 
     Args:
-      source: folder of .npy, .pt or .pth files, or one such file.
-      norm: Frobenius norm that strength 1 adds; the official release multiplies a unit array by 20.
-      generator: hash of the generator they belong to, when known.
+        source: folder of .npy, .pt or .pth files, or one such file.
+        norm: Frobenius norm that strength 1 adds; the official release multiplies a unit array by
+            20.
+        generator: hash of the generator they belong to, when known.
 
     Raises:
-      UserError: nothing there, or a file that is no direction.
+        UserError: there are no files, or one is not a direction.
     """
     suffixes = (".npy", ".pt", ".pth")
     files = (

@@ -4,9 +4,8 @@
     00012.png,1,34.5                0,1
     00013.png,,12                   1,0
 
-The first column names the code, by its number in the file of codes or by the name it has there;
-every other column is an attribute. An empty cell means that nobody looked; a row that is missing
-altogether is taken for a mistake.
+The first column names the code, by its number in the file of codes or by its name there; every
+other column is an attribute. An empty cell is a missing label; a missing row is an error.
 """
 
 import csv
@@ -16,8 +15,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from diffcam_jax.directions import nearest_name
-from diffcam_jax.errors import UserError
+from diffcam_jax.errors import UserError, suggestion
 
 MAX_BYTES = 64 << 20
 
@@ -28,17 +26,17 @@ def read_labels(
     """Reads the labels of `count` codes.
 
     Args:
-      path: CSV file, UTF-8, with a header whose first column is "index" or "file".
-      count: number of codes.
-      columns: attributes that are wanted; all when empty.
-      names: of the codes, as a "file" column has them, with or without folders and suffixes.
+        path: CSV file, UTF-8, with a header whose first column is "index" or "file".
+        count: number of codes.
+        columns: attributes to read; all when empty.
+        names: of the codes, as in a "file" column, with or without folders and suffixes.
 
     Returns:
-      Attribute -> [count] numbers, NaN where a cell is empty.
+        Attribute -> [count] numbers, NaN where a cell is empty.
 
     Raises:
-      UserError: no such file or no table; unknown columns; rows that are missing, double, or of no
-        code; no number.
+        UserError: the file is missing or not a table, a column is unknown, a row is missing,
+            duplicate or of no code, or a cell is not a number.
     """
     header, rows = _read_table(path)
     kind = header[0].strip().lower() if header else ""
@@ -56,7 +54,7 @@ def read_labels(
         )
     for name in columns:
         if name not in attributes:
-            raise UserError(f"{path} has no column {name!r}; {nearest_name(name, attributes)}")
+            raise UserError(f"{path} has no column {name!r}; {suggestion(name, attributes)}")
     if kind == "file" and not names:
         raise UserError(
             f"{path} labels files, but the codes have no names; number them by a first column index"
@@ -79,16 +77,14 @@ def read_labels(
         code = known[key]
         if code in seen:
             raise UserError(
-                f"{path}, line {line}: code {key} stands in line {seen[code]} already; keep one "
-                "of them"
+                f"{path}, line {line}: code {key} is already in line {seen[code]}; keep one of them"
             )
         seen[code] = line
         table[code] = [_number(cell, path, line, name) for name, cell in zip(attributes, row[1:])]
     if missing := [key for key, code in known.items() if code not in seen]:
         raise UserError(
             f"{path} has no row for {len(missing)} of {count} codes, the first is {missing[0]}; "
-            "add it, with empty cells if "
-            f"it has no labels"
+            "add it, with empty cells if it has no labels"
         )
     return {
         name: table[:, i] for i, name in enumerate(attributes) if not columns or name in columns

@@ -1,8 +1,7 @@
-"""From scored codes to directions: boundaries, conditions, layers, and the strength of one clear
-edit.
+"""From scored codes to directions: boundaries, conditions, layers, and the strength of an edit.
 
-Works on any generator and any scores: those of `scoring`, or labels of `labels`. The shipped
-directions are one use of it (`recipe`), in Python another is
+This works with any generator and any scores: those of `scoring`, or labels of `labels`. The shipped
+directions are one use of it (`recipe`), another in Python is
 
     made = make.make_directions(generator, {"wings": make.Attribute("wings", (0, 6))}, codes,
     {"wings": labels})
@@ -33,14 +32,14 @@ class Attribute:
     """Recipe of one direction.
 
     Attributes:
-      score: name of the score that it raises.
-      layers: half-open range of W+ rows it may change.
-      still: attributes, or scores, whose directions are projected out.
-      shift: rise of the mean score at strength 1, in standard deviations of the score over the
-        samples.
-      among: (score, lowest, highest) limits of the samples it is fitted on: no eyes behind
-        sunglasses, beards among men.
-      most: largest allowed step, in prior standard deviations along the direction.
+        score: name of the score that it raises.
+        layers: half-open range of W+ rows it may change.
+        still: attributes, or scores, whose directions are projected out.
+        shift: rise of the mean score at strength 1, in standard deviations of the score over the
+            samples.
+        among: (score, lowest, highest) limits of the samples on which it is fitted: no eyes behind
+            sunglasses, beards among men.
+        most: largest allowed step, in prior standard deviations along the direction.
     """
 
     score: str
@@ -56,11 +55,12 @@ class Fitting:
     """How boundaries are fitted and steps are measured.
 
     Attributes:
-      whitened: fit in whitened coordinates; False is InterFaceGAN's own way.
-      ratio, count: see `fit.fit_boundary`.
-      length: strength 1 in prior standard deviations where no scorer can calibrate it.
-      licence: of the directions.
-      samples: what they were fitted on, in words.
+        whitened: fit in whitened coordinates; False is InterFaceGAN's way.
+        ratio: see `fit.fit_boundary`.
+        count: see `fit.fit_boundary`.
+        length: strength 1 in prior standard deviations where no scorer can calibrate it.
+        licence: of the directions.
+        samples: description of the samples on which they were fitted.
     """
 
     whitened: bool = True
@@ -73,13 +73,14 @@ class Fitting:
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """Fresh samples that strengths are tried on.
+    """New samples on which strengths are calibrated.
 
     Attributes:
-      scorer: of their pictures.
-      count: how many.
-      seed, psi: of the draws, truncated; other ones than the samples that were fitted.
-      face: the score that tells whether a picture is still clean; None takes the attribute's own.
+        scorer: of their pictures.
+        count: number of samples.
+        seed: of the draws; another one than that of the fitted samples.
+        psi: their truncation.
+        face: the score that tells whether a picture is still clean; None uses the attribute's own.
     """
 
     scorer: Scorer
@@ -90,7 +91,7 @@ class Trial:
 
 
 def needed_scores(attributes: Mapping[str, Attribute]) -> list[str]:
-    """Every score that the recipes of attributes read."""
+    """Every score that the recipes of attributes use."""
     others = {name for a in attributes.values() for name in a.still if name not in attributes}
     limits = {name for a in attributes.values() for name, _, _ in a.among}
     return sorted({a.score for a in attributes.values()} | others | limits)
@@ -102,15 +103,16 @@ def fit_boundaries(
     scores: Mapping[str, np.ndarray],
     fitting: Fitting,
 ) -> dict[str, Boundary]:
-    """Boundary of every attribute and of every other score that is to be held still, before
-    conditioning.
+    """Boundaries, before conditioning, of every attribute and every other score to condition on.
 
     Args:
-      codes: [n, d] coordinates.
-      scores: name -> [n].
+        attributes: recipes by name.
+        codes: [n, d] coordinates.
+        scores: name -> [n].
+        fitting: how boundaries are fitted.
 
     Raises:
-      UserError: too few samples; says of which attribute.
+        UserError: an attribute, which is named, has too few samples.
     """
     boundaries = {}
     for name in [
@@ -133,8 +135,9 @@ def conditioned_steps(
     space: CodeSpace,
     rows: int,
 ) -> dict[str, np.ndarray]:
-    """Steps [rows, k] of one prior standard deviation along each conditioned direction, zero
-    outside its layers.
+    """Steps [rows, k] of one prior standard deviation along each conditioned direction.
+
+    They are zero outside the layers of the attribute.
     """
     steps = {}
     for name, attribute in attributes.items():
@@ -153,30 +156,29 @@ def calibrate(
     score: Score,
     ladder: tuple[float, ...] = (1.5, 3.0, 4.5),
 ) -> float:
-    """Length of strength 1: where the mean score has risen by `attribute.shift` standard
-    deviations.
+    """Length of strength 1: where the mean score has risen by `attribute.shift` deviations.
 
-    Only samples in the lower half of the score count: who smiles already cannot smile much more.
+    Only samples in the lower half of the score count: who already smiles cannot smile much more.
 
     Args:
-      attribute: its recipe.
-      step: [rows, k], one prior standard deviation.
-      codes: [n, rows, k] samples to try it on.
-      spread: standard deviation of the score over the prior.
-      score: codes [n, rows, k] -> scores [n].
-      ladder: lengths that are tried, ascending.
+        attribute: its recipe.
+        step: [rows, k], one prior standard deviation.
+        codes: [n, rows, k] samples.
+        spread: standard deviation of the score over the prior.
+        score: codes [n, rows, k] -> scores [n].
+        ladder: lengths to try, ascending.
 
     Returns:
-      Length in prior standard deviations, at most `attribute.most`.
+        Length in prior standard deviations, at most `attribute.most`.
 
     Raises:
-      UserError: no sample has a score.
+        UserError: no sample has a score.
     """
     before = score(codes)
     if not np.isfinite(before).any():
         raise UserError(
             f"none of the {len(codes)} samples for the strength of {attribute.score} has a "
-            "score; try more"
+            "score; use more"
         )
     low = before <= np.nanmedian(before)
     base, before = codes[low], before[low]
@@ -200,18 +202,17 @@ def clean_range(
 ) -> tuple[float, float]:
     """Strengths between which every sample that has a score keeps one.
 
-    Of a face: the landmarker still finds it.
+    For a face this means that the landmarker still finds it.
 
     Args:
-      array: [rows, k] direction at strength 1.
-      codes: [n, rows, k] samples to try it on.
-      score: codes [n, rows, k] -> scores [n], NaN without a face.
-      ladder: strengths that are tried, descending; below the last one 1 is taken as clean.
+        array: [rows, k] direction at strength 1.
+        codes: [n, rows, k] samples.
+        score: codes [n, rows, k] -> scores [n], NaN without a face.
+        ladder: strengths to try, descending; below the last one 1 is assumed to be clean.
 
     Returns:
-      (lowest, highest).
+        (lowest, highest).
     """
-
     codes = codes[np.isfinite(score(codes))]
     if not len(codes):
         return -1.0, 1.0
@@ -231,16 +232,16 @@ def usual_move(
     before: Float[np.ndarray, " n"],
     after: Float[np.ndarray, " n"],
 ) -> tuple[float, float]:
-    """How far an attribute usually moves at strength 1, and where it ends.
+    """The usual rise of an attribute's score at strength 1, and its ceiling.
 
     Args:
-      before: scores of samples, in the score's own unit; NaN where there is none.
-      after: those of the same samples at strength 1.
+        before: scores of samples, in the score's own unit; NaN where there is none.
+        after: those of the same samples at strength 1.
 
     Returns:
-      (mean rise over the samples in the lower half of `before`, 90 % quantile of `after`), as
-      `Direction.move` and `.ceiling`; 0 and infinity when no sample has both scores, or when the
-      score does not rise and so does not measure the direction.
+        (mean rise over the samples in the lower half of `before`, 90 % quantile of `after`), as
+        `Direction.move` and `.ceiling`; 0 and infinity when no sample has both scores, or when the
+        score does not rise and so does not measure the direction.
     """
     both = np.isfinite(before) & np.isfinite(after)
     if not both.any():
@@ -261,22 +262,23 @@ def make_directions(
 ) -> tuple[dict[str, Direction], dict[str, Boundary]]:
     """Fits, conditions and calibrates directions.
 
-    A name that `acts.acts` knows brings its region along. With a trial, how far the attribute
-    usually moves is measured on the trial's samples.
+    A name that `acts.acts` knows determines the region. With a trial, the usual move of the
+    attribute is measured on the trial's samples.
 
     Args:
-      generator: they are made for.
-      attributes: recipes by name.
-      codes: [n, r, k] samples; r is 1 for codes in W.
-      scores: name -> [n], all that `needed_scores` asks for; NaN where a sample has none.
-      fitting: how.
-      trial: what the strengths are calibrated on; None takes `fitting.length` for all.
+        generator: of the codes.
+        attributes: recipes by name.
+        codes: [n, r, k] samples; r is 1 for codes in W.
+        scores: name -> [n], all of `needed_scores`; NaN where a sample has none.
+        fitting: how boundaries are fitted.
+        trial: samples on which strengths are calibrated; None uses `fitting.length` for all.
 
     Returns:
-      (name -> Direction, name -> Boundary).
+        (name -> Direction, name -> Boundary).
 
     Raises:
-      UserError: layers outside the generator, codes of another size, too few samples.
+        UserError: layers lie outside the generator, codes have another size, or there are too few
+            samples.
     """
     rows, size = wplus_rows(generator.module), generator.module.latent_size
     for attribute in attributes.values():
@@ -289,10 +291,9 @@ def make_directions(
     ):
         raise UserError(
             f"codes have {codes.shape[1]} rows of {codes.shape[2]} numbers, the generator reads "
-            f"{rows} of {size}; take codes "
-            f"of this generator"
+            f"{rows} of {size}; use codes of this generator"
         )
-    boundaries = fit_boundaries(attributes, space.into(codes), scores, fitting)
+    boundaries = fit_boundaries(attributes, space.coordinates(codes), scores, fitting)
     fresh = None
     if trial is not None:
         trial.scorer.check(
@@ -319,8 +320,8 @@ def make_directions(
             unit += f" (aim: {attribute.score} rises by {attribute.shift} of its own)"
         print(
             f"{name}: accuracy {boundary.accuracy:.3f} on held-out extremes, "
-            f"{boundary.remaining:.3f} on the remaining "
-            f"samples; strength 1 = {length:.2f} standard deviations"
+            f"{boundary.remaining:.3f} on the remaining samples; "
+            f"strength 1 = {length:.2f} standard deviations"
         )
         way = "whitened W" if fitting.whitened else "W"
         directions[name] = Direction(
@@ -341,5 +342,5 @@ def make_directions(
 
 
 def _scored(generator: Network, scorer: Scorer, name: str) -> Score:
-    """codes [n, rows, k] -> one score [n] of their pictures."""
+    """A function from codes [n, rows, k] to one score [n] of their pictures."""
     return lambda codes: np.asarray(score_codes(generator, codes, scorer, [name])[name])

@@ -1,4 +1,4 @@
-"""How far existing directions usually move their attribute, without fitting them again."""
+"""The usual effect of existing directions on their attribute, measured without a new fit."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -15,27 +15,27 @@ from diffcam_jax.directions.space import code_space, draw, truncated
 from diffcam_jax.nn.latents import wplus_rows
 from diffcam_jax.nn.network import Network
 
-# Neither the samples that directions are fitted to, nor those that their strength is tried on.
+# Other samples than those that directions are fitted to and that their strength is calibrated on.
 SEED, PSI = 5, 0.7
 
 
 def measured(
     generator: Network, directions: Mapping[str, Direction], scorer: Scorer, count: int = 48
 ) -> dict[str, Direction]:
-    """Directions with the same arrays, and the rest of their record that says where and how far.
+    """Directions with the same arrays, and with new measurements in their record.
 
-    The region is that of `acts.acts` where it knows the name, else it stays. The score is the
+    The region is that of `acts.acts` if it knows the name, otherwise it is kept. The score is the
     record's own, else the recipe's for that name, else the one of that name; a direction with none
-    of them in `scorer` keeps what its record says of its move.
+    of them in `scorer` keeps its recorded move.
 
     Args:
-      generator: that they are for.
-      directions: by name.
-      scorer: of pictures.
-      count: number of generated faces, of truncation 0.7.
+        generator: of the directions.
+        directions: by name.
+        scorer: of pictures.
+        count: number of generated faces, of truncation 0.7.
 
     Raises:
-      UserError: a direction does not fit the generator.
+        UserError: a direction does not fit the generator.
     """
     rows, size = wplus_rows(generator.module), generator.module.latent_size
     own = {name: _score_of(direction, scorer) for name, direction in directions.items()}
@@ -78,7 +78,7 @@ def markdown_table(directions: Mapping[str, Direction]) -> str:
 
 
 def _classes_in_words(classes: tuple[str, ...]) -> str:
-    """Classes with both sides as one, in their order."""
+    """Classes in words, in their order; left and right counterparts become one."""
     if classes in ((), HEAD):
         return "the whole head"
     sides = (name.removeprefix("left_").removeprefix("right_") for name in classes)

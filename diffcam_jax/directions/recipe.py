@@ -1,6 +1,4 @@
-"""How the shipped directions are made: which score, which layers, what is held still, how strong an
-edit is.
-"""
+"""How the shipped directions are made: scores, layers, conditions and strengths."""
 
 import dataclasses
 from pathlib import Path
@@ -35,8 +33,8 @@ ATTRIBUTES = {
     "gender": Attribute(
         "gender", (0, 10), ("old", "smiling", "eyeglasses", "yaw", "skin_lightness"), 1.5
     ),
-    # Asked for more than it can rise, so that its step is the longest: shorter ones leave many
-    # photographs without glasses.
+    # The requested rise is more than it can reach, so that its step is the longest: shorter ones
+    # leave many photographs without glasses.
     "eyeglasses": Attribute("eyeglasses", (0, 7), ("old", "gender", "smiling", "yaw"), 4.0),
     "beard": Attribute(
         "beard", (3, 11), ("old", "eyeglasses", "smiling", "skin_lightness"), 1.8, (NO_GLASSES, MEN)
@@ -56,8 +54,9 @@ ATTRIBUTES = {
 
 
 def on_generator(attribute: Attribute, rows: int) -> Attribute:
-    """A recipe for 18 rows on a generator of fewer: the coarse layers are the same ones, the fine
-    ones are missing.
+    """A recipe for 18 rows, restricted to a generator of fewer.
+
+    The coarse layers are the same, the fine ones are missing.
     """
     first, end = attribute.layers
     return dataclasses.replace(attribute, layers=(first, min(end, rows)))
@@ -74,34 +73,33 @@ def fit_scored(
     psi: float = PSI,
     fitting: Fitting = Fitting(licence=LICENCE),
 ) -> tuple[dict[str, Direction], dict[str, Boundary]]:
-    """The whole recipe: samples are drawn and scored, boundaries fitted, conditioned, and strengths
-    calibrated.
+    """The whole recipe: draws, scores, fits and conditions boundaries, and calibrates strengths.
 
     Args:
-      generator: any.
-      attributes: recipes by name; `ATTRIBUTES` with the other defaults gives the shipped directions
-        (`samples` 2400).
-      work: folder of the scores, which makes the run resumable.
-      scorer: of pictures; None takes the built-in ones, for which a picture is clean while the
-        landmarker finds a face.
-      samples: number of scored samples.
-      seed: of the samples; the calibration uses the next one.
-      tries: samples each strength is calibrated on.
-      psi: truncation of all samples.
-      fitting: how boundaries are fitted.
+        generator: any.
+        attributes: recipes by name; `ATTRIBUTES` with the other defaults gives the shipped
+            directions (`samples` 2400).
+        work: folder of the scores, which makes the run resumable.
+        scorer: of pictures; None takes the built-in ones, for which a picture is clean while the
+            landmarker finds a face.
+        samples: number of scored samples.
+        seed: of the samples; the calibration uses the next one.
+        tries: number of samples on which each strength is calibrated.
+        psi: truncation of all samples.
+        fitting: how boundaries are fitted.
 
     Returns:
-      (name -> Direction, name -> Boundary).
+        (name -> Direction, name -> Boundary).
 
     Raises:
-      UserError: see `make.make_directions`; unknown scores.
+        UserError: see `make.make_directions`, or a score is unknown.
     """
     face = "smiling" if scorer is None else None
     scorer = scoring.built_in() if scorer is None else scorer
     needed = needed_scores(attributes)
     scorer.check(needed)
-    # Whole pools: the last bits of a code depend on how many are drawn, and scores on disk know
-    # codes by their bits.
+    # Whole pools: the last bits of a code depend on how many are drawn, and scores on disk are
+    # identified by the bits of their code.
     drawn = draw(generator, jax.random.key(seed), -(-samples // POOL) * POOL)[:samples]
     codes = truncated(drawn, code_space(generator).mean, psi)
     scores = scoring.scored_codes(generator, codes, scorer, needed, work)

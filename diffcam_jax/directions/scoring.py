@@ -1,9 +1,9 @@
 """Pictures of codes and their scores: by the built-in scorers, or by functions of your own.
 
-A scorer reads uint8 RGB pictures [n, s, s, 3] and gives one number for each, NaN where it has none.
-Scores are kept on disk in parts of 24 codes, named by the generator and the codes they belong to:
-what was interrupted goes on, a further score is added to what is there, and other codes or another
-generator never meet them.
+A scorer takes uint8 RGB pictures [n, s, s, 3] and returns one number for each, NaN where it has
+none. Scores are kept on disk in parts of 24 codes, named by the generator and the codes: an
+interrupted run continues, a further score is added to the existing ones, and other codes or another
+generator have other files.
 """
 
 import functools
@@ -19,38 +19,38 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8
 from tqdm import tqdm
 
-from diffcam_jax.directions import nearest_name
 from diffcam_jax.directions.space import generator_hash
-from diffcam_jax.errors import UserError
+from diffcam_jax.errors import UserError, suggestion
 from diffcam_jax.files import trees
 from diffcam_jax.nn.network import Network
 from diffcam_jax.ops.image import quantise
 
-# Side of the pictures that are scored, or the generator's if that is smaller; the parsing network
-# sees 512.
+# Side of the scored pictures, or the generator's if that is smaller; the parsing network sees 512.
 SCORE_SIZE = 512
 PART = 24
 Pictures = UInt8[np.ndarray, "n s s 3"]
 
 
 class Scorer(NamedTuple):
-    """Attributes: names it can give.
+    """Scores of pictures by name.
 
-    Score: (pictures, names) -> name -> [n], NaN where a picture has no score.
+    Attributes:
+        names: of the scores.
+        score: (pictures, names) -> name -> [n], NaN where a picture has no score.
     """
 
     names: tuple[str, ...]
     score: Callable[[Pictures, list[str]], Mapping[str, np.ndarray]]
 
     def check(self, names: list[str]) -> None:
-        """Whether it gives these scores.
+        """Checks that the scorer knows these scores.
 
         Raises:
-          UserError: it does not give one of them.
+            UserError: it does not know one of them.
         """
         for name in names:
             if name not in self.names:
-                raise UserError(f"no scorer is called {name!r}; {nearest_name(name, self.names)}")
+                raise UserError(f"no scorer is called {name!r}; {suggestion(name, self.names)}")
 
 
 def built_in() -> Scorer:
@@ -64,9 +64,9 @@ def own(functions: Mapping[str, Callable[[Pictures], np.ndarray]]) -> Scorer:
     """Functions of your own as a scorer.
 
     Args:
-      functions: name -> function of uint8 pictures [n, s, s, 3] that gives n numbers, NaN for a
-        picture without a score. Scores on disk know a function by its name only: what changes needs
-        another name or another folder.
+        functions: name -> function of uint8 pictures [n, s, s, 3] that returns n numbers, NaN for a
+            picture without a score. Scores on disk identify a function by its name only: a changed
+            function needs another name or another folder.
     """
 
     def score(pictures: Pictures, names: list[str]) -> dict[str, np.ndarray]:
@@ -98,12 +98,13 @@ def draw_pictures(
     """Pictures of any number of codes, a few at a time.
 
     Args:
-      codes: [n, r, k]; a single row drives all layers.
-      batch: how many are drawn at once; one program is compiled for it.
-      progress: show a bar.
+        generator: draws them.
+        codes: [n, r, k]; a single row drives all layers.
+        batch: number drawn at once; one program is compiled for it.
+        progress: whether to show a bar.
 
     Returns:
-      uint8 [n, s, s, 3], s SCORE_SIZE or the generator's resolution.
+        uint8 [n, s, s, 3], s SCORE_SIZE or the generator's resolution.
     """
     size = min(SCORE_SIZE, generator.module.resolution)
     codes = codes[:, 0] if codes.shape[1] == 1 else codes
@@ -128,18 +129,20 @@ def score_codes(
 def scored_codes(
     generator: Network, codes: np.ndarray, scorer: Scorer, names: list[str], work: Path
 ) -> dict[str, np.ndarray]:
-    """Scores of many codes; finished parts are kept in `work`, so that an interrupted run goes on.
+    """Scores of many codes; finished parts are kept in `work`, so an interrupted run continues.
 
     Args:
-      codes: [n, r, k].
-      names: scores that are wanted.
-      work: folder, made when missing.
+        generator: draws the pictures.
+        codes: [n, r, k].
+        scorer: of the pictures.
+        names: of the scores to compute.
+        work: folder, created if it is missing.
 
     Returns:
-      name -> [n].
+        Name -> [n].
 
     Raises:
-      UserError: an unknown score.
+        UserError: a score is unknown.
     """
     scorer.check(names)
     identity = generator_hash(generator)
@@ -147,10 +150,8 @@ def scored_codes(
     with tqdm(total=len(codes), desc="scoring", unit="sample") as bar:
         for start in range(0, len(codes), PART):
             part = np.ascontiguousarray(codes[start : start + PART])
-            path = (
-                work
-                / f"scores_{hashlib.sha256(identity.encode() + part.tobytes()).hexdigest()[:16]}.npz"
-            )
+            digest = hashlib.sha256(identity.encode() + part.tobytes()).hexdigest()
+            path = work / f"scores_{digest[:16]}.npz"
             scores = _read(path)
             if missing := [name for name in names if name not in scores]:
                 scores |= score_codes(generator, part, scorer, missing)

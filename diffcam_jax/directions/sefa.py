@@ -15,15 +15,15 @@ def modulation_kernels(model: nn.Module, params: dict, layers: tuple[int, int]) 
     """Modulation weights of a generator that are driven by a range of W+ rows.
 
     Args:
-      model: MobileStyleGAN, StyleGAN2 (whose to-RGB layers do not count) or StyleGAN v1.
-      params: its parameter tree.
-      layers: half-open range of W+ rows.
+        model: MobileStyleGAN, StyleGAN2 (whose to-RGB layers do not count) or StyleGAN v1.
+        params: its parameter tree.
+        layers: half-open range of W+ rows.
 
     Returns:
-      Kernels [k, channels], in the order of the rows.
+        Kernels [k, channels], in the order of the rows.
 
     Raises:
-      UserError: the range lies outside the generator, or another generator.
+        UserError: the range lies outside the generator, or the generator is of another kind.
     """
     check_layers(layers, model.num_styles)
     match model:
@@ -41,13 +41,13 @@ def modulation_kernels(model: nn.Module, params: dict, layers: tuple[int, int]) 
             by_row = [[params[f"layer_{i}"]["style"]] for i in range(model.num_styles)]
         case _:
             raise UserError(
-                f"SeFa does not know the modulations of {type(model).__name__}; take StyleGAN v1 "
+                f"SeFa does not know the modulations of {type(model).__name__}; use StyleGAN v1 "
                 "or 2"
             )
     kernels = [np.asarray(layer["kernel"]) for row in by_row[slice(*layers)] for layer in row]
     if not kernels:
         raise UserError(
-            f"layer {layers[0]} drives colours only; take a range with a convolution in it"
+            f"layer {layers[0]} drives colours only; choose a range with a convolution in it"
         )
     return kernels
 
@@ -56,23 +56,24 @@ def sefa_directions(kernels: list[np.ndarray], count: int) -> Float[np.ndarray, 
     """Unit directions in W that change the modulations most: top eigenvectors of A A^T.
 
     Args:
-      kernels: modulation weights [k, channels]; their columns, scaled to unit length, side by side
-        are A.
-      count: number of directions, at most k.
+        kernels: modulation weights [k, channels]; A is their concatenation, with columns scaled to
+            unit length.
+        count: number of directions, at most k.
 
     Returns:
-      [count, k], by descending eigenvalue; the largest entry of each is positive, which fixes the
-      sign.
+        [count, k], by descending eigenvalue; the largest entry of each is positive, which fixes the
+        sign.
 
     Raises:
-      UserError: more directions than numbers in a row.
+        UserError: more directions are requested than a row has numbers.
 
-    Reference: Shen and Zhou, Closed-Form Factorization of Latent Semantics in GANs (2007.06600),
-    section 3.2.
+    Reference:
+        Shen and Zhou, Closed-Form Factorization of Latent Semantics in GANs (2007.06600), section
+        3.2.
     """
     a = np.concatenate(kernels, axis=1)
     if not 1 <= count <= len(a):
-        raise UserError(f"{count} directions asked for; choose from 1 to {len(a)}")
+        raise UserError(f"{count} directions requested; choose from 1 to {len(a)}")
     a = a / np.linalg.norm(a, axis=0, keepdims=True)
     vectors = np.linalg.eigh(a @ a.T)[1][:, ::-1][:, :count].T
     signs = np.sign(np.take_along_axis(vectors, np.abs(vectors).argmax(1, keepdims=True), 1))

@@ -1,13 +1,13 @@
 """Codes of a generator's prior, and the coordinates in which boundaries between them are fitted.
 
-Codes are [n, r, k]: r is 1 where the generator reads one w in all its layers (the embedded one,
+Codes are [n, r, k]: r is 1 where the generator uses one w in all its layers (the embedded one,
 StyleGAN2), or its number of rows where every layer has a w of its own (the StyleGAN v1 of in-domain
 inversion, and inverted W+ codes).
 
-Whitened coordinates are u = (w - mean) V / sqrt(lambda), row by row. There the prior is isotropic,
-so the normal of a boundary is also the most natural way across it, and two directions that are
-orthogonal move independent attributes. Plain ones are w - mean up to one factor, as in InterFaceGAN
-(Shen et al., arXiv 1907.10786).
+Whitened coordinates are u = (w - mean) V / sqrt(lambda), row by row. In them the prior is
+isotropic, so the normal of a boundary is also the most likely way across it, and two orthogonal
+directions move independent attributes. Plain coordinates are w - mean up to one factor, as in
+InterFaceGAN (Shen et al., arXiv 1907.10786).
 """
 
 import math
@@ -28,14 +28,14 @@ EMBEDDED = "mobile_stylegan_ffhq"
 
 
 class CodeSpace(NamedTuple):
-    """Moments of the prior in every row, and the coordinates made of them.
+    """Moments of the prior in every row, and the coordinates based on them.
 
     Attributes:
-      mean: [r, k] average code, the centre of truncation.
-      eigenvectors: [r, k, k] orthonormal columns of each row's covariance, by descending
-        eigenvalue.
-      eigenvalues: [r, k] variances along them.
-      whitened: whether coordinates are counted in standard deviations along the eigenvectors.
+        mean: [r, k] average code, the centre of truncation.
+        eigenvectors: [r, k, k] orthonormal columns of each row's covariance, by descending
+            eigenvalue.
+        eigenvalues: [r, k] variances along them.
+        whitened: whether coordinates are in standard deviations along the eigenvectors.
     """
 
     mean: Float[np.ndarray, "r k"]
@@ -43,29 +43,28 @@ class CodeSpace(NamedTuple):
     eigenvalues: Float[np.ndarray, "r k"]
     whitened: bool = True
 
-    def into(self, codes: Float[np.ndarray, "n rows k"]) -> Float[np.ndarray, "n d"]:
-        """Coordinates of codes, all rows side by side.
+    def coordinates(self, codes: Float[np.ndarray, "n rows k"]) -> Float[np.ndarray, "n d"]:
+        """Coordinates of codes, all rows concatenated.
 
-        Dimensions without variance come out as zero.
+        Dimensions without variance become zero.
 
         Args:
-          codes: with `r` rows, or with any number when r is 1.
+            codes: with `r` rows, or with any number when r is 1.
         """
         coordinates = codes - self.mean
         if self.whitened:
             by_row = np.matmul(coordinates.transpose(1, 0, 2), self.eigenvectors).transpose(1, 0, 2)
             coordinates = by_row / np.sqrt(np.maximum(self.eigenvalues, 1e-6))
-        # of a size that does not depend on the generator, so that one penalty of the SVM suits all
         else:
+            # This scale does not depend on the generator, so that one SVM penalty suits all.
             coordinates = coordinates / np.sqrt(self.eigenvalues.mean())
         return coordinates.reshape(len(codes), -1)
 
     def step(self, normal: Float[np.ndarray, " d"]) -> Float[np.ndarray, "rows k"]:
         """Step of one prior standard deviation along a unit normal.
 
-        With several rows, of one in each row on average.
-
-        Rows are taken as independent of each other, which makes it a unit of length and no more.
+        With several rows it is one in each row on average; rows are treated as independent of each
+        other, which only affects the unit of length.
         """
         rows = normal.reshape(-1, self.mean.shape[1])
         if self.whitened:
@@ -82,21 +81,21 @@ def open_generator(folder: str | Path | None) -> Network:
     """The generator of a folder of converted weights, or the embedded one.
 
     Raises:
-      UserError: the folder has none.
+        UserError: the folder has no generator.
     """
     module, variables = pretrained.load(EMBEDDED if folder is None else folder).network("generator")
     return Network(module, jax.device_put(variables))
 
 
 def generator_hash(generator: Network) -> str:
-    """What directions and codes know their generator by."""
+    """The hash by which directions and codes identify their generator."""
     return trees.tree_hash(generator.variables["params"])
 
 
 def draw(generator: Network, key: jax.Array, count: int) -> Float[np.ndarray, "n r k"]:
-    """Codes of normal draws.
+    """Codes of normal draws, [n, r, k].
 
-    R is 1 where all layers share one w. More draws of a key begin with those of fewer.
+    r is 1 where all layers share one w. More draws of a key begin with those of fewer.
     """
     codes = np.asarray(sample_w(generator.module, generator.variables, key, count))
     if codes.ndim == 2:
@@ -107,7 +106,7 @@ def draw(generator: Network, key: jax.Array, count: int) -> Float[np.ndarray, "n
 def truncated(
     codes: Float[np.ndarray, "n r k"], mean: Float[np.ndarray, "r k"], psi: float
 ) -> Float[np.ndarray, "n r k"]:
-    """Codes drawn towards the mean in every row: 1 changes nothing, 0 gives the mean."""
+    """Codes moved towards the mean in every row: 1 changes nothing, 0 gives the mean."""
     return mean + psi * (codes - mean)
 
 

@@ -1,8 +1,7 @@
-"""Strength means what it says: 1 is the attribute's usual move, measured on the picture that
-results.
+"""Calibrated strengths: 1 is the attribute's usual move, measured on the resulting picture.
 
-How far a step of a code moves an attribute differs from face to face by a factor of five. So the
-step's factor is searched until the score of the result has risen by what was asked for, within the
+How far a step of a code moves an attribute differs between faces by a factor of five. So the factor
+of the step is searched until the score of the result has risen by the requested amount, within the
 direction's safe range.
 """
 
@@ -13,26 +12,28 @@ from collections.abc import Callable
 
 from diffcam_jax.directions import Direction
 
-# Bounds of a search: results rendered at most, and how near the goal is near enough, in moves.
+# Bounds of a search: largest number of rendered results, and accepted distance from the goal, in
+# moves.
 TRIES, NEAR = 5, 0.12
-# Less room than this share of what was asked for tells a score's noise from a rise no more.
+# With less room than this fraction of the request, a rise cannot be distinguished from noise.
 LEAST_ROOM = 0.25
-NO_ROOM = "no room for more; it stays as it is (a raw strength edits it all the same)"
+NO_ROOM = "no room for more; it stays unchanged (a raw strength edits it anyway)"
 # A score that falls by more than this, in moves, while the factor grows is noise.
 NOISE = 0.3
 
 
 @dataclasses.dataclass(frozen=True)
 class Reached:
-    """How an attribute's strength came about; lengths of moves are those of `Direction.move`.
+    """The result of a strength search; lengths of moves are those of `Direction.move`.
 
     Attributes:
-        asked: strength that was asked for.
-        factor: of the direction's array that was used.
-        before, after: score of the photograph and of the result; NaN without a scorer.
+        asked: requested strength.
+        factor: factor of the direction's array that was used.
+        before: score of the photograph; NaN without a scorer.
+        after: score of the result; NaN without a scorer.
         reached: rise of the score in usual moves; NaN without a scorer.
-        decided_by: the score's name, or "code" where the factor is the strength that was asked for.
-        note: why, if so; what a person should know otherwise; may be empty.
+        decided_by: the score's name, or "code" where the factor is the requested strength.
+        note: the reason for that, or what else the user should know; may be empty.
         tries: (factor, rise in moves) of every result that was rendered.
     """
 
@@ -47,7 +48,7 @@ class Reached:
 
 
 def has_room(direction: Direction, asked: float, before: float) -> bool:
-    """Whether a photograph of this score can still move by a fair share of what is asked for."""
+    """Whether a photograph with this score can still move by a fair fraction of the request."""
     room = min(asked * direction.move, direction.ceiling - before)
     return asked < 0 or room >= LEAST_ROOM * asked * direction.move
 
@@ -58,13 +59,13 @@ def reach(
     """Searches the factor whose result has moved by `asked` usual moves.
 
     A negative strength is never enlarged: below its lowest value a score cannot tell how far an
-    attribute is gone.
+    attribute has been removed.
 
     Args:
         direction: with a score and a usual move.
-        asked: strength.
-        before: score of the photograph; NaN where it has none.
-        score: factor -> score of the result, NaN where it has none.
+        asked: requested strength.
+        before: score of the photograph; NaN if it has none.
+        score: factor -> score of the result, NaN if it has none.
     """
     if asked == 0:
         return Reached(asked, asked, before)
@@ -87,12 +88,12 @@ def reach(
     low, high = 0.0, direction.range[1] if asked > 0 else asked
     found, factor = first, asked
     while len(tries) < TRIES and not abs(found - wanted) < NEAR:
-        # A result without a score, a face that is no face any more, has gone too far.
+        # A result without a score, which is no longer recognised as a face, has gone too far.
         if sign * found < sign * wanted:
             low = factor
             if factor == high:
                 break
-            # A first step far from the goal goes to the end of the range, others halve the rest.
+            # If the first step ends far from the goal, try the end of the range, otherwise bisect.
             factor = (
                 high if len(tries) == 1 and sign * found < 0.6 * sign * wanted else (low + high) / 2
             )

@@ -1,6 +1,4 @@
-"""Does a direction do what its name says, and nothing else? A table and a strip of pictures per
-direction.
-"""
+"""Tests whether a direction does what its name says, and nothing else: a table and pictures."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,12 +6,12 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
 
 from diffcam_jax.directions import Direction
 from diffcam_jax.directions.recipe import ATTRIBUTES, PSI
 from diffcam_jax.directions.scoring import draw_pictures, draw_uint8
 from diffcam_jax.directions.space import code_space, draw, truncated
+from diffcam_jax.faces.panel import labelled_grid
 from diffcam_jax.nn.latents import wplus_rows
 from diffcam_jax.nn.network import Network
 
@@ -23,21 +21,21 @@ STRIP_STRENGTHS = (-1.0, -0.5, 0.0, 0.5, 1.0)
 def validate(
     generator: Network, directions: Mapping[str, Direction], count: int = 100, seed: int = 100
 ) -> dict:
-    """Moves fresh samples by +1 along each direction and scores them before and after.
+    """Moves new samples by +1 along each direction and scores them before and after.
 
     Args:
-      generator: of faces.
-      directions: those to try.
-      count: number of samples; they were not used in fitting.
-      seed: of the samples.
+        generator: of faces.
+        directions: to test.
+        count: number of samples, which were not used in fitting.
+        seed: of the samples.
 
     Returns:
-      "scores" (names), and per direction: "shift" (mean change of every score, in standard
-      deviations over the samples), "identity" (mean SFace cosine before and after) and "right_way"
-      (share of samples whose own score rose).
+        "scores" (names), and per direction: "shift" (mean change of every score, in standard
+        deviations over the samples), "identity" (mean SFace cosine before and after) and
+        "right_way" (fraction of samples whose own score rose).
 
     Raises:
-      UserError: a direction does not fit the generator.
+        UserError: a direction does not fit the generator.
     """
     from diffcam_jax.faces import scorers
     from diffcam_jax.metrics.identity import Identity
@@ -85,8 +83,9 @@ def _mean(values: np.ndarray) -> float:
 
 
 def markdown_table(table: dict) -> str:
-    """The validation as a Markdown table: a row per direction, a column per score, in standard
-    deviations.
+    """The validation as a Markdown table: a row per direction, a column per score.
+
+    Scores are in standard deviations.
     """
     head = ["direction", "right way", "identity", *table["scores"]]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
@@ -110,33 +109,21 @@ def strip(
     """Draws a strip: a row per direction, strengths from -1 to 1 of `faces` samples side by side.
 
     Args:
-      path: JPEG or PNG to write.
-      seed: of the samples.
+        generator: of faces.
+        directions: by name.
+        path: JPEG or PNG to write.
+        seed: of the samples.
+        faces: number of samples.
 
     Raises:
-      UserError: a direction does not fit the generator.
+        UserError: a direction does not fit the generator.
     """
-    size, margin = 128, 120
-    directions = _fitted(generator, directions)
-    base = _samples(generator, faces, seed, 0.7)
-    columns = faces * len(STRIP_STRENGTHS)
-    sheet = Image.new("RGB", (margin + columns * size, 20 + len(directions) * size), "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
-    for column in range(columns):
-        draw.text(
-            (margin + column * size + 50, 3),
-            f"{STRIP_STRENGTHS[column % 5]:+g}",
-            fill="black",
-            font=font,
-        )
-    for row, direction in enumerate(directions.values()):
-        draw.text((6, 20 + row * size + 56), direction.name, fill="black", font=font)
+    base, strengths = _samples(generator, faces, seed, 0.7), STRIP_STRENGTHS * faces
+    size = min(256, generator.module.resolution)
+    rows = []
+    for name, direction in _fitted(generator, directions).items():
         codes = base[:, None] + np.asarray(STRIP_STRENGTHS)[None, :, None, None] * direction.array
-        codes = jnp.asarray(codes.reshape(columns, *codes.shape[2:]), jnp.float32)
-        pictures = draw_uint8(
-            generator.module, generator.variables, codes, min(256, generator.module.resolution)
-        )
-        for column, picture in enumerate(np.asarray(pictures)):
-            tile = Image.fromarray(picture).resize((size, size), Image.Resampling.LANCZOS)
-            sheet.paste(tile, (margin + column * size, 20 + row * size))
-    sheet.save(path, quality=90)
+        codes = jnp.asarray(codes.reshape(-1, *codes.shape[2:]), jnp.float32)
+        pictures = np.asarray(draw_uint8(generator.module, generator.variables, codes, size))
+        rows.append([(f"{name} {x:+g}", picture) for x, picture in zip(strengths, pictures)])
+    labelled_grid(rows, 128).save(path, quality=90)

@@ -25,7 +25,7 @@ class Coder:
     def __call__(
         self,
         aligned: UInt8[np.ndarray, "s s 3"],
-        config: inversion.InversionConfig = inversion.InversionConfig(),
+        config: inversion.PriorSettings = inversion.PriorSettings(),
         refine: int = 0,
         cache: bool = True,
         progress: bool = False,

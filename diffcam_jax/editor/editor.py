@@ -133,7 +133,7 @@ class Editor:
     def invert(
         self,
         aligned: UInt8[np.ndarray, "s s 3"],
-        config: inversion.InversionConfig = inversion.InversionConfig(),
+        config: inversion.PriorSettings = inversion.PriorSettings(),
         refine: int = 0,
         cache: bool = True,
         progress: bool = False,
@@ -151,7 +151,7 @@ class Editor:
         landmarks: Float[np.ndarray, "n 2"] | None = None,
         user_mask: Float[np.ndarray, "_ _"] | None = None,
         config: EditConfig | None = None,
-        inversion_config: inversion.InversionConfig = inversion.InversionConfig(),
+        inversion_config: inversion.PriorSettings = inversion.PriorSettings(),
         refine: int = 0,
         tune: int = TUNE,
         raw_strength: bool = False,

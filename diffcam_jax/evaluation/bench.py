@@ -1,5 +1,6 @@
-"""What every protocol works with: the settings, the networks, the instruments, the results so far,
-and what went wrong.
+"""What every protocol works with.
+
+The settings, the networks, the instruments, the results so far, and what went wrong.
 """
 
 import functools
@@ -91,15 +92,16 @@ class Bench:
         return self.store.put(key, make()) if found is None else found
 
     def settings(self, part: ConfigDict, **more: Any) -> dict[str, Any]:
-        """What stands below a table: the part's settings, the seed, and the hashes of all networks."""
+        """What stands below a table: settings of the part, the seed, and the networks' hashes."""
         own = {name: _short(value) for name, value in part.items()}
         hashes = dict(self.world.hashes) | self.measuring
         return {"size": self.size} | own | more | {"seed": self.config.seed} | hashes
 
     @functools.cached_property
     def measuring(self) -> dict[str, str]:
-        """The networks that measure -> the first 12 digits of their hash (stored ones: of the
-        archive they come from).
+        """The networks that measure -> the first 12 digits of their hash.
+
+        Parts of the store are known by the hash of the archive that they come from.
         """
         parts = ["inception"] if self.config.features == "inception" else []
         parts += ["lpips"] if any(name.startswith("lpips") for name in self.pairs.names) else []

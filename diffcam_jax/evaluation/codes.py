@@ -69,12 +69,14 @@ def usable(
     methods: Sequence[str],
     tunes: bool = False,
 ) -> tuple[list[str], list[str]]:
-    """The methods that these networks allow, and a note about the others: without an encoder there
-    is no encoder's code.
+    """The methods that these networks allow, and a note about the others.
+
+    Without an encoder there is no encoder's code.
 
     Args:
         bench: of the run.
-        methods, tunes: see `check_methods`.
+        methods: see `check_methods`.
+        tunes: see `check_methods`.
 
     Raises:
         UserError: see `check_methods`, or no method is left.
@@ -94,7 +96,8 @@ def usable(
         raise UserError(
             f"{', '.join(left_out)} need an encoder; give its folder: --config.encoder=DIR"
         )
-    note = f"Left out for want of an encoder: {', '.join(left_out)}; give one with --config.encoder=DIR."
+    names = ", ".join(left_out)
+    note = f"Left out, for there is no encoder: {names}; give one with --config.encoder=DIR."
     return found, [note] if left_out else []
 
 
@@ -172,8 +175,9 @@ class Coder:
 
 
 def coded(bench: Bench, items: Sequence[Item], methods: Sequence[str]) -> list[Coded]:
-    """Every picture that can be read, with its code by the first of the methods that fits: known
-    codes for generated ones.
+    """Every picture that can be read, with its code by the first of the methods that fits.
+
+    Known codes for generated ones.
 
     Args:
         bench: of the run.

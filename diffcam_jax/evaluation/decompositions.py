@@ -1,9 +1,12 @@
-"""Decompositions as the protocol of invertibility needs them: faces with objects in front, what is
-found of them, kept in the store.
+"""Decompositions as the protocol of invertibility needs them.
 
-object, truth               the face with a held-out object, and where that is; in both what is pasted depends on names alone
-mask, difference            of what is out of domain, by the network and by the difference that needs none
-encoder, aligned, kept      the encoder's picture, the generator's with aligned features, the blend that keeps what is out of domain
+Faces with objects in front, what is found of them, kept in the store.
+
+object, truth           the face with a held-out object, and where that is; what is pasted depends
+                        on names alone
+mask, difference        of what is out of domain, by the network, and by the plain difference
+encoder, aligned, kept  the encoder's picture, the generator's with aligned features, and the blend
+                        that keeps what is out of domain
 """
 
 import functools
@@ -123,8 +126,9 @@ _decompose = jax.jit(decompose, static_argnames="largest")
 def largest(
     pictures: UInt8[np.ndarray, "b s s 3"], drawn: UInt8[np.ndarray, "b s s 3"], share: float
 ) -> Bool[np.ndarray, "b s s"]:
-    """Where two pictures differ most: the mean over channels, smoothed, and of each picture the
-    share with the largest values.
+    """Where two pictures differ most.
+
+    The mean over channels, smoothed, and of each picture the share with the largest values.
     """
     difference = np.abs(pictures.astype(np.float32) - drawn).mean(-1) / 255
     smooth = np.asarray(feather(jnp.asarray(difference), pictures.shape[1] // SMOOTHING))

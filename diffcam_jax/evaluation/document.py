@@ -1,5 +1,6 @@
-"""The report of an evaluation: report.md with its pictures beside it, and report.html, one file
-that needs no network.
+"""The report of an evaluation.
+
+Report.md with its pictures beside it, and report.html, one file that needs no network.
 
 A report is a list of sections; a section has a text, tables and figures. Everything that comes from
 outside (file names, class names, messages) is escaped.
@@ -19,7 +20,8 @@ from diffcam_jax.evaluation.tables import Table, plain
 from diffcam_jax.files.trees import write_atomically
 
 _STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2em auto; padding: 0 1em; color: #222; }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2em auto; }
+body { padding: 0 1em; color: #222; }
 table { border-collapse: collapse; margin: .5em 0; font-size: 13px; }
 th, td { border: 1px solid #ccc; padding: .25em .6em; text-align: right; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; }
@@ -167,7 +169,8 @@ def spread_plot(
     """Every picture's value as a dot, a column for each group with a line at its mean.
 
     Args:
-        name, caption: of the figure.
+        name: of the file.
+        caption: below it.
         groups: label -> values; what is not finite is left out.
         axis: what the values are.
     """
@@ -192,7 +195,8 @@ def bar_plot(
     """Bars: a group for each entry, in it a bar for each series.
 
     Args:
-        name, caption: of the figure.
+        name: of the file.
+        caption: below it.
         values: group -> series -> height.
         axis: what the heights are.
     """
@@ -226,7 +230,8 @@ def curve_plot(
     """Lines.
 
     Args:
-        name, caption: of the figure.
+        name: of the file.
+        caption: below it.
         curves: label -> (x, y).
         axes_are: what x and y are.
     """

@@ -41,7 +41,10 @@ from diffcam_jax.metrics.masks import only_outside, untouched
 NAME = "editing"
 SHOWN, SCORED_AT_A_TIME = 3, 8
 NOT_EDITED = "not edited"
-SHARED = "KID is unbiased for independent sets. Here both are the same pictures, before and after: what an edit leaves alone brings it below 0."
+SHARED = (
+    "KID is unbiased for independent sets. Here both are the same pictures, before and after: what "
+    "an edit leaves alone brings it below 0."
+)
 LEAST = 4
 OUTSIDE = ("lpips_vgg", "lpips_alex", "mse")  # measures of the non-edited region
 

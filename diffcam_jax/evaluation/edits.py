@@ -1,8 +1,9 @@
-"""Edits as the protocols need them: pictures with known codes, one attribute, by Diff-CAM and what
-it is compared with.
+"""Edits as the protocols need them.
 
-whole           G(w + strength * direction) itself, the generator's picture: what inversion alone gives
-diffcam         the blend of Eq. 5 with Diff-CAM's mask, or the deghosted picture where there is such a network
+Pictures with known codes, one attribute, by Diff-CAM and what it is compared with.
+
+whole           G(w + strength * direction) itself: what inversion alone gives
+diffcam         the blend of Eq. 5 with Diff-CAM's mask, or, with such a network, the deghosted one
 grad_cam        the same with the mask of Grad-CAM
 cam             the same with the mask of CAM
 invertibility   everything drawn anew but what is out of the generator's domain
@@ -71,7 +72,8 @@ def edit(
 
     Args:
         bench: of the run.
-        pictures, codes: the pictures and their codes.
+        pictures: to be edited.
+        codes: of the pictures.
         attribute: what is changed.
         strength: by how much.
         systems: of `SYSTEMS`.

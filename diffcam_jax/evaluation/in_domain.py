@@ -162,8 +162,9 @@ def _made(
 
 
 def _edits(bench: Bench, found: Sequence[Coded], method: str) -> list[dict[str, float]]:
-    """One record for every picture and attribute: how far the own score moves, and how much of the
-    person stays.
+    """One record for every picture and attribute.
+
+    How far the own score moves, and how much of the person stays.
     """
     part, records = bench.config.in_domain, []
     compared = _compared(bench)
@@ -195,7 +196,10 @@ def _editability(bench: Bench, edits: dict[str, list[dict[str, float]]], setting
         moved, kept = ([record[name] for record in records] for name in ("moved", "kept"))
         cells = [mean_cell(bench, moved, 2), mean_cell(bench, kept, 3), number(_gain(records), 2)]
         rows.append([method, str(len(records)), *cells])
-    note = f"kept: {compared} of the original and the picture of the moved code, the loss of the inversion included."
+    note = (
+        f"kept: {compared} of the original and the picture of the moved code, the loss of the "
+        "inversion included."
+    )
     columns = ["method", "edits", "own score moved", f"kept ({compared})", "moved per lost"]
     return Table("Editability", columns, rows, [note], settings)
 

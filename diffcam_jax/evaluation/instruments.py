@@ -1,5 +1,6 @@
-"""The instruments of all protocols: measures of pairs, measures of sets, and the judge of
-attributes and regions.
+"""The instruments of all protocols.
+
+Measures of pairs, measures of sets, and the judge of attributes and regions.
 
 Every instrument has a stand-in that needs no file, for trying a protocol out: features "thumbnail"
 and judge "channels". What they give is labelled as such and never called FID or identity.
@@ -94,7 +95,8 @@ class PairMeasures:
         NaN where a measure has none (no face, pictures too small).
 
         Args:
-            a, b: of one shape.
+            a: pictures.
+            b: as many, of the same shape.
         """
         columns = {name: self._measure(name)(a, b) for name in self.names}
         return [{name: float(values[i]) for name, values in columns.items()} for i in range(len(a))]
@@ -259,8 +261,9 @@ class Judge:
     def regions(
         self, pictures: Pictures, attributes: Sequence[str]
     ) -> dict[str, Bool[np.ndarray, "n s s"]]:
-        """Attribute -> the part of each picture that it belongs to, on a grid of 256 (stand-in: the
-        picture's own).
+        """Attribute -> the part of each picture that it belongs to.
+
+        On a grid of 256, with the stand-in on the picture's own.
 
         Raises:
             UserError: no region is known for an attribute.

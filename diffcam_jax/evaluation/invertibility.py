@@ -1,5 +1,6 @@
-"""What invertibility decomposition (arXiv 2212.09262) finds out of the generator's domain, and what
-it keeps of a photograph.
+"""Invertibility decomposition (arXiv 2212.09262) on faces behind objects.
+
+What it finds out of the generator's domain, and what it keeps of a photograph.
 
 Out-of-domain masks: hands, caps and microphones, which no training shows, are pasted in front of
 generated faces, so that the truth is known. IoU, coverage, inside and area are those of the masks'

@@ -102,8 +102,9 @@ def run(bench: Bench) -> list[Section]:
 def draw(
     world: World, codes: np.ndarray, attribute: str, strength: float, variant: str, side: int
 ) -> tuple[dict, list]:
-    """Masks [b, side, side] of every method, and the pairs of pictures, uint8 [b, side, side, 3],
-    that they were made from.
+    """Masks [b, side, side] of every method, and the pairs of pictures behind them.
+
+    The pictures are uint8 [b, side, side, 3].
     """
     pair, masks = _draw(
         world.pipeline,

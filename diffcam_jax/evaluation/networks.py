@@ -1,5 +1,6 @@
-"""The networks that an evaluation is of: the embedded ones, folders of converted or trained ones,
-or toys without any file.
+"""The networks that an evaluation is of.
+
+The embedded ones, folders of converted or trained ones, or toys without any file.
 """
 
 import functools

@@ -2,11 +2,11 @@
 
 Read when they are needed, because a thousand of them fill a memory.
 
-    photographs      the 11 stored FFHQ photographs; never shown in a report, they carry licences of their own
+    photographs      the 11 stored FFHQ photographs; never shown, they have licences of their own
     public_domain    Grace Hopper and Eileen Collins, cut out as in FFHQ
     generated        faces of the generator by seed, with their codes
     folder           config.folder: square pictures, or the largest centred square of others
-    prepared         config.prepared: a data set made by `python -m diffcam_jax.data prepare`, its test pictures
+    prepared         config.prepared: the test pictures of `python -m diffcam_jax.data prepare`
     toy              coloured shapes, without any file
 
 Pictures are uint8 RGB [s, s, 3] at the side that is asked for.
@@ -87,7 +87,7 @@ def items(source: str, size: int, limit: int, config, prior: Callable[[], Prior]
 
 
 def parse_source(text: str) -> tuple[str, int]:
-    """ "generated:500" -> ("generated", 500); without a number 0.
+    """A source and its number: "generated:500" -> ("generated", 500), without one 0.
 
     Raises:
         UserError: the number is none.

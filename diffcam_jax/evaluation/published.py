@@ -1,5 +1,6 @@
-"""Numbers that others published, to be shown beside ours: never measured here, always with the
-protocol they come from.
+"""Numbers that others published, to be shown beside ours.
+
+Never measured here, always with the protocol they come from.
 """
 
 from diffcam_jax.evaluation.tables import Table

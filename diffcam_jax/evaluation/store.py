@@ -1,7 +1,8 @@
-"""What an evaluation has measured so far, kept as it comes: a run that was cut short goes on behind
-its last line.
+"""What an evaluation has measured so far, kept as it comes.
 
-OUT/metrics.jsonl     a line for everything measured: {"protocol", "subject", "picture", and the values by name}
+A run that was cut short goes on behind its last line.
+
+OUT/metrics.jsonl     a line for each measurement: "protocol", "subject", "picture", values by name
 OUT/pictures          PNG by protocol, subject and picture: what was measured
 OUT/arrays            features and codes, by the hash of what they were made from
 """
@@ -24,8 +25,9 @@ from diffcam_jax.files.trees import replacing, write_atomically
 
 
 class Key(NamedTuple):
-    """What a measurement is of: the protocol, whose work (a method, a system, a folder), and the
-    picture.
+    """What a measurement is of.
+
+    The protocol, whose work (a method, a system, a folder), and the picture.
     """
 
     protocol: str

@@ -1,5 +1,6 @@
-"""From measured values to the cells of a table: means with confidence intervals, and honest columns
-for distances of sets.
+"""From measured values to the cells of a table.
+
+Means with confidence intervals, and honest columns for distances of sets.
 """
 
 import math
@@ -13,7 +14,10 @@ from diffcam_jax.evaluation.tables import number
 from diffcam_jax.metrics.bootstrap import interval
 from diffcam_jax.metrics.frechet import ENOUGH
 
-INTERVALS = "In brackets: 95 % confidence intervals, for means of pictures by bootstrap (BCa), for FID and KID from random halves of both sets."
+INTERVALS = (
+    "In brackets: 95 % confidence intervals, for means of pictures by bootstrap (BCa), for FID and "
+    "KID from random halves of both sets."
+)
 
 
 def mean_cell(bench: Bench, values: Iterable[float], digits: int) -> str:

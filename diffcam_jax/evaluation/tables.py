@@ -1,5 +1,6 @@
-"""Tables of a report: rows of text, numbers with their confidence interval, notes and the settings
-that led to them.
+"""Tables of a report.
+
+Rows of text, numbers with their confidence interval, notes and the settings that led to them.
 """
 
 import html

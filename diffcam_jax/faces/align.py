@@ -2,9 +2,9 @@
 
 Photographs are numpy [h, w, 3] RGB, uint8 or uint16; crops are float32 [s, s, 3] in [0, 1]. Points
 and quads are x, y in pixels counted from the top left corner of the photograph: pixel (column j,
-row i) covers [j, j+1] x [i, i+1]. A quad is [4, 2]: the photograph's places of the crop's top left,
-bottom left, bottom right and top right corner. The FFHQ recipe makes it a square, turned and
-scaled, so crop and photograph differ by a similarity, an affine map.
+row i) covers [j, j+1] x [i, i+1]. A quad is [4, 2]: the positions in the photograph of the crop's
+top left, bottom left, bottom right and top right corner. The FFHQ recipe makes it a square, turned
+and scaled, so crop and photograph differ by a similarity, an affine map.
 
 Source: T. Karras, S. Laine, T. Aila, "A Style-Based Generator Architecture for GANs" (arXiv
 1812.04948), appendix A.
@@ -20,24 +20,21 @@ Pixels = UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]
 Quad = Float[np.ndarray, "4 2"]
 
 # Rows of the eye contours and the mouth corners, left and right of the picture. MediaPipe's rows
-# are the counterparts of dlib's. Corners of FFHQ's own photographs come out 1.7 % of a side away
-# (median), scale and place without bias.
+# are the counterparts of dlib's: the corners of FFHQ's own photographs differ by 1.7 % of a side
+# (median), scale and position have no bias.
 _EYES_AND_MOUTH = {
     478: ((33, 160, 158, 133, 153, 144), (362, 385, 387, 263, 373, 380), (61, 291)),
     68: (range(36, 42), range(42, 48), (48, 54)),
     5: ((0,), (1,), (3, 4)),
 }
-_FEATHER = (
-    1 / 32
-)  # of the crop's side: how far a mask fades out towards an edge that lies inside the photograph
-# difference in [0, 1] between edited and original crop beyond which the photograph's own detail
-# goes
+# Fraction of the crop's side over which a mask fades towards an edge inside the photograph.
+_FEATHER = 1 / 32
+# Difference in [0, 1] between edited and original crop beyond which the photograph's own detail is
+# dropped.
 _SAME = 0.06
 _MIN_QUAD = 32  # pixels; below this side a face is a few pixels wide
 _MAX_QUAD = 8  # in sides of the photograph; beyond this the landmarks belong to another picture
-_STRIP_PIXELS = (
-    4_000_000  # a large photograph is blended in strips of this many pixels, to spare memory
-)
+_STRIP_PIXELS = 4_000_000  # a large photograph is blended in strips of this size, to save memory
 
 
 def ffhq_quad(points: Float[np.ndarray, "n 2"]) -> Quad:
@@ -52,7 +49,7 @@ def ffhq_quad(points: Float[np.ndarray, "n 2"]) -> Quad:
 
     Raises:
         UserError: the eyes and the mouth coincide.
-        ValueError: another number of points.
+        ValueError: the number of points is another.
 
     Reference:
         x = e2e - rot90(e2m), |x| = max(2.0 |e2e|, 1.8 |e2m|), centre = eyes + 0.1 e2m (arXiv
@@ -70,7 +67,7 @@ def ffhq_quad(points: Float[np.ndarray, "n 2"]) -> Quad:
     length = np.hypot(*x)
     if not length > 0:
         raise UserError(
-            "the landmarks put the eyes and the mouth in one place; give the landmarks of a face"
+            "the landmarks of the eyes and the mouth coincide; give the landmarks of a face"
         )
     x *= max(2.0 * np.hypot(*eye_to_eye), 1.8 * np.hypot(*eye_to_mouth)) / length
     y = np.array([-x[1], x[0]])
@@ -82,7 +79,8 @@ def frame_quad(height: int, width: int) -> Quad:
     """The quad of a picture that already is an FFHQ crop: its own corners.
 
     Args:
-        height, width: of the picture, in pixels.
+        height: of the picture, in pixels.
+        width: of the picture, in pixels.
 
     Returns:
         Corners [4, 2] float64.
@@ -92,7 +90,7 @@ def frame_quad(height: int, width: int) -> Quad:
     """
     if height != width:
         raise UserError(
-            f"{width}x{height} pixels are not square, so this is no aligned face; leave out "
+            f"{width}x{height} pixels are not square, so this is not an aligned face; remove "
             "--aligned"
         )
     return np.array([[0, 0], [0, height], [width, height], [width, 0]], np.float64)
@@ -101,13 +99,13 @@ def frame_quad(height: int, width: int) -> Quad:
 def crop(pixels: Pixels, quad: Quad, size: int) -> Float32[np.ndarray, "{size} {size} 3"]:
     """Cuts the quad out of a photograph.
 
-    Values are interpolated (bicubic) and, where the quad is larger than the crop, free of aliasing
-    (Lanczos). Beyond its border the photograph is mirrored, blurred and faded to its median colour,
-    as in FFHQ.
+    Values are interpolated (bicubic) and, where the quad is larger than the crop, filtered against
+    aliasing (Lanczos). Beyond its border the photograph is mirrored, blurred and faded to its
+    median colour, as in FFHQ.
 
     Args:
         pixels: the photograph [h, w, 3].
-        quad: a square [4, 2], as `ffhq_quad` and `frame_quad` give it.
+        quad: a square [4, 2], as `ffhq_quad` and `frame_quad` return it.
         size: side of the crop in pixels.
 
     Returns:
@@ -129,9 +127,8 @@ def crop(pixels: Pixels, quad: Quad, size: int) -> Float32[np.ndarray, "{size} {
     ):
         raise UserError(
             f"a face {side:.0f} pixels wide at ({centre[0]:.0f}, {centre[1]:.0f}) does not fit "
-            f"the {width}x{height} "
-            f"photograph or is below {_MIN_QUAD} pixels; use a larger picture, or landmarks in "
-            "pixels of this very one"
+            f"the {width}x{height} photograph or is below {_MIN_QUAD} pixels; use a larger "
+            "picture, or landmarks in pixels of this one"
         )
     border = max(round(side * 0.1), 3)
     low = np.maximum(np.floor(quad.min(axis=0)).astype(int) - border, 0)
@@ -170,8 +167,8 @@ def paste(
 
     Eq. 5, M W(I') + (1 - M) I with the crop warped by W, would soften the skin inside the mask
     wherever the photograph is finer than its crop. Adding M W(I' - crop(I)) to I keeps that detail,
-    but leaves fine ghosts of a mouth that has moved. So the detail D = I - W(crop(I)) stays where
-    the crop hardly changed and goes where it did:
+    but leaves fine ghosts of a mouth that has moved. So the detail D = I - W(crop(I)) is kept where
+    the crop hardly changed and dropped where it did:
 
         I + M (W(I' - crop(I)) - (1 - k) D),  k = exp(-(d / 0.06)^2),  d = |I' - crop(I)|, smoothed.
 
@@ -180,7 +177,7 @@ def paste(
     Args:
         pixels: the photograph [h, w, 3] that the crop was cut from.
         edited: the edited crop [s, s, 3] in [0, 1].
-        mask: [s, s] in [0, 1], how much of the edit to take.
+        mask: [s, s] in [0, 1], the weight of the edit.
         quad: where the crop was cut.
 
     Returns:
@@ -206,7 +203,7 @@ def paste(
         int(columns[-1]) + 1,
         int(rows[-1]) + 1,
     )
-    # Only an enlarged crop may be cut into strips: each pixel is then computed on its own.
+    # Only an enlarged crop may be divided into strips: each pixel is then computed independently.
     step = max(1, _STRIP_PIXELS // (right - left)) if _side(quad) >= size else bottom - top
     for start in range(top, bottom, step):
         region = (slice(start, min(start + step, bottom)), slice(left, right))
@@ -224,8 +221,7 @@ def paste(
 def photo_mask(
     mask: Float[np.ndarray, "s s"], quad: Quad, height: int, width: int
 ) -> Float32[np.ndarray, "{height} {width}"]:
-    """A crop's mask at the photograph's resolution: exactly 0 wherever `paste` leaves the original
-    alone.
+    """A crop's mask at the photograph's resolution: exactly 0 where `paste` keeps the original.
 
     Towards an edge of the crop that lies inside the photograph the mask fades out, so that no seam
     can show.
@@ -233,7 +229,8 @@ def photo_mask(
     Args:
         mask: [s, s] in [0, 1].
         quad: where the crop lies in the photograph.
-        height, width: of the photograph, in pixels.
+        height: of the photograph, in pixels.
+        width: of the photograph, in pixels.
 
     Returns:
         [height, width] float32 in [0, 1].
@@ -252,9 +249,7 @@ def photo_mask(
 
 
 def _border_window(quad: np.ndarray, size: int, height: int, width: int) -> np.ndarray:
-    """1 inside, falling smoothly to 0 towards those edges of the crop that the photograph goes on
-    beyond.
-    """
+    """1 inside, falling smoothly to 0 towards the crop's edges that lie inside the photograph."""
     ramp = np.clip(np.arange(size) / (size * _FEATHER), 0, 1)
     ramp = (ramp * ramp * (3 - 2 * ramp)).astype(np.float32)
     window = np.ones((size, size), np.float32)
@@ -289,7 +284,5 @@ def _crop_to_photo(quad: np.ndarray, size: int) -> np.ndarray:
 
 
 def _photo_to_crop(quad: np.ndarray, size: int, left: int, top: int) -> np.ndarray:
-    """[3, 3] map to crop coordinates from those of a region of the photograph that begins at (left,
-    top).
-    """
+    """[3, 3] map to crop coordinates from those of a region of the photograph at (left, top)."""
     return np.linalg.inv(_crop_to_photo(quad - np.array([left, top]), size))

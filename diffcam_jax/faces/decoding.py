@@ -22,11 +22,17 @@ MAX_PIXELS = 120_000_000
 MAX_BYTES = 1 << 30
 _FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "MPO", "PNG", "TIFF", "WEBP")
 _STILL_WITH_PAGES = ("MPO", "TIFF")  # further frames are depth maps, previews or pages, not motion
+_8_BIT_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
 _ORIENTATION = 0x0112
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _PLANAR_CONFIGURATION = 258, 262, 284
 
 
 def read_bytes(path: Path) -> bytes:
+    """Reads a file of at most `MAX_BYTES`.
+
+    Raises:
+        UserError: the path is a folder, is missing, cannot be read, is empty or too large.
+    """
     if path.is_dir():
         raise UserError(f"{path}: is a folder, not a picture; name a file inside it")
     try:
@@ -36,7 +42,7 @@ def read_bytes(path: Path) -> bytes:
                 f"{path}: {size / 1e6:,.0f} MB is too large a file; the limit is "
                 f"{MAX_BYTES / 1e6:,.0f} MB"
             )
-        # A device or a pipe has no size: the bound on read() holds for those too.
+        # A device or a pipe has no size: read() is bounded for those.
         with path.open("rb") as file:
             data = file.read(MAX_BYTES)
     except FileNotFoundError as error:
@@ -49,6 +55,17 @@ def read_bytes(path: Path) -> bytes:
 
 
 def open_header(path: Path, data: bytes, max_pixels: int) -> Image.Image:
+    """Opens a picture without decoding it.
+
+    Args:
+        path: for messages.
+        data: content of the file.
+        max_pixels: largest accepted width x height.
+
+    Raises:
+        UserError: the content is not a picture of a known format, or is too large, too small or
+            animated.
+    """
     if data[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftyphevc"):
         raise UserError(f"{path}: HEIC pictures cannot be read; export it as JPEG or PNG")
     Image.init()  # registers the rarer formats
@@ -112,20 +129,7 @@ def _is_16_bit(image: Image.Image, data: bytes) -> bool:
 
 
 def _decode_8(image: Image.Image) -> tuple[Pixels, Plane | None]:
-    if image.mode not in (
-        "1",
-        "L",
-        "LA",
-        "La",
-        "P",
-        "PA",
-        "RGB",
-        "RGBA",
-        "RGBa",
-        "RGBX",
-        "CMYK",
-        "YCbCr",
-    ):
+    if image.mode not in _8_BIT_MODES:
         raise ValueError(f"pixels of kind {image.mode} are neither 8- nor 16-bit colours")
     profile = image.info.get("icc_profile")
     image = ImageOps.exif_transpose(image)
@@ -138,9 +142,9 @@ def _decode_8(image: Image.Image) -> tuple[Pixels, Plane | None]:
 
 
 def _cmyk_to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
-    """Inks have no colour without their profile.
+    """Converts by means of the profile, without which inks have no colour.
 
-    A profile that is itself broken leaves the plain conversion.
+    A profile that is itself damaged leaves Pillow's plain conversion.
     """
     try:
         return ImageCms.profileToProfile(
@@ -151,7 +155,7 @@ def _cmyk_to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
 
 
 def _decode_16(path: Path, data: bytes, image: Image.Image) -> tuple[Pixels, Plane | None]:
-    """Decodes by OpenCV, because Pillow cuts 16-bit colour down to 8 bits."""
+    """Decodes by means of OpenCV, because Pillow reduces 16-bit colour to 8 bits."""
     import cv2
 
     orientation = image.getexif().get(_ORIENTATION, 1)
@@ -167,7 +171,7 @@ def _decode_16(path: Path, data: bytes, image: Image.Image) -> tuple[Pixels, Pla
             )
         inverted = image.tag_v2.get(_PHOTOMETRIC) == 0
         orientation = 1  # OpenCV turns TIFF pictures by itself, and only those
-    # Pillow refuses a cut or damaged file without the pages that OpenCV then writes to stderr
+    # Pillow refuses a damaged file without the many lines that OpenCV writes to stderr.
     image.load()
     stored = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if stored is None or stored.dtype != np.uint16:

@@ -1,7 +1,7 @@
-"""What the backbones see in a face picture: landmarks, blendshapes, face parsing, age and gender.
+"""Measurements on face pictures: landmarks, blendshapes, face parsing, age and gender.
 
-Pictures uint8 RGB [n, side, side, 3], FFHQ-aligned. Each backbone is loaded once, when it is first
-needed. The age and gender networks (dlib's, by Cydral Technology) are ONNX files and run in
+Pictures are uint8 RGB [n, side, side, 3], FFHQ-aligned. Each network is loaded when first needed,
+once. The age and gender networks (dlib's, by Cydral Technology) are ONNX files and run in
 onnxruntime; the parsing runs in JAX.
 """
 
@@ -20,6 +20,7 @@ from diffcam_jax.errors import UserError
 from diffcam_jax.faces.chips import chip, lab, resized
 from diffcam_jax.faces.landmarks import FaceLandmarker
 from diffcam_jax.nn.bisenet import CLASSES, BiSeNet, upsample_logits
+from diffcam_jax.ops.image import to_unit
 from diffcam_jax.pretrained import store
 
 SIDE = 256  # of the picture that masks and colours are measured on
@@ -29,9 +30,9 @@ LANDMARK_INPUT = 512
 # Rows of the 478 landmarks; left and right are the picture's.
 LEFT_EYE_OUTER, LEFT_EYE_INNER, RIGHT_EYE_INNER, RIGHT_EYE_OUTER, NOSE_BASE = 33, 133, 362, 263, 2
 
-# Where a chip puts (left eye outer, inner, right eye inner, outer, nose base), as a share of its
-# side before padding: the mean face of dlib's 5-point shape predictor, which the age and gender
-# networks were trained with.
+# Positions in a chip of (left eye outer, inner, right eye inner, outer, nose base), relative to its
+# side before padding: the mean face of dlib's 5-point shape predictor, with which the age and
+# gender networks were trained.
 CHIP_POINTS = (LEFT_EYE_OUTER, LEFT_EYE_INNER, RIGHT_EYE_INNER, RIGHT_EYE_OUTER, NOSE_BASE)
 CHIP_TEMPLATE = np.array(
     [
@@ -50,7 +51,7 @@ AGES = np.array([0.25, *range(1, 81)], np.float32)  # years of the age network's
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the backbones say about one picture.
+    """The measurements on one picture.
 
     A field that no requested score needs keeps its empty value.
 
@@ -99,7 +100,17 @@ class Evidence:
 def gather(
     images: np.ndarray, needs: frozenset[str], landmarker: FaceLandmarker, batch_size: int
 ) -> Iterator[tuple[int, Evidence]]:
-    """The evidence of every picture of a batch that shows a face, with its row."""
+    """Measures every picture of a batch that shows a face.
+
+    Args:
+        images: aligned faces, uint8 RGB [n, side, side, 3].
+        needs: networks to run besides the landmarker: "parsing", "age", "gender".
+        landmarker: finds the faces.
+        batch_size: pictures per pass of a network.
+
+    Yields:
+        Row of the picture and its measurements.
+    """
     found = [
         (row, face)
         for row, image in enumerate(images)
@@ -131,7 +142,7 @@ def gather(
 def find_face(
     landmarker: FaceLandmarker, image: np.ndarray
 ) -> tuple[np.ndarray, dict[str, float]] | None:
-    """Landmarks [478, 2] as a share of the side, and blendshapes, of the picture's face.
+    """Landmarks [478, 2] relative to the side, and blendshapes, of the picture's face.
 
     None without a face.
     """
@@ -151,7 +162,7 @@ def _parser() -> Callable[[np.ndarray], tuple[jax.Array, jax.Array]]:
 
     @jax.jit
     def run(params: dict, images: jax.Array) -> tuple[jax.Array, jax.Array]:
-        logits = BiSeNet().apply({"params": params}, images.astype(jnp.float32) / 127.5 - 1)
+        logits = BiSeNet().apply({"params": params}, to_unit(images))
         labels = upsample_logits(logits, SIDE).argmax(-1).astype(jnp.uint8)
         return labels, jax.nn.softmax(logits).mean((1, 2))
 
@@ -165,7 +176,8 @@ def parse(
 
     Args:
         images: aligned faces, RGB.
-        batch_size: pictures per pass; a smaller rest is padded, so that one compilation serves.
+        batch_size: pictures per pass; a smaller remainder is padded, so that one compilation
+            suffices.
 
     Returns:
         Labels (index into `CLASSES`) at 256, and the mean probability of each class.
@@ -195,9 +207,7 @@ def session(name: str) -> Any:
             "scoring faces needs onnxruntime; install it with: pip install onnxruntime"
         ) from error
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = (
-        3  # errors only: SFace's constants listed as inputs draw a page of warnings
-    )
+    options.log_severity_level = 3  # errors only
     return onnxruntime.InferenceSession(
         str(store.fetch(name)), options, providers=["CPUExecutionProvider"]
     )

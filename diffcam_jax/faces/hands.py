@@ -1,6 +1,6 @@
-"""Hands in front of a face, which parsing takes for skin: MediaPipe's hand landmarker finds them.
+"""Hands in front of a face, which face parsing mistakes for skin, from MediaPipe's hand landmarker.
 
-Pictures uint8 RGB [s, s, 3]; masks boolean.
+Pictures are uint8 RGB [s, s, 3]; masks are boolean.
 """
 
 import numpy as np
@@ -11,12 +11,12 @@ from diffcam_jax.faces.chips import resized
 from diffcam_jax.faces.landmarker import Landmarker
 
 MOST_HANDS = 4
-# At 0.3 the real hands before faces of the benchmark are found, and none on faces without.
+# At 0.3 the hands in front of faces of the benchmark are found, and none on faces without hands.
 CONFIDENCE = 0.3
 INPUT = 512  # pixels; the networks see at most 224 of a hand
 # Rows of the 21 landmarks.
 WRIST, INDEX_KNUCKLE, MIDDLE_KNUCKLE, LITTLE_KNUCKLE = 0, 5, 9, 17
-# Half the width of a finger, and the length of forearm beyond the wrist, as shares of the palm.
+# Half the width of a finger, and the length of forearm beyond the wrist, relative to the palm.
 FINGER, FOREARM = 0.3, 0.6
 
 
@@ -24,7 +24,7 @@ class HandLandmarker(Landmarker):
     """Finds hands; one instance serves many pictures (50 ms each).
 
     Raises:
-        UserError: the model is neither cached nor can it be fetched, or is no model.
+        UserError: the model is neither cached nor can it be fetched, or the file is no model.
     """
 
     def __init__(self) -> None:
@@ -36,9 +36,9 @@ class HandLandmarker(Landmarker):
         )
 
     def detect(self, image: UInt8[np.ndarray, "s s 3"]) -> list[Float[np.ndarray, "21 2"]]:
-        """The landmarks of every hand, x, y as shares of the side; a hand may be found twice.
+        """The landmarks of every hand, x, y relative to the side; a hand may be found twice.
 
-        The picture and its mirror image are looked at: what one look misses the other finds.
+        The picture and its mirror image are both examined: each finds hands that the other misses.
         """
         small = resized(image, min(INPUT, len(image)))
         mirrored = [np.array([1, 0]) + np.array([-1, 1]) * h for h in self._look(small[:, ::-1])]
@@ -50,10 +50,10 @@ class HandLandmarker(Landmarker):
 
 
 def hand_mask(hands: list[Float[np.ndarray, "21 2"]], side: int) -> Bool[np.ndarray, "s s"]:
-    """Where hands are: the hull of each, fingers' width and a piece of forearm included.
+    """The hands as a mask: the hull of each, with the fingers' width and a piece of forearm.
 
     Args:
-        hands: landmarks as shares of the side.
+        hands: landmarks relative to the side.
         side: of the mask.
     """
     import cv2

@@ -12,7 +12,7 @@ _MAX_BYTES = 1 << 20
 
 
 def read_landmarks_file(path: str | os.PathLike[str]) -> Float[np.ndarray, "n 2"]:
-    """Reads landmarks that were set by hand or by another tool.
+    """Reads landmarks from a JSON or text file.
 
     Args:
         path: a JSON list of [x, y] pairs, or plain text with one "x y" or "x, y" a line ("#" begins
@@ -47,7 +47,7 @@ def read_landmarks_file(path: str | os.PathLike[str]) -> Float[np.ndarray, "n 2"
         if not np.all(np.abs(points) < 1e6):
             raise ValueError("a coordinate is not a number of pixels")
         if np.all(np.abs(points) <= 1):
-            raise ValueError("shares of the picture instead of pixels")
+            raise ValueError("fractions of the picture instead of pixels")
     except (ValueError, TypeError, RecursionError) as error:
         raise UserError(
             f"{path}: not landmarks ({error}); it needs 5, 68 or 478 rows of x and y in pixels"

@@ -3,9 +3,9 @@
 Points are x, y in pixels of the photograph, counted from its top left corner: pixel (column j, row
 i) covers [j, j+1] x [i, i+1]. Left and right are the picture's, not the person's.
 
-MediaPipe's detector sees the whole picture at 128x128 and so misses heads below about a fifth of
-it, heads lying on their side and faces that fill the frame. Where its first look leaves faces to be
-found, the picture is looked at in a wide frame, in overlapping tiles and turned.
+MediaPipe's detector sees the whole picture at 128x128 and so misses heads smaller than about a
+fifth of it, heads lying on their side and faces that fill the frame. Where the first look finds too
+few faces, the picture is examined in a wide frame, in overlapping tiles and turned.
 """
 
 from dataclasses import dataclass, replace
@@ -16,13 +16,10 @@ from jaxtyping import Float, UInt8, UInt16
 from diffcam_jax.faces.landmarker import Landmarker
 
 MAX_FACES = 32
-# pixels; larger pictures are looked at reduced: the networks see at most 256 pixels of a face
+# Pixels; larger pictures are reduced first: the networks see at most 256 pixels of a face.
 _VIEW_SIDE = 1024
-_TILE_LEVELS = (
-    2,
-    4,
-    8,
-)  # tiles of a half, a quarter and an eighth of the longer side, overlapping by half
+# Tiles of a half, a quarter and an eighth of the longer side, overlapping by half.
+_TILE_LEVELS = (2, 4, 8)
 _MIN_TILE = 192  # pixels; smaller tiles hold no face worth editing
 _UPRIGHT = 0.7  # cosine of 45 degrees: beyond that another quarter turn shows the face better
 _CLOSE_UP = 2.2  # side of the second, closer look at a face, in sides of its landmark box
@@ -50,7 +47,7 @@ class FaceLandmarker(Landmarker):
     Use it as a context manager, and one instance for many pictures (7 ms for an aligned one).
 
     Raises:
-        UserError: the model is neither cached nor to be had, or is no model.
+        UserError: the model is neither cached nor can it be fetched, or the file is no model.
     """
 
     def __init__(self) -> None:
@@ -71,11 +68,11 @@ class FaceLandmarker(Landmarker):
 
         Args:
             pixels: [h, w, 3] RGB.
-            max_faces: how many to return at most, at least 1; asking for more than one look finds
-                costs more looks.
-            search: look into tiles and turned copies while fewer than `max_faces` are found.
-                Whoever scores crops that are aligned already wants False: there a face is seen at
-                the first look or is none.
+            max_faces: largest number of faces to return, at least 1; finding more than the first
+                look shows takes more looks.
+            search: examine tiles and turned copies while fewer than `max_faces` are found. False is
+                for crops that are already aligned: their face is found at the first look or not at
+                all.
 
         Returns:
             At most `max_faces` faces; empty when there is none.
@@ -98,8 +95,7 @@ class FaceLandmarker(Landmarker):
         return sorted(faces, key=lambda face: face.area, reverse=True)[:max_faces]
 
     def _look(self, pixels: np.ndarray) -> list[DetectedFace]:
-        """The faces that MediaPipe sees in one picture, which is reduced first where it is large.
-        """
+        """The faces that MediaPipe finds in one picture, which is reduced first if it is large."""
         height, width = pixels.shape[:2]
         result = self.run(_reduced(pixels))
         return [
@@ -111,8 +107,9 @@ class FaceLandmarker(Landmarker):
         ]
 
     def _look_with_margin(self, pixels: np.ndarray) -> list[DetectedFace]:
-        """The faces of the picture in a wide grey frame: the detector misses a face that fills its
-        picture.
+        """The faces of the picture in a wide grey frame.
+
+        The detector misses a face that fills its picture.
         """
         small = _reduced(pixels)
         margin = max(small.shape[:2]) // 4
@@ -123,7 +120,7 @@ class FaceLandmarker(Landmarker):
         ]
 
     def _look_into_tiles(self, pixels: np.ndarray, level: int) -> list[DetectedFace]:
-        """The faces that lie wholly inside one of the tiles."""
+        """The faces that lie completely inside one of the tiles."""
         height, width = pixels.shape[:2]
         side = -(-max(height, width) // level)
         if side < _MIN_TILE:
@@ -139,11 +136,13 @@ class FaceLandmarker(Landmarker):
                         faces.append(_face(face.points + np.array([left, top]), face.blendshapes))
         return _distinct(faces)
 
-    def _look_closer(self, pixels: np.ndarray, faces: list[DetectedFace], confirm: bool) -> list[DetectedFace]:
-        """Looks again at each face that was seen reduced or in a tile, in a close-up at its full
-        resolution.
+    def _look_closer(
+        self, pixels: np.ndarray, faces: list[DetectedFace], confirm: bool
+    ) -> list[DetectedFace]:
+        """Looks again, at full resolution, at each face that was seen reduced or in a tile.
 
-        With `confirm`, a face that the close-up does not show again was a mirage and is dropped.
+        With `confirm`, a face that the close-up does not show again was a false detection and is
+        dropped.
         """
         if not confirm and max(pixels.shape[:2]) <= _VIEW_SIDE:
             return faces
@@ -165,8 +164,9 @@ class FaceLandmarker(Landmarker):
         return closer
 
     def _look_at_turned(self, pixels: np.ndarray) -> list[DetectedFace]:
-        """The faces of the picture turned by 90, 180 or 270 degrees, whichever shows the most
-        upright one.
+        """The faces of the picture turned by 90, 180 or 270 degrees.
+
+        Of the three the one with the most upright face is taken.
         """
         height, width = pixels.shape[:2]
         best, best_uprightness = [], _UPRIGHT
@@ -206,8 +206,7 @@ def _reduced(pixels: np.ndarray) -> np.ndarray:
 
 
 def _starts(length: int, side: int) -> list[int]:
-    """Where tiles begin along one axis so that they cover it and neighbours share at least a half.
-    """
+    """Where tiles begin along an axis: they cover it, and neighbours overlap by at least half."""
     count = 1 + max(0, -(-2 * (length - side) // side))
     return sorted({round(start) for start in np.linspace(0, max(0, length - side), count)})
 
@@ -222,16 +221,14 @@ def _distinct(faces: list[DetectedFace]) -> list[DetectedFace]:
 
 
 def _overlap(one: DetectedFace, other: DetectedFace) -> float:
-    """Shared area of two boxes as a share of the smaller one."""
+    """Shared area of two boxes relative to the smaller one."""
     low = np.maximum(one.points.min(axis=0), other.points.min(axis=0))
     high = np.minimum(one.points.max(axis=0), other.points.max(axis=0))
     return float(np.prod(np.maximum(high - low, 0)) / max(min(one.area, other.area), 1e-9))
 
 
 def _turned_back(points: np.ndarray, quarter_turns: int, height: int, width: int) -> np.ndarray:
-    """Points of np.rot90(picture, quarter_turns), told in the picture itself, which is height x
-    width.
-    """
+    """Points of np.rot90(picture, quarter_turns) in coordinates of the picture, height x width."""
     x, y = points[:, 0], points[:, 1]
     if quarter_turns == 1:
         x, y = width - y, x

@@ -1,13 +1,10 @@
 """Reading and writing photographs.
 
-Pixels are numpy ``[h, w, 3]`` RGB, uint8 or uint16, upright (the EXIF orientation has been applied)
-and in the colour space of the file: an RGB ICC profile travels along and is written back, so
-wide-gamut pictures keep their colours. Alpha is kept beside the pixels and written back untouched.
-Greyscale pictures become three equal channels and are written as RGB, because an edit may bring
-colour. EXIF data other than the orientation is not kept.
-
-Files are hostile until proven otherwise: size limits are checked on the header before a single
-pixel is decoded, and only the formats of ``_FORMATS`` are ever handed to a decoder.
+Pixels are numpy [h, w, 3] RGB, uint8 or uint16, upright (the EXIF orientation has been applied) and
+in the colour space of the file: an RGB ICC profile is kept and written back, so wide-gamut pictures
+keep their colours. Alpha is kept beside the pixels and written back unchanged. Greyscale pictures
+become three equal channels and are written as RGB, because an edit may add colour. EXIF data other
+than the orientation is not kept.
 """
 
 import os
@@ -63,7 +60,7 @@ class Photo:
     Attributes:
         pixels: [h, w, 3] RGB, uint8 or uint16.
         alpha: [h, w] of the same dtype, or None when the file is opaque.
-        source: what the file was.
+        source: facts about its file.
     """
 
     pixels: Pixels
@@ -77,15 +74,15 @@ def read_photo(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Ph
     Args:
         path: a file in one of the formats of `SUFFIXES`. Of a multi-page TIFF or MPO the first
             picture is taken.
-        max_pixels: largest accepted width x height; the header is judged before anything is
+        max_pixels: largest accepted width x height; the header is checked before anything is
             decoded.
 
     Returns:
         The photograph; 16-bit files keep 16 bits.
 
     Raises:
-        UserError: the file is missing, a folder, empty, too large, no picture, animated, broken or
-            too small.
+        UserError: the file is missing, a folder, empty, too large, not a picture, animated, damaged
+            or too small.
     """
     path = Path(path)
     data = read_bytes(path)
@@ -94,8 +91,8 @@ def read_photo(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Ph
         image = open_header(path, data, max_pixels)
         mode, icc_profile, dpi = image.mode, image.info.get("icc_profile"), image.info.get("dpi")
         pixels, alpha = decode(path, data, image)
-    # A grey or CMYK profile does not describe the RGB pixels that come out; CMYK was converted
-    # through its own.
+    # A grey or CMYK profile does not describe the resulting RGB pixels; CMYK was converted by means
+    # of its own.
     if not icc_profile or icc_profile[16:20] != b"RGB ":
         icc_profile = None
     if not (isinstance(dpi, tuple) and len(dpi) == 2 and all(0 < float(d) < 1e6 for d in dpi)):
@@ -105,16 +102,16 @@ def read_photo(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Ph
 
 
 def write_photo(path: str | os.PathLike[str], photo: Photo | Pixels) -> None:
-    """Writes a PNG with the bit depth of the pixels, alpha, colour profile and resolution included.
+    """Writes a PNG with the bit depth of the pixels, alpha, colour profile and resolution.
 
-    The file appears under its name only once it is complete. Missing folders are made.
+    The file appears under its name only once it is complete. Missing folders are created.
 
     Args:
         path: file to write; it must end in .png.
         photo: a photograph, or bare pixels [h, w, 3].
 
     Raises:
-        UserError: the name does not end in .png, or the place cannot be written to.
+        UserError: the name does not end in .png, or the file cannot be written.
     """
     import cv2
 
@@ -141,7 +138,7 @@ def write_photo(path: str | os.PathLike[str], photo: Photo | Pixels) -> None:
 def to_8_bits(
     pixels: UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"],
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """Rounds 16-bit pixels."""
+    """Rounds 16-bit pixels to 8 bits; 8-bit pixels are returned unchanged."""
     return (
         pixels
         if pixels.dtype == np.uint8
@@ -153,7 +150,7 @@ def list_photos(folder: str | os.PathLike[str]) -> list[Path]:
     """Lists the pictures directly inside a folder, sorted by name.
 
     Args:
-        folder: an existing folder. Hidden files and other kinds of file are passed over.
+        folder: an existing folder. Hidden files and other kinds of file are ignored.
 
     Returns:
         At least one path; the files are not opened.
@@ -181,7 +178,7 @@ def list_photos(folder: str | os.PathLike[str]) -> list[Path]:
 
 
 def _with_png_chunks(png: bytes, source: FileInfo) -> bytes:
-    """Inserts colour profile and resolution behind the header chunk, which ends at byte 33."""
+    """Inserts colour profile and resolution after the header chunk, which ends at byte 33."""
     chunks = b""
     if source.icc_profile:
         chunks += _png_chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(source.icc_profile))

@@ -1,9 +1,8 @@
-"""What a face picture shows, as numbers: the scores that directions are fitted to and that edits
-are judged by.
+"""Scores of face pictures, to which directions are fitted and by which edits are judged.
 
-Pictures: uint8 RGB [n, side, side, 3], FFHQ-aligned, side 256, 512 or 1024. Scores: float32 [n],
-NaN where no face was found. A score is a small formula over the evidence of a few backbones (see
-`evidence`), each of which looks at every picture once however many scores are asked for.
+Pictures are uint8 RGB [n, side, side, 3], FFHQ-aligned, side 256, 512 or 1024. Scores are float32
+[n], NaN where no face was found. A score is a small formula over the measurements of a few networks
+(see `evidence`), each of which runs once on every picture however many scores are requested.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from diffcam_jax.errors import UserError
+from diffcam_jax.errors import UserError, suggestion
 from diffcam_jax.faces.evidence import LEFT_EYE_OUTER, RIGHT_EYE_OUTER, Evidence, gather
 from diffcam_jax.faces.landmarks import FaceLandmarker
 from diffcam_jax.nn.bisenet import CLASSES
@@ -21,56 +20,19 @@ from diffcam_jax.nn.bisenet import CLASSES
 LEFT_EYE, RIGHT_EYE = (33, 133, 159, 145), (362, 263, 386, 374)
 NOSE_TIP = 1
 MOUTH_LEFT, MOUTH_RIGHT, INNER_LIP_TOP, INNER_LIP_BOTTOM = 61, 291, 13, 14
+# fmt: off
 OUTER_LIPS = (
-    61,
-    146,
-    91,
-    181,
-    84,
-    17,
-    314,
-    405,
-    321,
-    375,
-    291,
-    409,
-    270,
-    269,
-    267,
-    0,
-    37,
-    39,
-    40,
-    185,
+    61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185,
 )
 LOWER_FACE = (
-    58,
-    172,
-    136,
-    150,
-    149,
-    176,
-    148,
-    152,
-    377,
-    400,
-    378,
-    379,
-    365,
-    397,
-    288,
-    410,
-    426,
-    327,
-    2,
-    98,
-    206,
-    186,
+    58, 172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397, 288, 410, 426, 327, 2, 98,
+    206, 186,
 )
+# fmt: on
 CHEEKS = ((117, 118, 101, 36, 205, 187, 147, 123), (346, 347, 330, 266, 425, 411, 376, 352))
 
-# Nose tip's height above the plane of the outer eye corners over their distance, in MediaPipe's
-# canonical face.
+# Height of the nose tip above the plane of the outer eye corners, relative to their distance, in
+# MediaPipe's canonical face.
 NOSE_HEIGHT = 0.45
 MIN_HAIR_SHARE = 0.01
 
@@ -103,9 +65,7 @@ def _eyeglasses(e: Evidence) -> float:
 
 
 def _beard(e: Evidence) -> float:
-    """How much darker, rougher and less coloured the skin around the mouth is than the rest of the
-    face.
-    """
+    """How much darker, rougher and less coloured the skin around the mouth is than other skin."""
     lightness, a, b = np.moveaxis(e.lab, -1, 0)
     texture, chroma = np.abs(lightness - _box_blur(lightness, 2)), np.hypot(a, b)
     below = e.inside(LOWER_FACE) & ~e.inside(OUTER_LIPS) & e.has("skin", "hair")
@@ -121,8 +81,9 @@ def _beard(e: Evidence) -> float:
 
 
 def _bushy_eyebrows(e: Evidence) -> float:
-    """Area of the brows weighted by how much darker than the skin they are, over the squared eye
-    distance.
+    """Area of the brows, weighted by how much darker than the skin they are.
+
+    It is relative to the squared eye distance.
     """
     lightness = e.lab[..., 0]
     brows, skin = e.has("left_brow", "right_brow"), e.has("skin")
@@ -139,8 +100,9 @@ def _hair_color(e: Evidence) -> float:
 
 
 def _skin_lightness(e: Evidence) -> float:
-    """Mean Lab lightness of the cheeks in [0, 100]: lighting and complexion, which no edit should
-    move along.
+    """Mean Lab lightness of the cheeks in [0, 100].
+
+    It depends on lighting and complexion, which no edit should change.
     """
     cheeks = e.inside(*CHEEKS)
     return float(e.lab[cheeks][:, 0].mean()) if cheeks.any() else float("nan")
@@ -148,7 +110,7 @@ def _skin_lightness(e: Evidence) -> float:
 
 @dataclass(frozen=True)
 class Scorer:
-    """A formula over `Evidence` and the backbones, besides the landmarks, that it reads."""
+    """A formula over `Evidence` and the networks, besides the landmarks, that it needs."""
 
     formula: Callable[[Evidence], float]
     needs: frozenset[str] = frozenset()
@@ -174,23 +136,23 @@ def score(
     names: Sequence[str] | None = None,
     batch_size: int = 8,
 ) -> dict[str, Float[np.ndarray, " n"]]:
-    """Score every picture by every named scorer.
+    """Scores every picture by every named scorer.
 
     Args:
         images: aligned faces, RGB.
         names: keys of `SCORERS`; all of them when None.
-        batch_size: pictures per pass of a backbone.
+        batch_size: pictures per pass of a network.
 
     Returns:
         Score name -> float32 [n], NaN where no face was found or the score has no meaning (hair
         colour of a bald head).
 
     Raises:
-        UserError: an unknown name, or onnxruntime is missing and a score needs it.
+        UserError: a name is unknown, or onnxruntime is missing and a score needs it.
     """
     names = list(SCORERS) if names is None else list(names)
     if unknown := sorted(set(names) - set(SCORERS)):
-        raise UserError(f"no scorer is called {', '.join(unknown)}; known are {', '.join(SCORERS)}")
+        raise UserError(f"no scorer is called {unknown[0]!r}; {suggestion(unknown[0], SCORERS)}")
     needs = frozenset().union(*(SCORERS[name].needs for name in names))
     scores = {name: np.full(len(images), np.nan, np.float32) for name in names}
     with FaceLandmarker() as landmarker:

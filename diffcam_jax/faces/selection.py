@@ -13,7 +13,7 @@ from diffcam_jax.faces.landmarks import MAX_FACES, DetectedFace, FaceLandmarker
 
 @functools.cache
 def shared_landmarker() -> FaceLandmarker:
-    """The one that a process keeps for all of its photographs, made when it is first needed.
+    """The landmarker that a process uses for all of its photographs, opened when first needed.
 
     Raises:
         UserError: see `FaceLandmarker`.
@@ -27,16 +27,16 @@ def find_quads(
     aligned: bool = False,
     points: Float[np.ndarray, "n 2"] | None = None,
 ) -> list[Float[np.ndarray, "4 2"]]:
-    """Where the faces of a photograph that are asked for lie, as `align.crop` takes it.
+    """The squares around the requested faces of a photograph, as `align.crop` takes them.
 
     Args:
         pixels: [h, w, 3] RGB, upright.
         which: see `select_faces`.
-        aligned: the photograph already is a crop as FFHQ's, the whole of it.
-        points: landmarks of one face, in the place of detection.
+        aligned: whether the whole photograph already is a crop like FFHQ's.
+        points: landmarks of one face, instead of detection.
 
     Raises:
-        UserError: no such face, or not square though aligned.
+        UserError: there is no such face, or the photograph is not square though aligned.
     """
     if aligned:
         return [align.frame_quad(*pixels.shape[:2])]
@@ -48,10 +48,10 @@ def find_quads(
 
 
 def select_faces(faces: Sequence[DetectedFace], which: int | str) -> list[DetectedFace]:
-    """The faces to edit.
+    """Chooses the faces to edit.
 
     Args:
-        faces: what `FaceLandmarker.detect` found, largest first.
+        faces: result of `FaceLandmarker.detect`, largest first.
         which: "largest", "all", or the rank of one face, 1 being the largest.
 
     Returns:
@@ -64,8 +64,7 @@ def select_faces(faces: Sequence[DetectedFace], which: int | str) -> list[Detect
     if not faces:
         raise UserError(
             "no face was found; turn the picture upright, use a larger one or one that shows "
-            "more of the face, "
-            "or give its landmarks with --landmarks FILE"
+            "more of the face, or give its landmarks with --landmarks FILE"
         )
     if which == "all":
         return list(faces)
@@ -74,7 +73,7 @@ def select_faces(faces: Sequence[DetectedFace], which: int | str) -> list[Detect
         raise ValueError(f"{which!r} is neither 'largest', 'all' nor a number")
     if not 1 <= rank <= len(faces):
         raise UserError(
-            f"face {rank} was asked for and {len(faces)} found; give a number from 1 to "
+            f"face {rank} was requested and {len(faces)} found; give a number from 1 to "
             f"{len(faces)}"
         )
     return [faces[rank - 1]]

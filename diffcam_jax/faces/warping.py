@@ -7,14 +7,11 @@ from PIL import Image
 def _oversampled(
     image: np.ndarray, matrix: np.ndarray, width: int, height: int, interpolation: int
 ) -> np.ndarray:
-    """image[matrix @ place], sampled so densely that no pixel is stepped over.
-
-    Its edge goes on outside.
-    """
+    """image[matrix @ position], sampled so densely that no pixel is skipped; edges are repeated."""
     import cv2
 
     density = max(1, int(np.ceil(np.sqrt(abs(np.linalg.det(matrix[:2, :2]))) - 1e-6)))
-    # OpenCV counts from the centre of the first pixel.
+    # OpenCV's coordinates start at the centre of the first pixel.
     centre = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
     matrix = np.linalg.inv(centre) @ matrix @ np.diag([1 / density, 1 / density, 1]) @ centre
     flags, size = interpolation | cv2.WARP_INVERSE_MAP, (width * density, height * density)
@@ -22,14 +19,25 @@ def _oversampled(
 
 
 def warp(image: np.ndarray, matrix: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Resamples a picture: bicubic where it is enlarged, Lanczos where it is reduced."""
+    """Resamples a picture: bicubic where it is enlarged, Lanczos where it is reduced.
+
+    Args:
+        image: float32 [h, w] or [h, w, c].
+        matrix: [3, 3] map from coordinates of the result to those of the picture, in pixels from
+            the top left corner.
+        width: of the result.
+        height: of the result.
+    """
     import cv2
 
     return lanczos(_oversampled(image, matrix, width, height, cv2.INTER_CUBIC), width, height)
 
 
 def warp_mask(mask: np.ndarray, matrix: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Resamples a mask by means of its values, which never leave their range."""
+    """Resamples a mask by averages of its values, which never leave their range.
+
+    Arguments as for `warp`.
+    """
     import cv2
 
     dense = _oversampled(mask, matrix, width, height, cv2.INTER_LINEAR)
@@ -53,16 +61,18 @@ def lanczos(image: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 def soften(plane: np.ndarray) -> np.ndarray:
+    """Smooths a plane [s, s] by a Gaussian whose width grows with its size."""
     import cv2
 
     return cv2.GaussianBlur(plane, (0, 0), max(1.0, len(plane) / 512))
 
 
 def pad(image: np.ndarray, margins: np.ndarray, blur: float) -> np.ndarray:
-    """Continues a picture by `margins` (left, top, right, bottom): mirrored, more and more blurred,
-    at last its median.
+    """Continues a picture beyond its border: mirrored, increasingly blurred, finally its median.
 
     Args:
+        image: float32 [h, w, 3].
+        margins: pixels to add at the left, top, right and bottom.
         blur: standard deviation of the blur in pixels; it also reaches a third of a margin into the
             picture.
     """
@@ -76,8 +86,8 @@ def pad(image: np.ndarray, margins: np.ndarray, blur: float) -> np.ndarray:
         1 - np.minimum(x / left, (width - 1 - x) / right),
         1 - np.minimum(y / top, (height - 1 - y) / bottom),
     )[..., None]
-    # Blur and median are smooth: they are computed on a reduced copy, which is what keeps large
-    # photographs quick.
+    # Blur and median are smooth: they are computed on a reduced copy, which keeps large photographs
+    # fast.
     factor = max(1, int(blur / 4))
     small = cv2.resize(
         image, (-(-width // factor), -(-height // factor)), interpolation=cv2.INTER_AREA

@@ -1,39 +1,36 @@
-"""Refuses what cannot be inverted, in one line, before anything is computed."""
+"""Checks the inputs of an inversion, before anything is computed."""
 
 import dataclasses
-import difflib
 
 import flax.linen as nn
 import numpy as np
 from jaxtyping import Array, Float
 
-from diffcam_jax.errors import UserError
+from diffcam_jax.errors import UserError, suggestion
 from diffcam_jax.inversion import encoding
 from diffcam_jax.inversion.methods import METHODS, TUNING, Method
 from diffcam_jax.inversion.settings import LONGEST_PATIENCE, AnySettings, TuningSettings
 
 SPACES = ("w+", "w")
 # VGG16 halves the side four times before its last layer, and "prior" compares the whole picture at
-# a quarter.
+# a quarter of its side.
 SMALLEST = 16
 
 
 def check_method(method: str, space: str) -> None:
-    """Whether there is such a method, and such a space of codes.
+    """Checks the names of a method and of a space of codes.
 
     Raises:
-        UserError: there is not.
+        UserError: one is unknown.
     """
     if method not in METHODS:
-        near = difflib.get_close_matches(method, METHODS, 1)
-        hint = f"did you mean {near[0]}?" if near else f"choose {', '.join(METHODS)}"
-        raise UserError(f"no inversion method is called {method!r}; {hint}")
+        raise UserError(f"no inversion method is called {method!r}; {suggestion(method, METHODS)}")
     if space not in SPACES:
         raise UserError(f"no space of codes is called {space!r}; choose w+ or w")
 
 
 def check_settings(method: str, settings: AnySettings) -> None:
-    """Whether settings are those of the method, and possible.
+    """Checks that settings are those of the method, and possible.
 
     Raises:
         UserError: names the setting.
@@ -73,38 +70,37 @@ def check_encoder(
     agrees: bool,
     start: bool,
 ) -> None:
-    """Whether the method has the encoder it needs, and one of this generator's shape.
+    """Checks that the method has the encoder it needs, and one that fits the generator.
 
     Args:
         method: of `METHODS`.
         encoder: may be absent.
         generator: the module.
         rows: of its W+ codes.
-        agrees: the encoder's agreement counts.
-        start: codes to begin from are given.
+        agrees: whether the encoder's agreement is part of the loss.
+        start: whether start codes are given.
 
     Raises:
-        UserError: it has not.
+        UserError: the encoder is missing or does not fit.
     """
     if encoder is None:
         given = method.searches and start and not agrees
         if method.needs_encoder and not given:
             raise UserError(
-                f"the method {method.name} needs an encoder; give one, or choose image2stylegan, mse "
-                "or prior"
+                f"the method {method.name} needs an encoder; give one, or choose image2stylegan, "
+                "mse or prior"
             )
         return
     if encoder.rows != rows:
         raise UserError(
             f"the encoder gives {encoder.rows} rows of W+, the generator of "
-            f"{generator.resolution} pixels reads {rows}; "
-            f"take an encoder that was trained for this generator"
+            f"{generator.resolution} pixels reads {rows}; use an encoder that was trained for "
+            "this generator"
         )
     if encoder.latent_avg.shape[-1] != generator.latent_size:
         raise UserError(
-            f"the encoder's codes are {encoder.latent_avg.shape[-1]} long, the generator's "
-            f"{generator.latent_size}; "
-            f"take an encoder that was trained for this generator"
+            f"the encoder's codes have {encoder.latent_avg.shape[-1]} numbers, the generator's "
+            f"{generator.latent_size}; use an encoder that was trained for this generator"
         )
 
 
@@ -116,15 +112,18 @@ def check_inputs(
     seconds: float | None,
     restarts: int,
 ) -> None:
-    """Whether photographs, mask, start codes and limits belong together.
+    """Checks that photographs, mask, start codes and limits belong together.
 
     Args:
-        images, mask, start: see `invert`.
+        images: see `invert`.
+        mask: see `invert`.
+        start: see `invert`.
         shape: (rows, length) of the generator's W+ codes.
-        seconds, restarts: limits.
+        seconds: see `invert`.
+        restarts: see `invert`.
 
     Raises:
-        UserError: says which does not, and what was given.
+        UserError: names the input that does not fit.
     """
     if len(images) == 0 or images.shape[1] != images.shape[2] or images.shape[3] != 3:
         raise UserError(
@@ -144,19 +143,18 @@ def check_inputs(
             )
         if not values.any((1, 2)).all():
             raise UserError(
-                "the mask is empty: nothing of the photograph would count; mark what is to be kept"
+                "the mask is empty: nothing of the photograph would count; mark what counts"
             )
     if start is not None:
         if start.shape != (len(images), *shape):
             raise UserError(
                 f"start codes of shape {tuple(start.shape)}, this generator's are "
-                f"{(len(images), *shape)}; "
-                f"give codes of this generator, one for each photograph"
+                f"{(len(images), *shape)}; give codes of this generator, one for each photograph"
             )
         if not np.isfinite(np.asarray(start)).all():
             raise UserError(
-                "the start codes hold values that are no numbers; leave them out to begin at the "
-                "mean code"
+                "the start codes hold values that are not finite; omit them to begin at the mean "
+                "code"
             )
     if seconds is not None and not seconds > 0:
         raise UserError(f"seconds={seconds}: give a time above 0, or none for no limit")
@@ -165,18 +163,19 @@ def check_inputs(
 
 
 def check_tuning(mask: Array | np.ndarray | None, restarts: int) -> None:
-    """Whether what was asked for can be had of a tuning.
+    """Checks that a tuning supports the requested inputs.
 
     Args:
-        mask, restarts: see `invert`.
+        mask: see `invert`.
+        restarts: see `invert`.
 
     Raises:
-        UserError: says what cannot.
+        UserError: names the input that it does not support.
     """
     if mask is not None:
-        raise UserError(f"{TUNING} reads whole photographs; leave the mask out or choose in_domain")
+        raise UserError(f"{TUNING} reads whole photographs; omit the mask or choose in_domain")
     if restarts:
-        raise UserError(f"{TUNING} begins nowhere at random; leave restarts={restarts} out")
+        raise UserError(f"{TUNING} has no random starts; omit restarts={restarts}")
 
 
 def _size(mask: Array | np.ndarray) -> str:

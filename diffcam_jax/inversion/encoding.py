@@ -1,8 +1,8 @@
 """Codes of pictures by a trained encoder: one pass (pSp, e4e), or ReStyle's loop of corrections.
 
-Pictures float32 [b,h,w,3] RGB in [-1,1]; larger ones than the encoder's size are area-averaged to
-it. An encoder's output is an offset; `latent_avg`, the average latent of the generator it was
-trained for, turns it into a code.
+Pictures are float32 [b,h,w,3] RGB in [-1,1]; those larger than the encoder's size are area-averaged
+to it. An encoder's output is an offset; adding `latent_avg`, the average code of the generator it
+was trained for, gives a code.
 """
 
 import functools
@@ -35,7 +35,7 @@ class Encoder:
     Attributes:
         network: from pictures [b, 256, 256, 3] (6 channels for ReStyle) to offsets [b, n, 512] or
             [b, 512].
-        latent_avg: [512] or [n, 512], added to the offsets; zeros where the network gives whole
+        latent_avg: [512] or [n, 512], added to the offsets; zeros where the network gives absolute
             codes.
         steps: passes of ReStyle's loop; 0 for a single pass.
         rows: of the W+ codes it gives.
@@ -52,19 +52,19 @@ def encoder_of(folder: ModelFolder, rows: int) -> Encoder:
 
     Args:
         folder: with a network in the role "encoder".
-        rows: of the generator's W+ codes, which an encoder into W is repeated for.
+        rows: of the generator's W+ codes, for which the output of an encoder into W is repeated.
 
     Raises:
         UserError: the folder has no encoder.
     """
     network = folder.network("encoder")
-    # Frozen layers are a matter of training: no gradient would pass through them.
+    # Layers are frozen in training only: they would stop gradients here.
     if getattr(network.module, "frozen", 0):
         network = network.replace(module=network.module.clone(frozen=0))
     module, arrays = network.module, folder.arrays
     iterative = isinstance(module, BackboneEncoder | ResNetBackboneEncoder)
     steps = RESTYLE_STEPS if iterative else 0
-    # Known without tracing the network, which takes a second.
+    # The rows are known without tracing the network, which takes a second.
     if hasattr(module, "n_styles") and "latent_avg" in arrays:
         return Encoder(network, arrays["latent_avg"], steps, module.n_styles)
     side = input_size(module)
@@ -80,7 +80,7 @@ def input_size(encoder: nn.Module) -> int:
 
 
 def shrink(images: Float[Array, "b h w 3"], size: int = ENCODER_SIZE) -> Float[Array, "b h2 w2 3"]:
-    """Area-averages pictures whose longer side is above `size` to it, keeping their proportions."""
+    """Area-averages pictures whose longer side exceeds `size` to it, keeping their proportions."""
     longer = max(images.shape[1:3])
     if longer <= size:
         return images
@@ -90,8 +90,9 @@ def shrink(images: Float[Array, "b h w 3"], size: int = ENCODER_SIZE) -> Float[A
 
 
 def fit(pictures: Float[Array, "b h w 3"], size: int) -> Float[Array, "b s s 3"]:
-    """Square pictures at the very size an encoder reads: averaged when they are larger,
-    interpolated when smaller.
+    """Square pictures at exactly the size an encoder reads.
+
+    They are averaged when they are larger, interpolated when smaller.
     """
     return resize(pictures, (size, size), "area" if pictures.shape[1] > size else "bilinear")
 
@@ -120,7 +121,8 @@ def encode(
         variables: its variables.
         latent_avg: [k], [1,k] or one for every row, [n,k].
         images: RGB in [-1,1].
-        rows: repeats the code of an encoder into W for so many rows; None leaves it [b,k].
+        rows: number of rows for which the code of an encoder into W is repeated; None leaves it
+            [b,k].
 
     Returns:
         W+ [b,n,k], or W [b,k].
@@ -151,7 +153,7 @@ def restyle_loop(
         generate: codes -> pictures, with fixed noise and not clamped; compiled by the caller.
         latent_avg: [k], [1,k] or [n,k].
         images: RGB in [-1,1].
-        avg_image: what `generate` makes of `latent_avg`, with or without a batch axis of 1.
+        avg_image: result of `generate` for `latent_avg`, with or without a batch axis of 1.
         steps: number of corrections.
 
     Returns:
@@ -187,12 +189,12 @@ def _correct(
 def read(generator: Network, encoder: Encoder, images: jax.Array) -> jax.Array:
     """W+ codes [b, n, 512] of aligned pictures [b, s, s, 3] in [-1, 1].
 
-    Has a gradient with respect to them.
+    Differentiable with respect to the pictures.
 
     Args:
-      generator: draws what ReStyle's passes compare with.
-      encoder: a trained one for that generator.
-      images: RGB, any side.
+        generator: draws the pictures with which ReStyle's passes compare.
+        encoder: trained for that generator.
+        images: RGB, any side.
     """
     (module, variables), steps, rows = encoder.network, encoder.steps, encoder.rows
     average, side = jnp.asarray(encoder.latent_avg), input_size(module)

@@ -1,15 +1,15 @@
-"""Codes by squared error, by what judges see, and by the encoder's agreement: in-domain inversion,
-Image2StyleGAN, plain error.
+"""The loss of in-domain inversion, Image2StyleGAN and plain squared error, with its unknown codes.
 
-Pictures [b, v, v, 3] RGB in [-1, 1]; codes W+ [b, n, k] or, in W, [b, k].
+Pictures are [b, v, v, 3] RGB in [-1, 1]; codes are W+ [b, n, k] or, in W, [b, k].
 
-    loss = pixel * mean (x - G(z))^2 + perceptual * mean (F(x) - F(G(z)))^2 + domain * mean (z -
-    E(G(z)))^2
+    loss = pixel * mean (x - G(z))^2
+         + perceptual * mean (F(x) - F(G(z)))^2
+         + domain * mean (z - E(G(z)))^2
 
-and the other judges' distances of x and G(z), each by its weight. With a mask x and G(z) are
-multiplied by it before they are compared, as semantic diffusion does; the encoder, which reads
-whole pictures, is then left out. Sources: Zhu et al., In-Domain GAN Inversion (2004.00049), eq. 4;
-Abdal et al., Image2StyleGAN (1904.03189), eq. 1.
+plus the other judges' distances of x and G(z), each with its weight. With a mask x and G(z) are
+multiplied by it before they are compared, as in semantic diffusion; the term of the encoder, which
+reads whole pictures, is then omitted. Sources: Zhu et al., In-Domain GAN Inversion (2004.00049),
+eq. 4; Abdal et al., Image2StyleGAN (1904.03189), eq. 1.
 """
 
 import dataclasses
@@ -18,9 +18,10 @@ from typing import Any, NamedTuple
 from jaxtyping import Array, Float
 
 from diffcam_jax.inversion import encoding
+from diffcam_jax.inversion.adam import StepSettings, Unknown
 from diffcam_jax.inversion.judges import Judge, Seen
-from diffcam_jax.inversion.optimise import Pace, Unknown, cosine
-from diffcam_jax.inversion.settings import Settings
+from diffcam_jax.inversion.optimise import cosine
+from diffcam_jax.inversion.settings import SearchSettings
 from diffcam_jax.losses import picture as losses
 from diffcam_jax.nn.latents import to_wplus
 from diffcam_jax.nn.network import Network
@@ -28,12 +29,12 @@ from diffcam_jax.ops.image import resize
 
 
 class Frozen(NamedTuple):
-    """What stays fixed.
+    """Networks that stay fixed.
 
     Attributes:
         generator: with a method `synthesis(codes, size)`.
         judges: the variables of each judge's network.
-        encoder: that has to agree, or whose codes the search begins at; None where there is none.
+        encoder: the one that must agree, or whose codes are the start; None without one.
     """
 
     generator: Network
@@ -42,8 +43,12 @@ class Frozen(NamedTuple):
 
 
 class Target(NamedTuple):
-    """A batch of photographs as the loss sees them, multiplied by the mask [b, v, v, 1] where there
-    is one.
+    """A batch of photographs, multiplied by the mask if there is one, with their features.
+
+    Attributes:
+        image: [b, v, v, 3].
+        seen: the features of every judge.
+        mask: [b, v, v, 1], or None.
     """
 
     image: Float[Array, "b v v 3"]
@@ -52,7 +57,7 @@ class Target(NamedTuple):
 
 
 class Weights(NamedTuple):
-    """The weights of the loss, traced; see `Settings`."""
+    """The weights of the loss, traced; see `SearchSettings`."""
 
     pixel: float | Float[Array, ""]
     judges: tuple[float | Float[Array, ""], ...]
@@ -60,22 +65,22 @@ class Weights(NamedTuple):
 
 
 def mask_at(mask: Float[Array, "b s s"], size: int) -> Float[Array, "b v v 1"]:
-    """A mask at the size of a comparison, ready to multiply pictures by."""
+    """A mask at the size of a comparison, ready to be multiplied with pictures."""
     return resize(mask, (size, size), "area" if mask.shape[1] > size else "bilinear")[..., None]
 
 
 @dataclasses.dataclass(frozen=True)
-class Fit:
-    """The problem of these methods.
+class FitProblem:
+    """The minimisation problem of these methods.
 
-    The unknown is the code, or (w, offsets) where these have rates of their own.
+    The unknown is the code, or (w, offsets) where these have separate rates.
 
     Attributes:
         size: side at which pictures are drawn and compared.
         rows: of the W+ codes.
-        judges: what compares pictures besides their pixels.
-        agrees: whether the encoder has to agree.
-        apart: whether the mean of the rows and what they differ from it by are two unknowns.
+        judges: comparisons of pictures besides their pixels.
+        agrees: whether the encoder must agree.
+        apart: whether the mean of the rows and their deviations from it are two unknowns.
     """
 
     size: int
@@ -109,7 +114,7 @@ class Fit:
     def loss(
         self, frozen: Frozen, target: Target, weights: Weights, unknown: Unknown
     ) -> Float[Array, " b"]:
-        """One value per picture; see above."""
+        """One value per picture; see the module's docstring."""
         codes = self.codes(unknown)
         image = self.draw(frozen, codes)
         seen = image if target.mask is None else image * target.mask
@@ -123,11 +128,11 @@ class Fit:
         return total
 
     def read(self, frozen: Frozen, images: Float[Array, "b v v 3"]) -> Float[Array, "b n k"]:
-        """The encoder's codes of pictures, ReStyle's by all of its passes."""
+        """The encoder's codes of pictures, for ReStyle after all of its passes."""
         return encoding.read(frozen.generator, frozen.encoder, images)
 
     def unknown(self, codes: Float[Array, "b n k"], space: str) -> Unknown:
-        """Where the search begins; in W at the mean of the rows."""
+        """The start of a search; in W it is the mean of the rows."""
         mean = codes.mean(1)
         if space == "w":
             return (mean,)
@@ -140,13 +145,15 @@ class Fit:
             return first[:, None] + offsets[0]
         return first if first.ndim == 3 else to_wplus(first, self.rows)
 
-    def weights(self, settings: Settings) -> Weights:
-        """The part of the settings that the loss takes."""
+    def weights(self, settings: SearchSettings) -> Weights:
+        """The settings that are part of the loss."""
         judges = tuple(getattr(settings, judge.weight) for judge in self.judges)
         return Weights(settings.pixel, judges, settings.domain)
 
-    def pace(self, settings: Settings, space: str, index: int) -> Pace:
-        """The numbers of a step."""
+    def step_settings(self, settings: SearchSettings, space: str, index: int) -> StepSettings:
+        """The settings of a step."""
         rate = settings.rate * (cosine(index, settings.steps) if settings.cosine else 1.0)
         rates = (rate, rate * settings.offsets) if self.apart and space == "w+" else (rate,)
-        return Pace(rates, settings.patience, settings.tolerance, index + 1 > settings.patience)
+        return StepSettings(
+            rates, settings.patience, settings.tolerance, index + 1 > settings.patience
+        )

@@ -1,6 +1,4 @@
-"""`invert`, and `Inverter`, which keeps what several calls share: one method for one generator and
-encoder.
-"""
+"""`invert`, and `Inverter`, which holds what several calls with one method and networks share."""
 
 import dataclasses
 import functools
@@ -16,6 +14,7 @@ from diffcam_jax.directions.space import generator_hash
 from diffcam_jax.errors import UserError
 from diffcam_jax.files import trees
 from diffcam_jax.inversion import encoding, prior
+from diffcam_jax.inversion.adam import CHANCES
 from diffcam_jax.inversion.checks import (
     check_encoder,
     check_inputs,
@@ -23,10 +22,10 @@ from diffcam_jax.inversion.checks import (
     check_settings,
     check_tuning,
 )
-from diffcam_jax.inversion.fit import Fit, Frozen
+from diffcam_jax.inversion.fit import FitProblem, Frozen
 from diffcam_jax.inversion.judges import Loaded
 from diffcam_jax.inversion.methods import METHODS
-from diffcam_jax.inversion.optimise import CHANCES, Minimum, minimise
+from diffcam_jax.inversion.optimise import Minimum, minimise
 from diffcam_jax.inversion.pivotal import in_space, invert_by_tuning
 from diffcam_jax.inversion.result import Inversion
 from diffcam_jax.inversion.settings import AnySettings
@@ -36,7 +35,7 @@ from diffcam_jax.losses import picture as losses
 from diffcam_jax.nn.latents import LatentStats, latent_stats, wplus_rows
 from diffcam_jax.nn.network import Network
 
-# Shapes are checked in words, see `checks`.
+# Shapes are checked with a message, see `checks`.
 Photographs = Float[Array | np.ndarray, "b h w c"]
 
 
@@ -45,17 +44,18 @@ class Inverter:
 
     Args:
         generator: with `mapping`, `synthesis(codes, size)`, `resolution` and `latent_size`.
-        encoder: for "in_domain" and "encoder"; "prior" and "mse" begin at its codes where there is
-            one, "pivotal_tuning" stays at them, and without one at the codes that "prior" finds.
+        encoder: for "in_domain" and "encoder"; "prior" and "mse" begin at its codes if it is given,
+            "pivotal_tuning" keeps them as pivots, and without an encoder uses the codes that
+            "prior" finds.
         method: a name of `METHODS`.
-        settings: `InversionConfig` for "prior", `TuningSettings` for "pivotal_tuning", `Settings`
-            for the others; None for the method's own (`METHODS`).
+        settings: `PriorSettings` for "prior", `TuningSettings` for "pivotal_tuning",
+            `SearchSettings` for the others; None for the method's defaults (`METHODS`).
         space: "w+", or "w" for one code shared by all rows.
         seed: of the starts of restarts.
 
     Raises:
-        UserError: unknown method or space, settings of another method or impossible ones, a
-            generator that cannot be tuned.
+        UserError: the method or space is unknown, the settings belong to another method or are
+            impossible, or the generator cannot be tuned.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Inverter:
 
     @functools.cached_property
     def recipe(self) -> dict[str, Any]:
-        """What its codes depend on besides the picture, ready for JSON."""
+        """Everything its codes depend on besides the picture, ready for JSON."""
         if self._begins is not None:
             began = trees.tree_hash(self._begins.network.variables)
         else:
@@ -97,12 +97,12 @@ class Inverter:
 
     @property
     def _begins(self) -> encoding.Encoder | None:
-        """The encoder whose codes the search begins at."""
+        """The encoder whose codes are the start of the search."""
         return self.encoder if self._way.from_encoder else None
 
     @functools.cached_property
     def _pivots(self) -> "Inverter":
-        """What finds the pivots of a tuning where there is no encoder."""
+        """The search for the pivots of a tuning without an encoder."""
         return Inverter(self.generator, None, "prior", space=self.space)
 
     @functools.cached_property
@@ -111,7 +111,7 @@ class Inverter:
         return tuple(one._replace(variables=jax.device_put(one.variables)) for one in found)
 
     def _agrees(self, masked: bool) -> bool:
-        """Whether the encoder's agreement counts; it reads whole photographs only."""
+        """Whether the encoder's agreement is part of the loss; it needs whole photographs."""
         return self._way.agrees and self.settings.domain > 0 and not masked
 
     @functools.cached_property
@@ -126,15 +126,17 @@ class Inverter:
             )
         return mean_code(self.generator, self.rows)
 
-    def _problem(self, masked: bool) -> tuple[prior.Prior | Fit, prior.Frozen | Frozen]:
-        """What is minimised, and what stays fixed."""
+    def _problem(
+        self, masked: bool
+    ) -> tuple[prior.PriorProblem | FitProblem, prior.Frozen | Frozen]:
+        """The minimisation problem, and what stays fixed."""
         given = tuple(one.variables for one in self._judges)
         if self._way.has_prior:
             frozen = prior.Frozen(self.generator, given[0], self._stats)
-            return prior.Prior(self.size), jax.device_put(frozen)
+            return prior.PriorProblem(self.size), jax.device_put(frozen)
         judges = tuple(one.judge for one in self._judges)
         apart = self.settings.offsets != 1
-        problem = Fit(self.size, self.rows, judges, self._agrees(masked), apart)
+        problem = FitProblem(self.size, self.rows, judges, self._agrees(masked), apart)
         return problem, jax.device_put(Frozen(self.generator, given, self.encoder))
 
     def _first(self, images: Float[Array, "b s s 3"]) -> Float[Array, "b n k"]:
@@ -154,7 +156,12 @@ class Inverter:
         """Codes of photographs.
 
         Args:
-            images, mask, start, seconds, restarts, progress: see `invert`.
+            images: see `invert`.
+            mask: see `invert`.
+            start: see `invert`.
+            seconds: see `invert`.
+            restarts: see `invert`.
+            progress: see `invert`.
 
         Raises:
             UserError: see `invert`.
@@ -204,7 +211,7 @@ class Inverter:
                 problem.weights(self.settings),
                 problem.unknown(first, self.space),
                 self.settings.steps,
-                functools.partial(problem.pace, self.settings, self.space),
+                functools.partial(problem.step_settings, self.settings, self.space),
                 remaining,
                 progress,
             )
@@ -229,8 +236,7 @@ class Inverter:
     def _encoded(self, images: Float[Array, "b s s 3"], mask: Any, begun: float) -> Inversion:
         if mask is not None:
             raise UserError(
-                "the method encoder reads whole photographs; leave the mask out, or choose "
-                "in_domain"
+                "the method encoder reads whole photographs; omit the mask, or choose in_domain"
             )
         codes = in_space(encoding.read(self.generator, self.encoder, images), self.space)
         loss = np.asarray(_error(*self._problem(False), images, codes))
@@ -239,29 +245,30 @@ class Inverter:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _target(problem: prior.Prior | Fit, frozen: Any, images: Array, mask: Array | None) -> Any:
+def _target(
+    problem: prior.PriorProblem | FitProblem, frozen: Any, images: Array, mask: Array | None
+) -> Any:
     return problem.target(frozen, images, mask)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _error(problem: Fit, frozen: Frozen, images: Array, codes: Array) -> Float[Array, " b"]:
+def _error(problem: FitProblem, frozen: Frozen, images: Array, codes: Array) -> Float[Array, " b"]:
     return losses.mse(problem.draw(frozen, codes), problem.target(frozen, images).image)
 
 
 def _notes(result: Minimum, steps: int, seconds: float | None) -> list[str]:
-    """What a person should know of a search; pictures are counted from 1."""
+    """Messages for the user about a search; pictures are counted from 1."""
     notes = []
     for number, (times, loss) in enumerate(zip(result.failures, result.loss, strict=True), start=1):
         if times >= CHANCES:
             best = "there is no code for it" if np.isinf(loss) else "its best code so far is kept"
             notes.append(
-                f"picture {number}: loss or gradient was no number {times} times; given up, {best}"
+                f"picture {number}: loss or gradient was not finite {times} times; given up, {best}"
             )
         elif times:
             notes.append(
-                f"picture {number}: loss or gradient was no number {times} times; went on from "
-                "its best code "
-                f"at {0.5**times:g} of the rate"
+                f"picture {number}: loss or gradient was not finite {times} times; continued from "
+                f"its best code at {0.5**times:g} of the rate"
             )
     if result.late:
         notes.append(f"stopped after {seconds:g} s, at step {len(result.history)} of {steps}")
@@ -284,27 +291,31 @@ def invert(
     """Finds the codes of aligned photographs, many in one compiled step.
 
     Args:
-        generator, encoder, method, settings, space: see `Inverter`, which serves several calls.
+        generator: see `Inverter`, which serves several calls.
+        encoder: see `Inverter`.
         images: RGB in [-1, 1], square.
+        method: see `Inverter`.
+        settings: see `Inverter`.
         mask: [b, s, s] in [0, 1], where the photograph counts; the pictures are multiplied by it
-            before they are compared, and the encoder's agreement is left out (semantic diffusion).
-        start: [b, n, k] codes to begin from, the pivots of "pivotal_tuning"; None for the encoder's
-            or the mean code.
-        seconds: time to stop after, compiling not counted; the best so far is the result. Where
-            "pivotal_tuning" has to search for its pivots, half of the time is for that.
-        restarts: further searches from random codes; the best of all is the result, for each
-            picture.
-        progress: show a bar with the time left.
+            before they are compared, and the encoder's agreement is omitted (semantic diffusion).
+        space: see `Inverter`.
+        start: [b, n, k] initial codes, the pivots of "pivotal_tuning"; None for the encoder's or
+            the mean code.
+        seconds: time limit without compilation; the best so far is the result. If "pivotal_tuning"
+            must search for its pivots, half of the time is for that.
+        restarts: number of further searches from random codes; the best of all is the result, for
+            each picture.
+        progress: whether to show a bar with the remaining time.
 
     Returns:
-        Codes, their loss and the history; the changes of the generator by a tuning. The same input
-        gives the same codes; a picture's codes do not depend on the rest of the batch beyond
-        rounding.
+        Codes, their loss and the history; for a tuning also the changes of the generator. The same
+        input gives the same codes; apart from rounding, a picture's codes do not depend on the rest
+        of the batch.
 
     Raises:
-        UserError: see `Inverter`; no encoder where one is needed, or one of another generator; a
-            mask of another size, start codes of another generator, a time that is not positive; a
-            mask or restarts for "pivotal_tuning"; VGG16 or AlexNet is not to be had.
+        UserError: see `Inverter`; an encoder is missing or does not fit the generator; the mask has
+            another size, the start codes are of another generator, or the time is not positive; a
+            mask or restarts are given for "pivotal_tuning"; VGG16 or AlexNet cannot be fetched.
 
     Reference:
         Abdal et al., Image2StyleGAN (1904.03189); Zhu et al., In-Domain GAN Inversion (2004.00049);

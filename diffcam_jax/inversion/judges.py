@@ -1,9 +1,8 @@
-"""What compares pictures with the photograph besides their pixels: VGG16's features, LPIPS, and
-identity.
+"""Perceptual comparisons of pictures with the photograph: VGG16's features, LPIPS, and identity.
 
-Pictures [b, v, v, 3] RGB in [-1, 1]. A judge is hashable, as it is a static part of a compiled
-step; the photograph's features are computed once. `weight` names the field of `Settings` that it
-counts by.
+Pictures are [b, v, v, 3] RGB in [-1, 1]. A judge is hashable, because it is a static part of a
+compiled step; the photograph's features are computed once. `weight` names the field of
+`SearchSettings` that holds its weight.
 """
 
 import dataclasses
@@ -11,7 +10,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Array, Float
 
-from diffcam_jax.inversion.settings import Settings
+from diffcam_jax.inversion.settings import SearchSettings
 from diffcam_jax.losses import networks as perceptual
 from diffcam_jax.losses import picture as losses
 from diffcam_jax.nn.lpips import Lpips
@@ -23,7 +22,7 @@ Seen = tuple[Array, ...]
 
 @runtime_checkable
 class Judge(Protocol):
-    """Sees pictures, and says how far apart two views are."""
+    """Computes features of pictures, and distances between features."""
 
     weight: str
 
@@ -32,7 +31,7 @@ class Judge(Protocol):
         ...
 
     def distance(self, variables: dict[str, Any], seen: Seen, target: Seen) -> Float[Array, " b"]:
-        """Between features of pictures and of photographs."""
+        """Distances between features of pictures and of photographs."""
         ...
 
 
@@ -44,9 +43,11 @@ class Vgg:
     weight = "perceptual"
 
     def see(self, variables: dict[str, Any], images: Float[Array, "b v v 3"]) -> Seen:
+        """Features of pictures at the taps."""
         return self.features(variables, images)
 
     def distance(self, variables: dict[str, Any], seen: Seen, target: Seen) -> Float[Array, " b"]:
+        """Mean squared differences, summed over the taps."""
         return perceptual.distance(seen, target)
 
 
@@ -54,32 +55,36 @@ class Vgg:
 class LpipsVgg:
     """LPIPS on VGG16.
 
-    Variables are {"trunk", "heads"}; fewer heads than five end at as many taps.
+    Variables are {"trunk", "heads"}; with fewer than five heads only as many taps are used.
     """
 
     weight = "lpips"
 
     def see(self, variables: dict[str, Any], images: Float[Array, "b v v 3"]) -> Seen:
+        """Unit-length features of pictures."""
         vgg = VGG16(taps=VGG16_LPIPS_TAPS[: len(variables["heads"])])
         return losses.lpips_features(
             images, lambda x: list(vgg.apply({"params": variables["trunk"]}, x).values())
         )
 
     def distance(self, variables: dict[str, Any], seen: Seen, target: Seen) -> Float[Array, " b"]:
+        """LPIPS distances."""
         heads = [variables["heads"][name] for name in sorted(variables["heads"])]
         return losses.lpips_distance(seen, target, heads)
 
 
 @dataclasses.dataclass(frozen=True)
 class LpipsAlex:
-    """LPIPS on AlexNet. Variables are those of `nn.lpips.Lpips`."""
+    """LPIPS on AlexNet, with the variables of `nn.lpips.Lpips`."""
 
     weight = "lpips"
 
     def see(self, variables: dict[str, Any], images: Float[Array, "b h w 3"]) -> Seen:
+        """Unit-length features of pictures."""
         return Lpips("alex").apply(variables, images, method="features")
 
     def distance(self, variables: dict[str, Any], seen: Seen, target: Seen) -> Float[Array, " b"]:
+        """LPIPS distances."""
         heads = variables["params"]["heads"]
         return losses.lpips_distance(seen, target, [heads[name] for name in sorted(heads)])
 
@@ -92,9 +97,11 @@ class Identity:
     weight = "identity"
 
     def see(self, variables: dict[str, Any], images: Float[Array, "b v v 3"]) -> Seen:
+        """Embeddings of faces."""
         return (self.embed(variables, images),)
 
     def distance(self, variables: dict[str, Any], seen: Seen, target: Seen) -> Float[Array, " b"]:
+        """1 - cosine of the embeddings."""
         return losses.identity_distance(*seen, *target)
 
 
@@ -115,8 +122,8 @@ def lpips() -> Loaded:
     return Loaded(LpipsVgg(), dict(found.variables["params"]))
 
 
-def in_domain(settings: Settings) -> tuple[Loaded, ...]:
-    """What in-domain inversion compares pictures by, as far as its settings give it a weight.
+def in_domain(settings: SearchSettings) -> tuple[Loaded, ...]:
+    """The comparisons of in-domain inversion whose weight is not zero.
 
     Args:
         settings: weights, and the folder of Caffe's VGG16.
@@ -136,11 +143,11 @@ def in_domain(settings: Settings) -> tuple[Loaded, ...]:
     return tuple(found)
 
 
-def image2stylegan(settings: Settings) -> tuple[Loaded, ...]:
-    """What Image2StyleGAN compares pictures by besides their pixels.
+def image2stylegan(settings: SearchSettings) -> tuple[Loaded, ...]:
+    """The comparison of Image2StyleGAN besides pixels.
 
     Args:
-        settings: with the weight of it.
+        settings: with its weight.
 
     Raises:
         UserError: VGG16 is neither cached nor can it be fetched.

@@ -1,7 +1,7 @@
 """Pivotal tuning as a method of inversion: the whole photograph, around codes that are found first.
 
-Pictures [b, s, s, 3] RGB in [-1, 1]; codes W+ [b, n, k]. What a tuning is, and its source, stands
-in `tuning`; an edit asks for a window instead, see `face_tuning`.
+Pictures are [b, s, s, 3] RGB in [-1, 1]; codes are W+ [b, n, k]. See `tuning` for the tuning itself
+and its source; an edit tunes a window instead, see `face_tuning`.
 """
 
 import time
@@ -20,7 +20,7 @@ from diffcam_jax.ops.window import Window
 
 
 def in_space(codes: Float[Array, "b n k"], space: str) -> Float[Array, "b n k"]:
-    """Codes that are not searched for; in "w" the mean of a code's rows stands in all of them."""
+    """Codes in a space without a search: in "w" every row is the mean of the code's rows."""
     if space == "w+":
         return codes
     return jnp.broadcast_to(codes.mean(1, keepdims=True), codes.shape)
@@ -37,18 +37,18 @@ def invert_by_tuning(
     seconds: float | None = None,
     progress: bool = False,
 ) -> Inversion:
-    """Pivots, and the generator tuned to every photograph around its own.
+    """Pivots, and the generator tuned to every photograph around its own pivot.
 
     Args:
         generator: see `tuning.check_generator`.
         encoder: gives the pivots.
-        search: gives them where there is no encoder: (images, seconds=, progress=) -> codes.
-        images: of any side; the generator's own is compared.
+        search: gives them if there is no encoder: (images, seconds=, progress=) -> codes.
+        images: of any side; they are compared at the generator's own.
         settings: of the tuning.
         space: "w+", or "w" for pivots whose rows are all the same, as in the paper.
-        start: the pivots, in the place of the encoder's.
-        seconds: time to stop after, compiling not counted; the search may take half of it.
-        progress: show bars with the time left.
+        start: the pivots, instead of the encoder's.
+        seconds: time limit without compilation; the search may take half of it.
+        progress: whether to show bars with the remaining time.
 
     Returns:
         Pivots, changes and losses; the seconds are those of both.
@@ -65,7 +65,7 @@ def invert_by_tuning(
         half = None if seconds is None else seconds / 2
         found = search(images, seconds=half, progress=progress)
         pivots, compiled, notes = jnp.asarray(found.codes), found.compile_seconds, found.notes
-        # The step in which time ran out may have been a long one: the tuning gets some in any case.
+        # The last step of the search may have taken long: the tuning gets some time in any case.
         left = None if seconds is None else max(seconds - found.seconds, seconds / 4)
     pivots, cells = in_space(pivots, space), generator.module.cells
     pictures = encoding.fit(images, generator.module.resolution)

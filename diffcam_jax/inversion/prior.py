@@ -1,10 +1,9 @@
-"""The product's inversion: W+ codes whose picture is an aligned photograph, kept where edits still
-work.
+"""The default inversion: W+ codes under a prior, which keeps them where edits work.
 
-Pictures [b, s, s, 3] RGB in [-1, 1]; codes W+ [b, n, k]. A code is w [b, k] shared by all rows plus
-one small offset a row. The loss is LPIPS and squared error plus the whitened distance of w from the
-mean and of the offsets from 0: codes that fit without that prior fall apart when edited. First w
-moves alone, then both.
+Pictures are [b, s, s, 3] RGB in [-1, 1]; codes are W+ [b, n, k]. A code is w [b, k] shared by all
+rows plus one small offset per row. The loss is LPIPS and squared error plus the whitened distance
+of w from the mean and of the offsets from 0: codes that fit without that prior fall apart when
+edited. First w moves alone, then both.
 
 Sources: Abdal et al., Image2StyleGAN (1904.03189), for optimisation into W+; Zhu et al., In-Domain
 GAN Inversion (2004.00049), for keeping codes in the domain in which edits work.
@@ -17,23 +16,27 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from diffcam_jax.inversion import encoding
+from diffcam_jax.inversion.adam import StepSettings, Unknown
 from diffcam_jax.inversion.fit import mask_at
 from diffcam_jax.inversion.judges import LpipsVgg
-from diffcam_jax.inversion.optimise import Pace, Unknown, cosine
-from diffcam_jax.inversion.settings import InversionConfig
+from diffcam_jax.inversion.optimise import cosine
+from diffcam_jax.inversion.settings import PriorSettings
 from diffcam_jax.losses import picture as losses
 from diffcam_jax.nn.latents import LatentStats, whiten
 from diffcam_jax.nn.network import Network
 
-# Where the face lies in an FFHQ crop: top left corner of a square of half the side, as a share of
-# the side.
+# The face in an FFHQ crop: top left corner of a square of half the side, relative to the side.
 FACE_TOP, FACE_LEFT = 0.375, 0.25
 _LPIPS = LpipsVgg()
 
 
 class View(NamedTuple):
-    """Photographs [b, v, v, 3], their LPIPS features, and where they count [b, v, v, 1]: None for
-    everywhere.
+    """Photographs at one of the two views.
+
+    Attributes:
+        image: [b, v, v, 3].
+        features: their LPIPS features.
+        mask: where they count [b, v, v, 1]; None for everywhere.
     """
 
     image: Float[Array, "b v v 3"]
@@ -42,14 +45,14 @@ class View(NamedTuple):
 
 
 class Target(NamedTuple):
-    """A batch of photographs as the loss sees them."""
+    """Both views of a batch of photographs."""
 
     whole: View
     face: View
 
 
 class Weights(NamedTuple):
-    """The weights of the loss, traced; see `InversionConfig`."""
+    """The weights of the loss, traced; see `PriorSettings`."""
 
     pixel: float | Float[Array, ""]
     face: float | Float[Array, ""]
@@ -57,7 +60,7 @@ class Weights(NamedTuple):
 
 
 class Frozen(NamedTuple):
-    """What stays fixed.
+    """Networks and statistics that stay fixed.
 
     Attributes:
         generator: with a method `synthesis(codes, size)`.
@@ -75,8 +78,8 @@ def views(
 ) -> tuple[Float[Array, "b w w c"], Float[Array, "b f f c"]]:
     """The whole picture at a quarter of its side, and the face at full detail, half the side wide.
 
-    The face gets the detail because edits happen there: what surrounds it comes from the photograph
-    in the end.
+    The face gets the detail because edits happen there: its surroundings finally come from the
+    photograph.
     """
     b, side, _, channels = image.shape
     whole = image.reshape(b, side // 4, 4, side // 4, 4, channels).mean((2, 4))
@@ -93,8 +96,8 @@ def _fit(
 
 
 @dataclasses.dataclass(frozen=True)
-class Prior:
-    """The problem of this method; the unknowns are w [b, k] and the offsets [b, n, k].
+class PriorProblem:
+    """The minimisation problem of this method; unknown are w [b, k] and the offsets [b, n, k].
 
     Attributes:
         size: side at which pictures are drawn.
@@ -122,8 +125,8 @@ class Prior:
     ) -> Float[Array, " b"]:
         """Fit of both views plus the prior, one value per picture.
 
-        fit = LPIPS + pixel * MSE; loss = fit(whole) + face * fit(face)
-        + prior * (mean white(w - mean)^2 + 2 mean white(offsets)^2).
+        fit = LPIPS + pixel * MSE; loss = fit(whole) + face * fit(face) + prior * (mean white(w -
+        mean)^2 + 2 mean white(offsets)^2).
         """
         w, offsets = unknown
         image = frozen.generator(self.codes(unknown), size=self.size, method="synthesis")
@@ -136,8 +139,9 @@ class Prior:
         return fit + weights.prior * prior
 
     def unknown(self, codes: Float[Array, "b n k"], space: str) -> Unknown:
-        """Where the search begins: w is the mean of the codes' rows, the offsets are the rest (none
-        in W).
+        """The start of a search: w is the mean of the codes' rows, the offsets are the rest.
+
+        In the space "w" the offsets are 0.
         """
         w = codes.mean(1)
         offsets = codes - w[:, None]
@@ -148,15 +152,15 @@ class Prior:
         w, offsets = unknown
         return w[:, None] + offsets
 
-    def weights(self, config: InversionConfig) -> Weights:
-        """The part of the settings that the loss takes."""
+    def weights(self, config: PriorSettings) -> Weights:
+        """The settings that are part of the loss."""
         return Weights(config.pixel, config.face, config.prior)
 
-    def pace(self, config: InversionConfig, space: str, index: int) -> Pace:
-        """The numbers of a step; no picture settles before the offsets had their chance."""
+    def step_settings(self, config: PriorSettings, space: str, index: int) -> StepSettings:
+        """The settings of a step; no picture settles before the offsets have had time to move."""
         w_rate, offset_rate = rates(config, index)
         chance = index + 1 >= (config.w_steps if space == "w+" else 0) + config.patience
-        return Pace(
+        return StepSettings(
             (w_rate, offset_rate if space == "w+" else 0.0),
             config.patience,
             config.tolerance,
@@ -164,9 +168,10 @@ class Prior:
         )
 
 
-def rates(config: InversionConfig, index: int) -> tuple[float, float]:
-    """Learning rates of w and of the offsets at a step: a cosine from the peak to 0, the offsets'
-    after `w_steps`.
+def rates(config: PriorSettings, index: int) -> tuple[float, float]:
+    """Learning rates of w and of the offsets at a step: a cosine from the peak to 0.
+
+    Those of the offsets begin after `w_steps`.
     """
     steps, begin = config.steps, config.w_steps
     return config.w_rate * cosine(index, steps), config.offset_rate * cosine(index, steps, begin)

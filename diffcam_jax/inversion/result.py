@@ -1,4 +1,4 @@
-"""What every method of inversion gives."""
+"""The result of every method of inversion."""
 
 from typing import NamedTuple
 
@@ -9,19 +9,20 @@ from diffcam_jax.inversion.tuning import Deltas
 
 
 class Inversion(NamedTuple):
-    """The result.
+    """Codes and how they were found.
 
     Attributes:
-        codes: [b, n, k] W+ codes of the lowest loss seen; of "pivotal_tuning" the pivots.
+        codes: [b, n, k] W+ codes of the lowest loss seen; for "pivotal_tuning" the pivots.
         loss: [b] that loss; NaN for a picture whose loss was never finite.
-        history: [steps, b] the loss before every step; a picture at rest repeats its last, restarts
-            follow one another.
-        steps: how many were made.
-        seconds: in all but compiling; compile_seconds: until the first step was under way.
-        notes: what a person should know, a sentence each: restarts after a loss that was no number,
+        history: [steps, b] the loss before every step; a settled picture repeats its last one,
+            restarts follow each other.
+        steps: number of steps.
+        seconds: total time without compilation.
+        compile_seconds: time until the first step was running.
+        notes: messages for the user, a sentence each: restarts after a loss that was not finite,
             time that ran out.
-        tuned: of "pivotal_tuning" the changes of the generator, path of a tensor -> [b, ...] in
-            half precision, for `tuning.tuned_generator`; None for the methods that move codes only.
+        tuned: for "pivotal_tuning" the changes of the generator, path of a tensor -> [b, ...] in
+            half precision, for `tuning.tuned_generator`; None for the other methods.
     """
 
     codes: Float[np.ndarray, "b n k"]

@@ -1,8 +1,9 @@
-"""Tuned numbers kept on disk, so that the next edit of a photograph takes seconds.
+"""Tuned parameters kept on disk, so that the next edit of a photograph takes seconds.
 
-One safetensors file for a photograph and a window, named by the sha256 of the aligned picture, of
-the code and of the recipe: networks of another kind never meet them. The folder is kept below a
-limit; what was used longest ago goes first. A file that cannot be read counts as absent.
+One safetensors file for each photograph and window, named by the sha256 of the aligned picture, of
+the code and of the recipe: those of other networks have other names. The folder is kept below a
+size limit; the least recently used files are removed first. A file that cannot be read counts as
+absent.
 """
 
 import os
@@ -19,14 +20,14 @@ from diffcam_jax.files.cache_dir import cache_dir, cache_key
 from diffcam_jax.inversion.tuning import Deltas
 from diffcam_jax.ops.window import Window
 
-# To be raised when a tuning with the same settings finds other numbers than before.
+# Increase this when a tuning with the same settings gives other changes than before.
 REVISION = 1
 LIMIT = 512 << 20  # bytes of all files
-LARGEST = 3 << 20  # bytes of one; those of a StyleGAN2 are larger and are not kept
+LARGEST = 3 << 20  # bytes of one file; those of a StyleGAN2 are larger and are not kept
 
 
 class Entry(NamedTuple):
-    """What was tuned: the window, the changes without a batch axis, and the loss at its end."""
+    """A tuning: the window, the changes without a batch axis, and the final loss."""
 
     window: Window
     deltas: Deltas
@@ -52,7 +53,7 @@ class TunedCache:
         self.folder = cache_dir() / "tuned"
 
     def load(self) -> list[Entry]:
-        """Everything that was tuned of this photograph, the window used last first."""
+        """All tunings of this photograph, the most recently used window first."""
         entries = []
         for path in sorted(
             self.folder.glob(f"{self._name}_*.safetensors"), key=_used, reverse=True
@@ -70,14 +71,14 @@ class TunedCache:
         return entries
 
     def touch(self, window: Window) -> None:
-        """Says that an entry was used."""
+        """Marks an entry as used."""
         try:
             os.utime(self._path(window))
         except OSError:
             return
 
     def save(self, entry: Entry) -> None:
-        """Keeps an entry; a folder that cannot be written to is no reason to fail an edit."""
+        """Keeps an entry; a folder that cannot be written is ignored, so no edit fails on it."""
         if sum(array.nbytes for array in entry.deltas.values()) > LARGEST:
             return
         window = [int(x) for x in _numbers(entry.window)]

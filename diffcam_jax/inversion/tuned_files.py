@@ -1,8 +1,8 @@
-"""A tuned generator as a file: what it differs from the generator by, for one photograph.
+"""A tuned generator as a file: its difference from the generator, for one photograph.
 
-One array for each tensor that moved, in half precision, under its name in the generator; the header
-holds the generator's hash and the settings of the tuning. The code that belongs to it, the pivot,
-lies in the file of codes beside it under the photograph's name.
+One array for each tensor that changed, in half precision, under its name in the generator; the
+header holds the generator's hash and the settings of the tuning. The corresponding code, the pivot,
+is in the file of codes beside it under the photograph's name.
 """
 
 import dataclasses
@@ -31,17 +31,17 @@ def save(
     """Writes the changes of one photograph; the file appears whole or not at all.
 
     Args:
-        path: ends in .tuned.safetensors.
+        path: must end in .tuned.safetensors.
         deltas: without a batch axis.
         generator_hash: `trees.tree_hash` of the parameters of the generator that was tuned.
         settings: of the tuning.
 
     Raises:
-        UserError: values that are no numbers, or the file cannot be written.
+        UserError: a value is not finite, or the file cannot be written.
     """
     tree = {name: np.asarray(change, np.float16) for name, change in deltas.items()}
     if not all(np.isfinite(change).all() for change in tree.values()):
-        raise UserError(f"changes that are no numbers are not kept in {path}; tune again")
+        raise UserError(f"changes that are not finite are not written to {path}; tune again")
     given = {name: round(value, 9) for name, value in dataclasses.asdict(settings).items()}
     header = {"kind": _KIND, "generator": generator_hash, "settings": given}
     try:
@@ -52,17 +52,18 @@ def save(
 
 
 def load(path: str | FilePath, generator_hash: str) -> Deltas:
-    """Reads changes, if they are those of a generator.
+    """Reads changes and checks that they belong to a generator.
 
     Args:
-        path: what `save` wrote.
-        generator_hash: of the generator that they are to be added to.
+        path: a file that `save` wrote.
+        generator_hash: of the generator to which they will be added.
 
     Returns:
         Path of a tensor -> its change, without a batch axis, for `tuning.tuned_generator`.
 
     Raises:
-        UserError: no such file, nothing of the kind, changes of another generator or no numbers.
+        UserError: the file is missing or of another kind, belongs to another generator, or holds a
+            value that is not finite.
     """
     tree, header = trees.load(path)
     if header.get("kind") != _KIND:
@@ -72,5 +73,5 @@ def load(path: str | FilePath, generator_hash: str) -> Deltas:
         raise UserError(f"{path} changes another generator ({hashes}); tune again")
     deltas = flatten_dict(tree)
     if not all(np.isfinite(change).all() for change in deltas.values()):
-        raise UserError(f"the changes in {path} hold values that are no numbers; tune again")
+        raise UserError(f"the changes in {path} hold values that are not finite; tune again")
     return deltas

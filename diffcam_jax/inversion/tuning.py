@@ -1,15 +1,16 @@
 """Pivotal tuning: the generator itself is fitted to a photograph around a code, within a window.
 
-Pictures [b, s, s, 3] RGB in [-1, 1]; codes W+ [b, n, k], the pivots, which do not move. What moves
-are the kernels and biases of the layers from 16 pixels on (`is_tuned`): the person, the hat and the
-light come from them, and the code keeps the meaning that directions act on. Every photograph gets
-numbers of its own, the difference from the generator's, in half precision.
+Pictures are [b, s, s, 3] RGB in [-1, 1]; codes are W+ [b, n, k], the pivots, which do not change.
+The parameters that change are the kernels and biases of the layers from 16 pixels up (`is_tuned`):
+they determine the person, the hat and the light, and the code keeps the meaning on which directions
+act. Every photograph has its own changes of the generator, in half precision.
 
-Source: Roich et al., Pivotal Tuning for Latent-based Editing of Real Images (2106.05744). Theirs
-tunes every number of StyleGAN2's synthesis at the rate 3e-4 around a code in W that is optimised
-first, on whole pictures, for up to 350 steps, and stops at LPIPS 0.06. Ours leaves modulations,
-noise and the layers below 16 pixels alone, begins at an encoder's code in W+, moves each tensor by
-a share of its own deviation, looks at a window, and makes few steps: more fit better and edit less.
+Source: Roich et al., Pivotal Tuning for Latent-based Editing of Real Images (2106.05744). They tune
+all parameters of StyleGAN2's synthesis at the rate 3e-4 around a code in W that is optimised first,
+on whole pictures, for up to 350 steps, and stop at LPIPS 0.06. Here modulations, noise and the
+layers below 16 pixels are fixed, the pivot is an encoder's code in W+, the rate of each tensor is
+relative to its own standard deviation, the loss covers a window, and there are few steps: more
+steps fit better and edit less.
 """
 
 import dataclasses
@@ -25,8 +26,9 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Float, Int
 
 from diffcam_jax.errors import UserError
+from diffcam_jax.inversion.adam import CHANCES, StepSettings, Unknown
 from diffcam_jax.inversion.judges import Judge, LpipsAlex, Seen
-from diffcam_jax.inversion.optimise import CHANCES, Pace, Unknown, cosine, minimise
+from diffcam_jax.inversion.optimise import cosine, minimise
 from diffcam_jax.inversion.settings import TuningSettings
 from diffcam_jax.losses import picture as losses
 from diffcam_jax.nn.network import Network
@@ -37,11 +39,11 @@ from diffcam_jax.pretrained import networks as pretrained
 Path = tuple[str, ...]
 Deltas = dict[Path, Float[np.ndarray, "..."]]
 
-# A layer's name, and the number that its first layer of 16 pixels has.
+# A layer's name, and the number of its first layer of 16 pixels.
 _LAYERS = (("block", 1), ("convs", 2), ("to_rgbs", 1))
-# The smallest deviation that a tensor's rate counts in: biases may be all the same.
+# The smallest standard deviation to which a tensor's rate refers: biases may all be equal.
 LEAST_DEVIATION = 1e-2
-_UNKNOWN = "pivotal tuning knows StyleGAN2 and MobileStyleGAN; choose another method"
+_UNKNOWN = "pivotal tuning supports StyleGAN2 and MobileStyleGAN; choose another method"
 
 
 class Frozen(NamedTuple):
@@ -52,12 +54,15 @@ class Frozen(NamedTuple):
 
 
 class Target(NamedTuple):
-    """A batch of photographs as the loss sees them.
+    """A batch of photographs with their features.
 
     Attributes:
         codes: the pivots.
-        top, left: places of the windows, in cells.
-        full, half: the windows at full and at half size; seen: what the judges see in the latter.
+        top: first rows of the windows, in cells.
+        left: first columns of the windows, in cells.
+        full: the windows at full size.
+        half: the windows at half size.
+        seen: the judges' features of the latter.
     """
 
     codes: Float[Array, "b n k"]
@@ -77,16 +82,18 @@ class Weights(NamedTuple):
 
 
 class Tuned(NamedTuple):
-    """The result.
+    """The result of `tune`.
 
     Attributes:
         deltas: path of a tensor -> its change [b, ...] in half precision; all zero for a photograph
             whose loss was never finite.
-        begun, loss: [b] the loss at the pivot and the lowest; NaN where none was finite.
-        steps: how many were made.
-        seconds: in all but compiling; compile_seconds: until the first step was under way.
-        history: [steps, b] the loss before every step; a picture at rest repeats its last.
-        notes: what a person should know, a sentence each.
+        begun: [b] the loss at the pivot; NaN where none was finite.
+        loss: [b] the lowest loss; NaN where none was finite.
+        steps: number of steps.
+        seconds: total time without compilation.
+        notes: messages for the user, a sentence each.
+        history: [steps, b] the loss before every step; a settled picture repeats its last one.
+        compile_seconds: time until the first step was running.
     """
 
     deltas: Deltas
@@ -100,11 +107,10 @@ class Tuned(NamedTuple):
 
 
 def is_tuned(path: Path) -> bool:
-    """Whether a parameter moves: kernels and biases of convolutions from 16 pixels on, and the
-    output's.
+    """Whether a parameter is tuned: kernels and biases from 16 pixels up, and the output's.
 
-    Mapping, constant, modulations, depthwise kernels and noise rest. Tuning the latter two fits
-    faster and burns the closed mouth in: a smile then loses its teeth.
+    Mapping, constant, modulations, depthwise kernels and noise are fixed. Tuning the latter two
+    fits faster and burns the closed mouth in: a smile then lacks its teeth.
     """
     if path[-1] not in ("kernel", "pointwise", "bias") or {"modulation", "up"} & set(path):
         return False
@@ -115,10 +121,10 @@ def is_tuned(path: Path) -> bool:
 
 
 def tuned_paths(variables: Mapping[str, Any]) -> tuple[Path, ...]:
-    """The parameters of a generator that move, sorted.
+    """The parameters of a generator that are tuned, sorted.
 
     Raises:
-        UserError: it has none, for instance as its pictures have fewer than 16 pixels a side.
+        UserError: there are none, for instance because its pictures have sides below 16 pixels.
     """
     paths = tuple(sorted(path for path in flatten_dict(variables["params"]) if is_tuned(path)))
     if not paths:
@@ -127,7 +133,7 @@ def tuned_paths(variables: Mapping[str, Any]) -> tuple[Path, ...]:
 
 
 def check_generator(generator: Network) -> None:
-    """Whether a generator can be tuned: it draws windows, and has parameters that move.
+    """Checks that a generator can be tuned: it draws windows, and has tunable parameters.
 
     Raises:
         UserError: it is of another kind; see also `tuned_paths`.
@@ -152,13 +158,14 @@ def tuned_generator(generator: Network, deltas: Mapping[Path, Array | np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
-class Tuning:
-    """The problem; the unknowns are the changes of the tensors at `paths`, one set a photograph.
+class TuningProblem:
+    """The minimisation problem; unknown are the changes of the tensors at `paths`, per photograph.
 
     Attributes:
-        height, width: of the windows, in cells.
+        height: of the windows, in cells.
+        width: of the windows, in cells.
         paths: of the tensors.
-        judges: what compares windows besides their pixels.
+        judges: comparisons of windows besides their pixels.
     """
 
     height: int
@@ -204,7 +211,7 @@ class Tuning:
     def loss(
         self, frozen: Frozen, target: Target, weights: Weights, unknown: Unknown
     ) -> Float[Array, " b"]:
-        """LPIPS + squared error at half size + squared error at full size, one value per picture."""
+        """LPIPS + squared errors at half and at full size, one value per picture."""
         full = self.draw(frozen, target, unknown)
         half = _halved(full)
         total = weights.half * losses.mse(half, target.half)
@@ -219,15 +226,17 @@ def _halved(pictures: Float[Array, "b h w 3"]) -> Float[Array, "b h2 w2 3"]:
     return resize(pictures, (pictures.shape[1] // 2, pictures.shape[2] // 2), "area")
 
 
-_target = jax.jit(Tuning.target, static_argnums=0)
+_target = jax.jit(TuningProblem.target, static_argnums=0)
 
 
-def pace(settings: TuningSettings, deviations: tuple[float, ...], index: int) -> Pace:
-    """The numbers of a step, counted from 0."""
+def step_settings(
+    settings: TuningSettings, deviations: tuple[float, ...], index: int
+) -> StepSettings:
+    """The settings of a step, counted from 0."""
     rise = min(1.0, (index + 1) / max(settings.warmup, 1))
     rate = settings.rate * rise * cosine(index, settings.steps)
     may_settle = index + 1 > settings.patience
-    return Pace(
+    return StepSettings(
         tuple(rate * d for d in deviations), settings.patience, settings.tolerance, may_settle
     )
 
@@ -251,22 +260,25 @@ def tune(
 
     Args:
         generator: MobileStyleGAN or StyleGAN2.
-        codes: the pivots; images: aligned photographs of the generator's size, RGB in [-1, 1].
-        window: what is fitted, in cells; its place may differ between pictures ([b] arrays).
+        codes: the pivots.
+        images: aligned photographs of the generator's size, RGB in [-1, 1].
+        window: the part that is fitted, in cells; its position may differ between pictures ([b]
+            arrays).
         settings: steps, rates and weights.
-        start: changes to begin from, of an earlier tuning; None for none.
-        seconds: time to stop after, compiling not counted; the best so far is the result.
-        progress: show a bar with the time left.
+        start: initial changes, of an earlier tuning; None for none.
+        seconds: time limit without compilation; the best so far is the result.
+        progress: whether to show a bar with the remaining time.
 
     Returns:
-        The changes. The same input gives the same changes; a photograph whose loss is no number
-        time and again keeps its best, or the pivot's generator.
+        The changes. The same input gives the same changes; a photograph whose loss is repeatedly
+        not finite keeps its best changes, or none.
 
     Raises:
-        UserError: a generator of another kind, impossible settings, or LPIPS cannot be had.
+        UserError: the generator is of another kind, the settings are impossible, or LPIPS cannot be
+            fetched.
 
     Reference:
-        Roich et al. (2106.05744); see above for what differs.
+        Roich et al. (2106.05744); see above for the differences.
     """
     check_settings(settings)
     check_generator(generator)
@@ -275,7 +287,7 @@ def tune(
     deviations = tuple(max(float(np.std(flat[path])), LEAST_DEVIATION) for path in paths)
     judges = (LpipsAlex(),) if settings.lpips else ()
     frozen = Frozen(generator, (_lpips(),) if settings.lpips else ())
-    problem = Tuning(window.height, window.width, paths, judges)
+    problem = TuningProblem(window.height, window.width, paths, judges)
     count = len(codes)
     top, left = (
         jnp.broadcast_to(jnp.asarray(x, jnp.int32), count) for x in (window.top, window.left)
@@ -290,7 +302,7 @@ def tune(
         Weights((settings.lpips,) * len(judges), settings.half, settings.full),
         first,
         settings.steps,
-        functools.partial(pace, settings, deviations),
+        functools.partial(step_settings, settings, deviations),
         seconds,
         progress,
         "tuning",
@@ -310,18 +322,18 @@ def tune(
 
 def _notes(failures: np.ndarray, late: bool, made: int, steps: int) -> tuple[str, ...]:
     notes = [
-        f"picture {number}: the loss of the tuning was no number {times} times; "
-        + ("its best generator is kept" if times >= CHANCES else "went on at a lower rate")
+        f"picture {number}: the loss of the tuning was not finite {times} times; "
+        + ("its best generator is kept" if times >= CHANCES else "continued at a lower rate")
         for number, times in enumerate(failures.tolist(), start=1)
         if times
     ]
     if late:
-        notes.append(f"the tuning stopped for want of time, at step {made} of {steps}")
+        notes.append(f"the tuning ran out of time at step {made} of {steps}")
     return tuple(notes)
 
 
 def check_settings(settings: TuningSettings) -> None:
-    """Whether settings are possible.
+    """Checks that settings are possible.
 
     Raises:
         UserError: names the setting.
@@ -330,4 +342,4 @@ def check_settings(settings: TuningSettings) -> None:
         if not (math.isfinite(value) and value >= 0):
             raise UserError(f"{name}={value}: settings of a tuning are finite and not negative")
     if settings.steps < 1:
-        raise UserError("steps=0: take at least one step, or leave the tuning out")
+        raise UserError("steps=0: take at least one step, or omit the tuning")

@@ -1,4 +1,4 @@
-"""What an edit does to the attributes of faces, by the built-in scorers (`scorers.SCORERS`)."""
+"""The effect of an edit on the attributes of faces, by the built-in scorers (`scorers.SCORERS`)."""
 
 import importlib.util
 from collections.abc import Sequence
@@ -15,9 +15,7 @@ _NEED_ONNX = frozenset({"age", "gender"})
 
 
 def available() -> tuple[tuple[str, ...], str]:
-    """The scores that can be had on this machine, and one line about those that cannot ("" if all
-    can).
-    """
+    """The scores that this machine can compute, and one line about the others ("" without any)."""
     if importlib.util.find_spec("onnxruntime"):
         return tuple(scorers.SCORERS), ""
     missing = [name for name, scorer in scorers.SCORERS.items() if scorer.needs & _NEED_ONNX]
@@ -36,13 +34,12 @@ def scores(
         names: keys of `scorers.SCORERS`; None takes all that are `available`.
 
     Raises:
-        UserError: an unknown name, something that is no aligned picture, or onnxruntime is missing
-            and a named score needs it.
+        UserError: a name is unknown, a picture is not an aligned one, or onnxruntime is missing and
+            a named score needs it.
     """
     names = available()[0] if names is None else tuple(names)
-    scorers.score(
-        np.zeros((0, 256, 256, 3), np.uint8), names
-    )  # names are wrong before the first picture is read
+    # Reports unknown names before the first picture is read.
+    scorers.score(np.zeros((0, 256, 256, 3), np.uint8), names)
     parts = [scorers.score(part, names) for part in runs(pictures, _AT_A_TIME)]
     return {
         name: np.concatenate([np.zeros(0, np.float32), *(part[name] for part in parts)])
@@ -53,14 +50,15 @@ def scores(
 def change(
     before: Pictures, after: Pictures, names: Sequence[str] | None = None
 ) -> dict[str, Float[np.ndarray, " n"]]:
-    """By how much each score rises from one picture to the other, NaN where either shows no face.
+    """The increase of each score from one picture to the other, NaN where either shows no face.
 
     Args:
-        before, after: as in `scores`, equally many.
+        before: as in `scores`.
+        after: as in `scores`, as many as before.
         names: as in `scores`.
 
     Raises:
-        UserError: as in `scores`, or different numbers of pictures.
+        UserError: as in `scores`, or the numbers of pictures differ.
     """
     first, second = scores(before, names), scores(after, names)
     counts = [len(next(iter(found.values()), ())) for found in (first, second)]

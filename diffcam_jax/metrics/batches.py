@@ -1,9 +1,8 @@
-"""A network over any number of pictures: whole batches, shared out among all devices, one program
-for every shape.
+"""Runs a network over any number of pictures: whole batches, distributed over all devices.
 
-Pictures are uint8 RGB [h, w, 3], given as an array [n, h, w, 3] or as anything that can be run
-through once, so a folder can be read while it is scored and need not fit into memory. The last
-batch is filled up with zeros, which are dropped again.
+There is one program for every shape. Pictures are uint8 RGB [h, w, 3], given as an array [n, h, w,
+3] or as any iterable that is read once, so a folder can be read while it is scored and need not fit
+into memory. The last batch is padded with zeros, which are dropped again.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,13 +10,12 @@ from itertools import islice
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, UInt8
 
 from diffcam_jax.errors import UserError
-from diffcam_jax.ops.image import resize
+from diffcam_jax.ops.image import resize, to_unit
 
 Pictures = Iterable[np.ndarray]
 _AXIS = "pictures"
@@ -25,13 +23,12 @@ _SPLIT, _EVERYWHERE = PartitionSpec(_AXIS), PartitionSpec()
 
 
 def to_square(images: UInt8[Array, "b h w 3"], side: int) -> Float[Array, "b side side 3"]:
-    """uint8 to float32 in [-1, 1] at another size: area mean when shrinking, bilinear when growing
-    (each axis for itself).
+    """Scales uint8 pictures to float32 in [-1, 1] at side x side.
+
+    Each axis by itself is area-averaged when shrinking, bilinear when enlarging.
     """
     h, w = images.shape[1:3]
-    x = resize(
-        images.astype(jnp.float32) / 127.5 - 1, (side, w), "area" if h > side else "bilinear"
-    )
+    x = resize(to_unit(images), (side, w), "area" if h > side else "bilinear")
     return resize(x, (side, side), "area" if w > side else "bilinear")
 
 
@@ -41,11 +38,11 @@ class Batched:
     Args:
         function: (variables, pictures [b, ...], ...) -> one array with b rows; each row depends on
             its own pictures only.
-        variables: arrays of the network; a copy lies on every device.
-        prepare: uint8 [b, h, w, 3] -> what `function` takes, of one shape whatever h and w are. It
-            is compiled anew for every size of picture, the network is not.
-        devices: None takes all of this process.
-        batch: pictures for one device at a time.
+        variables: arrays of the network; every device has a copy.
+        prepare: uint8 [b, h, w, 3] -> the input of `function`, of one shape whatever h and w are.
+            It is compiled anew for every size of picture, the network is not.
+        devices: None uses all devices of this process.
+        batch: pictures per device at a time.
     """
 
     def __init__(
@@ -77,22 +74,23 @@ class Batched:
         """The function's rows for all pictures.
 
         Args:
-            columns: one set of pictures, or two that are taken pairwise.
+            *columns: one set of pictures, or two that are taken pairwise.
 
         Returns:
             [n, ...]; without pictures [0].
 
         Raises:
-            UserError: the sets have different lengths, or something in them is no RGB picture of 8
-                bits.
+            UserError: the sets have different lengths, or something in them is not an RGB picture
+                of 8 bits.
         """
         program, found, waiting = self._programs[len(columns) - 1], [], None
         for batch in _batches(columns, self.rows):
             inputs = [self._place(pictures) for pictures in batch]
             if len({x.shape for x in inputs}) > 1:
-                raise UserError("the two pictures of a pair differ in size; bring them to one size")
+                raise UserError("the two pictures of a pair differ in size; scale them to one size")
             dispatched = program(self._variables, *inputs), len(batch[0])
-            # The devices work on this batch while the last one is fetched and the next one is read.
+            # The devices work on this batch while the previous one is fetched and the next one is
+            # read.
             if waiting is not None:
                 found.append(np.asarray(waiting[0])[: waiting[1]])
             waiting = dispatched
@@ -107,14 +105,14 @@ class Batched:
             return self._prepare(jax.device_put(stacked, self._split))
         ready = [np.asarray(self._prepare_one(picture[None]))[0] for picture in pictures]
         if len({picture.shape for picture in ready}) > 1:
-            raise UserError("the pictures differ in size; bring them to one size")
+            raise UserError("the pictures differ in size; scale them to one size")
         return jax.device_put(np.stack(ready + [np.zeros_like(ready[0])] * missing), self._split)
 
 
 def _exact(program: Callable[..., Array]) -> Callable[..., Array]:
-    """The program with float32 products, which published numbers come from.
+    """The program with float32 matrix products, on which published numbers are based.
 
-    GPUs would round their factors.
+    GPUs would otherwise round the factors.
     """
 
     def run(*arguments: Any) -> Array:
@@ -142,10 +140,10 @@ def _batches(columns: Sequence[Pictures], rows: int) -> Iterator[tuple[list[np.n
 
 
 def checked(picture: np.ndarray) -> UInt8[np.ndarray, "h w 3"]:
-    """The picture, if it is one.
+    """The picture, if it is uint8 RGB.
 
     Raises:
-        UserError: it is not uint8 RGB.
+        UserError: it is not.
     """
     picture = np.asarray(picture)
     if (
@@ -155,8 +153,8 @@ def checked(picture: np.ndarray) -> UInt8[np.ndarray, "h w 3"]:
         or 0 in picture.shape
     ):
         raise UserError(
-            f"a picture of the form {picture.shape}, {picture.dtype}, cannot be scored; give RGB "
-            "of 8 bits, [h, w, 3]"
+            f"a picture of shape {picture.shape} and type {picture.dtype} cannot be scored; give "
+            "RGB of 8 bits, [h, w, 3]"
         )
     return picture
 
@@ -170,8 +168,8 @@ def aligned(picture: np.ndarray) -> UInt8[np.ndarray, "s s 3"]:
     picture = checked(picture)
     if picture.shape[0] != picture.shape[1]:
         raise UserError(
-            f"a picture of {picture.shape[1]}x{picture.shape[0]} pixels is no aligned face; give "
-            "square crops as FFHQ has them"
+            f"a picture of {picture.shape[1]}x{picture.shape[0]} pixels is not an aligned face; "
+            "give square crops like FFHQ's"
         )
     return picture
 
@@ -180,8 +178,8 @@ def runs(pictures: Pictures, most: int) -> Iterator[UInt8[np.ndarray, "n s s 3"]
     """Aligned faces in stacks of one size, in their order.
 
     Args:
-        pictures: as everywhere here.
-        most: pictures of a stack.
+        pictures: as in `Batched`.
+        most: largest number of pictures in a stack.
     """
     stack: list[np.ndarray] = []
     for picture in map(aligned, pictures):

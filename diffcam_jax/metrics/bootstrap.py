@@ -1,12 +1,12 @@
-"""How far a number measured on a sample is to be trusted.
+"""Confidence intervals of numbers that were measured on a sample.
 
 `interval` resamples with replacement, for statistics of single pictures or pairs (means,
-differences of two methods, medians). Measures of whole sets (FID, KID) must not be resampled so: a
-picture that is drawn twice makes a set look less varied than it is. They use `half_samples`, halves
-drawn without replacement: the spread of a measure over random halves of a sample is, to first
-order, the error of the measure of all of it (the delete-d jackknife with d = n / 2), and their
-mean, which is biased as smaller sets are, is not used. Sources: Efron, JASA 82 (1987); Shao and Wu,
-Annals of Statistics 17 (1989).
+differences of two methods, medians). Metrics of whole sets (FID, KID) must not be resampled in this
+way: a picture that is drawn twice makes a set look less varied than it is. They use `half_samples`,
+halves drawn without replacement: the spread of a metric over random halves of a sample is, to first
+order, its error on the whole sample (the delete-d jackknife with d = n / 2), and their mean, which
+has the bias of a smaller set, is not used. Sources: Efron, JASA 82 (1987); Shao and Wu, Annals of
+Statistics 17 (1989).
 """
 
 from collections.abc import Callable
@@ -21,9 +21,9 @@ _NUMBERS_AT_A_TIME = 1 << 22
 
 
 class Interval(NamedTuple):
-    """A number, the ends of its confidence interval, and how many pictures it stands on.
+    """A number, the ends of its confidence interval, and the number of pictures it is based on.
 
-    Ends are NaN below two.
+    The ends are NaN for fewer than two pictures.
     """
 
     value: float
@@ -44,19 +44,20 @@ def interval(
     level: float = 0.95,
     resamples: int = RESAMPLES,
 ) -> Interval:
-    """A statistic of independent values with its bootstrap confidence interval (bias-corrected and
-    accelerated).
+    """A statistic of independent values with its bootstrap confidence interval (BCa).
 
     Args:
         values: [n], one for each picture, or [n, ...], rows that belong together, such as two
-            methods on one picture. Rows with a NaN (no face was found) are left out; `count` says
-            how many remain.
+            methods on one picture. Rows with a NaN (no face was found) are omitted; `count` is the
+            number of the others.
         statistic: vectorised, [r, n, ...] -> [r]: one number for each of r resamples.
         seed: of the resampling.
-        level: probability with which such an interval holds the true number.
-        resamples: how many.
+        level: probability with which such an interval contains the true number.
+        resamples: number of resamples.
 
-    Reference: Efron, Better Bootstrap Confidence Intervals, JASA 82 (1987).
+    Reference:
+        Efron, Better Bootstrap Confidence Intervals, JASA 82 (1987): bias-corrected and
+        accelerated.
     """
     values = np.asarray(values, np.float64)
     values = values[~np.isnan(values.reshape(len(values), -1)).any(1)] if len(values) else values
@@ -102,7 +103,7 @@ def _levels(found: np.ndarray, value: float, jackknife: np.ndarray, level: float
 
 
 def half_samples(n: int, repeats: int, seed: int) -> Bool[np.ndarray, "repeats n"]:
-    """Random halves (rounded down) of n things, True where a thing belongs to it."""
+    """Random halves (rounded down) of n items, True where an item belongs to the half."""
     rng = np.random.default_rng(seed)
     return rng.permuted(np.tile(np.arange(n) < n // 2, (repeats, 1)), axis=1)
 
@@ -110,7 +111,7 @@ def half_samples(n: int, repeats: int, seed: int) -> Bool[np.ndarray, "repeats n
 def spread_interval(
     value: float, halves: Float[np.ndarray, " repeats"], count: int, level: float = 0.95
 ) -> Interval:
-    """The interval of a measure of whole sets.
+    """The interval of a metric of whole sets.
 
     Args:
         value: measured on everything.

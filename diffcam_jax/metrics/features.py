@@ -1,7 +1,7 @@
-"""Inception-V3 features of pictures, which FID, KID, precision and recall compare sets by.
+"""Inception-V3 features of pictures, on which FID, KID, precision and recall are based.
 
-The weights are those of 2015 that FID is defined by; the resize to 299x299 is bilinear without
-antialiasing, as in the PyTorch port (`nn.inception.fid_resize`), so distances compare with
+The weights are those of 2015 that define FID; the resize to 299x299 is bilinear without
+antialiasing, as in the PyTorch port (`nn.inception.fid_resize`), so distances are comparable with
 published ones. Source: Heusel et al., arXiv 1706.08500.
 """
 
@@ -21,11 +21,11 @@ class InceptionFeatures:
     """The pooled features of pictures of any size.
 
     Args:
-        devices: None takes all of this process.
-        batch: pictures for one device at a time.
+        devices: None uses all devices of this process.
+        batch: pictures per device at a time.
 
     Raises:
-        UserError: the weights are neither cached nor to be had.
+        UserError: the weights are neither cached nor can they be fetched.
     """
 
     def __init__(self, devices: Sequence[jax.Device] | None = None, batch: int = 8) -> None:
@@ -33,8 +33,10 @@ class InceptionFeatures:
         self._run = Batched(lambda v, x: module.apply(v, x)[0], variables, _resized, devices, batch)
 
     def __call__(self, pictures: Pictures) -> Float[np.ndarray, "n 2048"]:
-        """The features of uint8 RGB pictures [n, h, w, 3], or of any iterable of [h, w, 3] whose
-        sizes may differ.
+        """The features of pictures.
+
+        Args:
+            pictures: uint8 RGB [n, h, w, 3], or any iterable of [h, w, 3] whose sizes may differ.
 
         Raises:
             UserError: something else is among them.
@@ -43,5 +45,5 @@ class InceptionFeatures:
 
 
 def _resized(images: UInt8[Array, "b h w 3"]) -> Float[Array, "b 299 299 3"]:
-    # In [0, 1] first, as the port has it: the same roundings.
+    # In [0, 1] first, as in the port, which gives the same rounding.
     return 2 * fid_resize(images.astype(jnp.float32) / 255) - 1

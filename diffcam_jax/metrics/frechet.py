@@ -1,14 +1,13 @@
-"""Frechet distance between two sets of feature vectors, each taken for a normal distribution.
+"""Fréchet distance between two sets of feature vectors (FID with Inception features).
 
-FID with Inception features.
+Each set is modelled as a normal distribution. Everything is float64 on the host. Reference: Heusel
+et al., arXiv 1706.08500; published numbers come from covariances with n - 1 in the denominator and
+a square root of the covariances' product, which this equals. Written by hand, because a general
+matrix square root may fail for covariances without full rank.
 
-Everything in float64 on the host. Reference: Heusel et al., arXiv 1706.08500; published numbers
-come from covariances with n - 1 in the denominator and a square root of the covariances' product,
-which this equals.
-
-FID of few pictures is far too large: the bias falls only with the number of pictures, and below
-`ENOUGH` the covariance of 2048 features has not even full rank. Compare numbers of equally many
-pictures, and KID (`kernel`) where there are few.
+FID of few pictures is far too large: the bias decreases only with the number of pictures, and below
+`ENOUGH` the covariance of 2048 features does not even have full rank. Compare numbers of equally
+many pictures, and use KID (`kernel`) for few.
 """
 
 from typing import NamedTuple
@@ -31,8 +30,12 @@ class Statistics(NamedTuple):
 
 
 class Moments(NamedTuple):
-    """What is kept of a set: how many vectors, their mean [d], and their scatter [d, d] about it,
-    the sum of outer products.
+    """Accumulated moments of a set.
+
+    Attributes:
+        count: number of vectors.
+        mean: their mean [d].
+        scatter: [d, d], the sum of outer products of the deviations from the mean.
     """
 
     count: int
@@ -41,7 +44,7 @@ class Moments(NamedTuple):
 
 
 def init(features: int = 2048) -> Moments:
-    """The moments of no vectors of so many numbers."""
+    """The moments of an empty set of vectors of length `features`."""
     return Moments(0, np.zeros(features), np.zeros((features, features)))
 
 
@@ -49,7 +52,7 @@ def update(state: Moments, features: np.ndarray) -> Moments:
     """Adds a batch of feature vectors [n, d].
 
     Raises:
-        ValueError: not two axes, another d, or numbers that are not finite.
+        ValueError: the array does not have two axes, d differs, or a number is not finite.
     """
     x = np.asarray(features, np.float64)
     if x.ndim != 2 or x.shape[1] != len(state.mean):
@@ -67,21 +70,22 @@ def merge(a: Moments, b: Moments) -> Moments:
     """The moments of two sets together."""
     if a.count == 0 or b.count == 0:
         return a if b.count == 0 else b
-    # Sums about the means lose no digits where plain sums of squares would (Chan et al., 1979).
+    # Sums about the means keep the digits that plain sums of squares would lose (Chan et al.,
+    # 1979).
     total, shift = a.count + b.count, b.mean - a.mean
     scatter = a.scatter + b.scatter + np.outer(shift, shift) * (a.count * b.count / total)
     return Moments(total, a.mean + shift * (b.count / total), scatter)
 
 
 def compute(state: Moments) -> Statistics:
-    """Mean and covariance of everything added so far.
+    """Mean and covariance of all vectors added so far.
 
     Raises:
-        UserError: fewer than two vectors.
+        UserError: there are fewer than two vectors.
     """
     if state.count < 2:
         raise UserError(
-            f"a Frechet distance needs 2 pictures of each set at least, got {state.count}; add "
+            f"a Frechet distance needs at least 2 pictures of each set, got {state.count}; add "
             "pictures"
         )
     return Statistics(state.mean, state.scatter / (state.count - 1))
@@ -99,11 +103,10 @@ def frechet_distance(a: Statistics, b: Statistics) -> float:
     """|mean_a - mean_b|^2 + tr(A + B - 2 sqrt(A B)).
 
     The trace of the square root is the sum of the roots of the eigenvalues of A^1/2 B A^1/2, which
-    is symmetric: real, and without trouble for covariances without full rank, where a general
-    matrix square root may fail.
+    is symmetric: its eigenvalues are real, and covariances need not have full rank.
 
     Raises:
-        ValueError: of different numbers of features.
+        ValueError: the numbers of features differ.
     """
     if a.mean.shape != b.mean.shape:
         raise ValueError(f"features of {len(a.mean)} and {len(b.mean)} numbers cannot be compared")
@@ -122,27 +125,27 @@ def _root(covariance: np.ndarray) -> np.ndarray:
 def frechet_interval(
     a: np.ndarray, b: np.ndarray, repeats: int = HALVES, seed: int = 0, level: float = 0.95
 ) -> Interval:
-    """The Frechet distance of two sets of features with a confidence interval from random halves of
-    both.
+    """The Fréchet distance with a confidence interval from random halves of both sets.
 
-    The interval is about chance in the choice of pictures; the bias of small sets, which moves both
-    ends alike, is not in it. Nothing larger than the smallest of the sets and the features is ever
-    decomposed: few pictures cost little, however many features there are.
+    The interval describes the chance in the choice of pictures; the bias of small sets, which
+    shifts both ends alike, is not part of it. No matrix larger than the smallest of the sets and
+    the features is ever decomposed: few pictures cost little, however many features there are.
 
     Args:
-        a, b: feature vectors [n, d] and [m, d], 4 of each at least.
-        repeats: halves.
+        a: feature vectors [n, d], at least 4.
+        b: feature vectors [m, d], at least 4.
+        repeats: number of halves.
         seed: of the draw.
         level: of confidence.
 
     Raises:
-        UserError: too few vectors.
+        UserError: there are too few vectors.
     """
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     count = min(len(a), len(b))
     if count < 4:
         raise UserError(
-            f"a confidence interval of FID needs 4 pictures of each set at least, got {count}; "
+            f"a confidence interval of FID needs at least 4 pictures of each set, got {count}; "
             "add pictures"
         )
     value = _distance(a, b)
@@ -155,8 +158,9 @@ def frechet_interval(
 
 
 def _distance(a: np.ndarray, b: np.ndarray) -> float:
-    """The same distance from the features themselves: with A = P'P and B = Q'Q, tr sqrt(A B) is the
-    nuclear norm of P Q'.
+    """The same distance from the features themselves.
+
+    With A = P'P and B = Q'Q, tr sqrt(A B) is the nuclear norm of P Q'.
     """
     shift = a.mean(0) - b.mean(0)
     p, q = (_factor(x) for x in (a, b))

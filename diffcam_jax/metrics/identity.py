@@ -1,10 +1,9 @@
-"""Whether two pictures show the same person: the cosine of embeddings of aligned faces, in [-1, 1],
-higher is nearer.
+"""Do two pictures show the same person? Cosine of face embeddings, in [-1, 1], higher is closer.
 
-SFace (Zhong et al., arXiv 2205.12010) is stored and looks at the crop that its five landmarks ask
-for. ArcFace (Deng et al., arXiv 1801.07698), which published tables use, comes from converted
-weights and looks at a fixed part of an FFHQ-aligned picture, as the evaluations of the pSp family
-do. Numbers of the two are not comparable.
+SFace (Zhong et al., arXiv 2205.12010) is a stored part and reads a crop aligned by five landmarks.
+ArcFace (Deng et al., arXiv 1801.07698), which published tables use, comes from converted weights
+and reads a fixed part of an FFHQ-aligned picture, as in the evaluations of the pSp family. Numbers
+of the two are not comparable.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,11 +21,12 @@ from diffcam_jax.faces.landmarks import FaceLandmarker
 from diffcam_jax.faces.scorers import LEFT_EYE, MOUTH_LEFT, MOUTH_RIGHT, NOSE_TIP, RIGHT_EYE
 from diffcam_jax.metrics.batches import Batched, Pictures, aligned
 from diffcam_jax.nn.irse import identity_crop
+from diffcam_jax.ops.image import to_unit
 from diffcam_jax.pretrained import networks as pretrained
 
 ARCFACE_LEAST = 256
-# Where a 112-pixel SFace crop puts (left eye, right eye, nose tip, left and right mouth corner), in
-# pixels.
+# Positions in a 112-pixel SFace crop of (left eye, right eye, nose tip, left and right mouth
+# corner), in pixels.
 IDENTITY_SIDE = 112
 IDENTITY_TEMPLATE = np.array(
     [
@@ -44,11 +44,11 @@ class Identity:
 
     Args:
         arcface: folder that `python -m convert_weights arcface` wrote; None takes SFace.
-        devices: None takes all of this process.
-        batch: pictures for one device at a time.
+        devices: None uses all devices of this process.
+        batch: pictures per device at a time.
 
     Raises:
-        UserError: the weights are not to be had, or the folder holds others.
+        UserError: the weights cannot be fetched, or the folder holds others.
     """
 
     def __init__(
@@ -69,11 +69,12 @@ class Identity:
         """Cosine of every pair; NaN where SFace finds no face in one of them.
 
         Args:
-            a, b: FFHQ-aligned uint8 RGB pictures [n, s, s, 3], or iterables of [s, s, 3]; for
-                ArcFace 256 pixels at least.
+            a: FFHQ-aligned uint8 RGB pictures [n, s, s, 3], or an iterable of [s, s, 3]; for
+                ArcFace at least 256 pixels.
+            b: likewise, as many.
 
         Raises:
-            UserError: different numbers of pictures, or something that cannot be used.
+            UserError: the numbers of pictures differ, or something is not such a picture.
         """
         embedded = [self.embed(pictures) for pictures in (a, b)]
         if len(embedded[0]) != len(embedded[1]):
@@ -86,7 +87,7 @@ class Identity:
     def embed(self, pictures: Pictures) -> Float[np.ndarray, "n k"]:
         """Embeddings of unit length, NaN where SFace finds no face.
 
-        To be kept where one set is compared with many.
+        Keep them where one set is compared with many.
         """
         if self.name == "ArcFace":
             return _unit(self._run(large_enough(picture) for picture in pictures))
@@ -98,23 +99,23 @@ class Identity:
 
 
 def large_enough(picture: np.ndarray) -> UInt8[np.ndarray, "s s 3"]:
-    """The picture, if ArcFace can look at it.
+    """The picture, if it is large enough for ArcFace.
 
     Raises:
         UserError: it is too small, or not an aligned picture.
     """
     if len(aligned(picture)) < ARCFACE_LEAST:
         raise UserError(
-            f"a picture of {len(picture)} pixels: ArcFace needs {ARCFACE_LEAST} at least; give "
-            "larger pictures or take SFace"
+            f"a picture of {len(picture)} pixels: ArcFace needs at least {ARCFACE_LEAST}; give "
+            "larger pictures or use SFace"
         )
     return picture
 
 
 def _crops(pictures: Pictures, faces: list[bool]) -> Iterator[np.ndarray]:
-    """What SFace looks at, of the pictures that show a face.
+    """The input crops of SFace, of the pictures that show a face.
 
-    Which ones do is appended to `faces` on the way.
+    Whether a picture does is appended to `faces` on the way.
     """
     with FaceLandmarker() as landmarker:
         for picture in pictures:
@@ -138,4 +139,4 @@ def _pixels(images: UInt8[Array, "b h w 3"]) -> Float[Array, "b h w 3"]:
 
 
 def _cropped(images: UInt8[Array, "b s s 3"]) -> Float[Array, "b 112 112 3"]:
-    return identity_crop(images.astype(jnp.float32) / 127.5 - 1)
+    return identity_crop(to_unit(images))

@@ -1,8 +1,7 @@
-"""Kernel distance of two sets of features: KID with Inception features, unbiased however few
-pictures there are.
+"""Kernel distance of two sets of features (KID with Inception features), unbiased at any size.
 
-The squared maximum mean discrepancy with the kernel (x.y / d + 1)^3 of d features. May be slightly
-negative for equal distributions. Reference: Binkowski et al., Demystifying MMD GANs, arXiv
+The squared maximum mean discrepancy with the kernel (x.y / d + 1)^3 of d features. It may be
+slightly negative for equal distributions. Reference: Binkowski et al., Demystifying MMD GANs, arXiv
 1801.01401.
 """
 
@@ -31,13 +30,13 @@ def kid(
     size: int = 1000,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """KID as it is published: the mean over random subsets of both sets, and the standard deviation
-    over these.
+    """KID as it is published: mean and standard deviation over random subsets of both sets.
 
     Args:
-        a, b: features.
-        subsets: how many are drawn.
-        size: pictures of a subset; all of the smaller set where that has fewer.
+        a: features of one set.
+        b: features of the other set.
+        subsets: number of subsets to draw.
+        size: pictures of a subset; the whole smaller set if that has fewer.
         seed: of the draw.
 
     Returns:
@@ -45,7 +44,7 @@ def kid(
         see `kid_interval`.
 
     Raises:
-        UserError: a set of fewer than 2 pictures.
+        UserError: a set has fewer than 2 pictures.
     """
     a, b = _checked(a, b)
     size = min(size, len(a), len(b))
@@ -64,11 +63,10 @@ def kid_interval(
 ) -> Interval:
     """KID of the whole sets, no subsets, with a confidence interval from random halves of both.
 
-    The kernel is evaluated once and not for every half: a half's distance is a quadratic form of
-    it.
+    The kernel is evaluated only once: the distance of every half is a quadratic form of it.
 
     Raises:
-        UserError: a set of fewer than 4 pictures.
+        UserError: a set has fewer than 4 pictures.
     """
     a, b = _checked(a, b, 4)
     value = _sums(a, b, *(np.ones((1, len(x))) for x in (a, b)))[0]
@@ -81,8 +79,9 @@ def kid_interval(
 def _sums(
     a: np.ndarray, b: np.ndarray, of_a: np.ndarray, of_b: np.ndarray
 ) -> Float[np.ndarray, " r"]:
-    """The unbiased squared discrepancy of r pairs of parts, which [r, n] and [r, m] weights of 0
-    and 1 choose.
+    """The unbiased squared discrepancy of r pairs of parts.
+
+    The parts are chosen by weights of 0 and 1, [r, n] and [r, m].
     """
     of_a, of_b = np.asarray(of_a, np.float64), np.asarray(of_b, np.float64)
     n, m = of_a.sum(1), of_b.sum(1)
@@ -114,7 +113,7 @@ def _checked(a: np.ndarray, b: np.ndarray, least: int = 2) -> tuple[np.ndarray, 
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if min(len(a), len(b)) < least:
         raise UserError(
-            f"KID needs {least} pictures of each set at least, got {min(len(a), len(b))}; add "
+            f"KID needs at least {least} pictures of each set, got {min(len(a), len(b))}; add "
             "pictures"
         )
     return a, b

@@ -1,4 +1,4 @@
-"""Latent editing consistency: whether an encoder finds a code again after an edit and its inverse."""
+"""Latent editing consistency: does an encoder recover a code after an edit and its inverse?"""
 
 import numpy as np
 from jaxtyping import Float
@@ -15,13 +15,13 @@ def lec(
 
     Args:
         codes: w, [n, k] or [n, rows, k].
-        codes_again: of the same shape: what the encoder says of the edited picture, the edit taken
-            back.
+        codes_again: of the same shape: the codes of the edited pictures, with the edit reversed.
 
     Raises:
-        ValueError: shapes differ.
+        ValueError: the shapes differ.
 
-    Reference: Tov et al., Designing an Encoder for StyleGAN Image Manipulation, arXiv 2102.02766.
+    Reference:
+        Tov et al., Designing an Encoder for StyleGAN Image Manipulation, arXiv 2102.02766.
     """
     codes, codes_again = np.asarray(codes, np.float64), np.asarray(codes_again, np.float64)
     if codes.shape != codes_again.shape or codes.ndim < 2:

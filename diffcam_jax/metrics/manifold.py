@@ -1,11 +1,12 @@
-"""Precision and recall of a set of pictures against real ones, by the neighbourhoods that features
-span.
+"""Improved precision and recall of a set of pictures against real ones.
 
 A feature vector lies within a set if it is no farther from one of its members than that member's
 k-th nearest neighbour is. Precision is the share of generated pictures within the real set, recall
 that of real ones within the generated set. Published numbers use VGG16's second linear layer; with
 Inception features, as here, they are not comparable to those.
-Reference: Kynkaanniemi et al., arXiv 1904.06991, eqs. 1 and 2.
+
+Reference:
+    Kynkaanniemi et al., arXiv 1904.06991, eqs. 1 and 2.
 """
 
 from typing import NamedTuple
@@ -19,7 +20,7 @@ _ROWS = 512
 
 
 class PrecisionRecall(NamedTuple):
-    """Shares in [0, 1]."""
+    """Both in [0, 1]."""
 
     precision: float
     recall: float
@@ -31,12 +32,13 @@ def precision_recall(
     """Improved precision and recall.
 
     Args:
-        real, generated: features, more than k vectors of each. Sets of different sizes bias both
+        real: features of more than k real pictures.
+        generated: features of more than k generated pictures. Sets of different sizes bias both
             numbers; published ones use 50,000.
-        k: neighbours, without the vector itself.
+        k: number of neighbours, without the vector itself.
 
     Raises:
-        UserError: too few vectors.
+        UserError: there are too few vectors.
     """
     return PrecisionRecall(
         float(within(generated, real, k).mean()), float(within(real, generated, k).mean())
@@ -46,13 +48,15 @@ def precision_recall(
 def within(
     queries: Float[np.ndarray, "n d"], members: Float[np.ndarray, "m d"], k: int = 3
 ) -> Bool[np.ndarray, " n"]:
-    """Which queries lie within a set: the values whose mean precision and recall are, for
-    confidence intervals.
+    """Which queries lie within a set; precision and recall are means of these values.
 
     Args:
-        queries: vectors to be judged.
+        queries: vectors to test.
         members: the set.
         k: as in `precision_recall`.
+
+    Raises:
+        UserError: the set is too small.
     """
     if k < 1 or len(members) <= k:
         raise UserError(
@@ -60,7 +64,7 @@ def within(
             "add pictures"
         )
     queries, members = np.asarray(queries, np.float64), np.asarray(members, np.float64)
-    # Position k counts from 0, and the nearest vector to a member is itself.
+    # Position k counts from 0, and the nearest vector of a member is the member itself.
     stripes = range(0, len(members), _ROWS)
     radii = np.concatenate(
         [np.partition(_squares(members[i : i + _ROWS], members), k, axis=1)[:, k] for i in stripes]

@@ -1,10 +1,8 @@
-"""Where an edit acts, against where it should: masks and face parsing.
-
-And whether the rest of the picture is left alone.
+"""Masks against face parsing: where an edit acts, where it should, and what it leaves unchanged.
 
 Masks are [n, h, w] in [0, 1]; regions are boolean [n, 256, 256], from `regions`. A mask of another
-size is brought to that of the region by area means. Where a region is empty (no face was found, a
-bald head's hair), shares of it are NaN.
+size is resampled to that of the region by area means. Where a region is empty (no face was found, a
+bald head's hair), fractions of it are NaN.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,29 +26,12 @@ _EYES, _BROWS = ("left_eye", "right_eye"), ("left_brow", "right_brow")
 _FACE = ("skin", "nose", "eyeglasses", *_EYES, *_BROWS, *_LIPS)
 # Rows of the 478 landmarks, clockwise: the upper edges of the brows, the right temple, below the
 # eyes, the left temple.
+# fmt: off
 _EYE_BAND = (
-    70,
-    63,
-    105,
-    66,
-    107,
-    336,
-    296,
-    334,
-    293,
-    300,
-    356,
-    345,
-    346,
-    347,
-    348,
-    197,
-    119,
-    118,
-    117,
-    116,
-    127,
+    70, 63, 105, 66, 107, 336, 296, 334, 293, 300, 356, 345, 346, 347, 348, 197, 119, 118, 117,
+    116, 127,
 )
+# fmt: on
 
 Masks = Float[np.ndarray, "_ _ _"] | Bool[np.ndarray, "_ _ _"]
 Saved = Shaped[np.ndarray, "_ _ _ _"]
@@ -58,8 +39,9 @@ Region = Callable[[Evidence], np.ndarray]
 
 
 def _of_face(e: Evidence, *classes: str) -> np.ndarray:
-    """What is parsed as any of the classes near the landmarks: a second face in the picture has
-    eyes, too.
+    """The pixels near the landmarks that are parsed as any of the classes.
+
+    A second face in the picture has eyes, too.
     """
     near, margin = np.zeros((SIDE, SIDE), bool), 0.2 * e.eye_distance
     (left, top), (right, bottom) = e.points.min(0) - margin, e.points.max(0) + margin
@@ -70,11 +52,11 @@ def _of_face(e: Evidence, *classes: str) -> np.ndarray:
 
 
 def _mouth(e: Evidence) -> np.ndarray:
-    # The outline of the lips closes an open mouth, whose inside the parsing may give to the skin.
+    # The outline of the lips closes an open mouth, whose inside may be parsed as skin.
     return _of_face(e, *_LIPS) | e.inside(OUTER_LIPS)
 
 
-# The part of a face that an attribute is about.
+# The part of a face that an attribute concerns.
 REGIONS: dict[str, Region] = {
     "smiling": _mouth,
     "mouth_open": _mouth,
@@ -90,7 +72,7 @@ REGIONS: dict[str, Region] = {
 def regions(
     pictures: Pictures, attributes: Sequence[str]
 ) -> dict[str, Bool[np.ndarray, "n 256 256"]]:
-    """Where each attribute lies, by face parsing and landmarks.
+    """The region of each attribute, by face parsing and landmarks.
 
     Args:
         pictures: FFHQ-aligned uint8 RGB [n, s, s, 3], or any iterable of [s, s, 3] whose sizes may
@@ -101,11 +83,11 @@ def regions(
         Attribute -> regions, empty where no face was found.
 
     Raises:
-        UserError: an attribute without a region, or something that is no aligned picture.
+        UserError: an attribute has no region, or a picture is not an aligned one.
     """
     if unknown := [name for name in attributes if name not in REGIONS]:
         raise UserError(
-            f"no region is known for {', '.join(unknown)}; there are {', '.join(REGIONS)}"
+            f"no region is known for {', '.join(unknown)}; choose from {', '.join(REGIONS)}"
         )
     parts = [np.zeros((len(attributes), 0, SIDE, SIDE), bool)]
     with FaceLandmarker() as landmarker:
@@ -119,11 +101,11 @@ def regions(
 
 
 def iou(mask: Masks, region: Masks, threshold: float = THRESHOLD) -> Float[np.ndarray, " n"]:
-    """Pixels in both over pixels in either.
+    """Intersection over union of mask and region.
 
     Args:
-        mask: where the edit acts; of it counts what reaches the threshold.
-        region: where it should, of the size that is compared at.
+        mask: where the edit acts; pixels count that reach the threshold.
+        region: where it should act; the comparison is made at its size.
         threshold: of masks.
     """
     mask, region = _pair(mask, region, threshold)
@@ -131,13 +113,13 @@ def iou(mask: Masks, region: Masks, threshold: float = THRESHOLD) -> Float[np.nd
 
 
 def coverage(mask: Masks, region: Masks, threshold: float = THRESHOLD) -> Float[np.ndarray, " n"]:
-    """The share of the region that the mask reaches; arguments as in `iou`."""
+    """The fraction of the region that the mask covers; arguments as in `iou`."""
     mask, region = _pair(mask, region, threshold)
     return _share((mask & region).sum((1, 2)), region.sum((1, 2)), region)
 
 
 def inside(mask: Masks, region: Masks, threshold: float = THRESHOLD) -> Float[np.ndarray, " n"]:
-    """The share of the mask that lies within the region, NaN for an empty mask.
+    """The fraction of the mask that lies within the region, NaN for an empty mask.
 
     Arguments as in `iou`.
     """
@@ -146,17 +128,17 @@ def inside(mask: Masks, region: Masks, threshold: float = THRESHOLD) -> Float[np
 
 
 def area(mask: Masks) -> Float[np.ndarray, " n"]:
-    """The mean of a mask: the share of the picture that an edit takes."""
+    """The mean of a mask: the fraction of the picture that an edit covers."""
     return np.asarray(mask, np.float64).mean((1, 2))
 
 
 class Untouched(NamedTuple):
-    """Of each picture, in [0, 1].
+    """For each picture, in [0, 1].
 
     Attributes:
-        share: pixels that equal the original in every channel.
-        exact: of the pixels that the mask leaves alone, those that do: 1 if a method keeps its
-            promise. NaN without a mask, or where it leaves none alone.
+        share: fraction of pixels that equal the original in every channel.
+        exact: the same fraction of the pixels outside the mask: 1 if a method keeps its promise.
+            NaN without a mask, or where the mask is the whole picture.
     """
 
     share: Float[np.ndarray, " n"]
@@ -167,12 +149,12 @@ def untouched(original: Saved, result: Saved, mask: Masks | None = None) -> Unto
     """How much of a picture an edit leaves exactly as it was.
 
     Args:
-        original, result: pictures [n, h, w, c] of whole numbers, uint8 or uint16, as they are
-            saved.
+        original: pictures [n, h, w, c], uint8 or uint16, as they are saved.
+        result: likewise.
         mask: [n, h, w]; the edit may act where it is above 0.
 
     Raises:
-        ValueError: other types or shapes.
+        ValueError: the types or shapes differ.
     """
     original, result = np.asarray(original), np.asarray(result)
     if (
@@ -182,8 +164,7 @@ def untouched(original: Saved, result: Saved, mask: Masks | None = None) -> Unto
     ):
         raise ValueError(
             f"pictures must be of one unsigned type and shape, got {original.dtype} "
-            f"{original.shape} and "
-            f"{result.dtype} {result.shape}"
+            f"{original.shape} and {result.dtype} {result.shape}"
         )
     equal = (original == result).all(-1)
     if mask is None:
@@ -197,8 +178,9 @@ def untouched(original: Saved, result: Saved, mask: Masks | None = None) -> Unto
 
 
 def only_outside(original: Saved, result: Saved, mask: Masks) -> Saved:
-    """The result with the original inside the mask (above 0), so that any measure of pairs sees the
-    rest of the picture alone.
+    """The result with the original inside the mask (above 0).
+
+    Metrics of pairs then measure the rest of the picture only.
     """
     return np.where(mask[..., None] > 0, original, result)
 

@@ -1,4 +1,4 @@
-"""Seconds and memory that something takes."""
+"""Time and memory that a computation takes."""
 
 import contextlib
 import resource
@@ -12,7 +12,7 @@ import jax
 
 
 class Seconds(NamedTuple):
-    """What a `Clock` measured.
+    """The measurement of a `Clock`.
 
     Attributes:
         each: median seconds for a picture, without the first lap unless there is only one.
@@ -30,7 +30,7 @@ class Seconds(NamedTuple):
 class Clock:
     """Wall-clock time of laps.
 
-    JAX works in the background, so a lap has to end with its results on the host.
+    JAX works asynchronously, so a lap must end with its results on the host.
     """
 
     def __init__(self) -> None:
@@ -38,10 +38,10 @@ class Clock:
 
     @contextlib.contextmanager
     def lap(self, pictures: int = 1) -> Iterator[None]:
-        """Times what runs inside.
+        """Times the block.
 
         Args:
-            pictures: how many are worked on. A lap that raises does not count.
+            pictures: number of pictures processed. A lap that raises does not count.
         """
         start = time.perf_counter()
         yield
@@ -57,17 +57,16 @@ class Clock:
 
 
 class Memory(NamedTuple):
-    """Peaks in bytes; `device` is None where the device keeps no account, as CPUs do not."""
+    """Peaks in bytes; `device` is None where the device does not measure it, as CPUs do not."""
 
     host: int
     device: int | None
 
 
 def peak_memory() -> Memory:
-    """The most memory that this process has had resident, and the most that any of its devices had
-    in use, since its start.
+    """The largest memory of this process and the largest use of any device since its start.
 
-    Peaks never fall: methods are compared in processes of their own.
+    Peaks never fall: methods are compared in separate processes.
     """
     # Linux counts in KiB, macOS in bytes.
     host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (

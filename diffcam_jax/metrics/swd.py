@@ -1,11 +1,12 @@
-"""Sliced Wasserstein distance between sets of pictures, at every scale (Karras et al., Progressive
-GAN, arXiv 1710.10196).
+"""Sliced Wasserstein distance between sets of pictures, at every scale.
 
-Pictures of 0..255 are split into the levels of a Laplacian pyramid; random 7x7 patches of a level,
+Pictures in 0..255 are split into the levels of a Laplacian pyramid; random 7x7 patches of a level,
 normalised by the set's own mean and deviation in each channel, are projected on random directions,
-where the distance of two sets is that of their sorted projections. Values are given times 1000, as
-usual; 16,384 pictures, 128 patches of each and 4 times 128 directions are the convention. Host
-memory: 588 bytes for a patch of RGB, twice that while it is normalised.
+and the distance of two sets is that of their sorted projections. Values are multiplied by 1000, as
+usual; the convention is 16,384 pictures, 128 patches of each and 4 times 128 directions. Host
+memory: 588 bytes for a patch of RGB, twice that during the normalisation.
+
+Source: Karras et al., Progressive Growing of GANs (1710.10196), section 5.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +23,7 @@ _TAPS = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
 
 
 def _smooth(x: Float[Array, "b h w c"], gain: float = 1.0) -> Float[Array, "b h w c"]:
-    """Binomial 5x5 filter; borders are mirrored and the outermost pixel is not repeated."""
+    """Binomial 5x5 filter; borders are mirrored without repeating the outermost pixel."""
     for axis in (1, 2):
         size = x.shape[axis]
         padded = jnp.pad(x, [(2, 2) if i == axis else (0, 0) for i in range(4)], mode="reflect")
@@ -40,13 +41,13 @@ def _double(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
 
 
 def laplacian_pyramid(images: Float[Array, "b h w c"]) -> list[Float[Array, "b _ _ c"]]:
-    """What each halving of the resolution loses, down to 16 px, and what is left there.
+    """The details that each halving of the resolution removes, down to 16 px, and the remainder.
 
     Args:
-      images: square pictures, a power of two and at least 16 px wide.
+        images: square pictures, a power of two and at least 16 px wide.
 
     Raises:
-      ValueError: pictures of another form.
+        ValueError: the pictures have another shape.
     """
     size = images.shape[1]
     if images.shape[2] != size or size < SMALLEST or size & (size - 1):
@@ -69,15 +70,16 @@ def patches(level: np.ndarray, centres: Int[np.ndarray, "n 2"]) -> Float[np.ndar
     """Cuts out 7x7 patches.
 
     Args:
-      level: [b, h, w, c].
-      centres: (x, y), at least 3 px inside; an equal number in a row for each picture.
+        level: [b, h, w, c].
+        centres: (x, y), at least 3 px inside; an equal number for each picture, picture by picture.
 
-    Returns: [n, c * 49], channel by channel and, in it, column by column, the order of the
-    published code.
+    Returns:
+        [n, c * 49], channel by channel and within a channel column by column, the order of the
+        published code.
     """
     if len(centres) % len(level):
         raise ValueError(
-            f"{len(centres)} centres cannot be shared out evenly among {len(level)} pictures"
+            f"{len(centres)} centres cannot be divided evenly among {len(level)} pictures"
         )
     picture = np.arange(len(centres)) // (len(centres) // len(level))
     around = np.arange(PATCH) - PATCH // 2
@@ -86,8 +88,9 @@ def patches(level: np.ndarray, centres: Int[np.ndarray, "n 2"]) -> Float[np.ndar
 
 
 def normalised(descriptors: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
-    """Every channel of a set's patches to mean 0 and standard deviation 1, over all of them
-    together.
+    """Normalises every channel of a set's patches to mean 0 and standard deviation 1.
+
+    Both are taken over all patches together.
     """
     x = descriptors.reshape(len(descriptors), -1, PATCH * PATCH)
     mean, deviation = (
@@ -99,14 +102,15 @@ def normalised(descriptors: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"
 def sliced_distance(
     a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "m d"], directions: Float[np.ndarray, "d k"]
 ) -> float:
-    """Mean distance of the sorted projections of two sets of equal size on directions, which need
-    no unit length.
+    """Mean distance of the sorted projections of two sets of equal size on directions.
+
+    The directions need not have unit length.
     """
     if a.shape != b.shape:
         raise ValueError(f"sets of patches must have one shape, got {a.shape} and {b.shape}")
     unit = np.asarray(directions, np.float64)
     unit = (unit / np.linalg.norm(unit, axis=0)).astype(np.float32)
-    # One direction in a row: sorting along contiguous memory.
+    # One direction per row: sorting reads contiguous memory.
     sorted_a, sorted_b = (np.sort(np.ascontiguousarray((x @ unit).T)) for x in (a, b))
     return float(np.abs(sorted_a - sorted_b).mean(dtype=np.float64))
 
@@ -116,12 +120,14 @@ def level_distance(
     b: Float[np.ndarray, "n d"],
     repeats: Sequence[Float[np.ndarray, "d k"]],
 ) -> float:
-    """Times 1000: the distance of two sets of patches of one level, the mean over several sets of
-    directions.
+    """The distance of two sets of patches of one level, times 1000.
+
+    It is the mean over several sets of directions.
 
     Args:
-      a, b: patches as `patches` gives them, not normalised.
-      repeats: sets of directions.
+        a: patches from `patches`, not normalised.
+        b: likewise.
+        repeats: sets of directions.
     """
     a, b = normalised(a), normalised(b)
     return SCALE * float(np.mean([sliced_distance(a, b, directions) for directions in repeats]))
@@ -139,13 +145,17 @@ def sliced_wasserstein(
     """Sliced Wasserstein distance of two sets of pictures, times 1000.
 
     Args:
-      real, fake: equally many pictures [n, s, s, c] of 0..255.
-      key: centres and directions are drawn from it; the centres of a picture depend on its place in
-        the set alone.
-      patches_per_image, repeats, directions: how much is drawn.
-      batch: pictures filtered at a time.
+        real: pictures [n, s, s, c] in 0..255.
+        fake: likewise, as many.
+        key: source of centres and directions; the centres of a picture depend only on its index in
+            the set.
+        patches_per_image: number of patches.
+        repeats: number of sets of directions.
+        directions: number of directions in a set.
+        batch: pictures filtered at a time.
 
-    Returns: the side of each level in pixels, as text, and "mean" -> distance.
+    Returns:
+        The side of each level in pixels, as text, and "mean" -> distance.
     """
     if real.shape != fake.shape:
         raise ValueError(f"sets of pictures must have one shape, got {real.shape} and {fake.shape}")

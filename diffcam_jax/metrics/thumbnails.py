@@ -1,8 +1,7 @@
-"""What pictures look like from afar, as features: cheap, without a network, and no stand-in for
-Inception's.
+"""Coarse features of pictures: cheap, without a network, and no substitute for Inception's.
 
-Distances of these features compare moments of one training, or try a protocol out. Pictures are
-uint8 RGB, sides of 8 pixels or more.
+Distances of these features compare stages of one training, or test a protocol. Pictures are uint8
+RGB with sides of at least 8 pixels.
 """
 
 from collections.abc import Sequence
@@ -19,12 +18,11 @@ FEATURES = 224
 
 
 def thumbnail_features(images: UInt8[Array, "b h w 3"]) -> Float[Array, "b 224"]:
-    """What a picture looks like, and how much detail it has where.
+    """The coarse colours of a picture, and the positions of its detail.
 
     Returns:
-        [b, 224]: mean colour of 8x8 cells, then the mean contrast between neighbours, across and
-            down, of the lightness in 4x4
-        cells; both as shares of the full range.
+        [b, 224]: mean colour of 8x8 cells, then the mean contrast of the lightness between
+        neighbours, across and down, in 4x4 cells; both relative to the full range.
     """
     x = images.astype(jnp.float32) / 255
     grey = x.mean(-1, keepdims=True)

@@ -62,7 +62,7 @@ _TAPS = ((1, 1), (0, 0), (1, 0))  # (parity, cells back)
 
 
 def _back(x: Array, rows: int, columns: int) -> Array:
-    """x moved by whole cells down and right (up and left where negative), zeros moving in."""
+    """Moves x by whole cells down and right (up and left where negative), zeros moving in."""
     h, w = x.shape[1:3]
     pad = [(0, 0), (max(rows, 0), max(-rows, 0)), (max(columns, 0), max(-columns, 0)), (0, 0)]
     x = jnp.pad(x, pad)
