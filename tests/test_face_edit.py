@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from diffcam_jax.editing import window_edit
-from diffcam_jax.editor import face_edit
+from diffcam_jax.editing.config import WindowConfig
+from diffcam_jax.editor import face_session
 from diffcam_jax.editor.editor import Editor
 from diffcam_jax.faces import evidence
 from diffcam_jax.inversion import optimise
@@ -29,9 +30,9 @@ def editor():
             window_edit, "draft", fast(window_edit.draft, static_argnames=statics["draft"])
         )
         patch.setattr(
-            face_edit,
+            face_session,
             "edit_window",
-            fast(face_edit.edit_window, static_argnames=statics["edit_window"]),
+            fast(face_session.edit_window, static_argnames=statics["edit_window"]),
         )
         patch.setattr(
             optimise, "_jitted_step", fast(optimise.step, static_argnums=0, donate_argnums=1)
@@ -144,3 +145,12 @@ def test_an_edit_as_it_is_measures_nothing(editor, hopper, by_hand):
     codes = result.faces[0].edited_latents - result.faces[0].latents
     expected = sum(STRENGTHS[name] * editor.directions[name].array for name in STRENGTHS)
     np.testing.assert_allclose(codes, expected, atol=1e-5)
+
+
+def test_only_edits_of_a_part_of_the_head_even_out_light(editor):
+    known = editor.directions
+    config = WindowConfig(share=0.2)
+    local, whole = [known["smiling"], known["eyeglasses"]], [known["smiling"], known["old"]]
+    assert face_session.blend_of(config, local) == config
+    assert face_session.blend_of(config, whole) == WindowConfig(share=0.2, membrane=False)
+    assert not face_session.blend_of(WindowConfig(membrane=False), local).membrane

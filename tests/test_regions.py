@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from diffcam_jax.directions import Direction
-from diffcam_jax.editing.regions import MARGIN, VISIBLE, Face, may_act, mouth_is_hidden
+from diffcam_jax.editing.regions import (
+    FRAME,
+    MARGIN,
+    VISIBLE,
+    Face,
+    kept_shapes,
+    may_act,
+    mouth_is_hidden,
+)
 from diffcam_jax.faces.hands import hand_mask
 from diffcam_jax.nn.bisenet import CLASSES
 
@@ -16,9 +24,9 @@ LIPS = ("mouth", "upper_lip", "lower_lip")
 ROWS, COLUMNS = np.mgrid[:SIDE, :SIDE]
 
 
-def direction(*classes: str, box=WHOLE) -> Direction:
+def direction(*classes: str, box=WHOLE, name="any") -> Direction:
     return Direction(
-        "any", np.zeros((1, 4), np.float32), (-2.0, 2.0), (0, 1), "", "", "", "", classes, box
+        name, np.zeros((1, 4), np.float32), (-2.0, 2.0), (0, 1), "", "", "", "", classes, box
     )
 
 
@@ -117,6 +125,40 @@ def test_a_hand_that_is_parsed_as_skin_and_what_is_near_it_stay():
     assert (may[away <= MARGIN] == 0).all() and (free[away <= MARGIN] > 0.99).all()
     np.testing.assert_array_equal(may[away > 5 * MARGIN], free[away > 5 * MARGIN])
     assert may[190, 100] == pytest.approx(1)
+
+
+def test_worn_glasses_keep_a_wider_margin_but_where_glasses_are_the_edit():
+    given = face(
+        skin=np.s_[30:250, 30:220], nose=np.s_[110:160, 118:132], eyeglasses=np.s_[110:140, 60:118]
+    )
+    away = distance(given.labels == CLASSES.index("eyeglasses"))
+    may = may_act(given, direction("skin", "nose"))
+    check_range(may)
+    assert (may[away <= FRAME + MARGIN] == 0).all()
+    assert may[125, 118 + FRAME + MARGIN] > 0
+    free = may_act(given, direction("skin", "nose", "eyeglasses"))
+    np.testing.assert_allclose(free[105:145, 60:130], 1, atol=1e-6)
+
+
+def test_eyes_behind_new_glasses_keep_their_shapes_unless_another_edit_changes_them():
+    given = face(
+        skin=np.s_[30:250, 30:220],
+        left_eye=np.s_[110:122, 70:100],
+        right_brow=np.s_[90:98, 140:180],
+    )
+    glasses, old, mine = (direction(name=name) for name in ("Eyeglasses", "old", "of my own"))
+    everywhere = np.ones((2, SIDE, SIDE), np.float32)
+    kept = kept_shapes(given, [glasses], everywhere[:1])
+    check_range(kept)
+    away = distance(np.isin(given.labels, [CLASSES.index("left_eye"), CLASSES.index("right_brow")]))
+    assert (kept[away == 0] > 0.5).all() and kept[116, 85] == kept[94, 160] == 1
+    assert (kept[away > 3 * MARGIN] == 0).all()
+    for other in (old, mine):
+        assert not kept_shapes(given, [glasses, other], everywhere).any()
+    # The other acts in the lower half alone.
+    half = everywhere * np.stack([np.ones((SIDE, SIDE)), ROWS > 105]).astype(np.float32)
+    kept = kept_shapes(given, [glasses, old], half)
+    assert kept[94, 160] == 1 and not kept[106:].any()
 
 
 def test_a_hand_is_its_landmarks_hull_with_the_width_of_fingers():

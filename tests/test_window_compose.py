@@ -8,7 +8,7 @@ from diffcam_jax.editing.config import WindowConfig
 from tests.fast import fast
 
 fill = fast(window_edit.fill)
-compose = fast(window_edit.compose, static_argnums=4)
+compose = fast(window_edit.compose, static_argnums=6)
 
 
 def hole(height, width, margin):
@@ -94,19 +94,22 @@ def drawn_pair(drift=0.0, change=0.6):
     return image, inverted, edited, texture, square
 
 
-MEANT = np.ones((1, *SMALL), np.float32)
+MEANT = EVERYWHERE = np.ones((1, *SMALL), np.float32)
+NOWHERE = 0 * EVERYWHERE
 
 
 def test_an_unchanged_pair_has_an_empty_mask_and_gives_the_photograph():
     image, inverted, *_ = drawn_pair()
-    source, mask = compose(image, inverted, inverted, MEANT, WindowConfig())
+    source, mask = compose(image, inverted, inverted, MEANT, EVERYWHERE, NOWHERE, WindowConfig())
     assert not mask.any()
     np.testing.assert_allclose(source, image, atol=5e-6)
 
 
 def test_light_alone_is_no_change():
     image, inverted, edited, *_ = drawn_pair(drift=0.2, change=0.0)
-    source, mask = compose(image, inverted, edited, 0.0 * MEANT, WindowConfig())
+    source, mask = compose(
+        image, inverted, edited, 0.0 * MEANT, EVERYWHERE, NOWHERE, WindowConfig()
+    )
     assert not mask.any()
     # The membrane takes off what is known everywhere.
     np.testing.assert_allclose(source, image, atol=0.005)
@@ -117,7 +120,9 @@ def test_a_change_in_a_square_under_a_drift_of_light(drift):
     image, inverted, edited, texture, square = drawn_pair(drift)
     config = WindowConfig()
     meant = in_square(SMALL, grown=6).astype(np.float32)[None]
-    source, mask = (np.asarray(x) for x in compose(image, inverted, edited, meant, config))
+    source, mask = (
+        np.asarray(x) for x in compose(image, inverted, edited, meant, EVERYWHERE, NOWHERE, config)
+    )
     assert mask.shape == (1, *LARGE) and mask.min() >= 0 and mask.max() <= 1
     assert (mask[0][square] > 0.99).all()
     # The core is the square, smoothed by 3; then `rim` twice, and a sample of the enlargement.
@@ -141,20 +146,56 @@ def test_without_a_membrane_the_drift_stays():
     outside = ~in_square(LARGE, grown=12, factor=FACTOR)
     errors = {}
     for membrane in (True, False):
-        source, _ = compose(image, inverted, edited, meant, WindowConfig(membrane=membrane))
+        source, _ = compose(
+            image, inverted, edited, meant, EVERYWHERE, NOWHERE, WindowConfig(membrane=membrane)
+        )
         errors[membrane] = np.abs(np.asarray(source - image)[0][outside].mean())
     drift = (edited - inverted)[0][outside].mean()
     assert errors[False] == pytest.approx(drift, rel=0.01) and drift > 0.07
     assert errors[True] < 0.01 * drift
 
 
+def test_the_light_of_what_may_not_change_stays_out_of_the_edit():
+    # Left of the square, where nothing may change, the edit turns everything red: a hood beside a
+    # chin.
+    image, inverted, edited, *_ = drawn_pair()
+    meant = in_square(SMALL, grown=2).astype(np.float32)[None]
+    left = np.argmax(meant[0].any(0))
+    may = EVERYWHERE * (np.arange(SMALL[1]) >= left)
+    red = edited.copy()
+    red[:, :, : FACTOR * (left - 2), 0] += 0.5
+    found, expected = (
+        np.asarray(compose(image, inverted, t, meant, may, NOWHERE, WindowConfig())[0])
+        for t in (red, edited)
+    )
+    inside = in_square(LARGE, factor=FACTOR)
+    np.testing.assert_allclose(found[0][inside], expected[0][inside], atol=0.01)
+
+
+def test_where_shapes_are_kept_the_photograph_takes_the_light_of_the_edit():
+    # A pair of lenses, darker by 0.3, over a face: T has shapes of its own behind them, the
+    # photograph's stay.
+    image, inverted, edited, texture, square = drawn_pair()
+    dark = edited - np.float32(0.3) * square[None, ..., None]
+    meant = in_square(SMALL, grown=2).astype(np.float32)[None]
+    source, mask = (
+        np.asarray(x)
+        for x in compose(image, inverted, dark, meant, EVERYWHERE, MEANT, WindowConfig())
+    )
+    inner = in_square(LARGE, grown=-6, factor=FACTOR)
+    assert (mask[0][inner] == 1).all()
+    light = (source - image)[0][inner]
+    assert light.mean() == pytest.approx((texture[square] - 0.3).mean(), abs=0.01)
+    assert light.std() < 0.05 * texture[square].std()  # of T's checks nothing is left
+
+
 def test_what_is_not_meant_has_no_mask():
     image, inverted, edited, *_ = drawn_pair()
     config = WindowConfig(cam=0.3)
-    _, mask = compose(image, inverted, edited, 0.29 * MEANT, config)
+    _, mask = compose(image, inverted, edited, 0.29 * MEANT, EVERYWHERE, NOWHERE, config)
     assert not mask.any()
     left = MEANT * (np.arange(SMALL[1]) < 32)
-    _, mask = compose(image, inverted, edited, left, config)
+    _, mask = compose(image, inverted, edited, left, EVERYWHERE, NOWHERE, config)
     mask = np.asarray(mask)[0]
     assert mask[48, 60] == 1  # within the left half of the square
     assert not mask[:, FACTOR * (32 + 2 * config.rim + 1) :].any()
@@ -163,8 +204,10 @@ def test_what_is_not_meant_has_no_mask():
 def test_pictures_of_a_batch_do_not_know_of_each_other():
     pairs = [drawn_pair(0.1), drawn_pair(-0.1, 0.3)]
     image, inverted, edited = (np.concatenate(parts) for parts in list(zip(*pairs))[:3])
-    both = compose(image, inverted, edited, np.repeat(MEANT, 2, 0), WindowConfig())
+    both = compose(
+        image, inverted, edited, *np.repeat([MEANT, EVERYWHERE, NOWHERE], 2, 1), WindowConfig()
+    )
     for i, pair in enumerate(pairs):
-        alone = compose(*pair[:3], MEANT, WindowConfig())
+        alone = compose(*pair[:3], MEANT, EVERYWHERE, NOWHERE, WindowConfig())
         for x, y in zip(both, alone):
             np.testing.assert_allclose(x[i], y[0], atol=1e-6)

@@ -23,6 +23,7 @@ edit_window = fast(window_edit.edit_window, static_argnames="config")
 SIDE, SIZE, PARTS = 128, 64, 64  # the photograph, the classifier's picture, cells
 PLACE = Window(jnp.int32(10), jnp.int32(20), 28, 32)
 WINDOW = WindowConfig(cam=0.05, rim=2)
+NOTHING = jnp.zeros((2, SIZE, SIZE))  # of the shapes is kept
 
 
 @functools.cache
@@ -51,7 +52,7 @@ def scene():
 def edited(may=None, window=WINDOW, place=PLACE, by_hand=None, **choices):
     images, windows = scene()
     may = np.ones((2, 2, SIZE, SIZE), np.float32) if may is None else may
-    attributes = Attributes(jnp.array([0, 1]), jnp.array([False, True]), jnp.asarray(may))
+    attributes = Attributes(jnp.array([0, 1]), jnp.array([False, True]), jnp.asarray(may), NOTHING)
     config = EditConfig(window=window, **choices)
     return edit_window(classifier(), images, windows, place, attributes, config, by_hand)
 
@@ -140,7 +141,7 @@ def test_an_edit_that_is_undone_is_seen_the_other_way_round():
             images,
             given,
             PLACE,
-            Attributes(jnp.array([1]), jnp.array([undo]), may),
+            Attributes(jnp.array([1]), jnp.array([undo]), may, NOTHING),
             config,
         )
         for given, undo in ((windows[:2], False), (windows[1::-1], True))

@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffcam_jax.editing import window_edit
-from diffcam_jax.editing.window_edit import SHAPES, covering, fit_window, holds, smaller
+from diffcam_jax.editing import windows
+from diffcam_jax.editing.windows import SHAPES, covering, fit_window, holds, smaller
 from diffcam_jax.ops.window import Window
 
 CELLS = st.sampled_from([16, 32, 64])
@@ -63,7 +63,7 @@ def test_a_fitted_window_holds_what_is_wanted(rectangle, grain, seed):
     top, left = window.top * grain, window.left * grain
     bottom, right = top + window.height * grain, left + window.width * grain
     for beyond in (acts[:top], acts[bottom:], acts[:, :left], acts[:, right:]):
-        assert beyond.sum() <= window_edit.TRIMMED * acts.sum() + 1e-6
+        assert beyond.sum() <= windows.TRIMMED * acts.sum() + 1e-6
 
 
 def test_nothing_wanted_needs_no_window():
@@ -85,7 +85,7 @@ def test_smaller_windows_end_at_the_smallest(rectangle):
 
 
 def test_the_next_smaller_window_has_the_same_centre(monkeypatch):
-    monkeypatch.setattr(window_edit, "SHAPES", ((28, 32), (24, 56), (44, 48), (56, 56), (64, 64)))
+    monkeypatch.setattr(windows, "SHAPES", ((28, 32), (24, 56), (44, 48), (56, 56), (64, 64)))
     assert smaller(Window(8, 4, 56, 56), 64) == Window(14, 8, 44, 48)
     assert smaller(Window(14, 8, 44, 48), 64) == Window(24, 4, 24, 56)
     assert smaller(Window(24, 8, 24, 56), 64) == Window(22, 20, 28, 32)

@@ -27,10 +27,14 @@ class Acts(NamedTuple):
     Attributes:
         classes: names of `nn.bisenet.CLASSES`.
         box: (top, bottom, left, right) relative to the aligned picture's side.
+        farthest: how many times its safe range it may be taken where a face hardly follows.
+        keeps: names of classes whose shapes stay the photograph's; only their light changes.
     """
 
     classes: tuple[str, ...]
     box: Box
+    farthest: float = 1.0
+    keeps: tuple[str, ...] = ()
 
 
 REGIONS = {
@@ -39,11 +43,14 @@ REGIONS = {
     "eyes_closed": Acts(("skin", *_BROWS, *_EYES), (0.34, 0.62, 0.12, 0.88)),
     "old": Acts(_PERSON, WHOLE),
     "gender": Acts(_PERSON, WHOLE),
+    # Behind lenses are this person's eyes: those of a generator make another person.
     "eyeglasses": Acts(
         ("skin", *_BROWS, *_EYES, "eyeglasses", *_EARS, "nose"),
         (0.37, 0.65, 0.06, 0.94),
+        keeps=(*_BROWS, *_EYES),
     ),
-    "beard": Acts(("skin", "nose", *_MOUTH, "neck"), (0.48, 1.0, 0.1, 0.9)),
+    # On a woman's face a beard often begins where a man's has long been full.
+    "beard": Acts(("skin", "nose", *_MOUTH, "neck"), (0.48, 1.0, 0.1, 0.9), farthest=1.5),
     "bushy_eyebrows": Acts(("skin", *_BROWS, *_EYES, "hair"), (0.3, 0.55, 0.12, 0.88)),
     "hair_color": Acts(("hair",), WHOLE),
     "yaw": Acts(HEAD, WHOLE),  # turns the whole head
@@ -65,3 +72,15 @@ def shipped_name(name: str) -> str:
 def acts(name: str) -> Acts | None:
     """Where the attribute of a name may act (see `shipped_name`); None when it is not known."""
     return REGIONS.get(shipped_name(name))
+
+
+def farthest(name: str) -> float:
+    """How many times its safe range an edit of a name may be taken; 1 for one that is not known."""
+    known = acts(name)
+    return 1.0 if known is None else known.farthest
+
+
+def keeps(name: str) -> tuple[str, ...]:
+    """Classes whose shapes an edit of a name leaves; none for one that is not known."""
+    known = acts(name)
+    return () if known is None else known.keeps

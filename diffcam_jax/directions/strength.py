@@ -6,11 +6,11 @@ direction's safe range.
 """
 
 import dataclasses
-import itertools
 import math
 from collections.abc import Callable
 
 from diffcam_jax.directions import Direction
+from diffcam_jax.directions.acts import farthest
 
 # Bounds of a search: largest number of rendered results, and accepted distance from the goal, in
 # moves.
@@ -18,8 +18,14 @@ TRIES, NEAR = 5, 0.12
 # With less room than this fraction of the request, a rise cannot be distinguished from noise.
 LEAST_ROOM = 0.25
 NO_ROOM = "no room for more; it stays unchanged (a raw strength edits it anyway)"
-# A score that falls by more than this, in moves, while the factor grows is noise.
-NOISE = 0.3
+# While the goal is not reached, a factor grows at least and at most by so much. Larger steps would
+# jump over the least factor that reaches it, and smaller factors keep the person better.
+GROWTH = 1.15, 1.5
+# A rise, in moves, that is worth no larger factor: half-way to the goal, a score that gains less by
+# a step of growth is at its end.
+SLIGHT = 0.03
+# What goes beyond the safe range must bring the result nearer by this, in moves, than all within.
+WORTH = 0.25
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,31 +82,50 @@ def reach(
     goal = before + asked * direction.move
     if asked > 0:
         goal = min(goal, direction.ceiling)
-    tries: list[tuple[float, float]] = []
-
-    def rise(factor: float) -> float:
-        tries.append((factor, (score(factor) - before) / direction.move))
-        return tries[-1][1]
-
-    wanted = (goal - before) / direction.move
-    first = rise(asked)
+    wanted = abs(goal - before) / direction.move
     sign = math.copysign(1.0, asked)
-    low, high = 0.0, direction.range[1] if asked > 0 else asked
-    found, factor = first, asked
-    while len(tries) < TRIES and not abs(found - wanted) < NEAR:
-        # A result without a score, which is no longer recognised as a face, has gone too far.
-        if sign * found < sign * wanted:
-            low = factor
-            if factor == high:
+    tries: list[tuple[float, float]] = []
+    # Sizes of factors, with the rise in the direction that was asked for.
+    low, below = 0.0, 0.0
+    high, above = math.inf, math.nan
+    safe = max(asked, direction.range[1]) if asked > 0 else -asked
+    end = safe * farthest(direction.name) if asked > 0 else safe
+    factor = abs(asked)
+    while factor <= end and len(tries) < TRIES:
+        rise = (score(sign * factor) - before) / direction.move
+        tries.append((sign * factor, rise))
+        found = sign * rise
+        if abs(found - wanted) < NEAR:
+            break
+        if found < wanted:
+            if high == math.inf and low > 0 and wanted / 2 < found < below + SLIGHT:
                 break
-            # If the first step ends far from the goal, try the end of the range, otherwise bisect.
-            factor = (
-                high if len(tries) == 1 and sign * found < 0.6 * sign * wanted else (low + high) / 2
-            )
+            further = _further(low, below, factor, found, wanted)
+            low, below = factor, found
+        else:  # a result without a score, no longer recognised as a face, has gone too far, too
+            high, above = factor, found
+        if high < math.inf:
+            factor = _between(low, below, high, above, wanted)
         else:
-            high, factor = factor, (low + factor) / 2
-        found = rise(factor)
-    return _chosen(direction, asked, before, wanted, tries)
+            factor = math.inf if low == end else min(further, safe if low < safe else end)
+    return _chosen(direction, asked, before, sign * wanted, safe, tries)
+
+
+def _further(before: float, below: float, factor: float, found: float, wanted: float) -> float:
+    """Beyond a factor, where a line through it and the one before reaches the goal."""
+    least, most = (growth * factor for growth in GROWTH)
+    if found <= below:
+        return most
+    line = factor + (factor - before) * (wanted - found) / (found - below)
+    return min(max(line, least), most)
+
+
+def _between(low: float, below: float, high: float, above: float, wanted: float) -> float:
+    """Where a line through both ends reaches the goal, away from the ends: few scores are lines."""
+    if not math.isfinite(above) or above <= below:
+        return (low + high) / 2
+    share = (wanted - below) / (above - below)
+    return low + min(max(share, 0.25), 0.75) * (high - low)
 
 
 def _chosen(
@@ -108,20 +133,24 @@ def _chosen(
     asked: float,
     before: float,
     wanted: float,
+    safe: float,
     tries: list[tuple[float, float]],
 ) -> Reached:
-    ordered = sorted((f, r) for f, r in tries if math.isfinite(r))
-    if not ordered:
+    """The least factor of those whose results are nearest to the goal.
+
+    One beyond the safe range has to be worth it.
+    """
+    # How far from the goal, the size of the factor, the factor, and its rise.
+    finite = [
+        (abs(rise - wanted) + (WORTH if abs(factor) > safe else 0.0), abs(factor), factor, rise)
+        for factor, rise in tries
+        if math.isfinite(rise)
+    ]
+    if not finite:
         note = f"no score of {direction.score} for any result"
         return Reached(asked, asked, before, note=note, tries=tuple(tries))
-    sign = math.copysign(1.0, asked)
-    rises = [0.0, *(sign * r for _, r in sorted(ordered, key=lambda t: abs(t[0])))]
-    if any(later < sooner - NOISE for sooner, later in itertools.pairwise(rises)):
-        note = f"{direction.score} is too noisy on this face; the strength is that of the code"
-        rise = dict(tries)[asked]
-        after = before + rise * direction.move
-        return Reached(asked, asked, before, after, rise, "code", note, tuple(tries))
-    factor, rise = min(ordered, key=lambda t: abs(t[1] - wanted))
-    note = "the face hardly follows" if sign * rise < 0.3 * abs(wanted) else ""
+    nearest = min(finite)[0]
+    *_, factor, rise = min(found[1:] for found in finite if found[0] <= nearest + SLIGHT)
+    note = "the face hardly follows" if rise / wanted < 0.3 else ""
     after = before + rise * direction.move
     return Reached(asked, factor, before, after, rise, direction.score, note, tuple(tries))

@@ -10,13 +10,14 @@ Parsing labels are [256, 256] of an aligned picture, masks float32 of the same s
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from PIL import Image, ImageDraw
 
 from diffcam_jax.directions import Direction
-from diffcam_jax.directions.acts import HEAD
+from diffcam_jax.directions.acts import HEAD, keeps
 from diffcam_jax.faces import evidence
 from diffcam_jax.faces.hands import HandLandmarker, hand_mask
 from diffcam_jax.faces.landmarks import FaceLandmarker
@@ -28,6 +29,7 @@ LIPS = ("mouth", "upper_lip", "lower_lip")
 # child's included, and 0.52 and less behind hands.
 VISIBLE = 0.6
 MARGIN = 2  # pixels of 256 that a region keeps away from what it must not touch
+FRAME = 2  # further ones around worn glasses: the parsing takes a thin bridge for the nose
 _SOFT = 12  # pixels of 256 over which a region fades out towards the side of its box
 
 
@@ -84,10 +86,34 @@ def may_act(face: Face, direction: Direction) -> Float[np.ndarray, "256 256"]:
 
     if mouth_is_hidden(face, direction):
         return np.zeros(face.labels.shape, np.float32)
-    allowed = _has(face.labels, direction.classes or HEAD) & ~face.hands
+    classes = direction.classes or HEAD
+    allowed = _has(face.labels, classes) & ~face.hands
+    if "eyeglasses" not in classes:
+        worn = _has(face.labels, ("eyeglasses",)).astype(np.uint8)
+        allowed &= cv2.dilate(worn, _disc(FRAME)) == 0
     kept = cv2.erode(allowed.astype(np.uint8), _disc(MARGIN), borderValue=1)
     soft = cv2.blur(kept.astype(np.float32), (2 * MARGIN + 1,) * 2) * kept
     return soft * _box(direction.box, len(allowed))
+
+
+def kept_shapes(
+    face: Face, directions: Sequence[Direction], may: Float[np.ndarray, "r 256 256"]
+) -> Float[np.ndarray, "256 256"]:
+    """Where edits leave the photograph's shapes and change their light alone, from 0 to 1.
+
+    Args:
+        face: what the photograph shows.
+        directions: of the edits. What one of them leaves another may change.
+        may: where each may act.
+    """
+    import cv2
+
+    parts = []
+    for direction, acting in zip(directions, may, strict=True):
+        kept = cv2.dilate(_has(face.labels, keeps(direction.name)).astype(np.uint8), _disc(MARGIN))
+        soft = cv2.blur(kept.astype(np.float32), (2 * MARGIN + 1,) * 2)
+        parts.append(np.where(acting > 0, soft, np.float32(1)))
+    return np.min(parts, axis=0)
 
 
 def _disc(radius: int) -> np.ndarray:

@@ -18,7 +18,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from diffcam_jax.editing.classifier import Classifier
@@ -29,13 +28,6 @@ from diffcam_jax.nn.network import Network
 from diffcam_jax.ops.image import resize
 from diffcam_jax.ops.window import Window, cut, scaled
 
-# Shapes of windows in cells of 64, by area: eyes, a mouth, chin and mouth, a face, a head,
-# everything. Each is compiled once.
-SHAPES = ((20, 44), (28, 32), (36, 40), (48, 48), (60, 52), (64, 64))
-# Share of where an edit acts that a window may leave out on each side, and cells that it adds
-# there.
-TRIMMED, MARGIN = 0.03, 2
-
 
 class Attributes(NamedTuple):
     """The attributes of an edit, in the order of their steps.
@@ -44,11 +36,13 @@ class Attributes(NamedTuple):
         classes: [r] index of each among the classifier's classes.
         undo: [r] whether it is taken away: the classifier then sees the pair the other way round.
         allowed: [b, r, v, v] above 0 where each may act, at the classifier's size.
+        kept: [b, v, v] how far the photograph's shapes stay, in the light of the edit.
     """
 
     classes: Int[Array, " r"]
     undo: Bool[Array, " r"]
     allowed: Float[Array, "b r v v"]
+    kept: Float[Array, "b v v"]
 
 
 class WindowEdit(NamedTuple):
@@ -68,56 +62,6 @@ class WindowEdit(NamedTuple):
     mask: Float[Array, "b s s"]
     cam_mask: Float[Array, "b v v"]
     logits: Float[Array, "b r n"]
-
-
-def fit_window(wanted: Float[np.ndarray, "v v"], cells: int) -> Window | None:
-    """The smallest of `SHAPES` that holds nearly all places where an edit acts; None without any.
-
-    Args:
-        wanted: above 0.5 where it acts.
-        cells: of the generator.
-    """
-    acts, grain = wanted > 0.5, len(wanted) / cells
-    if not acts.any():
-        return None
-    low, high = [], []
-    for axis in (1, 0):
-        share = np.cumsum(acts.sum(axis)) / acts.sum()
-        first = np.searchsorted(share, TRIMMED) / grain - MARGIN
-        last = (np.searchsorted(share, 1 - TRIMMED) + 1) / grain + MARGIN
-        low.append(max(int(np.floor(first)), 0))
-        high.append(min(int(np.ceil(last)), cells))
-    return covering(np.array(low), np.array(high), cells)
-
-
-def covering(low: np.ndarray, high: np.ndarray, cells: int) -> Window:
-    """The smallest window around a rectangle [low, high) of cells, centred where it can be."""
-    shapes = [(min(h, cells), min(w, cells)) for h, w in SHAPES]
-    shape = np.array(next(s for s in shapes if (high - low <= s).all()))
-    top, left = np.clip((low + high - shape) // 2, 0, cells - shape).tolist()
-    return Window(top, left, *shape.tolist())
-
-
-def smaller(window: Window, cells: int) -> Window | None:
-    """The next smaller shape around the same centre; None below the smallest."""
-    shapes = [(min(h, cells), min(w, cells)) for h, w in SHAPES]
-    below = [s for s in shapes if s[0] * s[1] < window.height * window.width]
-    if not below:
-        return None
-    shape = np.array(below[-1])
-    centre = np.array([window.top, window.left]) + np.array([window.height, window.width]) // 2
-    top, left = np.clip(centre - shape // 2, 0, cells - shape).tolist()
-    return Window(top, left, *shape.tolist())
-
-
-def holds(outer: Window, inner: Window) -> bool:
-    """Whether a window lies within another."""
-    return (
-        outer.top <= inner.top
-        and outer.left <= inner.left
-        and inner.top + inner.height <= outer.top + outer.height
-        and inner.left + inner.width <= outer.left + outer.width
-    )
 
 
 @functools.partial(jax.jit, static_argnames=("size", "config"))
@@ -210,6 +154,8 @@ def compose(
     inverted: Float[Array, "b h w 3"],
     edited: Float[Array, "b h w 3"],
     meant: Float[Array, "b v u"],
+    may: Float[Array, "b v u"],
+    keeps: Float[Array, "b v u"],
     config: WindowConfig,
 ) -> tuple[Float[Array, "b h w 3"], Float[Array, "b h w"]]:
     """What is blended into a window, and its mask.
@@ -219,6 +165,8 @@ def compose(
         inverted: I'.
         edited: T.
         meant: Diff-CAM's mask times where the attribute may act, at the mask's size.
+        may: where it may act.
+        keeps: how far the photograph's shapes stay, in the light of the edit.
         config: choices.
     """
     small, size = meant.shape[1:], image.shape[1:3]
@@ -227,7 +175,8 @@ def compose(
     drift = jnp.zeros_like(moved)
     if config.membrane:
         strength = feather(jnp.abs(moved).mean(-1), 2)
-        elsewhere = jnp.clip(1 - meant / max(config.cam, 1e-3), 0, 1)
+        # Clothes and background have a light of their own: a red hood must not colour the chin.
+        elsewhere = jnp.clip(1 - meant / max(config.cam, 1e-3), 0, 1) * (may > 0)
         typical = jnp.nanmedian(
             jnp.where(elsewhere > 0, strength, jnp.nan), axis=(1, 2), keepdims=True
         )
@@ -249,7 +198,9 @@ def compose(
     # T + (I - I') where little changes; where much does, only the light and colour of I - I'.
     k = up(kept)
     tone = up((1 - kept) * feathered(missed, config.rim) - drift)
-    return edited + k * (image - inverted) + tone, up(mask)
+    drawn = edited + k * (image - inverted) + tone
+    lit = image + up(feathered(moved - drift, config.rim))
+    return drawn + up(keeps[..., None]) * (lit - drawn), up(mask)
 
 
 def feathered(x: Float[Array, "b h w c"], radius: int) -> Float[Array, "b h w c"]:
@@ -302,7 +253,7 @@ def edit_window(
         images: aligned photographs.
         windows: I', then the edits one after the other; r + 1 of them.
         place: of the windows, in cells.
-        attributes: of the edits, and where each may act.
+        attributes: of the edits, where each may act, and what keeps its shapes.
         config: static choices, with a window.
         user_mask: a mask by hand; see `compose.with_user_mask`.
     """
@@ -316,10 +267,9 @@ def edit_window(
     found = find(classifier, jnp.stack(shown), attributes, config)
     meant = jnp.max(found.mask * allowed, axis=1)
     window = cut(images, scaled(place, factor))
-    here, bound = (
-        cut(x[..., None], scaled(place, grain))[..., 0] for x in (meant, jnp.max(allowed, axis=1))
-    )
-    source, mask = compose(window, windows[0], windows[-1], here, config.window)
+    maps = meant, jnp.max(allowed, axis=1), attributes.kept
+    here, bound, shapes = (cut(x[..., None], scaled(place, grain))[..., 0] for x in maps)
+    source, mask = compose(window, windows[0], windows[-1], here, bound, shapes, config.window)
     # Exactly 0 where nothing may change, however far the rim reaches.
     bound = jnp.clip(2 * resize(bound, mask.shape[1:], "bilinear"), 0, 1)
     mask = mask * bound * border(place, cells, factor)

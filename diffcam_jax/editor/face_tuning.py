@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from diffcam_jax.directions.space import generator_hash
-from diffcam_jax.editing import window_edit
+from diffcam_jax.editing import windows
 from diffcam_jax.inversion.tuned_cache import Entry, TunedCache
 from diffcam_jax.inversion.tuning import Tuned, TuningSettings, tune
 from diffcam_jax.nn.network import Network
@@ -54,7 +54,7 @@ def tuned_window(
     store = TunedCache(aligned, codes, recipe)
     kept = store.load() if cache else []
     for entry in kept:
-        if window_edit.holds(entry.window, window):
+        if windows.holds(entry.window, window):
             store.touch(entry.window)
             told = {"loss": entry.loss, "steps": 0, "cached": True, "notes": []}
             return entry, {"window": _place(entry.window), **told}
@@ -85,7 +85,7 @@ def _tuned(
             given = generator, codes[None], images, window, settings, start
             return tune(*given, progress=progress), window, notes
         except jax.errors.JaxRuntimeError as error:
-            smaller = window_edit.smaller(window, generator.module.cells)
+            smaller = windows.smaller(window, generator.module.cells)
             if "RESOURCE_EXHAUSTED" not in str(error) or smaller is None:
                 raise
             window = smaller

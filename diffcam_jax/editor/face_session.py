@@ -1,0 +1,313 @@
+"""One face edited the product's way: look, draft, tune, reach the strength, blend.
+
+    look    what the photograph shows where, and so what may change          faces.regions
+    draft   Diff-CAM of the untuned pair says where the edit acts             window_edit.draft
+    tune    the generator is fitted to the photograph in that window          inversion.tuning
+    reach   the step's factor, until the result's own score has moved         directions.strength
+    blend   Diff-CAM of the tuned pair, hard core, rim, Eq. 5                 window_edit
+
+The same photograph, edited again, finds its tuned numbers in the cache; an edit elsewhere goes on
+from them in a window of its own.
+"""
+
+import dataclasses
+import functools
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from diffcam_jax.directions import Direction, direction_matrix
+from diffcam_jax.directions.acts import WHOLE
+from diffcam_jax.directions.strength import NO_ROOM, Reached, has_room, reach
+from diffcam_jax.editing import regions, window_edit, windows
+from diffcam_jax.editing.compose import refine
+from diffcam_jax.editing.config import WindowConfig
+from diffcam_jax.editing.decomposition import domain_mask
+from diffcam_jax.editing.window_edit import Attributes, WindowEdit, draw_window, edit_window
+from diffcam_jax.editor.face_tuning import tuned_window
+from diffcam_jax.editor.results import FaceEdit, judged
+from diffcam_jax.faces import scorers
+from diffcam_jax.inversion.tuning import tuned_generator
+from diffcam_jax.ops.image import from_unit, resize, to_unit
+from diffcam_jax.ops.window import Window
+
+# Diff-CAM's value from which on a place belongs into the window, and the least area of such places.
+DRAFT, LEAST_AREA = 0.45, 50
+# A tuned generator that misses the photograph by more, in [0, 2], shows something else there.
+MISSED = 0.3
+
+
+class FaceSession:
+    """One face and the attributes that are asked for; what is computed once is kept."""
+
+    def __init__(self, editor, aligned, codes, quad, names, config, user_mask) -> None:
+        self.editor, self.aligned, self.codes, self.quad = editor, aligned, codes, quad
+        networks = editor.networks
+        self.generator, self.classifier = networks.generator, networks.classifier
+        self.names, self.user_mask = names, user_mask
+        self.directions = [editor.directions[name] for name in names]
+        self.config = dataclasses.replace(config, window=blend_of(config.window, self.directions))
+        self.arrays = direction_matrix(editor.directions, names, len(codes))
+        self.classes = jnp.asarray([self.classifier.names.index(name) for name in names], jnp.int32)
+        self.size = min(config.classifier_size, aligned.shape[0])
+        self.image = jnp.asarray(to_unit(aligned)[None])
+        self.kept: dict[str, float] = {}
+        self.domain: np.ndarray | None = None
+        self.before: dict[str, float] = {}
+        self.notes: list[str] = []
+
+    def run(self, asked, settings, raw, cache, progress) -> FaceEdit:
+        began = time.perf_counter()
+        undo = jnp.asarray([strength < 0 for strength in asked])
+        may = self.allowed()
+        if not raw and not any(map(self.has_room, self.directions, asked)):
+            self.notes += [f"{name}: {NO_ROOM}" for name in self.names]
+            return self.unchanged(asked, time.perf_counter() - began)
+        looked = time.perf_counter()
+        wanted = self.drafted(asked, undo, may)
+        window = windows.fit_window(wanted, self.generator.module.cells)
+        if window is None:
+            return self.unchanged(asked, looked - began)
+        drafted = time.perf_counter()
+        generator, told = self.generator, None
+        if settings is not None:
+            entry, told = tuned_window(
+                self.generator, self.aligned, self.codes, window, settings, cache, progress
+            )
+            window, notes = entry.window, told.pop("notes")
+            self.notes += notes
+            generator = jax.device_put(tuned_generator(generator, entry.deltas))
+        window = Window(
+            *(jnp.int32(x) for x in (window.top, window.left)), window.height, window.width
+        )
+        tuned = time.perf_counter()
+        first = draw_window(generator, jnp.asarray(self.codes[None]), window)
+        may = self.without_missed(may, first, window)
+        edit = functools.partial(self.blended, generator, window, undo, first, may)
+        reached, (result, last) = self.reached(asked, raw, edit)
+        blended = time.perf_counter()
+        seconds = {"look": looked - began, "draft": drafted - looked, "tune": tuned - drafted}
+        seconds["blend"] = blended - tuned
+        report = {
+            "strengths": {n: _told(r) for n, r in zip(self.names, reached, strict=True)},
+            "tuning": told,
+            "kept": self.kept,
+            "notes": [
+                *self.notes,
+                *(f"{n}: {r.note}" for n, r in zip(self.names, reached) if r.note),
+            ],
+            "classifier": judged(self.names, self.classifier.names, np.asarray(result.logits[0])),
+            "seconds": {name: round(value, 3) for name, value in seconds.items()},
+        }
+        return self.outcome(result, first, last, window, [r.factor for r in reached], report)
+
+    def has_room(self, direction: Direction, asked: float) -> bool:
+        """Whether the photograph can still move; a face or direction without a score can."""
+        if not _is_measured(direction):
+            return True
+        before = self.score_before(direction)
+        return not np.isfinite(before) or has_room(direction, asked, before)
+
+    def score_before(self, direction: Direction) -> float:
+        """The photograph's own score, measured once."""
+        if direction.name not in self.before:
+            self.before[direction.name] = self.editor.score(self.aligned, direction)
+        return self.before[direction.name]
+
+    def allowed(self) -> np.ndarray:
+        """Where each attribute may act [r, v, v]: by parsing, covered mouths and domain."""
+        face = regions.look(self.aligned, self.editor.landmarker, self.editor.hand_landmarker)
+        for name, direction in zip(self.names, self.directions, strict=True):
+            if regions.mouth_is_hidden(face, direction):
+                self.notes.append(f"{name}: the mouth is covered; it stays as it is")
+        may = np.stack([regions.may_act(face, direction) for direction in self.directions])
+        shapes = regions.kept_shapes(face, self.directions, may)[None]
+        self.shapes = resize(jnp.asarray(shapes), (self.size, self.size), "area")
+        self.kept["parsing"] = round(float(1 - may.max(0).mean()), 4)
+        self.kept["hands"] = round(float(face.hands.mean()), 4)
+        may = np.asarray(resize(jnp.asarray(may), (self.size, self.size), "area"))
+        if self.config.method == "both":
+            codes = jnp.asarray(self.codes[None])
+            out = domain_mask(self.editor.networks.decomposer, self.image, codes, self.size)
+            self.domain = out = np.asarray(refine(out, self.config.domain))
+            self.kept["domain"] = round(float((out > 0.5).mean()), 4)
+            may = may * (1 - out)
+        return may
+
+    def drafted(self, asked, undo, may) -> np.ndarray:
+        """Above 0.5 where the untuned edit acts and may act [v, v]."""
+        attributes = self.attributes(undo, may)
+        masks = window_edit.draft(
+            self.generator,
+            self.classifier,
+            self.ladder(asked),
+            attributes,
+            self.size,
+            self.config,
+        )
+        acting = (np.asarray(masks[0]) >= DRAFT) & (may > 0.5)
+        for i, part in enumerate(acting):
+            if part.sum() < LEAST_AREA * (self.size / 256) ** 2:
+                acting[i] = may[i] > 0.5
+        wanted = acting.any(0)
+        if self.user_mask is not None and self.config.user_mask == "union":
+            small = resize(jnp.asarray(self.user_mask)[None], wanted.shape, "area")[0]
+            wanted |= np.asarray(small) > 0
+        return wanted.astype(np.float32)
+
+    def ladder(self, factors) -> jax.Array:
+        """Codes after 0, 1, ... edits [r + 1, 1, n, k]."""
+        steps = np.asarray(factors, np.float32)[:, None, None] * self.arrays[: len(factors)]
+        return jnp.asarray(
+            np.concatenate([[self.codes], self.codes + np.cumsum(steps, 0)])[:, None]
+        )
+
+    def without_missed(self, may: np.ndarray, first: jax.Array, window: Window) -> np.ndarray:
+        """The regions less what the tuned generator still shows otherwise: something in front."""
+        missed = np.asarray(window_edit.missed(self.image, first, window, self.size))[0] > MISSED
+        self.kept["missed"] = round(float((missed & (may.max(0) > 0)).mean()), 4)
+        return may * ~missed
+
+    def attributes(self, undo, may) -> Attributes:
+        """The first attributes, as many as there are regions [r, v, v]."""
+        count = len(may)
+        return Attributes(self.classes[:count], undo[:count], jnp.asarray(may[None]), self.shapes)
+
+    def blended(self, generator, window, undo, first, may, factors) -> tuple[WindowEdit, jax.Array]:
+        """The edit of the first few attributes with the given factors, and T."""
+        drawn = [draw_window(generator, w, window) for w in self.ladder(factors)[1:]]
+        edit = edit_window(
+            self.classifier,
+            self.image,
+            jnp.stack([first, *drawn]),
+            window,
+            self.attributes(undo, may[: len(factors)]),
+            self.config,
+            None if self.user_mask is None else jnp.asarray(self.user_mask[None]),
+        )
+        return edit, drawn[-1]
+
+    def reached(
+        self, asked: list[float], raw: bool, edit: Callable
+    ) -> tuple[list[Reached], tuple[WindowEdit, jax.Array]]:
+        """The factors of all attributes, one after the other, and the last result."""
+        found: list[Reached] = []
+        shown, result = self.aligned, None
+        for strength in asked:
+            one, result = self.reached_next(strength, raw, edit, found, shown)
+            found.append(one)
+            shown = from_unit(np.asarray(result[0].fused[0]))
+        return found, result
+
+    def reached_next(
+        self, strength: float, raw: bool, edit: Callable, done: list[Reached], shown: np.ndarray
+    ) -> tuple[Reached, tuple[WindowEdit, jax.Array]]:
+        """The factor of the attribute after those that are done, and its result."""
+        direction = self.directions[len(done)]
+        factors = [r.factor for r in done]
+        rendered = functools.cache(lambda factor: edit([*factors, factor]))
+
+        def score(factor: float) -> float:
+            picture = from_unit(np.asarray(rendered(factor)[0].fused[0]))
+            return self.editor.score(picture, direction)
+
+        if raw or not _is_measured(direction):
+            one = Reached(strength, strength)
+        else:
+            before = self.editor.score(shown, direction) if done else self.score_before(direction)
+            one = reach(direction, strength, before, score)
+        return one, rendered(one.factor)
+
+    def outcome(self, result, first, last, window, factors, report) -> FaceEdit:
+        result = jax.device_get(result)
+        factor = self.aligned.shape[0] // self.generator.module.cells
+        top, left = int(window.top) * factor, int(window.left) * factor
+        place = top, top + window.height * factor, left, left + window.width * factor
+        shown = []
+        for part in jax.device_get((first[0], last[0])):
+            picture = self.aligned.copy()
+            picture[place[0] : place[1], place[2] : place[3]] = from_unit(part)
+            shown.append(picture)
+        return self.face_edit(
+            inverted=shown[0],
+            edited=shown[1],
+            fused=from_unit(result.fused[0]),
+            source=result.source[0] / 2 + np.float32(0.5),
+            mask=result.mask[0],
+            cam_mask=self.enlarged(result.cam_mask)[0],
+            domain=None if self.domain is None else self.enlarged(self.domain)[0],
+            edited_latents=np.asarray(self.ladder(factors)[-1, 0]),
+            report=report,
+            window_pixels=place,
+        )
+
+    def face_edit(self, mask, report, **parts) -> FaceEdit:
+        report["mask_area"] = round(float((mask > 0).mean()), 6)
+        report["out_of_domain_share"] = self.kept.get("domain")
+        return FaceEdit(
+            aligned=self.aligned,
+            deghosted=None,
+            mask=mask,
+            paste_mask=mask,
+            latents=self.codes,
+            quad=self.quad,
+            report=report,
+            **parts,
+        )
+
+    def enlarged(self, masks: np.ndarray) -> np.ndarray:
+        """Masks [b, v, v] at the photograph's size."""
+        return np.asarray(resize(jnp.asarray(masks), self.aligned.shape[:2], "bilinear"))
+
+    def unchanged(self, asked, looked: float) -> FaceEdit:
+        """The photograph as it is, for nothing of it may change."""
+        nothing = np.zeros(self.aligned.shape[:2], np.float32)
+        told = {
+            n: _told(Reached(a, 0.0, note="nothing may change")) for n, a in zip(self.names, asked)
+        }
+        report = {"strengths": told, "tuning": None, "kept": self.kept, "notes": self.notes}
+        report |= {"classifier": {}, "seconds": {"look": round(looked, 3)}}
+        return self.face_edit(
+            inverted=self.aligned,
+            edited=self.aligned,
+            fused=self.aligned,
+            source=np.asarray(self.image[0]) / 2 + np.float32(0.5),
+            mask=nothing,
+            cam_mask=nothing,
+            domain=None,
+            edited_latents=self.codes,
+            report=report,
+        )
+
+
+def blend_of(config: WindowConfig, directions: Sequence[Direction]) -> WindowConfig:
+    """The choices of a blend for some edits.
+
+    What changes the whole head changes its light and colours on purpose; a membrane would take
+    half of a person's age off again.
+    """
+    local = all(direction.box != WHOLE for direction in directions)
+    return dataclasses.replace(config, membrane=config.membrane and local)
+
+
+def _is_measured(direction: Direction) -> bool:
+    """Whether a score tells how far the direction moves a face."""
+    return direction.move > 0 and direction.score in scorers.SCORERS
+
+
+def _told(reached: Reached) -> dict[str, Any]:
+    """For the report: numbers that are none become null."""
+
+    def number(x: float) -> float | None:
+        return round(x, 4) if np.isfinite(x) else None
+
+    told = {
+        name: number(getattr(reached, name))
+        for name in ("asked", "factor", "before", "after", "reached")
+    }
+    tries = [[number(f), number(r)] for f, r in reached.tries]
+    return {**told, "decided_by": reached.decided_by, "tries": tries}
