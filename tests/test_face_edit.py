@@ -147,10 +147,12 @@ def test_an_edit_as_it_is_measures_nothing(editor, hopper, by_hand):
     np.testing.assert_allclose(codes, expected, atol=1e-5)
 
 
-def test_only_edits_of_a_part_of_the_head_even_out_light(editor):
+def test_light_is_evened_out_unless_it_is_meant(editor):
     known = editor.directions
     config = WindowConfig(share=0.2)
-    local, whole = [known["smiling"], known["eyeglasses"]], [known["smiling"], known["old"]]
+    local = [known["smiling"], known["eyeglasses"]]
     assert face_session.blend_of(config, local) == config
-    assert face_session.blend_of(config, whole) == WindowConfig(share=0.2, membrane=False)
+    for name in ("old", "beard", "hair_color"):
+        found = face_session.blend_of(config, [known["smiling"], known[name]])
+        assert found == WindowConfig(share=0.2, membrane=False)
     assert not face_session.blend_of(WindowConfig(membrane=False), local).membrane

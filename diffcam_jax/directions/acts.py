@@ -29,20 +29,22 @@ class Acts(NamedTuple):
         box: (top, bottom, left, right) relative to the aligned picture's side.
         farthest: how many times its safe range it may be taken where a face hardly follows.
         keeps: names of classes whose shapes stay the photograph's; only their light changes.
+        shades: whether light and colours change on purpose: grey hair, the shade of a beard.
     """
 
     classes: tuple[str, ...]
     box: Box
     farthest: float = 1.0
     keeps: tuple[str, ...] = ()
+    shades: bool = False
 
 
 REGIONS = {
     "smiling": Acts(("skin", "nose", *_MOUTH), (0.45, 0.98, 0.1, 0.9)),
     "mouth_open": Acts(("skin", "nose", *_MOUTH), (0.45, 0.98, 0.1, 0.9)),
     "eyes_closed": Acts(("skin", *_BROWS, *_EYES), (0.34, 0.62, 0.12, 0.88)),
-    "old": Acts(_PERSON, WHOLE),
-    "gender": Acts(_PERSON, WHOLE),
+    "old": Acts(_PERSON, WHOLE, shades=True),
+    "gender": Acts(_PERSON, WHOLE, shades=True),
     # Behind lenses are this person's eyes: those of a generator make another person.
     "eyeglasses": Acts(
         ("skin", *_BROWS, *_EYES, "eyeglasses", *_EARS, "nose"),
@@ -50,9 +52,14 @@ REGIONS = {
         keeps=(*_BROWS, *_EYES),
     ),
     # On a woman's face a beard often begins where a man's has long been full.
-    "beard": Acts(("skin", "nose", *_MOUTH, "neck"), (0.48, 1.0, 0.1, 0.9), farthest=1.5),
+    "beard": Acts(
+        ("skin", "nose", *_MOUTH, "neck"),
+        (0.48, 1.0, 0.1, 0.9),
+        farthest=1.5,
+        shades=True,
+    ),
     "bushy_eyebrows": Acts(("skin", *_BROWS, *_EYES, "hair"), (0.3, 0.55, 0.12, 0.88)),
-    "hair_color": Acts(("hair",), WHOLE),
+    "hair_color": Acts(("hair",), WHOLE, shades=True),
     "yaw": Acts(HEAD, WHOLE),  # turns the whole head
 }
 
@@ -74,13 +81,6 @@ def acts(name: str) -> Acts | None:
     return REGIONS.get(shipped_name(name))
 
 
-def farthest(name: str) -> float:
-    """How many times its safe range an edit of a name may be taken; 1 for one that is not known."""
-    known = acts(name)
-    return 1.0 if known is None else known.farthest
-
-
-def keeps(name: str) -> tuple[str, ...]:
-    """Classes whose shapes an edit of a name leaves; none for one that is not known."""
-    known = acts(name)
-    return () if known is None else known.keeps
+def known(name: str) -> Acts:
+    """What is known of the attribute of a name; the whole head for one that is not known."""
+    return acts(name) or Acts((), WHOLE)

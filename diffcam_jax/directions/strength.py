@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 
 from diffcam_jax.directions import Direction
-from diffcam_jax.directions.acts import farthest
+from diffcam_jax.directions.acts import known
 
 # Bounds of a search: largest number of rendered results, and accepted distance from the goal, in
 # moves.
@@ -89,7 +89,7 @@ def reach(
     low, below = 0.0, 0.0
     high, above = math.inf, math.nan
     safe = max(asked, direction.range[1]) if asked > 0 else -asked
-    end = safe * farthest(direction.name) if asked > 0 else safe
+    end = safe * known(direction.name).farthest if asked > 0 else safe
     factor = abs(asked)
     while factor <= end and len(tries) < TRIES:
         rise = (score(sign * factor) - before) / direction.move

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, UInt8
 from PIL import Image, ImageDraw
 
 from diffcam_jax.directions import Direction
-from diffcam_jax.directions.acts import HEAD, keeps
+from diffcam_jax.directions.acts import HEAD, known
 from diffcam_jax.faces import evidence
 from diffcam_jax.faces.hands import HandLandmarker, hand_mask
 from diffcam_jax.faces.landmarks import FaceLandmarker
@@ -110,7 +110,9 @@ def kept_shapes(
 
     parts = []
     for direction, acting in zip(directions, may, strict=True):
-        kept = cv2.dilate(_has(face.labels, keeps(direction.name)).astype(np.uint8), _disc(MARGIN))
+        kept = cv2.dilate(
+            _has(face.labels, known(direction.name).keeps).astype(np.uint8), _disc(MARGIN)
+        )
         soft = cv2.blur(kept.astype(np.float32), (2 * MARGIN + 1,) * 2)
         parts.append(np.where(acting > 0, soft, np.float32(1)))
     return np.min(parts, axis=0)

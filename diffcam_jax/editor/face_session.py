@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffcam_jax.directions import Direction, direction_matrix
-from diffcam_jax.directions.acts import WHOLE
+from diffcam_jax.directions.acts import known
 from diffcam_jax.directions.strength import NO_ROOM, Reached, has_room, reach
 from diffcam_jax.editing import regions, window_edit, windows
 from diffcam_jax.editing.compose import refine
@@ -285,13 +285,9 @@ class FaceSession:
 
 
 def blend_of(config: WindowConfig, directions: Sequence[Direction]) -> WindowConfig:
-    """The choices of a blend for some edits.
-
-    What changes the whole head changes its light and colours on purpose; a membrane would take
-    half of a person's age off again.
-    """
-    local = all(direction.box != WHOLE for direction in directions)
-    return dataclasses.replace(config, membrane=config.membrane and local)
+    """The choices of a blend for some edits: a membrane would take a beard's shade off again."""
+    shades = any(known(direction.name).shades for direction in directions)
+    return dataclasses.replace(config, membrane=config.membrane and not shades)
 
 
 def _is_measured(direction: Direction) -> bool:
