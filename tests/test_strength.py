@@ -170,7 +170,9 @@ def test_a_score_at_its_end_is_not_pushed_further():
     found = search(lambda f: min(f, 0.7))
     assert [factor for factor, _ in found.tries] == [1.0, pytest.approx(1.43, abs=0.01)]
     assert found.factor == 1 and found.reached == pytest.approx(0.7)
-    # What has hardly moved yet may still come: a beard that begins late.
+    # What is farther from the goal may still come: a score that rests half-way, a late beard.
+    found = search(lambda f: 0.5 * min(f, 1) if f < 1.9 else 0.9)
+    assert found.reached == 0.9
     found = search(lambda f: 1.0 if f > 1.9 else 0.1 * f)
     assert found.reached == 1
 

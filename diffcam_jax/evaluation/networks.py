@@ -5,16 +5,15 @@ The embedded ones, folders of converted or trained ones, or toys without any fil
 
 import functools
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
 from diffcam_jax.data.drawn import Prior, make_prior
-from diffcam_jax.data.pairs import toy_world
+from diffcam_jax.data.edit_samples import toy_generator
 from diffcam_jax.directions import Direction
 from diffcam_jax.directions.scoring import draw_uint8
 from diffcam_jax.directions.space import generator_hash
@@ -30,7 +29,7 @@ from diffcam_jax.inversion.tuning import Deltas, tuned_generator
 from diffcam_jax.nn.classifier import DiffClassifier
 from diffcam_jax.nn.latents import sample_w, wplus_rows
 from diffcam_jax.nn.mobile_encoder import MobileEncoder
-from diffcam_jax.nn.network import Network
+from diffcam_jax.nn.network import Network, initial_variables
 
 TOY = "toy"
 
@@ -145,12 +144,12 @@ def open_world(config) -> World:
 
 @functools.cache
 def _toy() -> World:
-    world = toy_world()
+    world = toy_generator()
     model = DiffClassifier(
         depth=18, width=4, num_classes=len(world.names), split=1, strides=(1, 2, 2, 1)
     )
     blank = jnp.zeros((1, 32, 32, 3))
-    variables = _random(model, 2, blank, blank)
+    variables = initial_variables(model, jax.random.key(2), blank, blank)
     rows = wplus_rows(world.generator.module)
     directions = {
         name: Direction(
@@ -192,17 +191,13 @@ def _aligned_toy() -> World:
         [jnp.zeros((1, s, s, c)) for s, c in zip(sides, of)]
         for of in (aligner.features, aligner.inputs)
     ]
-    read = Network(encoder, _random(encoder, 3, jnp.zeros((1, size, size, 3))))
-    aligning = Network(aligner, _random(aligner, 4, *maps))
+    read = Network(
+        encoder, initial_variables(encoder, jax.random.key(3), jnp.zeros((1, size, size, 3)))
+    )
+    aligning = Network(aligner, initial_variables(aligner, jax.random.key(4), *maps))
     latent_avg = np.zeros(generator.latent_size, np.float32)
     networks = world.pipeline.replace(
         encoder=Encoder(read, latent_avg, 0, wplus_rows(generator)),
         aligner=AlignmentNetwork(aligning, settings),
     )
     return world._replace(pipeline=networks)
-
-
-def _random(module: nn.Module, seed: int, *inputs: Any) -> dict:
-    # It runs once: compiling it well would take longer.
-    init = jax.jit(module.init, compiler_options={"xla_backend_optimization_level": 0})
-    return init(jax.random.key(seed), *inputs)
