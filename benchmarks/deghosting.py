@@ -27,8 +27,8 @@ from tqdm import tqdm
 from diffcam_jax.command.allocator import keep_freed_memory
 from diffcam_jax.command.compilation import keep_compiled_programs
 from diffcam_jax.data.builders import open_prepared
-from diffcam_jax.data.ghosts import ghost_world
-from diffcam_jax.data.known_edits import draw, photographed
+from diffcam_jax.data.edit_pairs import draw, photographed
+from diffcam_jax.data.ghost_blends import ghost_networks
 from diffcam_jax.editing import checkpoints, pipeline
 from diffcam_jax.editing.compose import blend
 from diffcam_jax.editing.edit import Edits, edit_batch
@@ -38,7 +38,7 @@ from diffcam_jax.files import trees
 from diffcam_jax.metrics.perceptual import Lpips
 from diffcam_jax.ops.image import from_unit, resize, to_unit
 from diffcam_jax.pretrained import store
-from diffcam_jax.train.deghost_mobile import psnr_inside
+from diffcam_jax.train.deghost_mobile_losses import psnr_inside
 from diffcam_jax.train.report import save_picture
 
 SHOWN, SIDE = 8, 256
@@ -85,7 +85,7 @@ def main() -> None:
     if networks.encoder is None or networks.deghoster is None:
         parser.error("encoder and deghosting network are needed; give --encoder and --deghoster")
     directions = checkpoints.fit_directions(checkpoints.read_directions(None), networks.generator)
-    world = jax.device_put(ghost_world(networks, directions))
+    world = jax.device_put(ghost_networks(networks, directions))
     size = networks.generator.module.resolution
     faces = open_prepared(store.cache_dir() / "data", options.faces).splits["test"]
 

@@ -29,17 +29,18 @@ from diffcam_jax.inversion import encoding
 from diffcam_jax.nn.latents import sample_w, to_wplus, wplus_rows
 from diffcam_jax.nn.network import Network
 from diffcam_jax.pretrained import networks as pretrained
-from diffcam_jax.train.encoder_networks import make_encoder
+from diffcam_jax.train.encoder_psp import make_encoder
 
 OPTIMISING = ("prior", "in_domain", "image2stylegan", "mse")
 
 
 def stand_in(generator: Network) -> encoding.Encoder:
     """The small pSp encoder with random weights."""
-    module, rows = make_encoder(get_config("psp"), generator.module), wplus_rows(generator.module)
+    rows, features = wplus_rows(generator.module), generator.module.latent_size
+    module = make_encoder(get_config("psp").model, rows, features)
     variables = jax.jit(module.init)(jax.random.key(0), jnp.zeros((1, 256, 256, 3)))
     return encoding.Encoder(
-        Network(module, variables), np.zeros(generator.module.latent_size, np.float32), 0, rows
+        Network(module, variables), np.zeros(features, np.float32), 0, rows
     )
 
 

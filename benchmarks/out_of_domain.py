@@ -36,7 +36,8 @@ from benchmarks.out_of_domain_table import (
 from benchmarks.photographs import ATTRIBUTES
 from diffcam_jax.command.allocator import collect_rarely, keep_freed_memory
 from diffcam_jax.command.compilation import keep_compiled_programs
-from diffcam_jax.editor.editor import Editor, FaceEdit
+from diffcam_jax.editor.editor import Editor
+from diffcam_jax.editor.results import FaceEdit
 from diffcam_jax.errors import UserError
 from diffcam_jax.faces import scorers
 from diffcam_jax.faces.align import crop, photo_mask

@@ -24,7 +24,7 @@ from ml_collections import ConfigDict
 
 from diffcam_jax.command.allocator import keep_freed_memory
 from diffcam_jax.command.compilation import keep_compiled_programs
-from diffcam_jax.data import sources
+from diffcam_jax.train import registry
 from diffcam_jax.train.devices import Devices
 from diffcam_jax.train.loop import keyed
 
@@ -58,9 +58,9 @@ def measure(config: ConfigDict, steps: int) -> tuple[dict[str, dict[str, Any]], 
     And the seconds that compiling took.
     """
     devices = Devices(1)
-    module = importlib.import_module(f"diffcam_jax.train.{config.trainer}")
-    data = getattr(module, "make_source", sources.make_source)(config, config.batch_size)
-    trainer = module.build(config, data, None)
+    recipe = registry.find(config)
+    data = recipe.make_source(config, config.batch_size)
+    trainer = recipe.build(config, data, None)
     state = devices.replicate(trainer.create())
     start = time.perf_counter()
     programs, table = {}, {}

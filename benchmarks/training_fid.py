@@ -10,7 +10,6 @@ counts only.
 """
 
 import argparse
-import importlib
 import json
 import sys
 from pathlib import Path
@@ -26,7 +25,7 @@ from diffcam_jax.data import sources
 from diffcam_jax.errors import UserError
 from diffcam_jax.metrics.features import InceptionFeatures
 from diffcam_jax.metrics.frechet import frechet_distance, statistics
-from diffcam_jax.train import samples
+from diffcam_jax.train import samples, stylegan2
 from diffcam_jax.train.checkpoint import Checkpoints
 
 BATCH = 16
@@ -63,12 +62,11 @@ def report(run: Path, pictures: int, every: int) -> None:
     data = sources.make_source(config, BATCH)
     count = min(pictures, data.description["count"]) // BATCH * BATCH
     real = np.concatenate([data[step]["image"] for step in range(count // BATCH)])
-    trainer = importlib.import_module("diffcam_jax.train.stylegan2")
-    generator, _ = trainer.networks(config)
+    generator, _ = stylegan2.networks(config)
     features = InceptionFeatures()
     target = statistics(features(tqdm(real, desc="training pictures", leave=False)))
     drawing = samples.Samples(generator, data.held_out["image"], config.seed, BATCH, False)
-    state = jax.device_put(trainer.build(config, data, None).create())
+    state = jax.device_put(stylegan2.build(config, data, None).create())
     print(f"{count} pictures of each kind\n\n| step | pictures seen | FID |\n|---|---|---|")
     with Checkpoints(run / "checkpoints", 0, 100) as checkpoints:
         for step in (step for step in checkpoints.steps if step % every == 0):

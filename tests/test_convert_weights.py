@@ -273,7 +273,7 @@ def test_the_wrong_kind_and_an_unknown_one(tmp_path, capsys):
     assert "is not a diffcam checkpoint: it holds no classifier" in capsys.readouterr().err
     write_torch(tmp_path / "x.pt", {"weight": np.ones(3, np.float32)})
     assert main(["auto", "--src", str(tmp_path / "x.pt"), "--dst", str(tmp_path / "out")]) == 2
-    assert "none of the known kinds" in capsys.readouterr().err
+    assert "is not one of the known kinds" in capsys.readouterr().err
     assert (
         main(["auto", "--src", str(tmp_path / "nothing.pt"), "--dst", str(tmp_path / "out")]) == 2
     )

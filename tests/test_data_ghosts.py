@@ -1,6 +1,4 @@
-"""Training pictures of the deghosting network: Eq. 7, folders of them that survive an interruption,
-and the command.
-"""
+"""Training pictures of the deghosting network: Eq. 7, folders that are resumed, the command."""
 
 import jax
 import jax.numpy as jnp
@@ -9,14 +7,14 @@ import pytest
 
 from diffcam_jax.data import ghosts
 from diffcam_jax.data.augment import AugmentConfig
-from diffcam_jax.data.ghosts import (
+from diffcam_jax.data.ghost_blends import (
     GhostConfig,
     disturb,
     draw_edits,
     make_ghosts,
-    toy_ghost_world,
-    write,
+    toy_ghost_networks,
 )
+from diffcam_jax.data.ghosts import write
 from diffcam_jax.data.toy import ToyPictures
 from diffcam_jax.editing import diffcam
 from diffcam_jax.errors import UserError
@@ -32,8 +30,8 @@ CONFIG = GhostConfig(classifier_size=32, strength=(0.5, 1.5))
 
 
 @pytest.fixture(scope="module")
-def world():
-    return toy_ghost_world()
+def toy():
+    return toy_ghost_networks()
 
 
 def codes(count):
@@ -45,18 +43,18 @@ def pictures(count):
     return np.stack([toys[i]["image"] for i in range(count)])
 
 
-def test_equation_7(world):
+def test_equation_7(toy):
     images, w = jnp.asarray(pictures(3) / 127.5 - 1, jnp.float32), codes(3)
     edits, strengths = jnp.array([2, 0, 1]), jnp.array([0.5, 1.0, 1.5])
-    made = make_ghosts(world, images, w, edits, strengths, CONFIG)
+    made = make_ghosts(toy, images, w, edits, strengths, CONFIG)
 
     @jax.jit
-    def parts(world):
-        shifted = w + strengths[:, None, None] * world.directions[edits]
-        before, after = (world.generator(x, method="synthesis", size=32) for x in (w, shifted))
-        return after, diffcam.diff_cam(world.classifier, before, after, edits).mask
+    def parts(toy, directions):
+        shifted = w + strengths[:, None, None] * directions
+        before, after = (toy.generator(x, method="synthesis", size=32) for x in (w, shifted))
+        return after, diffcam.diff_cam(toy.classifier, before, after, edits).mask
 
-    after, mask = map(np.asarray, parts(world))
+    after, mask = map(np.asarray, parts(toy, toy.directions[edits]))
     edited, folded = np.clip(after, -1, 1), np.where(mask > 0.5, 1 - mask, mask)
     np.testing.assert_allclose(made.mask, folded, atol=1e-3)
     assert (
@@ -71,11 +69,11 @@ def test_equation_7(world):
     np.testing.assert_array_equal(np.asarray(made.fused)[untouched], np.asarray(images)[untouched])
 
 
-def test_edits_are_drawn_evenly(world):
-    edits, strengths = draw_edits(jax.random.key(0), world, 300, CONFIG)
+def test_edits_are_drawn_evenly(toy):
+    edits, strengths = draw_edits(jax.random.key(0), toy, 300, CONFIG)
     assert np.bincount(edits, minlength=3).min() > 60
     assert 0.5 <= strengths.min() < 0.6 and 1.4 < strengths.max() <= 1.5
-    assert (draw_edits(jax.random.key(0), world, 5, GhostConfig())[1] == 1).all()
+    assert (draw_edits(jax.random.key(0), toy, 5, GhostConfig())[1] == 1).all()
 
 
 def test_disturbed_samples_differ_but_do_not_move():
@@ -104,8 +102,8 @@ def content(folder):
     }
 
 
-def test_a_folder_is_resumed_to_the_same_bytes(world, tmp_path, monkeypatch):
-    skipped = write(world, NAMES, read_toy, tmp_path / "whole", 5, CONFIG)
+def test_a_folder_is_resumed_to_the_same_bytes(toy, tmp_path, monkeypatch):
+    skipped = write(toy, NAMES, read_toy, tmp_path / "whole", 5, CONFIG)
     assert skipped == {"broken": "broken: the file is empty"}
     whole = content(tmp_path / "whole")
     assert set(whole) == {
@@ -123,15 +121,15 @@ def test_a_folder_is_resumed_to_the_same_bytes(world, tmp_path, monkeypatch):
 
     monkeypatch.setattr(photo, "write_photo", killed)
     with pytest.raises(KeyboardInterrupt):
-        write(world, NAMES, read_toy, tmp_path / "cut", 5, CONFIG)
+        write(toy, NAMES, read_toy, tmp_path / "cut", 5, CONFIG)
     assert len(content(tmp_path / "cut")) == 1 + 3
     monkeypatch.setattr(photo, "write_photo", written)
     first = (tmp_path / "cut/image/0.png").stat().st_mtime_ns
-    write(world, NAMES[::-1], read_toy, tmp_path / "cut", 5, CONFIG)  # nor does the order matter
+    write(toy, NAMES[::-1], read_toy, tmp_path / "cut", 5, CONFIG)  # nor does the order matter
     assert content(tmp_path / "cut") == whole
     assert (tmp_path / "cut/image/0.png").stat().st_mtime_ns == first
     with pytest.raises(UserError, match="other networks or another recipe"):
-        write(world, NAMES, read_toy, tmp_path / "cut", 6, CONFIG)
+        write(toy, NAMES, read_toy, tmp_path / "cut", 6, CONFIG)
 
 
 @pytest.fixture(scope="module")

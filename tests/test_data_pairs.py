@@ -7,50 +7,46 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffcam_jax.data.pairs import (
-    SHARD,
-    CachedPairs,
-    EditWorld,
-    OnlinePairs,
+from diffcam_jax.data.edit_samples import (
+    EditableGenerator,
     Recipe,
     draw_code,
     draw_strengths,
-    main,
     make_sample,
-    write,
 )
+from diffcam_jax.data.pairs import SHARD, CachedPairs, OnlinePairs, main, write
 from diffcam_jax.errors import UserError
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
-from diffcam_jax.nn.network import Network
+from diffcam_jax.nn.network import Network, initial_variables
 from diffcam_jax.ops.image import to_unit
 
 
 @pytest.fixture(scope="module")
-def world():
+def editable():
     model = MobileStyleGAN(widths=(16, 8, 8), latent_size=8, mapping_layers=2)
-    generator = Network(model, jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 8))))
+    generator = Network(model, initial_variables(model, jax.random.key(0), jnp.zeros((1, 8))))
     directions = 2 * jax.random.normal(jax.random.key(1), (3, 18, 8))
-    return EditWorld(generator, jnp.zeros(8), ("beard", "old", "smiling"), directions)
+    return EditableGenerator(generator, jnp.zeros(8), ("beard", "old", "smiling"), directions)
 
 
 RECIPE = Recipe(seed=5, size=32)
 
 
-def test_strengths_and_codes_follow_the_recipe(world):
-    strengths = np.stack([draw_strengths(world, RECIPE, jnp.asarray(i)) for i in range(20)])
+def test_strengths_and_codes_follow_the_recipe(editable):
+    strengths = np.stack([draw_strengths(editable, RECIPE, jnp.asarray(i)) for i in range(20)])
     assert 0.6 <= strengths.min() < 0.75 and 1.25 < strengths.max() <= 1.4
     signed = np.stack(
-        [draw_strengths(world, Recipe(both_signs=True), jnp.asarray(i)) for i in range(10)]
+        [draw_strengths(editable, Recipe(both_signs=True), jnp.asarray(i)) for i in range(10)]
     )
     assert (signed < 0).any() and (signed > 0).any() and (np.abs(signed) >= 0.6).all()
-    codes = np.stack([draw_code(world, RECIPE, jnp.asarray(i)) for i in range(40)])
+    codes = np.stack([draw_code(editable, RECIPE, jnp.asarray(i)) for i in range(40)])
     mixed = np.array([len(np.unique(c, axis=0)) == 2 for c in codes])
     assert codes.shape == (40, 18, 8) and 3 <= mixed.sum() <= 22  # expected 12
     assert all((c[:6] == c[0]).all() for c in codes)  # pose and shape stay one face's
 
 
-def test_online_batch_is_the_edit_of_its_own_face(world):
-    source = OnlinePairs(world, RECIPE, batch_size=4, held_out=2)
+def test_online_batch_is_the_edit_of_its_own_face(editable):
+    source = OnlinePairs(editable, RECIPE, batch_size=4, held_out=2)
     batch = source[3]
     assert (
         batch["inverted"].shape == batch["edited"].shape == (4, 32, 32, 3)
@@ -59,28 +55,31 @@ def test_online_batch_is_the_edit_of_its_own_face(world):
     np.testing.assert_array_equal(batch["edited"], source[3]["edited"])
     assert (batch["inverted"] != source[4]["inverted"]).any()
     index = 2 + 3 * 4 + 1  # the second face of step 3 counts on from the held-out ones
-    code = draw_code(world, RECIPE, jnp.asarray(index))
+    code = draw_code(editable, RECIPE, jnp.asarray(index))
     label = batch["label"][1]
-    code = code + draw_strengths(world, RECIPE, jnp.asarray(index))[label] * world.directions[label]
-    picture = world.generator(code[None], method="synthesis", size=32)[0]
+    code = (
+        code
+        + draw_strengths(editable, RECIPE, jnp.asarray(index))[label] * editable.directions[label]
+    )
+    picture = editable.generator(code[None], method="synthesis", size=32)[0]
     expected = np.clip(np.asarray(picture) * 127.5 + 127.5, 0, 255)
     np.testing.assert_allclose(batch["edited"][1], expected, atol=0.51)
 
 
-def test_folder_is_written_once_and_read_back(world, tmp_path):
-    write(world, RECIPE, tmp_path, count=SHARD + 1)  # rounds up to two files
+def test_folder_is_written_once_and_read_back(editable, tmp_path):
+    write(editable, RECIPE, tmp_path, count=SHARD + 1)  # rounds up to two files
     names = sorted(p.name for p in tmp_path.iterdir())
     assert names == ["00000.npy", "00001.npy", "index.json"]
     before = (tmp_path / "00000.npy").stat().st_mtime_ns
     (tmp_path / "00001.npy").unlink()
-    write(world, RECIPE, tmp_path, count=2 * SHARD)
+    write(editable, RECIPE, tmp_path, count=2 * SHARD)
     assert (tmp_path / "00000.npy").stat().st_mtime_ns == before and (
         tmp_path / "00001.npy"
     ).exists()
 
     source = CachedPairs(tmp_path, batch_size=64, held_out=SHARD, seed=1)
     assert source.names == ("beard", "old", "smiling") and source.count == 2 * SHARD
-    online = OnlinePairs(world, RECIPE, batch_size=1, held_out=0)
+    online = OnlinePairs(editable, RECIPE, batch_size=1, held_out=0)
     np.testing.assert_array_equal(source.sample(SHARD + 3), online.sample(SHARD + 3))
     batch = source[0]
     assert set(batch["label"]) == {0, 1, 2}
@@ -90,10 +89,10 @@ def test_folder_is_written_once_and_read_back(world, tmp_path):
     np.testing.assert_array_equal(batch["edited"], again["edited"])
 
 
-def test_a_folder_of_other_parts_is_refused(world, tmp_path):
-    write(world, RECIPE, tmp_path, count=1)
+def test_a_folder_of_other_parts_is_refused(editable, tmp_path):
+    write(editable, RECIPE, tmp_path, count=1)
     with pytest.raises(UserError, match="other parts"):
-        write(world, Recipe(seed=6, size=32), tmp_path, count=1)
+        write(editable, Recipe(seed=6, size=32), tmp_path, count=1)
     index = json.loads((tmp_path / "index.json").read_text())
     assert index["recipe"]["seed"] == 5 and len(index["direction_sha256"]["old"]) == 64
     with pytest.raises(UserError, match="write more"):
@@ -102,7 +101,7 @@ def test_a_folder_of_other_parts_is_refused(world, tmp_path):
         CachedPairs(tmp_path / "none", batch_size=2, held_out=1)
 
 
-def test_codes_are_found_again_as_often_as_the_recipe_says(world, tmp_path):
+def test_codes_are_found_again_as_often_as_the_recipe_says(editable, tmp_path):
     recipe, seen = Recipe(seed=5, size=32, encoded=0.5), []
 
     def encode(images):
@@ -110,11 +109,11 @@ def test_codes_are_found_again_as_often_as_the_recipe_says(world, tmp_path):
         return jnp.full((1, 18, 8), 0.3)
 
     samples, plain = (
-        [make_sample(world, recipe, i, *given) for i in range(16)] for given in ([encode], [])
+        [make_sample(editable, recipe, i, *given) for i in range(16)] for given in ([encode], [])
     )
     found = [i for i in range(16) if (samples[i] != plain[i]).any()]
     assert len(found) == len(seen) and 4 <= len(found) <= 12
-    again = world.generator(jnp.full((1, 18, 8), 0.3), method="synthesis", size=32)[0]
+    again = editable.generator(jnp.full((1, 18, 8), 0.3), method="synthesis", size=32)[0]
     for i, given in zip(found, seen, strict=True):
         np.testing.assert_allclose(
             samples[i][0], np.clip(np.asarray(again) * 127.5 + 127.5, 0, 255), atol=0.51
@@ -124,10 +123,10 @@ def test_codes_are_found_again_as_often_as_the_recipe_says(world, tmp_path):
     faces = [to_unit(plain[i][0]) for i in found]
     assert 0 < np.median([abs(a - b).mean() for a, b in zip(faces, seen)]) < 0.3
 
-    write(world, recipe, tmp_path, 1, encode, "0123")
+    write(editable, recipe, tmp_path, 1, encode, "0123")
     assert json.loads((tmp_path / "index.json").read_text())["encoder_sha256"] == "0123"
     with pytest.raises(UserError, match="other parts"):
-        write(world, recipe, tmp_path, 1, encode, "4567")
+        write(editable, recipe, tmp_path, 1, encode, "4567")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,4 @@
-"""Photographic changes: nothing when off, the same for the same random numbers, each of its own
-kind, and through the data source.
-"""
+"""Photographic changes: each kind alone, none when off, reproducible, and in a data source."""
 
 import numpy as np
 import pytest
@@ -150,9 +148,7 @@ def test_surfaces_of_objects():
 
 
 def test_outlines_of_several_parts_are_one_object():
-    """Limbs begin at the body: what they enclose is connected, and larger objects are allowed to be
-    larger.
-    """
+    """Limbs begin at the body, so an object is connected; `largest` bounds its size."""
     areas = {}
     for largest in (0.2, 0.6):
         masks = [occluders.compound(96, largest, np.random.default_rng(seed)) for seed in range(40)]

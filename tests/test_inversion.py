@@ -37,7 +37,7 @@ def invert(nets, images, config, start=None, space="w+"):
         problem.weights(config),
         problem.unknown(start, space),
         config.steps,
-        functools.partial(problem.pace, config, space),
+        functools.partial(problem.step_settings, config, space),
     )
     return found, np.asarray(problem.codes(found.best))
 

@@ -23,7 +23,7 @@ from diffcam_jax.nn.restyle import BackboneEncoder
 from diffcam_jax.nn.stylegan1 import StyleGAN1Generator
 from diffcam_jax.nn.stylegan2 import StyleGAN2Generator
 from diffcam_jax.pretrained import networks as pretrained
-from diffcam_jax.train.encoder_networks import make_distances
+from diffcam_jax.train.distances import make_distances
 from tests.fast import fast
 from tests.random_variables import random_variables
 

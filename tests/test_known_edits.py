@@ -1,6 +1,4 @@
-"""Edits whose right result is known: what is equal in both pictures, the parts of a pair, folders
-that survive an interruption, batches.
-"""
+"""Edits whose correct result is known: the parts of a pair, folders that are resumed, batches."""
 
 import dataclasses
 import functools
@@ -14,20 +12,19 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from diffcam_jax.data import known_edits
+from diffcam_jax.data import edit_pairs, known_edits
 from diffcam_jax.data.drawn import draw_dataset
-from diffcam_jax.data.ghosts import draw_edits, toy_ghost_world
-from diffcam_jax.data.known_edits import (
+from diffcam_jax.data.edit_pair_source import KnownEdits, open_pairs
+from diffcam_jax.data.edit_pairs import (
     CONFIG,
-    KnownEdits,
     Pair,
     covered,
     make_pairs,
-    open_pairs,
     photographed,
     toy_pairs,
-    write,
 )
+from diffcam_jax.data.ghost_blends import draw_edits, toy_ghost_networks
+from diffcam_jax.data.known_edits import write
 from diffcam_jax.editing.diffcam import diff_cam
 from diffcam_jax.errors import UserError
 from diffcam_jax.files import trees
@@ -79,42 +76,43 @@ def encode(images):
 
 
 def test_what_a_pair_is_made_of(pairs, monkeypatch):
-    """With a camera that changes nothing: I is the face, the truth its edit, I', T and M are those
-    of the code half way to the one that was found.
+    """With a camera that changes nothing I is the face, and the truth is its edit.
+
+    I', T and M are those of the code half way to the one that was found.
     """
     for name in ("OBJECTS", "CAMERA"):
-        monkeypatch.setattr(known_edits, name, lambda picture, rng: picture)
-    world, names = toy_ghost_world(), ["x", "y"]
+        monkeypatch.setattr(edit_pairs, name, lambda picture, rng: picture)
+    toy, names = toy_ghost_networks(), ["x", "y"]
     codes, faces = (
         np.stack([pair.code for pair in pairs[:2]]),
         np.stack([pair.edited for pair in pairs[:2]]),
     )
     made = make_pairs(
-        world, encode, names, faces, codes, 4, dataclasses.replace(CONFIG, error=(0.5, 0.5))
+        toy, encode, names, faces, codes, 4, dataclasses.replace(CONFIG, error=(0.5, 0.5))
     )
 
     keys = [jax.random.fold_in(jax.random.key(4), zlib.crc32(name.encode())) for name in names]
     edits, strengths = (
         jnp.concatenate(x)
-        for x in zip(*(draw_edits(key, world, 1, CONFIG) for key in keys), strict=True)
+        for x in zip(*(draw_edits(key, toy, 1, CONFIG) for key in keys), strict=True)
     )
-    shifts = strengths[:, None, None] * world.directions[edits]
+    shifts = strengths[:, None, None] * toy.directions[edits]
 
     @jax.jit
-    def expected(world, codes, found, shifts):
+    def expected(toy, codes, found, shifts):
         def drawn(w):
-            picture = world.generator(w, method="synthesis", size=32)
+            picture = toy.generator(w, method="synthesis", size=32)
             return jnp.round(jnp.clip(picture * 127.5 + 127.5, 0, 255))
 
         original, truth, inverted, edited = map(
             drawn, (codes, codes + shifts, found, found + shifts)
         )
         units = inverted / 127.5 - 1, edited / 127.5 - 1
-        mask = diff_cam(world.classifier, *units, world.classes[edits]).mask
+        mask = diff_cam(toy.classifier, *units, toy.classes[edits]).mask
         return original, inverted, edited, truth, 255 * mask, found + shifts
 
     found = (codes + encode(jnp.asarray(faces / 127.5 - 1, jnp.float32))) / 2
-    own = expected(world, jnp.asarray(codes), found, shifts)
+    own = expected(toy, jnp.asarray(codes), found, shifts)
     for name, ours, theirs in zip(Pair._fields, zip(*made, strict=True), own, strict=True):
         # A level of a picture may round the other way; the map is stretched to its extremes, its
         # mask is more sensitive.
@@ -125,10 +123,10 @@ def test_what_a_pair_is_made_of(pairs, monkeypatch):
 
 
 def test_a_pair_depends_on_its_name_only(pairs):
-    world = toy_ghost_world()
+    toy = toy_ghost_networks()
     codes = np.stack([pair.code for pair in pairs[:3]])
     faces = np.stack([pair.original for pair in pairs[:3]])
-    make = functools.partial(make_pairs, world, encode)
+    make = functools.partial(make_pairs, toy, encode)
     whole = make(["a", "b", "c"], faces, codes, 3)
     turned = make(["c", "a", "b"], faces[[2, 0, 1]], codes[[2, 0, 1]], 3)
     for one, other in zip(whole, (turned[1], turned[2], turned[0]), strict=True):
@@ -157,10 +155,10 @@ def content(folder):
 
 
 def test_a_folder_is_resumed_to_the_same_bytes(pairs, tmp_path, monkeypatch):
-    world = toy_ghost_world()
+    toy = toy_ghost_networks()
 
     def run(folder, count=5):
-        return write(world, encode, Faces(pairs), "train", count, tmp_path / folder, 7)
+        return write(toy, encode, Faces(pairs), "train", count, tmp_path / folder, 7)
 
     assert run("whole") == 5 and run("all", 99) == 6
     whole = content(tmp_path / "whole")

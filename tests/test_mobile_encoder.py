@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from configs.encoder_mobile import MODES, get_config
-from diffcam_jax.editing import pipeline
+from diffcam_jax.editing import checkpoints, pipeline
 from diffcam_jax.errors import UserError
 from diffcam_jax.files import model_folder
 from diffcam_jax.nn.latents import wplus_rows
 from diffcam_jax.nn.mobile_encoder import MobileEncoder
-from diffcam_jax.train import encoder, encoder_networks
+from diffcam_jax.train import encoder_mobile, encoder_networks
 from diffcam_jax.train.encoder_passes import Inverter
 from tests.fast import fast
 from tests.random_variables import random_variables
@@ -35,9 +35,7 @@ def test_what_ships_is_below_twelve_megabytes():
     )
     assert 2 * halves + 4 * full < 12e6
     config = get_config("pairs")
-    made = encoder_networks.make_encoder(
-        config, encoder_networks.load_generator("toy").network("generator").module
-    )
+    made = encoder_mobile.make_encoder(config.model, 18, 512)
     assert {name: getattr(made, name) for name in SMALL} == {
         name: getattr(module, name) for name in SMALL
     }
@@ -76,7 +74,7 @@ def test_outputs_in_another_basis():
     module, x = MobileEncoder(4, 32, 6, **SMALL), jnp.asarray(PICTURES, jnp.float32) / 127.5 - 1
     variables = random_variables(module, x)
     matrix = np.random.default_rng(1).standard_normal((6, 6)).astype(np.float32)
-    turned = encoder_networks.in_basis(variables, jnp.asarray(matrix))
+    turned = encoder_mobile.in_basis(variables, jnp.asarray(matrix))
     np.testing.assert_allclose(
         module.apply(turned, x), module.apply(variables, x) @ matrix, rtol=1e-3, atol=1e-3
     )
@@ -108,7 +106,7 @@ def trained():
     config.optimiser.learning_rate, config.optimiser.decay = 1e-2, 1.0
     generator = encoder_networks.load_generator("toy").network("generator").module
     data = Faces(wplus_rows(generator), generator.latent_size)
-    made = encoder.build(config, data, None)
+    made = encoder_mobile.build(config, data, None)
     first = state = made.create()
     step = fast(made.phases[0].step)
     seen = []
@@ -151,7 +149,7 @@ def test_whitened_error_is_that_of_principal_axes():
     )
     # Heads begin near the average code.
     away = data.batch["code"] - np.asarray(first.extra["latent_avg"])
-    expected = ((away @ axes) ** 2 / (values + encoder_networks.WHITENING_EPSILON)).mean()
+    expected = ((away @ axes) ** 2 / (values + encoder_mobile.WHITENING_EPSILON)).mean()
     assert seen[0]["whitened"] == pytest.approx(expected, rel=0.1)
     both = np.asarray(first.extra["whitening"]) @ np.asarray(first.extra["colouring"])
     np.testing.assert_allclose(both, np.eye(len(both)), atol=1e-4)
@@ -161,10 +159,8 @@ def test_reconstructions_are_compared_with_the_undisturbed_picture():
     config, _, data, first, _, seen = trained()
     codes = jnp.broadcast_to(first.extra["latent_avg"], data.batch["code"].shape)
     module = encoder_networks.load_generator("toy").network("generator").module
-    network = encoder_networks.make_encoder(config, module)
-    drawn = encoder.Inverter(config, network, module).draw(
-        first.nets["frozen/generator"].variables, codes
-    )
+    network = encoder_mobile.make_encoder(config.model, *codes.shape[1:])
+    drawn = Inverter(config, network, module).draw(first.nets["frozen/generator"].variables, codes)
     expected = np.mean((np.asarray(drawn) - (data.batch["target"] / 127.5 - 1)) ** 2)
     assert seen[0]["l2"] == pytest.approx(expected, rel=0.1)
 
@@ -172,13 +168,14 @@ def test_reconstructions_are_compared_with_the_undisturbed_picture():
 def test_pictures_can_be_judged_larger_than_they_are_read():
     config = get_config("debug")
     config.model.judged = 64
-    folder = encoder_networks.load_generator("toy")
-    module = encoder_networks.make_encoder(config, folder.network("generator").module)
-    inverter = Inverter(config, module, folder.network("generator").module)
+    generator = encoder_networks.load_generator("toy").network("generator").module
+    rows, features = wplus_rows(generator), generator.latent_size
+    module = encoder_mobile.make_encoder(config.model, rows, features)
+    inverter = Inverter(config, module, generator)
     large = np.random.default_rng(2).integers(0, 256, (2, 64, 64, 3), np.uint8)
     images = inverter.prepare(jnp.asarray(large))
     np.testing.assert_allclose(images, np.float32(large) / 127.5 - 1, atol=1e-6)
-    state = encoder.build(config, Faces(inverter.rows, 32), None).create()
+    state = encoder_mobile.build(config, Faces(inverter.rows, 32), None).create()
     found = passed(inverter, state, images)
     averaged = np.float32(images).reshape(2, 32, 2, 32, 2, 3).mean((2, 4))
     offsets = (
@@ -202,12 +199,10 @@ def test_export_is_half_as_large_and_gives_the_same_codes(tmp_path):
     model_folder.save(
         tmp_path / "generator", {"generator": toy.network("generator")}, {}, {"kind": "toy"}
     )
-    opened = pipeline.from_checkpoints(tmp_path / "generator", tmp_path / "encoder", directions={})
+    opened = checkpoints.from_checkpoints(tmp_path / "generator", tmp_path / "encoder")
     pictures = jnp.asarray(PICTURES, jnp.float32) / 127.5 - 1
     codes = pipeline.encode(opened, pictures)
-    inverter = encoder.Inverter(
-        config, opened.encoder.network.module, toy.network("generator").module
-    )
+    inverter = Inverter(config, opened.encoder.network.module, toy.network("generator").module)
     expected = passed(inverter, last, pictures).codes
     np.testing.assert_allclose(codes, expected, atol=0.02 * float(abs(expected).max()))
 
@@ -215,12 +210,12 @@ def test_export_is_half_as_large_and_gives_the_same_codes(tmp_path):
     config = get_config("debug")
     config.model.start = str(tmp_path / "encoder")
     data = Faces(*codes.shape[1:])
-    again = encoder.build(config, data, None).create()
+    again = encoder_mobile.build(config, data, None).create()
     begun = passed(inverter, again, pictures).codes
     np.testing.assert_allclose(begun, expected, atol=0.02 * float(abs(expected).max()))
     config.model.rank = 5
-    with pytest.raises(UserError, match="another arrangement"):
-        encoder.build(config, data, None).create()
+    with pytest.raises(UserError, match="another architecture"):
+        encoder_mobile.build(config, data, None).create()
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -235,6 +230,6 @@ def test_mistakes_are_named():
     config = get_config("debug")
     config.model.size = 48
     with pytest.raises(UserError, match="multiple of 32"):
-        encoder.build(config, Faces(6, 32), None)
+        encoder_mobile.build(config, Faces(6, 32), None)
     with pytest.raises(ValueError, match="pairs, finetune, debug"):
         get_config("psp")

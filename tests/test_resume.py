@@ -1,6 +1,4 @@
-"""A run that is killed, stopped, fed with nonsense or out of room: what it leaves behind, and that
-it goes on bit for bit.
-"""
+"""Runs that are killed, stopped, diverge or fill the disk: what they leave, and resuming."""
 
 import json
 import os

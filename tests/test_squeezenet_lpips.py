@@ -7,8 +7,7 @@ import pytest
 
 from convert_weights.layouts.lpips import lpips
 from diffcam_jax.errors import UserError
-from diffcam_jax.losses import picture as losses
-from diffcam_jax.nn.lpips import TRUNKS, WIDTHS, Lpips
+from diffcam_jax.nn.lpips import LPIPS_SCALE, LPIPS_SHIFT, TRUNKS, WIDTHS, Lpips
 from diffcam_jax.nn.squeezenet import Fire, SqueezeNet, ceil_max_pool
 from tests.plain_layers import conv
 from tests.random_variables import random_variables
@@ -92,9 +91,7 @@ def test_distance_is_the_weighted_difference_of_unit_features():
     def run(variables, a, b):
         trunk = {"params": variables["params"]["trunk"]}
         taps = [
-            SqueezeNet().apply(
-                trunk, (x - jnp.array(losses.LPIPS_SHIFT)) / jnp.array(losses.LPIPS_SCALE)
-            )
+            SqueezeNet().apply(trunk, (x - jnp.array(LPIPS_SHIFT)) / jnp.array(LPIPS_SCALE))
             for x in (a, b)
         ]
         shares = model.apply(variables, a, b, method="shares")
@@ -142,7 +139,7 @@ def test_nets_are_recognised_and_convert_both_ways(net, names):
 def test_conversion_is_exact_and_checks_the_constants():
     layout = lpips({"net.slice1.0.weight": (64, 3, 11, 11)})
     state = layout.export(random_variables(layout.module, PICTURE, PICTURE))
-    shift = np.reshape(losses.LPIPS_SHIFT, (1, 3, 1, 1)).astype(np.float32)
+    shift = np.reshape(LPIPS_SHIFT, (1, 3, 1, 1)).astype(np.float32)
     converted = layout.convert(state | {"scaling_layer.shift": shift})
     assert converted["params"]["heads"]["lin2"].shape == (384,)
     assert all(np.array_equal(array, state[key]) for key, array in layout.export(converted).items())

@@ -1,6 +1,4 @@
-"""The Diff-CAM trainer and the entry point: optimiser, learning something, what is written, and
-what is said about mistakes.
-"""
+"""The Diff-CAM trainer and the entry point: optimiser, learning, files, and messages."""
 
 import json
 import os
@@ -15,11 +13,12 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs.diffcam_mobile import get_config
+from diffcam_jax.command.workdir import check_config, write_config
 from diffcam_jax.data.augment import AugmentConfig
-from diffcam_jax.editing.diffcam import load_classifier
-from diffcam_jax.editing.pipeline import from_checkpoints
+from diffcam_jax.editing.checkpoints import from_checkpoints
+from diffcam_jax.editing.classifier import load_classifier
 from diffcam_jax.errors import UserError
-from diffcam_jax.faces.panel import heat_overlay, titled_grid
+from diffcam_jax.files import trees
 from diffcam_jax.nn.classifier import DiffClassifier
 from diffcam_jax.train import report, settings
 from diffcam_jax.train.checkpoint import Checkpoints
@@ -37,7 +36,7 @@ MODEL = DiffClassifier(depth=18, width=4, num_classes=3, split=1, strides=(1, 2,
 
 
 class Squares:
-    """Pairs that differ by a bright square whose place is the class; a pure function of the step."""
+    """Pairs that differ by a bright square, whose place is the class, as a function of the step."""
 
     held_out = {}
 
@@ -170,29 +169,19 @@ def test_absent_pairs_are_one_clear_line(tmp_path):
         make_source(config, 4)
 
 
-def test_overlay_and_grid(tmp_path):
+def test_pictures_of_a_batch_as_a_grid(tmp_path):
     picture = np.full((8, 8, 3), 100, np.uint8)
-    mask = np.zeros((8, 8), np.float32)
-    mask[2, 3] = 1
-    drawn = heat_overlay(picture, mask)
-    # 0.55 * 100 + 0.45 * (255, 140, 0) where the mask is 1, 0.45 * 100 elsewhere.
-    assert (drawn[mask == 0] == 45).all() and drawn[2, 3].tolist() == [170, 118, 55]
-    sheet = titled_grid([[picture, drawn]] * 3, ["inverted", "smiling"], 8)
-    # One line of titles of 26 pixels, and gaps of 6.
-    assert sheet.shape == (26 + 3 * (8 + 6), 2 * (8 + 6) + 6, 3)
-    for top in (26, 26 + 14, 26 + 28):
-        np.testing.assert_array_equal(sheet[top : top + 8, 6:14], picture)
-        np.testing.assert_array_equal(sheet[top : top + 8, 20:28], drawn)
-    report.save_picture(tmp_path / "new/g.png", sheet)
-    with report.Image.open(tmp_path / "new/g.png") as read:
-        np.testing.assert_array_equal(read, sheet)
     batch = {
         "image": np.stack([picture] * 9),
         "code": np.zeros((9, 3), np.float32),
         "target": np.stack([picture] * 9),
     }
-    assert report.batch_grid(batch).shape == (26 + 8 * (128 + 6), 2 * (128 + 6) + 6, 3)
+    sheet = report.batch_grid(batch)
+    assert sheet.shape == (26 + 8 * (128 + 6), 2 * (128 + 6) + 6, 3)
     assert report.batch_grid({"code": batch["code"]}) is None
+    report.save_picture(tmp_path / "new/g.png", sheet)
+    with report.Image.open(tmp_path / "new/g.png") as read:
+        np.testing.assert_array_equal(read, sheet)
 
 
 def common(**fields):
@@ -204,19 +193,34 @@ def common(**fields):
     [
         ({"batch_size": 0}, "config.batch_size=0 is too small; give 1 or more"),
         ({"steps": "ten"}, "config.steps='ten' is no int"),
-        ({"trainer": "nerf"}, "config.trainer='nerf': allowed are diffcam"),
+        ({"trainer": "difcam"}, "config.trainer='difcam' is unknown; did you mean diffcam?"),
+        ({"trainer": "nerf"}, "config.trainer='nerf' is unknown; choose from stylegan2, diffcam"),
         ({"precision": "float8"}, "config.precision='float8': allowed are float32, bfloat16"),
     ],
 )
 def test_a_config_that_makes_no_sense_is_one_clear_line(fields, message):
-    settings.check(common(), ("diffcam",))
+    settings.check(common())
     with pytest.raises(UserError) as refused:
-        settings.check(common(**fields), ("diffcam",))
+        settings.check(common(**fields))
     assert str(refused.value).startswith(message)
     config = common()
     del config.keep
     with pytest.raises(UserError, match="has no field keep"):
-        settings.check(config, ("diffcam",))
+        settings.check(config)
+
+
+def test_a_run_goes_on_with_the_next_stage_of_its_recipe_only(tmp_path):
+    stages = [get_config(f"stage{number}").to_dict() for number in (1, 2, 3)]
+    assert [stage["steps"] for stage in stages] == [700, 1000, 1300]
+    write_config(tmp_path, stages[0])
+    for stage in stages[1:]:
+        check_config(tmp_path, stage)
+        write_config(tmp_path, stage)
+    for other in (stages[1], get_config().to_dict(), {**stages[2], "seed": 1}):
+        with pytest.raises(UserError, match="holds a run with another configuration"):
+            check_config(tmp_path, other)
+    last = {name: value for name, value in stages[2].items() if name != "stage"}
+    assert last == get_config().to_dict()
 
 
 def python(*arguments):
@@ -234,7 +238,7 @@ def test_a_wrong_flag_is_one_clear_line():
         "--config=configs/none.py": "the config file fails: [Errno 2] No such file or directory: "
         "'configs/none.py'",
         "--config=configs/diffcam_mobile.py:foo": "the config file fails: ValueError: mode "
-        "'foo': allowed is debug",
+        "'foo': allowed are stage1, stage2, stage3, debug",
         "--wrkdir=x": "Unknown command line flag 'wrkdir'. Did you mean: workdir",
     }
     code = (
@@ -279,9 +283,10 @@ def test_entry_point_at_debug_size(tmp_path):
         and f"edit.py --demo --attribute a=1 --classifier {tmp_path}/run" in done.stdout
     )
     classifier = load_classifier(tmp_path / "run/diffcam_mobile.safetensors")
-    assert classifier.names == ("a", "b", "c") and classifier.metadata["steps"] == 4
-    assert set(classifier.metadata["direction_sha256"]) == {"a", "b", "c"}
-    assert set(classifier.metadata["accuracy"]) == {
+    _, metadata = trees.load(tmp_path / "run/diffcam_mobile.safetensors")
+    assert classifier.names == ("a", "b", "c") and metadata["steps"] == 4
+    assert set(metadata["direction_sha256"]) == {"a", "b", "c"}
+    assert set(metadata["accuracy"]) == {
         "accuracy",
         "accuracy/a",
         "accuracy/b",
@@ -291,12 +296,14 @@ def test_entry_point_at_debug_size(tmp_path):
         "masks_000002.png",
         "masks_000004.png",
     ]
-    opened = from_checkpoints(classifier=tmp_path / "run", directions={}).classifier
-    assert opened.names == classifier.names and opened.model == classifier.model
-    pairs = zip(
-        jax.tree.leaves(opened.variables), jax.tree.leaves(classifier.variables), strict=True
+    opened = from_checkpoints(classifier=tmp_path / "run").classifier
+    assert opened.names == classifier.names
+    assert opened.network.module == classifier.network.module
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=2e-3),
+        opened.network.variables,
+        classifier.network.variables,
     )
-    assert all(np.allclose(a, b, atol=2e-3) for a, b in pairs)
 
     changed = train("--config.seed=1")
     assert changed.returncode == 2 and "seed was 0 and is 1" in changed.stderr

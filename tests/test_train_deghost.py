@@ -1,6 +1,4 @@
-"""Training of the deghosting network: what is trained, what the loss is, presets, what it hands on,
-and learning eight pictures.
-"""
+"""Training of the deghosting network: parameters, losses, presets, export, and overfitting."""
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +7,7 @@ import optax
 import pytest
 
 from configs.deghost import get_config
-from diffcam_jax.data.ghosts import draw_edits, make_ghosts, toy_ghost_world
+from diffcam_jax.data.ghost_blends import draw_edits, make_ghosts, toy_ghost_networks
 from diffcam_jax.data.toy import ToyPictures
 from diffcam_jax.errors import UserError
 from diffcam_jax.files import model_folder
@@ -19,7 +17,13 @@ from diffcam_jax.nn.stylegan2 import StyleGAN2Generator
 from diffcam_jax.nn.vgg import VGG16
 from diffcam_jax.pretrained import store
 from diffcam_jax.train import deghost
-from diffcam_jax.train.blends import GhostConfig
+from diffcam_jax.train.blends import GhostConfig, StoredBlends
+from diffcam_jax.train.deghost_losses import ADVERSARIAL, Losses, choices
+from diffcam_jax.train.deghost_networks import (
+    deghosting_network,
+    discriminating_network,
+    with_prior,
+)
 from tests.random_variables import random_variables
 
 
@@ -154,8 +158,8 @@ def test_the_losses_by_hand():
     image, target = (
         jnp.asarray(batch[name], jnp.float32) / 127.5 - 1 for name in ("image", "target")
     )
-    deghoster, _ = deghost.deghosting_network(config.model)
-    judge = deghost.discriminating_network(config, deghoster).module
+    deghoster, _ = deghosting_network(config.model)
+    judge = discriminating_network(config, deghoster).module
     reduced = image.reshape(2, 4, 2, 4, 2, 3).mean((2, 4))
     noise = state.nets["deghoster"].collections
     old = {name: state.nets[name].params for name in ("deghoster", "discriminator")}
@@ -181,7 +185,7 @@ def test_the_losses_by_hand():
     np.testing.assert_allclose(ours, by_hand(old), rtol=2e-3)
     logits = jnp.array([-1.0, 2.0])
     np.testing.assert_allclose(
-        deghost.ADVERSARIAL["nonsaturating"](logits), -np.log(1 / (1 + np.exp(-logits))), rtol=1e-5
+        ADVERSARIAL["nonsaturating"](logits), -np.log(1 / (1 + np.exp(-logits))), rtol=1e-5
     )
 
 
@@ -191,8 +195,8 @@ def test_the_perceptual_loss_looks_through_conv4_3_before_its_relu():
     config = small(perceptual_weight=0.8, adversarial_weight=0.0, **sizes)
     data = pairs(2, 32)
     trainer = deghost.build(config, data, None)
-    state, deghoster = trainer.create(), deghost.deghosting_network(config.model)[0]
-    task = deghost.Task(config, deghost.choices(config), deghoster, None, deghost.Folder())
+    state, deghoster = trainer.create(), deghosting_network(config.model)[0]
+    task = Losses(config, choices(config), deghoster, None, StoredBlends())
     params = {"deghoster": state.nets["deghoster"].params}
     loss, (numbers, _) = jax.jit(task.loss)(state, params, data.held_out, jax.random.key(0))
     tree = store.load_pretrained("lpips")[0]["vgg16"]["trunk"]
@@ -217,7 +221,7 @@ def test_presets_and_overrides():
     config = get_config()
     found = {}
     for config.variant in ("official", "paper"):
-        found[config.variant] = deghost.choices(config)
+        found[config.variant] = choices(config)
     assert (
         found["official"]["perceptual_weight"] == 0.01
         and found["paper"]["perceptual_weight"] == 0.8
@@ -228,12 +232,12 @@ def test_presets_and_overrides():
     )
     assert (found["official"]["resize"], found["paper"]["resize"]) == ("nearest", "bilinear")
     config.perceptual_weight, config.ghost.resize = 0.5, "nearest"
-    assert deghost.choices(config) == found["paper"] | {
+    assert choices(config) == found["paper"] | {
         "perceptual_weight": 0.5,
         "resize": "nearest",
     }
     official = get_config("official")
-    sizes, _ = deghost.deghosting_network(official.model)
+    sizes, _ = deghosting_network(official.model)
     assert (sizes.in_size, sizes.out_size, sizes.blocks, sizes.rrdb_width) == (128, 1024, 23, 64)
     assert (official.r1_gamma, official.ema, official.batch_size, official.steps) == (
         0,
@@ -247,7 +251,6 @@ def test_presets_and_overrides():
     ("overrides", "data", "message"),
     [
         ({"variant": "mine"}, pairs, "choose official or paper"),
-        ({"precision": "float16"}, pairs, "choose float32 or bfloat16"),
         ({"adversarial": "hinge"}, pairs, "choose nonsaturating or minimax"),
         ({"model.out_size": 64}, pairs, "the pictures have 16 pixels, the network gives 64"),
         ({"model.in_size": 24}, pairs, "two powers of two"),
@@ -267,10 +270,10 @@ def test_a_batch_that_the_discriminator_cannot_group():
 
 
 def test_codes_have_to_be_those_of_the_generator():
-    world, rng = toy_ghost_world(), np.random.default_rng(0)
+    toy, rng = toy_ghost_networks(), np.random.default_rng(0)
     codes = rng.standard_normal((2, 18, 8)).astype(np.float32)
-    synthesis = jax.jit(lambda v, w: world.generator.apply(v, w, method="synthesis", size=16))
-    drawn = synthesis(world.params.generator, jnp.asarray(codes))
+    synthesis = jax.jit(lambda generator, w: generator(w, method="synthesis", size=16))
+    drawn = synthesis(toy.generator, jnp.asarray(codes))
     pixels = np.asarray(jnp.round(drawn.clip(-1, 1) * 127.5 + 127.5), np.uint8)
     deghost.build(small(), Fixed(image=pixels, code=codes), None)
     for image, code, message in (
@@ -291,7 +294,7 @@ def test_a_prior_from_a_folder_gives_its_weights_and_widths(tmp_path):
         {"kind": "g"},
     )
     config = small(**{"model.prior": str(tmp_path), "model.in_size": 16, "model.out_size": 32})
-    deghoster, prior = deghost.deghosting_network(config.model)
+    deghoster, prior = deghosting_network(config.model)
     assert (deghoster.widths, deghoster.latent_size, deghoster.mapping_layers) == (
         (6, 5, 4, 3),
         7,
@@ -301,23 +304,23 @@ def test_a_prior_from_a_folder_gives_its_weights_and_widths(tmp_path):
         lambda leaf: jnp.zeros(leaf.shape),
         jax.eval_shape(deghoster.init, jax.random.key(0), jnp.zeros((1, 16, 16, 3))),
     )
-    filled = deghost.with_prior(empty, prior)
+    filled = with_prior(empty, prior)
     assert jax.tree.structure(filled) == jax.tree.structure(empty)
     for name in ("params", "noise"):
         jax.tree.map(np.testing.assert_array_equal, filled[name]["generator"], variables[name])
     config.model.out_size = 64
     with pytest.raises(UserError, match="the prior draws 32 pixels"):
-        deghost.deghosting_network(config.model)
+        deghosting_network(config.model)
 
 
 def test_half_precision_stays_close():
     config = small(adversarial_weight=0.0)
-    deghoster, _ = deghost.deghosting_network(config.model)
+    deghoster, _ = deghosting_network(config.model)
     variables = random_variables(deghoster, jnp.zeros((1, 8, 8, 3)))
     images = jnp.asarray(toys(2) / 127.5 - 1, jnp.float32)
     found = {}
     for config.precision in ("float32", "bfloat16"):
-        task = deghost.Task(config, deghost.choices(config), deghoster, None, deghost.Folder())
+        task = Losses(config, choices(config), deghoster, None, StoredBlends())
         found[config.precision] = np.asarray(jax.jit(task.restore)(variables, images))
     error = np.abs(found["bfloat16"] - found["float32"]).mean() / np.abs(found["float32"]).mean()
     assert found["bfloat16"].dtype == np.float32 and 1e-5 < error < 0.05
@@ -325,12 +328,12 @@ def test_half_precision_stays_close():
 
 def test_it_learns_eight_pictures():
     """Blends of the toy networks, restored: the squared error falls to a tenth."""
-    world, target = toy_ghost_world(), toys(8)
+    toy, target = toy_ghost_networks(), toys(8)
     codes = jnp.broadcast_to(jax.random.normal(jax.random.key(1), (8, 1, 8)), (8, 18, 8))
     ghost = GhostConfig(classifier_size=16)
     images = jnp.asarray(target / 127.5 - 1, jnp.float32)
     fused = make_ghosts(
-        world, images, codes, *draw_edits(jax.random.key(2), world, 8, ghost), ghost
+        toy, images, codes, *draw_edits(jax.random.key(2), toy, 8, ghost), ghost
     ).fused
     batch = {"image": np.asarray(jnp.round(fused * 127.5 + 127.5), np.uint8), "target": target}
     config = small(adversarial_weight=0.0, ema=0.0, learning_rate=3e-3, steps=300)

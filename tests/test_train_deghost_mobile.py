@@ -1,6 +1,4 @@
-"""Training of the small deghosting network: where it starts, what is trained, what the loss is,
-what it hands on, and learning a few pairs.
-"""
+"""Training of the small deghosting network: start, parameters, losses, export, overfitting."""
 
 import jax
 import jax.numpy as jnp
@@ -8,20 +6,14 @@ import numpy as np
 import pytest
 
 from configs.deghost_mobile import get_config
-from diffcam_jax.data.ghosts import toy_ghost_world
+from diffcam_jax.data.ghost_blends import toy_ghost_networks
 from diffcam_jax.editing.compose import blend, dilate, feather
 from diffcam_jax.editor.editor import PRODUCT_CONFIG
 from diffcam_jax.errors import UserError
 from diffcam_jax.files import model_folder
 from diffcam_jax.pretrained import networks as pretrained
-from diffcam_jax.train import deghost
-from diffcam_jax.train.deghost_mobile import (
-    Task,
-    cropped,
-    load_generator,
-    make_network,
-    psnr_inside,
-)
+from diffcam_jax.train.deghost_mobile import build, load_generator, make_network, make_source
+from diffcam_jax.train.deghost_mobile_losses import Losses, cropped, psnr_inside
 from diffcam_jax.train.state import Net
 
 
@@ -33,12 +25,10 @@ def config(**overrides):
 
 @pytest.fixture(scope="module")
 def run():
-    """A trainer, its state before and after learning two pairs, the numbers of every step, the
-    pairs, and the compiled step.
-    """
+    """A trainer that has learned two pairs: states before and after, numbers, pairs, the step."""
     chosen = config(steps=80, learning_rate=4e-3)
-    data = deghost.make_source(chosen, 2)
-    trainer = deghost.build(chosen, data, None)
+    data = make_source(chosen, 2)
+    trainer = build(chosen, data, None)
     before = trainer.create()
     step = jax.jit(lambda state, batch: trainer.phases[0].step(state, batch, state.phase_key(0)))
     state, history = before, []
@@ -133,7 +123,10 @@ def test_what_people_look_at_and_what_is_handed_on(run, tmp_path):
     content = trainer.export(state, tmp_path)
     module, variables = model_folder.load(tmp_path).network("deghoster")
     assert module.prior == content["generator_sha256"] and len(module.prior) == 64
-    assert (module.in_size, module.out_size) == (32, toy_ghost_world().generator.resolution)
+    assert (module.in_size, module.out_size) == (
+        32,
+        toy_ghost_networks().generator.module.resolution,
+    )
     jax.tree.map(
         lambda half, whole: np.testing.assert_array_equal(half, np.asarray(whole, np.float16)),
         variables["params"],
@@ -155,8 +148,8 @@ def test_lpips_looks_at_the_pasted_result(run):
         make_network(chosen.model, load_generator("toy")),
         pretrained.load("lpips").network("lpips_alex"),
     )
-    lpips = lpips._replace(variables=jax.tree.map(jnp.asarray, lpips.variables))
-    task = Task(chosen, network, load_generator("toy").module, lpips)
+    lpips = lpips.replace(variables=jax.tree.map(jnp.asarray, lpips.variables))
+    task = Losses(chosen, network, load_generator("toy").module, lpips)
     state = before.replace(nets={**before.nets, "lpips": Net.create(lpips.variables)})
 
     @jax.jit
@@ -201,8 +194,8 @@ def test_psnr_inside_a_region():
     [
         ({"data.source": "known_edits"}, "which pairs"),
         ({"data.source": "folder"}, "choose known_edits or toy"),
-        ({"model.in_size": 64}, "there is one width for every side"),
-        ({"model.prior_side": 32}, "prior_side is one of them"),
+        ({"model.in_size": 64}, "give one width for every side"),
+        ({"model.prior_side": 32}, "as prior_side one of these"),
         (
             {"model.in_size": 16, "model.widths": (8, 8), "model.prior_side": 8},
             "the pairs have 32 pixels, the network reads 16",
@@ -212,12 +205,12 @@ def test_psnr_inside_a_region():
 def test_what_does_not_fit_is_refused(overrides, message):
     chosen = config(**overrides)
     with pytest.raises(UserError, match=message):
-        deghost.build(chosen, deghost.make_source(chosen, 2), None)
+        build(chosen, make_source(chosen, 2), None)
 
 
 def test_pairs_of_another_generator_are_refused():
     chosen = config()
-    data = deghost.make_source(chosen, 2)
+    data = make_source(chosen, 2)
     data.held_out["code"] = data.held_out["code"][:, :5]
     with pytest.raises(UserError, match="codes have 5 rows, the generator reads 8"):
-        deghost.build(chosen, data, None)
+        build(chosen, data, None)

@@ -1,6 +1,4 @@
-"""Encoder training: every kind takes steps, pSp learns pictures by heart, and the parts do what
-their papers say.
-"""
+"""Encoder training: every kind takes steps, pSp overfits, and the parts follow their papers."""
 
 import functools
 
@@ -8,27 +6,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from PIL import Image
 
 from configs.encoder import MODES, get_config
-from diffcam_jax.editing import pipeline
+from diffcam_jax.editing import checkpoints, pipeline
 from diffcam_jax.errors import UserError
 from diffcam_jax.files import model_folder
 from diffcam_jax.files.model_folder import ModelFolder
-from diffcam_jax.nn.e4e import Encoder4Editing
 from diffcam_jax.nn.indomain_encoder import InDomainEncoder
-from diffcam_jax.nn.irse import ArcFace
-from diffcam_jax.nn.latent_discriminator import LatentDiscriminator
 from diffcam_jax.nn.network import Network
-from diffcam_jax.nn.restyle import BackboneEncoder
 from diffcam_jax.nn.stylegan2 import StyleGAN2Generator
 from diffcam_jax.ops.image import quantise
-from diffcam_jax.pretrained import store
-from diffcam_jax.train import encoder, encoder_networks
-from diffcam_jax.train.code_pool import CodePool
-from diffcam_jax.train.encoder_losses import code_r1, delta_norm, masked_rows, stage_of, w_norm
+from diffcam_jax.train import encoder_networks, registry
+from diffcam_jax.train.encoder_passes import Inverter
 from tests.fast import fast
 from tests.random_variables import random_variables
 
@@ -46,15 +35,15 @@ def toy():
 
 @pytest.fixture(autouse=True)
 def little_to_compile(monkeypatch):
-    """The generator above in the toy's place, and random numbers in that of initialisers.
+    """The generator above replaces the toy, and random numbers replace initialisers.
 
     In-domain's encoder keeps its own.
     """
-    load, initial = encoder_networks.load_generator, encoder_networks.initial_encoder
+    load, initialise = encoder_networks.load_generator, encoder_networks.initialise
 
-    def random_encoder(module, key, picture, mean, std):
+    def random_encoder(module, key, picture):
         if isinstance(module, InDomainEncoder):
-            return initial(module, key, picture, mean, std)
+            return initialise(module, key, picture)
         return random_variables(module, picture)
 
     monkeypatch.setattr(
@@ -62,7 +51,7 @@ def little_to_compile(monkeypatch):
         "load_generator",
         lambda source: toy() if source == "toy" else load(source),
     )
-    monkeypatch.setattr(encoder_networks, "initial_encoder", random_encoder)
+    monkeypatch.setattr(encoder_networks, "initialise", random_encoder)
 
 
 class Faces:
@@ -87,7 +76,7 @@ class Faces:
 def trainer(mode, axis=None, codes=False, **changes):
     config = get_config(mode)
     config.update_from_flattened_dict(changes)
-    return encoder.build(config, Faces(codes=codes), axis)
+    return registry.find(config).build(config, Faces(codes=codes), axis)
 
 
 @functools.cache
@@ -147,15 +136,13 @@ def test_export_opens_in_a_pipeline_and_gives_the_same_codes(kind, tmp_path):
     model_folder.save(
         tmp_path / "generator", {"generator": toy().network("generator")}, {}, {"kind": "toy"}
     )
-    opened = pipeline.from_checkpoints(tmp_path / "generator", tmp_path / "encoder", directions={})
-    opened = opened._replace(encoder=opened.encoder._replace(steps=2 if kind == "restyle" else 0))
+    opened = checkpoints.from_checkpoints(tmp_path / "generator", tmp_path / "encoder")
+    opened = opened.replace(encoder=opened.encoder.replace(steps=2 if kind == "restyle" else 0))
     pictures = Faces().batch["image"].astype(np.float32) / 127.5 - 1
     codes = pipeline.encode(opened, jnp.asarray(pictures))
     assert codes.shape == (4, ROWS, FEATURES)
     config = get_config(f"{kind}_debug")
-    inverter = encoder.Inverter(
-        config, opened.encoder.network.module, toy().network("generator").module
-    )
+    inverter = Inverter(config, opened.encoder.network.module, toy().network("generator").module)
     passes, _ = inverter.passes(state, state.nets["encoder"].params, jnp.asarray(pictures), False)
     np.testing.assert_allclose(codes, passes[-1].codes, rtol=1e-3, atol=1e-3)
 
@@ -166,7 +153,7 @@ def test_overfits_eight_pictures():
     data = Faces(8)
     config = get_config("psp_debug")
     config.optimiser.learning_rate, config.eval_size = 3e-3, 8
-    made = encoder.build(config, data, None)
+    made = registry.find(config).build(config, data, None)
     state = made.create()
     step = fast(made.phases[0].step, donate_argnums=0)
     losses = []
@@ -177,13 +164,13 @@ def test_overfits_eight_pictures():
     assert float(np.mean(losses[-10:])) < float(losses[0]) / 10
 
 
-# ---------------------------------------------------------------------------------------------- on
-# devices, in halves
+# ----------------------------------------------------------------------------------------------
+# on devices, in half precision
 
 
 @pytest.mark.parametrize("kind", MODES)
 def test_states_stay_equal_on_all_devices(kind):
-    """Mapped over a named axis, a state that differed between devices could not come out unmapped."""
+    """Over a named axis, a state that differed between devices could not be returned unmapped."""
     state = trained(f"{kind}_debug")[1]
     batch = jax.tree.map(lambda x: jnp.stack([x, x]), Faces()[0])
     for phase in trainer(f"{kind}_debug", axis="data").phases:
@@ -204,100 +191,6 @@ def test_half_precision_keeps_the_state_in_full(kind):
     assert "bf16" in text
     new, _ = jax.eval_shape(made.phases[0].step, state, Faces()[0], state.phase_key(0))
     assert jax.tree.map(lambda x: x.dtype, new) == jax.tree.map(lambda x: x.dtype, state)
-
-
-# ----------------------------------------------------------------------------------------------
-# e4e's parts
-
-
-@pytest.mark.parametrize(
-    ("step", "stage"), [(0, 0), (19_999, 0), (20_000, 1), (21_999, 1), (22_000, 2), (10**6, 17)]
-)
-def test_stages(step, stage):
-    assert int(stage_of(jnp.int32(step), 20_000, 2000, 18)) == stage
-
-
-def small_e4e():
-    module = Encoder4Editing(ROWS, SIDE, 8, (1, 1, 1, 1), (8, 8, 8, 8), 4)
-    pictures = jnp.asarray(np.random.default_rng(0).uniform(-1, 1, (2, SIDE, SIDE, 3)), jnp.float32)
-    return module, random_variables(module, pictures), pictures
-
-
-def test_masked_and_exported_rows_are_those_of_the_encoders_stage():
-    module, variables, pictures = small_e4e()
-    codes = module.apply(variables, pictures)
-    for stage in range(ROWS):
-        expected = module.apply(variables, pictures, stage=stage)
-        np.testing.assert_allclose(masked_rows(codes, jnp.int32(stage)), expected, atol=1e-5)
-        exported = encoder.without_deltas(jax.tree.map(np.asarray, variables), stage)
-        np.testing.assert_allclose(module.apply(exported, pictures), expected, atol=1e-5)
-
-
-def test_regularisers_are_lengths_and_have_gradients_at_zero():
-    codes = jnp.zeros((2, 3, 4)).at[0, 1].set(3.0).at[0, 2, 0].set(2.0)
-    np.testing.assert_allclose(delta_norm(codes), [6 + 2, 0])
-    np.testing.assert_allclose(w_norm(codes + 1, jnp.ones(4)), [40**0.5, 0], rtol=1e-6)
-    slope = jax.grad(
-        lambda c: delta_norm(masked_rows(c, jnp.int32(0))).sum() + w_norm(c, jnp.zeros(4)).sum()
-    )(codes)
-    assert bool(jnp.isfinite(slope).all())
-
-
-def test_r1_is_the_squared_slope():
-    module = LatentDiscriminator(width=16)
-    codes = np.random.default_rng(2).standard_normal((3, 5))
-    variables = random_variables(module, jnp.zeros((1, 5)))
-    found = code_r1(functools.partial(module.apply, variables), jnp.asarray(codes, jnp.float32))
-    layers = [
-        (np.float64(layer["kernel"]), np.float64(layer["bias"]))
-        for _, layer in sorted(variables["params"].items())
-    ]
-    assert len(layers) == 4
-
-    def logit(x):
-        for index, (kernel, bias) in enumerate(layers):
-            x = x / np.sqrt(len(kernel)) @ kernel + bias
-            x = x if index == 3 else np.where(x > 0, x, 0.2 * x)
-        return x[:, 0]
-
-    slopes = np.stack(
-        [(logit(codes + 1e-6 * unit) - logit(codes - 1e-6 * unit)) / 2e-6 for unit in np.eye(5)], 1
-    )
-    np.testing.assert_allclose(found, (slopes**2).sum(1), rtol=1e-4)
-
-
-@settings(max_examples=25, deadline=None)
-@given(st.lists(st.integers(0, 2**31 - 1), min_size=1, max_size=6))
-def test_pool_fills_first_and_then_gives_old_or_new(seeds):
-    """Batches of three numbered codes through five places."""
-    pool, stored, number = CodePool.create(5, 1), [], 0
-    for seed in seeds:
-        fresh = np.arange(number, number + 3)
-        number += 3
-        pool, given_codes = QUERY(
-            pool, jnp.asarray(fresh[:, None], jnp.float32), jax.random.key(seed)
-        )
-        for new, out in zip(fresh, np.asarray(given_codes)[:, 0].astype(int), strict=True):
-            if len(stored) < 5:
-                assert out == new
-                stored.append(new)
-            elif out != new:
-                stored[stored.index(out)] = new  # an older one, which leaves
-        assert np.asarray(pool.codes)[: len(stored), 0].astype(int).tolist() == stored
-        assert int(pool.filled) == len(stored)
-
-
-QUERY = jax.jit(CodePool.query)
-
-
-def test_pool_swaps_half_of_the_time_and_never_keeps_what_is_not_finite():
-    pool, _ = QUERY(CodePool.create(50, 2), jnp.zeros((50, 2)), jax.random.key(0))
-    _, out = QUERY(pool, jnp.ones((400, 2)).at[0].set(jnp.nan), jax.random.key(1))
-    again = 1 - float(jnp.nanmean(out[:60]))
-    assert 0.2 < again < 0.6
-    spoilt, _ = QUERY(CodePool.create(3, 2), jnp.full((9, 2), jnp.nan), jax.random.key(2))
-    assert int(spoilt.filled) == 0
-    assert bool(jnp.isfinite(spoilt.codes).all())
 
 
 # ----------------------------------------------------------------------------------------------
@@ -329,59 +222,11 @@ def test_absolute_encoders_begin_at_the_moments_of_the_codes():
     np.testing.assert_array_equal(head["scale"], np.tile(std, ROWS))
 
 
-def test_body_starts_as_the_recognisers():
-    """ReStyle's first convolution has six channels and stays; another body is refused."""
-    body = {"counts": (1, 1, 1, 1), "widths": (8, 8, 8, 8), "squeeze": 4}
-    recogniser, restyle = ArcFace(4, **body), BackboneEncoder(2, size=SIDE, width=8, **body)
-    given = random_variables(recogniser, jnp.zeros((1, 112, 112, 3)), seed=1)
-    ours = random_variables(restyle, jnp.zeros((1, SIDE, SIDE, 6)))
-    folder = ModelFolder({"identity": Network(recogniser, given)}, {}, {})
-    started = encoder_networks.start_body(ours, folder)
-    for collection in ("params", "batch_stats"):
-        for path, leaf in jax.tree_util.tree_leaves_with_path(started[collection]["body"]):
-            first = collection == "params" and path[0].key == "input_conv"
-            source = ours if first else given
-            np.testing.assert_array_equal(
-                leaf, functools.reduce(lambda t, k: t[k.key], path, source[collection]["body"])
-            )
-    assert started["params"]["styles_0"] is ours["params"]["styles_0"]
-    other = random_variables(
-        BackboneEncoder(2, size=SIDE, width=8, **{**body, "squeeze": 2}),
-        jnp.zeros((1, SIDE, SIDE, 6)),
-    )
-    with pytest.raises(UserError, match="another body"):
-        encoder_networks.start_body(other, folder)
-
-
-@pytest.mark.weights
-def test_distances_of_photographs():
-    """0 to itself.
-
-    More to another person than to a slightly darker copy; VGG's on the scale that its weight is
-    meant for.
-    """
-    config = get_config("psp")
-    config.loss.vgg = 5e-5
-    paths = sorted(store.fetch("ffhq_photos").glob("*.png"))[:2]
-    photos = np.stack(
-        [np.asarray(Image.open(path).resize((256, 256), Image.Resampling.BOX)) for path in paths]
-    )
-    first, second = jnp.asarray(photos, jnp.float32)[:, None] / 127.5 - 1
-    found = encoder_networks.make_distances(config)
-    assert set(found) == {"l2", "lpips", "identity", "vgg"}
-    for name, (tree, function) in found.items():
-        measure = functools.partial(jax.jit(function), tree, first)
-        same, darker, other = (float(measure(x)[0]) for x in (first, first - 0.05, second))
-        assert abs(same) < 1e-5, name
-        assert darker < 0.2 * other, name
-        if name == "vgg":
-            assert 0.05 < 5e-5 * other < 5
-
-
 @pytest.mark.parametrize(
     ("mode", "changes", "message"),
     [
-        ("psp_debug", {"model.kind": "pspp"}, "choose psp, e4e"),
+        ("psp_debug", {"model.kind": "pspp"}, "model.kind='pspp' is unknown; did you mean psp?"),
+        ("psp_debug", {"loss.adversarial": 1.0}, "config.loss.adversarial is unknown"),
         ("traditional_debug", {"model.kind": "indomain"}, "encoder.py:indomain"),
         ("psp_debug", {"model.size": 24}, "power of two"),
         ("psp_debug", {"model.widths": (8, 8, 8, 16)}, "is config.model.channels, here 8"),

@@ -1,6 +1,4 @@
-"""Training of invertibility decomposition: its data, stages, losses by hand, what gets a gradient,
-and learning where objects are.
-"""
+"""Training of invertibility decomposition: data, stages, losses by hand, gradients, learning."""
 
 import jax
 import jax.numpy as jnp
@@ -8,14 +6,13 @@ import numpy as np
 import pytest
 
 from configs import invertibility, invertibility_mobile
-from diffcam_jax.data.occluders import HELD_OUT, held_out
 from diffcam_jax.errors import UserError
 from diffcam_jax.files import model_folder
 from diffcam_jax.losses import networks as perceptual
 from diffcam_jax.ops.image import resize
 from diffcam_jax.train import invertibility as trainer_of
 from diffcam_jax.train.invertibility_losses import Losses, cross_entropy, dice, truth_loss
-from diffcam_jax.train.invertibility_passes import Decomposer, Pass, load_edits, load_networks
+from diffcam_jax.train.invertibility_passes import BatchDecomposer, Pass, load_edits, load_networks
 from diffcam_jax.train.invertibility_start import COARSEST, FINER, canonical
 from diffcam_jax.train.trainer import Phase
 from tests.fast import fast
@@ -57,7 +54,7 @@ def run():
     return trainer, before, state, history, data
 
 
-# -------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------
 # data
 def test_objects_and_their_masks_go_together():
     chosen = config(**{"data.photographic.objects": 1.0})
@@ -80,31 +77,7 @@ def _grown(mask):
     return np.max([padded[i : i + 32, j : j + 32] for i in range(3) for j in range(3)], 0)
 
 
-@pytest.mark.parametrize("kind", HELD_OUT)
-def test_held_out_objects(kind):
-    picture = np.full((96, 96, 3), 120, np.uint8)
-    shares = []
-    for seed in range(12):
-        found, mask = held_out(picture, kind, np.random.default_rng(seed))
-        again, _ = held_out(picture, kind, np.random.default_rng(seed))
-        np.testing.assert_array_equal(found, again)
-        assert set(np.unique(mask)) <= {0, 255}
-        edge = np.pad(mask > 0, 2)
-        near = np.max([edge[i : i + 96, j : j + 96] for i in range(5) for j in range(5)], 0)
-        assert (found[~near] == 120).all()
-        shares.append((mask > 0).mean())
-    assert min(shares) > 0.01 and max(shares) < 0.35 and np.ptp(shares) > 0
-    assert (picture == 120).all()
-
-
-def test_held_out_objects_of_another_kind():
-    with pytest.raises(
-        UserError, match="no object is called 'umbrella'; choose from hand, cap, microphone"
-    ):
-        held_out(np.zeros((32, 32, 3), np.uint8), "umbrella", np.random.default_rng(0))
-
-
-# -------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------
 # stages
 def test_stages_follow_one_another():
     chosen = config(stages=((0, 8, 16), (5, 16, 32)))
@@ -159,7 +132,7 @@ def test_the_release_in_numbers():
     assert jax.tree.leaves(rate)
 
 
-# -------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------
 # losses
 def test_losses_of_known_masks_by_hand():
     rng = np.random.default_rng(0)
@@ -232,14 +205,14 @@ def test_networks_that_compare_pictures_are_frozen_and_equal_pictures_cost_nothi
         assert abs(float(same[name])) < 1e-4 < 1e-3 < float(other[name])
 
 
-# -------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------
 # passes
 def test_codes_lie_between_the_known_one_and_the_encoders():
     chosen = config(nearest=0.3, edits=0.5, strengths=(1.0, 1.0))
-    networks = load_networks(chosen)
-    edits = load_edits(chosen, networks.modules.generator)
-    decomposer = Decomposer(chosen, networks, edits)
-    rows = networks.modules.generator.num_styles
+    networks = load_networks(chosen).decomposer
+    edits = load_edits(chosen, networks.generator.module)
+    decomposer = BatchDecomposer(chosen, networks, edits)
+    rows = networks.generator.module.num_styles
     codes, known = jnp.ones((400, rows, 8)), jnp.zeros((400, rows, 8))
     varied, edited = decomposer._varied(codes, known, jax.random.key(0))
     plain = np.asarray(varied[edited == 0])
@@ -253,7 +226,7 @@ def test_codes_lie_between_the_known_one_and_the_encoders():
     moved = np.asarray(varied[edited == 1])
     from_either = [np.ptp(moved - np.asarray(edit[:rows]), axis=(1, 2)) for edit in edits]
     np.testing.assert_allclose(np.min(from_either, axis=0), 0, atol=1e-5)
-    only, none = Decomposer(config(edits=0.0), networks, None)._varied(
+    only, none = BatchDecomposer(config(edits=0.0), networks, None)._varied(
         codes, None, jax.random.key(0)
     )
     np.testing.assert_array_equal(only, codes)
@@ -281,7 +254,7 @@ def test_the_discriminators_opinion_reaches_the_aligner_unless_it_is_as_released
     )
 
 
-# -------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------
 # the start
 def test_what_two_maps_share_is_found():
     """Two sources behind 6 and 5 channels of mixtures, each with noise of its own."""
@@ -310,7 +283,7 @@ def test_features_begin_alike_and_finer_masks_change_little(run):
     assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, other)
 
 
-# -------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------
 # training
 def test_it_learns_where_objects_are(run):
     trainer, before, after, history, _ = run

@@ -1,6 +1,4 @@
-"""Where edits act, from pixels: changes, averages over faces, the prior of classes with a known
-place.
-"""
+"""Where edits act, from pixels: changes, averages, and the prior of classes of a known place."""
 
 import jax
 import jax.numpy as jnp
@@ -17,9 +15,7 @@ NAMES = (*BOXES, "all")
 
 
 def face(seed):
-    """A picture and three edits: noise in a box at the top, in one at the bottom, or in most of the
-    picture; a little everywhere.
-    """
+    """A picture and three edits: noise at the top, at the bottom, or nearly everywhere."""
     rng = np.random.default_rng(seed)
     picture = rng.integers(60, 190, (SIDE, SIDE, 3)).astype(np.float32)
     edits = [picture + rng.normal(0, 3, picture.shape) * rng.random() for _ in range(3)]

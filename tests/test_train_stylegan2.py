@@ -1,6 +1,4 @@
-"""StyleGAN2's trainer: its constants by formulas, each phase on tiny networks, what it hands on,
-and overfitting.
-"""
+"""StyleGAN2's trainer: constants by formulas, phases on tiny networks, export, overfitting."""
 
 import functools
 
@@ -18,13 +16,13 @@ from diffcam_jax.metrics.thumbnails import thumbnail_features
 from diffcam_jax.train.samples import Samples
 from diffcam_jax.train.stylegan2 import (
     ADA_INTERVAL,
-    Game,
     adapt,
     build,
     ema_decay,
     lazy_adam,
     networks,
 )
+from diffcam_jax.train.stylegan2_losses import Losses
 from tests.fast import fast
 from tests.random_variables import random_variables
 
@@ -94,7 +92,7 @@ def test_mixed_codes_change_over_once():
 
     @functools.partial(jax.jit, static_argnums=0)
     def codes(mixing, key):
-        return Game(generator, discriminator, mixing, False).codes(params, key, 200)
+        return Losses(generator, discriminator, mixing, False).codes(params, key, 200)
 
     plain, mixed = (np.asarray(codes(mixing, jax.random.key(0))) for mixing in (0.0, 0.9))
     assert plain.shape == (200, generator.num_styles, 8) == (200, 4, 8)
@@ -189,10 +187,10 @@ def test_augmentation_acts_on_real_and_drawn_pictures_and_inside_r1(run):
 
     @functools.partial(fast, static_argnums=0)
     def metrics(augmented, state):
-        game = Game(generator, discriminator, 0.9, augmented)
+        losses = Losses(generator, discriminator, 0.9, augmented)
         return (
-            game.discriminator_loss(state, params, batch, key)[1][0]
-            | game.r1_loss(state, 1.0, params, batch, key)[1][0]
+            losses.discriminator_loss(state, params, batch, key)[1][0]
+            | losses.r1_loss(state, 1.0, params, batch, key)[1][0]
         )
 
     plain, never, always = (
@@ -278,9 +276,7 @@ def test_official_configurations_fit_together(mode):
 @pytest.mark.nightly
 @pytest.mark.timeout(1800)
 def test_overfits_eight_pictures():
-    """At 32 pixels, to a fifth of the distance, and to half the error of the nearest drawn picture
-    to each of the eight.
-    """
+    """At 32 pixels the distance falls to a fifth, the error of the nearest pictures to a half."""
     config = tiny(batch_size=8, ada="off", r1_every=16, path_every=4)
     config.update(
         {

@@ -28,7 +28,7 @@ BATCH = 16
 
 
 class Numbers:
-    """Samples x [16, 4] with targets; `nan_from` is the first step with a target that is no number."""
+    """Samples x [16, 4] with targets; `nan_from` is the first step with a target of NaN."""
 
     held_out = {"x": np.zeros((1, 4), np.float32)}
 
@@ -52,9 +52,7 @@ class Tiny(nn.Module):
 
 
 def full_trainer(axis):
-    """Everything that a state can hold: two phases, Adam, running averages, a moving average,
-    random numbers.
-    """
+    """All that a state can hold: two phases, Adam, running and moving averages, random numbers."""
     model, optimiser = Tiny(), optax.adam(1e-2)
 
     def step(state, batch, key):
@@ -96,9 +94,7 @@ def full_trainer(axis):
 
 
 def sgd_trainer(axis, accumulate=1):
-    """Linear regression by plain gradient descent, so that nothing hides a wrong factor in the
-    gradient.
-    """
+    """Linear regression by gradient descent, which does not hide a wrong factor in gradients."""
     optimiser = optax.sgd(0.1)
 
     def step(state, batch, key):
@@ -142,9 +138,7 @@ def save_state(path, state):
 
 
 class Announcing(Numbers):
-    """Says when the first batch is asked for, and takes its time, so that a kill finds a run in all
-    of its moments.
-    """
+    """Announces the first batch, and is slow, so that kills come at all moments of a run."""
 
     def __getitem__(self, step):
         if self.pause == 0:

@@ -9,8 +9,7 @@ import numpy as np
 from convert_weights.layout import Layout, Origin, Path, Shapes, dropping, torch_leaf
 from convert_weights.layouts.vgg import CONVOLUTIONS
 from diffcam_jax.errors import UserError
-from diffcam_jax.losses import picture as losses
-from diffcam_jax.nn.lpips import Lpips
+from diffcam_jax.nn.lpips import LPIPS_SCALE, LPIPS_SHIFT, Lpips
 
 # Our layer -> the official one: the slice between two taps, and torchvision's number of the layer.
 _LAYERS = {
@@ -62,8 +61,8 @@ def lpips(shapes: Shapes) -> Layout:
         source=source,
         ignored={r"lins\.\d+\.model\.1\.weight": "the heads a second time, under another name"},
         constants={
-            r"scaling_layer\.shift": np.reshape(np.float32(losses.LPIPS_SHIFT), (3, 1, 1)),
-            r"scaling_layer\.scale": np.reshape(np.float32(losses.LPIPS_SCALE), (3, 1, 1)),
+            r"scaling_layer\.shift": np.reshape(np.float32(LPIPS_SHIFT), (3, 1, 1)),
+            r"scaling_layer\.scale": np.reshape(np.float32(LPIPS_SCALE), (3, 1, 1)),
         },
         summary=f"LPIPS v0.1 on {net}",
     )

@@ -1,5 +1,7 @@
-"""python -m diffcam_jax.data prepare | draw: makes a dataset for training out of a folder of
-pictures, or with a generator.
+"""Makes a dataset for training: python -m diffcam_jax.data prepare | draw.
+
+prepare    from a folder of pictures
+draw       with a generator
 """
 
 import argparse
@@ -17,6 +19,7 @@ from diffcam_jax.pretrained import store
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m diffcam_jax.data", description="Data for training."
     )
@@ -62,7 +65,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _command(commands: Any, name: str, purpose: str) -> Any:
-    """Adds a command with what both have in common."""
+    """Adds a command with the options that both have."""
     add = commands.add_parser(name, help=purpose, description=purpose).add_argument
     add("--name", required=True, help="of the dataset")
     add(
@@ -80,9 +83,8 @@ def _command(commands: Any, name: str, purpose: str) -> Any:
 
 
 def _run(command: str, options: dict[str, Any]) -> int:
-    logging.set_verbosity(
-        logging.ERROR
-    )  # TensorFlow Datasets warns that it does not know this dataset
+    # TensorFlow Datasets warns that it does not know this dataset.
+    logging.set_verbosity(logging.ERROR)
     try:
         if command == "prepare":
             recipe = prepare(**options)

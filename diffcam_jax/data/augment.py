@@ -22,10 +22,10 @@ class AugmentConfig:
         blur: probability of a small blur.
         occlude: probability of a filled ellipse in front of both pictures, at most half as wide as
             the picture.
-        hide: probability that the edit is taken back in random cells of a 4x4 grid. What is left
-            must do as evidence, so the classifier learns everything an edit changes and not only
-            its surest sign, and masks cover it (the idea of Hide-and-Seek, Singh and Lee, arXiv
-            1704.04232).
+        hide: probability that the edit is undone in random cells of a 4x4 grid. What is left has
+            to suffice as evidence, so the classifier learns everything that an edit changes and not
+            only its most certain sign, and masks cover all of it (as in Hide-and-Seek, Singh and
+            Lee, 1704.04232).
     """
 
     flip: float = 0.5
@@ -43,14 +43,17 @@ def augment(
     may_flip: Bool[Array, " b"],
     config: AugmentConfig,
 ) -> tuple[Float[Array, "b h w 3"], Float[Array, "b h w 3"]]:
-    """Augment every pair of a batch with draws of its own.
+    """Augments every pair of a batch with draws of its own.
 
     Args:
+        key: of all draws.
+        inverted: I', in [-1, 1].
+        edited: T, in [-1, 1].
         may_flip: whether a mirrored pair still shows its class (not for a turn of the head).
+        config: strength of each augmentation.
     """
-    pairs = jnp.concatenate(
-        [inverted, edited], axis=-1
-    )  # six channels, so that nothing can treat the two apart
+    # Six channels, so that nothing can treat the two pictures differently.
+    pairs = jnp.concatenate([inverted, edited], axis=-1)
     pairs = jax.vmap(_augment_pair, in_axes=(0, 0, 0, None))(
         jax.random.split(key, len(pairs)), pairs, may_flip, config
     )
@@ -84,7 +87,7 @@ def _augment_pair(
 
 
 def _blur(x: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
-    """Binomial 1 4 6 4 1 along both axes, borders repeated."""
+    """Blurs by 1 4 6 4 1 along both axes, with borders repeated."""
     for axis in (0, 1):
         pad = [(0, 0)] * 3
         pad[axis] = (2, 2)
@@ -128,5 +131,5 @@ def _occlude(
 def flippable(
     labels: Int[Array, " b"], names: tuple[str, ...], sided: tuple[str, ...]
 ) -> Bool[Array, " b"]:
-    """False for labels whose class is in `sided`."""
+    """Returns False for labels whose class is in `sided`."""
     return jnp.array([name not in sided for name in names])[labels]

@@ -1,14 +1,13 @@
-"""Datasets of pictures in the layout of TensorFlow Datasets, without TensorFlow:
-DIR/pictures/NAME/1.0.0/*.array_record-*.
+"""Datasets of pictures in the layout of TensorFlow Datasets, without TensorFlow.
 
-Each example holds "image" (WebP, lossless; uint8 RGB [s,s,3] when read), "name", and as far as it
-has them "target" (a picture too), "label" (int64, or int64 [n] with 0 and 1 for n attributes) and
-"code" (float32 [rows,k]). Besides what TensorFlow Datasets writes there are
+    DIR/pictures/NAME/1.0.0/*.array_record-*    the examples
+                            recipe.json         how the dataset was made, counts, names of the
+                                                labels, "sha256" of all names, pictures and labels
+                            errors.json         file -> why it was left out
 
-    recipe.json    how the dataset was made, counts, names of the labels, "sha256" of all names, pictures and labels
-    errors.json    file -> why it was left out
-
-Lossless WebP takes a fifth less room than PNG and is read half again as fast.
+Each example holds "image" (WebP, lossless; uint8 RGB [s, s, 3] when read) and "name"; some hold
+"target" (a picture as well), "label" (int64, or int64 [n] with 0 and 1 for n attributes) and "code"
+(float32 [rows, k]). Lossless WebP takes a fifth less space than PNG and is read 1.5 times as fast.
 """
 
 import io
@@ -32,7 +31,12 @@ RECIPE, ERRORS = "recipe.json", "errors.json"
 
 
 class Shard(NamedTuple):
-    """A finished file of examples and how many they are."""
+    """A finished file of examples.
+
+    Attributes:
+        path: of the file.
+        count: of its examples.
+    """
 
     path: Path
     count: int
@@ -45,13 +49,13 @@ def make_features(
     several: bool = False,
     code_shape: tuple[int, int] | None = None,
 ) -> tfds.features.FeaturesDict:
-    """What examples consist of.
+    """Describes the contents of examples.
 
     Args:
         size: side of the pictures.
         paired: whether there are targets.
         label_names: of the classes or attributes; none without labels.
-        several: whether a label is a 0 or 1 for each name.
+        several: whether a label is a 0 or a 1 for each name.
         code_shape: rows and columns of the W+ codes of drawn pictures; None for others.
     """
     picture = tfds.features.Image(shape=(size, size, 3))
@@ -69,14 +73,14 @@ def make_features(
 
 
 def encode(picture: UInt8[np.ndarray, "h w 3"]) -> bytes:
-    """A picture as lossless WebP, by the quickest of its methods."""
+    """Encodes a picture as lossless WebP, by the fastest of its methods."""
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, "WEBP", lossless=True, quality=0, method=0)
     return buffer.getvalue()
 
 
 class Pictures(tfds.core.ShardBasedBuilder):
-    """Makes a dataset of shards that are finished already, so that writing them can be interrupted.
+    """Makes a dataset of finished shards, so that writing them can be interrupted.
 
     Args:
         folder: of all datasets.
@@ -86,7 +90,7 @@ class Pictures(tfds.core.ShardBasedBuilder):
     """
 
     VERSION = tfds.core.Version(VERSION)
-    # nothing is downloaded; looking for checksums needs a package that is not always there
+    # Nothing is downloaded, and looking for checksums needs a package that may be missing.
     url_infos = None
 
     def __init__(
@@ -110,9 +114,7 @@ class Pictures(tfds.core.ShardBasedBuilder):
     def _shard_iterators_per_split(
         self, dl_manager: Any
     ) -> Mapping[str, Sequence[Callable[[], Iterator]]]:
-        """Stand-ins that are counted and never serialised: the files are taken over whole, in this
-        very order.
-        """
+        """Returns placeholders that are counted, not serialised: whole files are taken over."""
         self._waiting = [shard for shards in self._shards.values() for shard in shards]
         return {
             split: [
@@ -126,12 +128,12 @@ class Pictures(tfds.core.ShardBasedBuilder):
         return _TakeOver(self)
 
     def next_shard(self) -> Path:
-        """The finished file that comes next."""
+        """Returns the next finished file; the order is that of `_shard_iterators_per_split`."""
         return self._waiting.pop(0).path
 
 
 class _TakeOver(tfds.core.ExampleWriter):
-    """Puts a finished file into the place of one to be written."""
+    """Takes over a finished file instead of writing one."""
 
     def __init__(self, builder: Pictures) -> None:
         super().__init__(tfds.core.FileFormat.ARRAY_RECORD)
@@ -146,7 +148,7 @@ class _TakeOver(tfds.core.ExampleWriter):
 
 
 class Prepared(NamedTuple):
-    """A dataset that has been prepared.
+    """A prepared dataset.
 
     Attributes:
         folder: DIR/pictures/NAME/1.0.0.
@@ -160,7 +162,7 @@ class Prepared(NamedTuple):
 
 
 def dataset_folder(folder: str | os.PathLike[str], name: str) -> Path:
-    """Where a dataset lies or is going to."""
+    """Returns the folder of a dataset, whether it exists or not."""
     return Path(folder) / "pictures" / name / VERSION
 
 
@@ -168,7 +170,7 @@ def open_prepared(folder: str | os.PathLike[str], name: str = "") -> Prepared:
     """Opens a dataset.
 
     Args:
-        folder: of all datasets; without a name that of the dataset itself.
+        folder: of all datasets; without a name the folder of the dataset itself.
         name: of the dataset.
 
     Raises:

@@ -1,9 +1,9 @@
-"""Endless pictures of a generator with the codes they were drawn from: {"image": uint8 [b,s,s,3],
-"code": float32 [b,rows,k]}.
+"""Endless pictures of a generator, with the codes they were drawn from.
 
-A sample is w = mapping(z), truncated, in a share of the samples with its fine layers from a second
-w. Sample i depends on the seed and i only, up to the rounding of another batch size: the same code,
-and pixels that are now and then one level apart.
+Batches are {"image": uint8 [b, s, s, 3], "code": float32 [b, rows, k]}. A sample is w = mapping(z),
+truncated; a share of the samples has its fine layers from a second w. Sample i depends on the seed
+and i only, up to rounding: with another batch size the code is the same, and single pixels may
+differ by one level.
 """
 
 import functools
@@ -38,8 +38,9 @@ class Prior:
     """A generator and the distribution of codes that it draws from.
 
     Attributes:
-        model, variables: generator with the methods mapping and synthesis.
-        mean: average w [k].
+        model: generator with the methods mapping and synthesis.
+        variables: of the generator.
+        mean: mean w [k].
         size: side of the pictures, a power of two up to the generator's own.
         psi: truncation; 1 is none.
         mixing: share of the samples with fine layers from a second face.
@@ -55,15 +56,16 @@ class Prior:
     seed: Any = 0
 
     def fingerprint(self) -> str:
-        """A hash of the distribution."""
-        facts = f"{self.size} {self.psi} {self.mixing} {self.seed} {trees.tree_hash(self.variables['params'])}"
+        """Returns a hash of the distribution."""
+        generator = trees.tree_hash(self.variables["params"])
+        facts = f"{self.size} {self.psi} {self.mixing} {self.seed} {generator}"
         return hashlib.sha256(facts.encode()).hexdigest()
 
 
 def draw_code(
     prior: Prior, stream: UInt32[Array, ""], number: UInt32[Array, ""]
 ) -> Float[Array, "rows k"]:
-    """The W+ code of sample `number` of a stream: 0 is training, 1 is held out."""
+    """Draws the W+ code of sample `number` of a stream: 0 is training, 1 is held out."""
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(prior.seed), stream), number)
     key_z, key_mixed, key_cut = jax.random.split(key, 3)
     w = truncate(sample_w(prior.model, prior.variables, key_z, 2), prior.mean, prior.psi)
@@ -76,7 +78,7 @@ def draw_code(
 def draw(
     prior: Prior, stream: UInt32[Array, ""], numbers: UInt32[Array, " b"]
 ) -> tuple[UInt8[Array, "b s s 3"], Float[Array, "b rows k"]]:
-    """Pictures and codes of some samples."""
+    """Draws pictures and codes of some samples."""
     codes = jax.vmap(lambda number: draw_code(prior, stream, number))(numbers)
     return quantise(
         prior.model.apply(prior.variables, codes, method="synthesis", size=prior.size)
@@ -93,7 +95,8 @@ class Drawn:
         prior: what to draw.
         batch_size: samples that this process brings to a batch.
         held_out: samples for evaluation, of a stream of their own.
-        process, processes: number of this process, and how many there are.
+        process: number of this process.
+        processes: how many there are.
         name: of the generator, for the description.
         flip: mirror each picture with probability one half. A mirrored picture is not the one of
             its code, so codes are left out then.
@@ -131,10 +134,14 @@ class Drawn:
 def drawn_batch(
     prior: Prior, stream: int, first: int, count: int, at_once: int
 ) -> dict[str, np.ndarray]:
-    """Samples first ...
+    """Draws samples of a stream.
 
-    first + count - 1 of a stream, drawn `at_once` at a time so that one program is compiled for
-    all.
+    Args:
+        prior: what to draw.
+        stream: 0 is training, 1 is held out.
+        first: number of the first sample.
+        count: of samples.
+        at_once: samples drawn at a time, so that a single program is compiled.
     """
     parts = []
     for start in range(first, first + count, at_once):
@@ -149,12 +156,14 @@ def drawn_batch(
 
 
 def make_drawn(config: ConfigDict, batch_size: int, process: int = 0, processes: int = 1) -> Drawn:
-    """The source of `config.data.source == "generator"`.
+    """Creates the source of `config.data.source == "generator"`.
 
     Args:
         config: seed, eval_size, and in `data`: folder, size, psi (1.0) and mixing (0.0) as in
             `make_prior`; flip, see `Drawn`.
-        batch_size, process, processes: as in `data.sources.make_source`.
+        batch_size: samples that this process brings to a batch.
+        process: number of this process.
+        processes: how many there are.
 
     Raises:
         UserError: no such generator, or a size it does not draw.
@@ -175,13 +184,15 @@ def make_drawn(config: ConfigDict, batch_size: int, process: int = 0, processes:
 def make_prior(
     generator: str, size: int, psi: float, mixing: float, seed: int
 ) -> tuple[Prior, str]:
-    """A prior and the name of its generator.
+    """Loads a prior, and tells the name of its generator.
 
     Args:
         generator: "" is the embedded one, "toy" a tiny one with random weights, else a folder of
             converted weights.
         size: of the pictures; 0 is the generator's own.
-        psi, mixing, seed: see `Prior`.
+        psi: see `Prior`.
+        mixing: see `Prior`.
+        seed: see `Prior`.
 
     Raises:
         UserError: no such generator, or a size it does not draw.
@@ -208,15 +219,19 @@ def draw_dataset(
     seed: int = 0,
     test_share: float = 0.05,
 ) -> dict[str, Any]:
-    """Draws a dataset with codes once, where drawing while training would be slow.
+    """Draws a dataset with codes, where drawing while training would be slow.
 
-    Interruptions are survived.
+    An interrupted call continues with the same arguments.
 
     Args:
         name: of the dataset.
         count: of its pictures.
         out: folder of all datasets.
-        generator, size, psi, mixing, seed: see `make_prior`.
+        generator: see `make_prior`.
+        size: see `make_prior`.
+        psi: see `Prior`.
+        mixing: see `Prior`.
+        seed: see `Prior`.
         test_share: exact share of test pictures.
 
     Returns:
@@ -263,10 +278,10 @@ def draw_dataset(
 
 def _generator(folder: str) -> tuple[nn.Module, Any, Array, str]:
     if folder == "toy":
-        from diffcam_jax.data.pairs import toy_world
+        from diffcam_jax.data.edit_samples import toy_generator
 
-        world = toy_world()
-        return *world.generator, world.mean, folder
+        toy = toy_generator()
+        return *toy.generator, toy.mean, folder
     opened = pretrained.load(folder or _EMBEDDED)
     model, variables = opened.network("generator")
     variables = jax.device_put(variables)

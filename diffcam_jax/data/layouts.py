@@ -1,13 +1,14 @@
-"""Which pictures a folder holds, which of them are for testing, and what goes with them.
+"""The pictures of a folder: which of them are for testing, their labels and targets.
 
 Folders are searched recursively. Recognised are
 
-    FFHQ         images1024x1024/00000/00000.png ..., in-the-wild-images, thumbnails128x128, or one of these folders itself
+    FFHQ         images1024x1024/00000/00000.png ..., in-the-wild-images, thumbnails128x128, or one
+                 of these folders itself
     CelebA-HQ    CelebA-HQ-img/0.jpg ... beside CelebAMask-HQ-attribute-anno.txt
     others       any pictures
 
 FFHQ's first 65,000 numbers are for training. Elsewhere a hash of the name decides, so that further
-files move none of those that were there.
+files do not move existing ones between training and testing.
 """
 
 import csv
@@ -36,10 +37,10 @@ class Record(NamedTuple):
 
     Attributes:
         name: path inside the folder, with forward slashes.
-        path: where it lies.
+        path: of the file.
         split: "train" or "test".
         label: number of its class, or 0 and 1 for each attribute; None without labels.
-        target: the picture that belongs to it; None without pairs.
+        target: its target picture; None without pairs.
     """
 
     name: str
@@ -50,7 +51,7 @@ class Record(NamedTuple):
 
 
 class Labels(NamedTuple):
-    """What a file of labels says.
+    """The contents of a file of labels.
 
     Attributes:
         names: of the classes or, with several labels a picture, of the attributes.
@@ -64,11 +65,11 @@ class Labels(NamedTuple):
 
 
 def pictures_folder(folder: str | os.PathLike[str], aligned: bool = True) -> Path:
-    """The folder with the pictures themselves, inside that of a known dataset.
+    """Finds the folder with the pictures themselves, inside that of a known dataset.
 
     Args:
         folder: as the user named it.
-        aligned: whether FFHQ's cut-out faces are wanted and not the photographs around them.
+        aligned: whether FFHQ's aligned faces are wanted, not the photographs they are cut from.
 
     Raises:
         UserError: there is no such folder.
@@ -84,7 +85,7 @@ def pictures_folder(folder: str | os.PathLike[str], aligned: bool = True) -> Pat
 
 
 def attribute_file(folder: Path) -> Path | None:
-    """CelebA-HQ's list of attributes, in the pictures' folder or beside it, where there is one."""
+    """Finds CelebA-HQ's list of attributes, in the pictures' folder or beside it."""
     places = (folder / _CELEBA_LABELS, folder.parent / _CELEBA_LABELS)
     return (
         next((path for path in places if path.is_file()), None)
@@ -94,7 +95,7 @@ def attribute_file(folder: Path) -> Path | None:
 
 
 def list_names(folder: Path) -> list[str]:
-    """Names of all pictures in a folder and the folders in it, sorted; hidden ones are passed over.
+    """Lists the names of all pictures in a folder and its subfolders, sorted, without hidden ones.
 
     Raises:
         UserError: there is none, or a folder cannot be listed.
@@ -122,7 +123,7 @@ def list_names(folder: Path) -> list[str]:
 
 
 def splits(names: Sequence[str], test_share: float = TEST_SHARE) -> list[str]:
-    """ "train" or "test" for each name.
+    """Assigns each name to "train" or "test".
 
     Args:
         names: of all pictures of a dataset.
@@ -135,7 +136,7 @@ def splits(names: Sequence[str], test_share: float = TEST_SHARE) -> list[str]:
 
 
 def _share(name: str) -> float:
-    """A number in [0, 1) that only depends on the name; the format of the file does not count."""
+    """Hashes a name, without the suffix of the file, to a number in [0, 1)."""
     digest = hashlib.sha256(name.rpartition(".")[0].encode(errors="surrogateescape")).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
 
@@ -146,7 +147,7 @@ def list_records(
     pairs: Path | None = None,
     test_share: float = TEST_SHARE,
 ) -> tuple[list[Record], dict[str, str]]:
-    """The pictures of a folder with all that belongs to them.
+    """Lists the pictures of a folder with their splits, labels and targets.
 
     Args:
         folder: with pictures.
@@ -183,7 +184,7 @@ def list_records(
 
 
 def _labels_of(names: Sequence[str], labels: Labels) -> dict[str, Label]:
-    """Labels by the pictures' names; a file of labels may leave out the folders."""
+    """Finds the labels of pictures by name; a file of labels may leave out the folders."""
     short = {name: name if name in labels.of else name.rpartition("/")[2] for name in names}
     missing = [name for name in names if short[name] not in labels.of]
     if missing:

@@ -1,8 +1,8 @@
-"""Objects in front of a face, and where they are: shapes to train with, and hands, caps and
-microphones that training never sees.
+"""Objects in front of a face with their masks: shapes for training, others for evaluation.
 
-Pictures uint8 RGB [s, s, 3], masks uint8 [s, s] with 255 where the object is, one at a time, in
-NumPy and OpenCV. All draws come from the given generator. Lengths are shares of the side.
+The objects for evaluation, hands, caps and microphones, are never shown in training. Pictures are
+uint8 RGB [s, s, 3], masks uint8 [s, s] with 255 where the object is; one picture at a time, in
+NumPy and OpenCV. All draws come from the given random generator. Lengths are shares of the side.
 """
 
 import functools
@@ -32,26 +32,24 @@ _TEXTURES = (
 
 
 def paste(picture: Picture, surface: Float32[np.ndarray, "s s 3"], mask: Mask) -> Picture:
-    """The picture with a surface where the mask is.
+    """Pastes a surface into a picture where the mask is.
 
     Args:
         picture: uint8.
-        surface: in 0..255.
-        mask: hard edges; they are smoothed here, as a hard step is no sign that a photograph would
-            give.
+        surface: in [0, 255].
+        mask: with hard edges, which are smoothed here: photographs have no hard steps.
     """
     alpha = cv2.GaussianBlur(mask, (3, 3), 0)[..., None].astype(np.float32) / 255
     return np.rint(picture * (1 - alpha) + surface * alpha).astype(np.uint8)
 
 
 def outline(side: int, largest: float, rng: np.random.Generator) -> Mask:
-    """Where an object is: an ellipse, a polygon, a bar as of a stick or a finger, or a brim from
-    above.
+    """Draws the mask of an object: an ellipse, a polygon, a bar, or a brim from above.
 
     Args:
         side: of the picture.
         largest: width of the largest object.
-        rng: source of all draws.
+        rng: of all draws.
     """
     mask = np.zeros((side, side), np.uint8)
     kind, size = rng.integers(4), rng.uniform(0.08, largest) * side
@@ -77,11 +75,12 @@ def outline(side: int, largest: float, rng: np.random.Generator) -> Mask:
 
 
 def compound(side: int, largest: float, rng: np.random.Generator) -> Mask:
-    """Where an object of several parts is: a round body, and up to six limbs of any length that
-    leave it to any side.
+    """Draws the mask of an object of several parts: a round body with up to six limbs.
 
     Args:
-        side, largest, rng: as for `outline`.
+        side: of the picture.
+        largest: width of the largest object.
+        rng: of all draws.
     """
     mask = np.zeros((side, side), np.uint8)
     size, centre, angle = (
@@ -107,12 +106,14 @@ def compound(side: int, largest: float, rng: np.random.Generator) -> Mask:
 
 
 def surface(picture: Picture, rng: np.random.Generator) -> Float32[np.ndarray, "s s 3"]:
-    """What an object looks like, in 0..255: a colour, a gradient, stripes, coarse texture, or the
-    picture itself from elsewhere.
+    """Draws a surface: a colour, a gradient, stripes, coarse texture, or the picture itself, moved.
 
     Args:
         picture: that the object is in front of.
-        rng: source of all draws.
+        rng: of all draws.
+
+    Returns:
+        In [0, 255].
     """
     side, kind = len(picture), rng.integers(5)
     if kind == 0:  # skin and hair out of place, like a hand in front
@@ -144,13 +145,12 @@ def surface(picture: Picture, rng: np.random.Generator) -> Float32[np.ndarray, "
 def shaded(
     surface: Float32[np.ndarray, "s s 3"], mask: Mask, rng: np.random.Generator
 ) -> Float32[np.ndarray, "s s 3"]:
-    """A surface that is round: darker towards the object's edge, and towards one side of the
-    picture.
+    """Shades a surface as of a round object: darker towards its edge and one side of the picture.
 
     Args:
-        surface: in 0..255.
+        surface: in [0, 255].
         mask: where the object is.
-        rng: source of all draws.
+        rng: of all draws.
     """
     depth = cv2.distanceTransform(mask, cv2.DIST_L2, 3)
     rounded = np.sqrt(depth / max(float(depth.max()), 1.0))
@@ -162,12 +162,14 @@ def shaded(
 
 
 def skin(picture: Picture, rng: np.random.Generator) -> Float32[np.ndarray, "s s 3"]:
-    """The colour of the middle of the face, a little lighter or darker, uneven as skin is, in
-    0..255.
+    """Draws a surface in the colour of the face, a little lighter or darker, uneven as skin is.
 
     Args:
         picture: an aligned face.
-        rng: source of all draws.
+        rng: of all draws.
+
+    Returns:
+        In [0, 255].
     """
     side = len(picture)
     cheek = picture[int(0.55 * side) : int(0.65 * side), int(0.35 * side) : int(0.65 * side)].mean(
@@ -183,12 +185,11 @@ def skin(picture: Picture, rng: np.random.Generator) -> Float32[np.ndarray, "s s
 def grained(
     surface: Float32[np.ndarray, "s s 3"], rng: np.random.Generator
 ) -> Float32[np.ndarray, "s s 3"]:
-    """A surface with fine structure: noise of one to eight pixels, drawn out in a direction as
-    threads and hairs are.
+    """Adds fine structure to a surface: noise of one to eight pixels, elongated as hairs are.
 
     Args:
-        surface: in 0..255.
-        rng: source of all draws.
+        surface: in [0, 255].
+        rng: of all draws.
     """
     side = len(surface)
     noise = rng.standard_normal((side, side)).astype(np.float32)
@@ -208,12 +209,12 @@ def grained(
 
 
 def held_out(picture: Picture, kind: str, rng: np.random.Generator) -> tuple[Picture, Mask]:
-    """A face behind something that no training shows.
+    """Puts an object in front of a face that training never shows.
 
     Args:
         picture: an aligned face.
         kind: one of `HELD_OUT`.
-        rng: source of all draws.
+        rng: of all draws.
 
     Returns:
         The picture, and where the object is.
@@ -229,7 +230,7 @@ def held_out(picture: Picture, kind: str, rng: np.random.Generator) -> tuple[Pic
 
 
 def _hand(picture: Picture, mask: Mask, rng: np.random.Generator) -> np.ndarray:
-    """Fingers upwards before cheek, chin or mouth, in the colour of the face."""
+    """A hand with its fingers up, in front of cheek, chin or mouth, in the colour of the face."""
     side = len(mask)
     palm = np.array([rng.uniform(0.2, 0.8), rng.uniform(0.75, 0.95)]) * side
     width, turn = rng.uniform(0.09, 0.13) * side, rng.uniform(-0.5, 0.5)
@@ -258,7 +259,7 @@ def _hand(picture: Picture, mask: Mask, rng: np.random.Generator) -> np.ndarray:
 
 
 def _cap(picture: Picture, mask: Mask, rng: np.random.Generator) -> np.ndarray:
-    """A crown over the hair, and a brim."""
+    """A cap over the hair, with a brim."""
     side = len(mask)
     centre = (int(rng.uniform(0.45, 0.55) * side), int(rng.uniform(0.22, 0.3) * side))
     width, height = rng.uniform(0.3, 0.4) * side, rng.uniform(0.22, 0.3) * side
@@ -277,7 +278,7 @@ def _cap(picture: Picture, mask: Mask, rng: np.random.Generator) -> np.ndarray:
 
 
 def _microphone(picture: Picture, mask: Mask, rng: np.random.Generator) -> np.ndarray:
-    """A head before the mouth or below it, and a handle that leaves the picture."""
+    """A microphone in front of the mouth or below it, whose handle leaves the picture."""
     side = len(mask)
     head = np.array([rng.uniform(0.35, 0.65), rng.uniform(0.68, 0.85)]) * side
     end = np.array([head[0] + rng.uniform(-0.35, 0.35) * side, 1.1 * side])
@@ -300,12 +301,12 @@ def _microphone(picture: Picture, mask: Mask, rng: np.random.Generator) -> np.nd
 
 
 def _thick(width: float) -> int:
-    """A width that OpenCV draws."""
+    """A width that OpenCV can draw."""
     return max(int(width), 1)
 
 
 def _texture(side: int, rng: np.random.Generator) -> np.ndarray:
-    """A piece of a photograph, turned, as large as the picture."""
+    """A piece of a photograph, rotated, as large as the picture."""
     found = _photograph(_TEXTURES[rng.integers(len(_TEXTURES))])
     edge = min(found.shape[:2])
     piece = int(rng.uniform(0.3, 0.9) * edge)

@@ -1,12 +1,12 @@
-"""What distinguishes photographs from a generator's pictures, as augmentation: objects in front,
-light, lens, sensor, compression.
+"""Augmentation by what distinguishes photographs from a generator's pictures.
 
-Pictures uint8 RGB [s, s, 3], one at a time, in NumPy and OpenCV: in a thread beside training this
-costs a few milliseconds a picture. All draws come from the given generator, so that a sample
-depends on the seed and its number only. Lengths are shares of the side.
+Objects in front, light, lens, sensor and compression. Pictures are uint8 RGB [s, s, 3], one at a
+time, in NumPy and OpenCV: in a thread beside training this takes a few milliseconds a picture. All
+draws come from the given random generator, so that a sample depends on the seed and its number
+only. Lengths are shares of the side.
 
-The picture keeps its code, so everything stays small that the code should tell: colours above all,
-as an encoder that learns to overlook them gives every face the same complexion. Mirroring would
+The picture keeps its code, so changes stay small in what the code describes: above all in colours,
+as an encoder that learns to ignore them gives every face the same complexion. Mirroring would
 change the code and is left out.
 """
 
@@ -67,14 +67,12 @@ class Photographic:
     quality: int = 30
 
     def __call__(self, picture: Picture, rng: np.random.Generator) -> Picture:
-        """The picture as a photograph might have it."""
+        """Changes a picture as a photograph might show it."""
         return self.with_objects(picture, rng)[0]
 
     def with_objects(self, picture: Picture, rng: np.random.Generator) -> tuple[Picture, Mask]:
-        """The picture as a photograph might have it, and where objects are in front of what it
-        shows.
-        """
-        # All chances first: what one change draws does not decide about the others.
+        """Changes a picture as a photograph might show it; the mask shows objects in front."""
+        # All chances first: the draws of one change do not influence whether another happens.
         chances = rng.random(6) < (
             self.align,
             self.objects,

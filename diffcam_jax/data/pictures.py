@@ -1,7 +1,4 @@
-"""From a file of any kind to the square picture that a dataset holds: uint8 RGB [s,s,3].
-
-And what a list of such pictures is.
-"""
+"""Reads picture files as the square pictures of a dataset, uint8 RGB [s, s, 3]."""
 
 import os
 import threading
@@ -19,7 +16,7 @@ from diffcam_jax.faces.photo import read_photo, to_8_bits
 
 @runtime_checkable
 class Records(Protocol):
-    """A list of samples, each of which can be had alone: {"image": uint8 [s,s,3], ...}."""
+    """A random access list of samples {"image": uint8 [s, s, 3], ...}."""
 
     def __len__(self) -> int: ...
 
@@ -29,7 +26,7 @@ class Records(Protocol):
 def read_square(
     path: str | os.PathLike[str], size: int
 ) -> tuple[UInt8[np.ndarray, "{size} {size} 3"], bool]:
-    """The largest centred square of a picture, resized.
+    """Reads the largest centred square of a picture, resized.
 
     Args:
         path: of a picture as `photo.read_photo` takes it.
@@ -39,7 +36,7 @@ def read_square(
         The picture, and whether it had to be enlarged.
 
     Raises:
-        UserError: the file is no good picture.
+        UserError: the file is not a valid picture.
     """
     pixels = to_8_bits(read_photo(path).pixels)
     height, width = pixels.shape[:2]
@@ -51,7 +48,7 @@ def read_square(
 def resize_square(
     pixels: UInt8[np.ndarray, "h h 3"], size: int
 ) -> UInt8[np.ndarray, "{size} {size} 3"]:
-    """Averages over areas; a smaller picture is enlarged by bicubic interpolation."""
+    """Resizes by averaging over areas; smaller pictures are enlarged by bicubic interpolation."""
     if len(pixels) == size:
         return np.ascontiguousarray(pixels)
     import cv2
@@ -69,7 +66,7 @@ class FaceReader:
     A context manager that several threads may use.
 
     Raises:
-        UserError: the landmark model is neither cached nor to be had.
+        UserError: the landmark model is neither cached nor available for download.
     """
 
     def __init__(self) -> None:
@@ -87,10 +84,10 @@ class FaceReader:
         """As `read_square`.
 
         Raises:
-            UserError: the file is no good picture or shows no face.
+            UserError: the file is not a valid picture, or shows no face.
         """
         pixels = read_photo(Path(path)).pixels
-        with self._lock:  # one look at a time: the model keeps state
+        with self._lock:  # the model keeps state
             faces = self._landmarker.detect(pixels)
         if not faces:
             raise UserError(f"{path}: no face found")

@@ -1,8 +1,7 @@
-"""Makes a dataset out of a folder of pictures: reads, aligns or crops, resizes, and writes shards
-that training reads.
+"""Makes a dataset of a folder of pictures: reads, aligns or crops, resizes, and writes shards.
 
-What cannot be read is left out and listed in errors.json; `data.shards` tells how an interruption
-is survived.
+Files that cannot be read are left out and listed in errors.json. An interrupted preparation
+continues, see `data.shards`.
 """
 
 import contextlib
@@ -49,12 +48,12 @@ def prepare(
         name: of the dataset.
         size: side of its pictures in pixels.
         out: folder of all datasets.
-        align: cut out the largest face of each photograph as FFHQ does, in the place of the centred
+        align: cut out the largest face of each photograph as FFHQ does, instead of the centred
             square.
-        labels: file of `layouts.read_labels`; CelebA-HQ's own is found by itself.
+        labels: file of `layouts.read_labels`; CelebA-HQ's own is found automatically.
         pairs: folder with the target of each picture under the same name.
         test_share: see `layouts.splits`.
-        workers: threads; as many as there are processors by default.
+        workers: threads; by default one for each processor.
 
     Returns:
         The recipe: what recipe.json holds.
@@ -94,10 +93,10 @@ def prepare(
 
 
 def check(name: str, size: int, test_share: float) -> None:
-    """Whether these can be a dataset's.
+    """Checks name, side and share of a dataset.
 
     Raises:
-        UserError: says which cannot.
+        UserError: names the one that is not possible.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
         raise UserError(f"--name {name!r}: take letters, digits, - and _ only")
@@ -108,7 +107,7 @@ def check(name: str, size: int, test_share: float) -> None:
 
 
 def _list_hash(records: Sequence[Record]) -> str:
-    """Tells whether the pictures are still those that a preparation began with."""
+    """Hashes the list of pictures, to tell whether they are those that a preparation began with."""
     lines = []
     for record in records:
         sizes = [
@@ -134,7 +133,7 @@ def _jobs(
 
 @contextlib.contextmanager
 def _threads(count: int) -> Iterator[Callable]:
-    """`map` by several threads; what has not begun is dropped where an exception ends it."""
+    """`map` by several threads; tasks that have not begun are dropped after an exception."""
     pool = ThreadPoolExecutor(count)
     try:
         yield pool.map

@@ -1,8 +1,8 @@
-"""Writes a dataset shard by shard, so that it can be interrupted at any moment and gone on with.
+"""Writes a dataset shard by shard, so that it can be interrupted and resumed at any moment.
 
-Shards that are finished wait in DIR/unfinished/NAME until all are there, each with a report that is
-written last; then they are put into DIR/pictures/NAME/1.0.0 together. A preparation that was
-interrupted ends with the same dataset as one that was not.
+Finished shards wait in DIR/unfinished/NAME, each with a report that is written last, until all are
+finished; then they are moved to DIR/pictures/NAME/1.0.0 together. An interrupted preparation gives
+the same dataset as an uninterrupted one.
 """
 
 import contextlib
@@ -72,7 +72,7 @@ def assemble(
         out: folder of all datasets.
         plan: facts that determine the dataset, ready for JSON; "name" is its name.
         features: of the examples.
-        jobs: the shards in their order, those of a split one behind the other.
+        jobs: the shards in their order, with those of a split in succession.
         left_out: name -> why, of pictures that are in no job.
 
     Returns:

@@ -1,14 +1,14 @@
 """Batches for training, as a pure function of the step: `source[step]`.
 
-    kind         pictures                                                       "image" and
-    prepared     shards written by `python -m diffcam_jax.data prepare`         "label", "target", "code" as far as they have them
-    folder       a folder of pictures, read and resized on the fly                    -
-    generator    endless samples of a generator (`data.drawn`)                  "code", their W+ codes
-    toy          coloured shapes, without any file (`data.toy`)                 "label"
+    kind         pictures                                              fields beside "image"
+    prepared     of `python -m diffcam_jax.data prepare` or `draw`     "label", "target", "code"
+    folder       a folder of pictures, read and resized on the fly     none
+    generator    endless samples of a generator (`data.drawn`)         "code", their W+ codes
+    toy          coloured shapes, without any file (`data.toy`)        "label"
 
-Pictures are uint8 RGB [b,s,s,3]. A batch depends on the seed and the step and on nothing else: not
-on the number of threads, and not on the number of processes, whose slices put one behind the other
-are the batch of a single process.
+Pictures are uint8 RGB [b, s, s, 3]. A batch depends on the seed and the step alone: neither on the
+number of threads, nor on the number of processes, whose slices in order are the batch of a single
+process.
 """
 
 import functools
@@ -39,22 +39,23 @@ class Source:
     """Batches of records that can be asked for by number.
 
     Attributes:
-        held_out: a fixed batch that training does not see, the same whole one in every process.
-        description: what the pictures are, for the record of a run: "name", "count" of pictures,
-            "sha256" of the list of them.
+        held_out: a fixed batch that training does not see, the whole one in every process.
+        description: of the pictures, for the record of a run: "name", "count" of pictures, "sha256"
+            of their list.
 
     Args:
-        records: of training; `records[i]` is a dict of arrays of equal shapes, read by several
+        records: for training; `records[i]` is a dict of arrays of equal shapes, read by several
             threads at once.
         held_out: see above.
         description: see above.
         batch_size: samples that this process brings to a batch.
-        process, processes: number of this process, and how many there are.
+        process: number of this process.
+        processes: how many there are.
         seed: of order and flips. Every pass over the records has an order of its own.
         flip: mirror each picture, "image" together with "target", with probability one half. A
-            mirrored picture is not the one of its code, so codes are left out then.
-        change: (picture, random numbers) -> what a record gets, a changed "image" above all; the
-            picture as it was becomes "target".
+            mirrored picture does not have its code, so codes are left out then.
+        change: (picture, random generator) -> new fields of a record, such as a changed "image";
+            the unchanged picture becomes "target".
         workers: threads that read the records of a batch.
     """
 
@@ -94,10 +95,7 @@ class Source:
 
 
 def stack(records: Iterable[dict[str, Any]]) -> Batch:
-    """Records with the same keys, one behind the other along a new first axis.
-
-    Nothing out of nothing.
-    """
+    """Stacks records with the same keys along a new first axis; no records give an empty batch."""
     records = list(records)
     return (
         {name: np.stack([record[name] for record in records]) for name in records[0]}
@@ -111,7 +109,7 @@ def _mirror(record: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
 
     turn = rng.random() < 0.5
     return {
-        # Many times faster than copying a view that runs backwards.
+        # Many times faster than copying a reversed view.
         name: cv2.flip(value, 1) if turn and name in _PICTURES else value
         for name, value in record.items()
         if name != "code"
@@ -123,7 +121,7 @@ def _changed(change: Change, record: dict[str, Any], rng: np.random.Generator) -
 
 
 class _Read:
-    """Records that are read one by one when they are asked for."""
+    """Records that are read on demand."""
 
     def __init__(self, count: int, read: Callable[[int], dict[str, Any]]) -> None:
         self._count, self._read = count, read
@@ -136,21 +134,25 @@ class _Read:
 
 
 def make_source(config: ConfigDict, batch_size: int, process: int = 0, processes: int = 1) -> Any:
-    """The data of a run.
+    """Opens the data of a run.
+
+    Fields of config.data are source (the kind), size (of the pictures; 0 takes prepared ones as
+    they are), flip, photographic (fields of `data.photographic.Photographic`; not for "generator"),
+    masks (with photographic: "mask" shows where objects are), workers (threads; 0 is one for each
+    processor), and by kind
+
+        prepared     name and folder (of all datasets; "" is that of the user's cache), or only
+                     folder (of the dataset)
+        folder       folder, test_share (0.05; not for FFHQ)
+        generator    see `data.drawn.make_drawn`
+        toy          count (1000)
 
     Args:
-        config: the whole configuration. Read are seed, eval_size (held-out pictures) and in `data`:
-            source (the kind), size (of the pictures; 0 takes prepared ones as they are), flip,
-            photographic (fields of `data.photographic.Photographic`; none leaves pictures as they
-            are, and not for "generator"), masks (with photographic: "mask" tells where objects
-            are), workers (threads; 0 is one for each processor), and by kind
-
-                prepared     name and folder (of all datasets; "" is that of the user's cache), or only folder (of the dataset)
-                folder       folder, test_share (0.05; not for FFHQ)
-                generator    see `data.drawn.make_drawn`
-                toy          count (1000)
+        config: the whole configuration, of which `data`, seed and eval_size (held-out pictures) are
+            read.
         batch_size: samples that this process brings to a batch.
-        process, processes: number of this process, and how many there are.
+        process: number of this process.
+        processes: how many there are.
 
     Returns:
         `source[step]`, `source.held_out` and `source.description`, see `Source`.
@@ -243,8 +245,7 @@ def _prepared(config: ConfigDict) -> Made:
     if size > stored:
         raise UserError(
             f"{dataset.folder} holds pictures of {stored} pixels and config.data.size is {size}; "
-            "prepare it again with "
-            f"--size {size}"
+            f"prepare it again with --size {size}"
         )
 
     def reader(examples: Records) -> Records:

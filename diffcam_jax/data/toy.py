@@ -1,7 +1,6 @@
-"""Pictures of coloured shapes, made by NumPy from (seed, number) alone: data for trying a trainer
-out without any file.
+"""Pictures of coloured shapes, made from (seed, number) alone: training data without any file.
 
-Pictures are uint8 RGB [s,s,3]: a large shape in front of a smooth background, with a smaller disc
+Pictures are uint8 RGB [s, s, 3]: a large shape in front of a smooth background, with a smaller disc
 in front of it. The label is the large shape.
 """
 

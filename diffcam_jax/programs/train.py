@@ -10,7 +10,6 @@ after it was killed; a finished one only exports again. DIR is then opened by
 """
 
 import contextlib
-import importlib
 import pathlib
 import shutil
 import time
@@ -22,8 +21,6 @@ from diffcam_jax.command import flags as command_flags
 from diffcam_jax.command.program import as_called
 from diffcam_jax.command.workdir import check_config, claim, write_config
 from diffcam_jax.errors import UserError
-
-TRAINERS = ("deghost", "diffcam", "encoder", "invertibility", "stylegan2")
 
 
 def define_flags() -> None:
@@ -81,8 +78,7 @@ def train(config: ConfigDict, workdir: pathlib.Path, dry_run: bool, resume: bool
     Raises:
         UserError: the configuration, the data or a checkpoint cannot be used.
     """
-    from diffcam_jax.data import sources
-    from diffcam_jax.train import settings, summary
+    from diffcam_jax.train import registry, settings, summary
     from diffcam_jax.train.checkpoint import Checkpoints
     from diffcam_jax.train.devices import Devices
     from diffcam_jax.train.loop import fit
@@ -91,7 +87,7 @@ def train(config: ConfigDict, workdir: pathlib.Path, dry_run: bool, resume: bool
     began = time.perf_counter()
 
     # ---------------------------------------------------------------- config
-    settings.check(config, TRAINERS)
+    settings.check(config)
     plain = command_flags.plain(config)
     folder = workdir / "checkpoints"
     if resume and not dry_run:
@@ -103,12 +99,11 @@ def train(config: ConfigDict, workdir: pathlib.Path, dry_run: bool, resume: bool
     batch_size = devices.batch_size(config.batch_size, config.accumulate)
 
     # ---------------------------------------------------------------- data
-    module = importlib.import_module(f"diffcam_jax.train.{config.trainer}")
-    make_source = getattr(module, "make_source", sources.make_source)
-    data = make_source(config, batch_size, devices.process, devices.processes)
+    recipe = registry.find(config)
+    data = recipe.make_source(config, batch_size, devices.process, devices.processes)
 
     # ---------------------------------------------------------------- trainer
-    trainer = module.build(config, data, devices.axis)
+    trainer = recipe.build(config, data, devices.axis)
     state = devices.replicate(trainer.create())
     if dry_run:
         summary.dry_run(config, trainer, state, data, devices, workdir)

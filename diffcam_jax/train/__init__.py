@@ -1,1 +1,1 @@
-"""Trainers: a pure step for each, and the loop around it."""
+"""Training: pure steps for every network, the loop around them, and the state of a run."""

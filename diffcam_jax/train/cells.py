@@ -1,15 +1,15 @@
-"""Training of a classifier whose evidence is local (`nn.classifier.LocalClassifier`), on features
-of its frozen trunk.
+"""Training of a classifier with local evidence, on the features of its frozen trunk.
 
-Every face's features are computed once; a step trains the head alone, which a CPU does ten times a
-second. Two cross entropies are added up: the paper's, on which direction was applied to the picture
-(2207.08134, section 3.3), and one of every cell, which the paper does not have. With v the votes of
-a cell for the classes and `none` that of "no edit here", a constant,
+The classifier is `nn.classifier.LocalClassifier`. Features of every face are computed once; a step
+trains the head alone, which takes a CPU a tenth of a second. The loss is the sum of two cross
+entropies: the paper's, on which direction was applied to the picture (2207.08134, section 3.3), and
+one of every cell, which the paper does not have. With v the votes of a cell for the classes and
+`none` a constant vote for "no edit here",
 
     loss of a cell = -q log softmax(v, none)[class] - (1 - q) log softmax(v, none)[no edit],
 
-q from `train.places`. The constant makes a map flat where an edit acts: a cell that is sure of the
-class votes little more than one that is half sure.
+q from `train.places`. The constant makes a map flat where an edit acts: a cell that is certain of
+the class votes little more than one that is half certain.
 """
 
 import dataclasses
@@ -24,6 +24,7 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 
 from diffcam_jax.data import pairs
+from diffcam_jax.nn import network
 from diffcam_jax.nn.classifier import LocalClassifier, PairClassifier
 from diffcam_jax.ops.image import to_unit
 from diffcam_jax.pretrained import store
@@ -36,16 +37,14 @@ HIDDEN_GRID = 4  # cells of the grid that edits are taken back in, a side
 
 @dataclasses.dataclass(frozen=True)
 class CellConfig:
-    """The cells' part of the loss; hashable.
+    """Settings of the cells' loss; hashable.
 
     Attributes:
         weight: of the loss.
-        emphasis: weight of the cells of a picture's edit, all together, against that of all its
-            cells.
+        emphasis: weight of all cells of a picture's edit together, relative to that of all cells.
         none: vote for "no edit here".
         sure: largest q.
-        hide: probability that the edit is taken back in random cells of a 4x4 grid (arXiv
-            1704.04232).
+        hide: probability that the edit is undone in random cells of a 4x4 grid (1704.04232).
     """
 
     weight: float = 1.0
@@ -56,16 +55,16 @@ class CellConfig:
 
 
 def initial_variables(model: PairClassifier, pretrained: str, size: int, seed: int) -> dict:
-    """Variables with a pretrained trunk.
+    """Initialises a classifier with a pretrained trunk.
 
     Args:
         model: the classifier.
-        pretrained: name of the trunk's weights in the zoo; "" leaves it random.
+        pretrained: name of the trunk's pretrained part; "" leaves the trunk random.
         size: side of the pictures.
-        seed: of the rest.
+        seed: of the random initialisation.
     """
     blank = jnp.zeros((1, size, size, 3))
-    variables = jax.jit(model.init)(jax.random.key(seed), blank, blank)
+    variables = network.initial_variables(model, jax.random.key(seed), blank, blank)
     if pretrained:
         tree, _ = store.load_pretrained(pretrained)
         for kind in ("params", "batch_stats"):
@@ -77,7 +76,7 @@ def initial_variables(model: PairClassifier, pretrained: str, size: int, seed: i
 
 
 def frozen_trunk(optimiser: optax.GradientTransformation) -> optax.GradientTransformation:
-    """The optimiser for all but the trunk, which it leaves as it is, decay included."""
+    """Restricts an optimiser to all but the trunk, which not even weight decay changes."""
 
     def labels(params: dict) -> dict:
         return {
@@ -89,8 +88,11 @@ def frozen_trunk(optimiser: optax.GradientTransformation) -> optax.GradientTrans
 
 
 class Face(NamedTuple):
-    """What is kept of a face: features [1 + N, g, g, c] in half precision, and `places.changes` [2,
-    N, g, g] of its edits.
+    """What is kept of a face and its N edits.
+
+    Attributes:
+        features: [1 + N, g, g, c] in half precision; 0 is the unedited face.
+        changes: `places.changes` of the edits, [2, N, g, g].
     """
 
     features: np.ndarray
@@ -98,13 +100,14 @@ class Face(NamedTuple):
 
 
 class CellSource:
-    """Batches of features by step, drawn with replacement; a pure function of the step.
+    """Batches of features, drawn with replacement: a pure function of the step.
 
     Args:
         source: of faces.
-        model, variables: the classifier; only its trunk is used.
-        batch_size: pairs.
-        faces: how many to train on, at most.
+        model: the classifier, of which only the trunk is used.
+        variables: of the classifier.
+        batch_size: pairs in a batch.
+        faces: number of faces to train on, at most.
         seed: of the order.
         config: of the places.
     """
@@ -165,13 +168,13 @@ def cell_loss(
     classes: Int[Array, " b"],
     config: CellConfig,
 ) -> Float[Array, ""]:
-    """The cells' cross entropy, see the module.
+    """Cross entropy of the cells, as the module describes it.
 
     Args:
         votes: evidence of each cell.
         place: q.
         classes: of the pairs.
-        config: knobs.
+        config: settings.
     """
     share = place[..., None]
     target = jnp.concatenate(
@@ -185,8 +188,15 @@ def cell_loss(
 def hidden(
     key: PRNGKeyArray, shape: tuple[int, int, int], probability: float
 ) -> Float[Array, "b h w"]:
-    """1 where an edit stays and 0 where it is taken back, in cells of a grid: 10 to 80 percent of
-    them, or none.
+    """Draws masks that undo edits in 10 to 80 percent of a grid's cells, or in none.
+
+    Args:
+        key: of the draws.
+        shape: of the masks.
+        probability: that any cell of a picture is hidden.
+
+    Returns:
+        1 where an edit stays, 0 where it is undone.
     """
     which, share, cells = jax.random.split(key, 3)
     grid = (shape[0], HIDDEN_GRID, HIDDEN_GRID)
@@ -210,15 +220,17 @@ def make_step(
     axis: str | None = None,
     accumulate: int = 1,
 ) -> Step:
-    """The training step on batches of `CellSource`.
+    """Creates the training step on batches of `CellSource`.
 
     Args:
         model: the classifier.
         name: of the network in the state.
         optimiser: see `frozen_trunk`.
-        config: of the cells' part of the loss.
-        sign: of the difference of features, see `classifier.Classifier`.
-        axis, accumulate: see `train.state.gradients`.
+        config: of the cells' loss.
+        sign: of the difference of features, see `editing.classifier.Classifier`.
+        label_smoothing: of the picture's loss.
+        axis: see `train.state.gradients`.
+        accumulate: see `train.state.gradients`.
     """
 
     def step(state: TrainState, batch: Batch, key: PRNGKeyArray) -> tuple[TrainState, Metrics]:

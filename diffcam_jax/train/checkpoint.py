@@ -20,9 +20,9 @@ class Checkpoints:
     """A folder of checkpoints of one run.
 
     Args:
-        folder: made when missing; shared by all processes of a run.
+        folder: created if it does not exist; shared by all processes of a run.
         every: `save` acts on steps divisible by this; 0 saves only when forced.
-        keep: how many of the latest stay. The one with the highest score stays as well.
+        keep: number of latest checkpoints to keep, beside the one with the highest score.
 
     Raises:
         UserError: the folder cannot be used.
@@ -62,20 +62,16 @@ class Checkpoints:
                 ending()
             except UserError as error:
                 failure = error
-            except (
-                OSError,
-                ValueError,
-                RuntimeError,
-            ) as error:  # told again when the folder is closed
+            except (OSError, ValueError, RuntimeError) as error:  # repeated by orbax's close
                 failure = failure or self._failed(error)
-        # Whatever else ends the run is the better news to hear, but for being asked to stop.
+        # Another error that ends the run is more useful to hear of; a request to stop is not.
         if failure and (kind is None or kind is SystemExit):
             raise failure
 
     @property
     def steps(self) -> list[int]:
-        """Steps of the complete checkpoints, rising."""
-        # Read from the folder: after a failed save orbax's own list is no longer to be trusted.
+        """Steps of the complete checkpoints, in rising order."""
+        # Read from the folder: after a failed save orbax's own list is not reliable.
         return sorted(int(p.name) for p in self.folder.glob("[0-9]*") if p.name.isdigit())
 
     @property
@@ -84,13 +80,13 @@ class Checkpoints:
         return max(self.steps, default=None)
 
     def due(self, step: int) -> bool:
-        """Whether `save` would act on a step without being forced."""
+        """Whether `save` acts on a step without being forced."""
         return self._every > 0 and step % self._every == 0
 
     def save(
         self, step: int, state: object, *, score: float | None = None, force: bool = False
     ) -> None:
-        """Start saving when `step` is due (or `force`); the arrays are copied before this returns.
+        """Starts to save if `step` is due or `force` is set; copies the arrays before it returns.
 
         Args:
             step: of the state.
@@ -99,7 +95,7 @@ class Checkpoints:
             force: save in any case.
 
         Raises:
-            UserError: this save or the one before it failed, mostly for lack of room; older
+            UserError: this save or the one before failed, mostly for lack of disk space; older
                 checkpoints are intact.
         """
         if step == self._saved or not (force or self.due(step)):
@@ -115,7 +111,7 @@ class Checkpoints:
             self.best = (score, step)
 
     def wait(self) -> None:
-        """Until what was started is on the disk.
+        """Waits until the checkpoint that was started is on disk.
 
         Raises:
             UserError: it could not be written.
@@ -136,11 +132,11 @@ class Checkpoints:
         )
 
     def restore(self, state: State, step: int | None = None) -> State:
-        """A checkpoint, or `state` itself when there is none.
+        """Restores a checkpoint, or returns `state` itself if there is none.
 
         Args:
-            state: gives structure, shapes, types and placement; the run may have had another number
-                of devices.
+            state: of the structure, shapes, types and placement of the result; the run may have had
+                another number of devices.
             step: of the checkpoint; None takes the newest.
 
         Raises:
@@ -173,7 +169,7 @@ class Checkpoints:
 
 
 def _shapes(tree: Any) -> dict[str, str]:
-    """Path of every array -> its type and shape."""
+    """Returns path of every array -> its type and shape."""
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
     return {
         jax.tree_util.keystr(path, simple=True, separator="/"): f"{x.dtype}{list(x.shape)}"

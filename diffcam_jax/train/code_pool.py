@@ -1,8 +1,7 @@
-"""A pool of codes that an encoder gave some steps ago, so that its discriminator does not forget
-them.
+"""A pool of codes from earlier steps of an encoder, so that its discriminator remembers them.
 
-Shrivastava et al., Learning from Simulated and Unsupervised Images (1612.07828), section 2.3, had
-it for pictures.
+Source: Shrivastava et al., Learning from Simulated and Unsupervised Images (1612.07828), section
+2.3, where the pool holds pictures.
 """
 
 from typing import Any
@@ -15,11 +14,11 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 @flax.struct.dataclass
 class CodePool:
-    """A fixed number of places for codes.
+    """A pool of fixed capacity; its fields are in checkpoints.
 
     Attributes:
-        codes: [n, k]; those from `filled` on mean nothing yet.
-        filled: places taken, int32.
+        codes: [n, k], of which the first `filled` are valid.
+        filled: number of stored codes, int32.
     """
 
     codes: Any
@@ -27,21 +26,24 @@ class CodePool:
 
     @classmethod
     def create(cls, size: int, features: int) -> "CodePool":
-        """An empty pool."""
+        """Creates an empty pool."""
         return cls(jnp.zeros((size, features)), jnp.int32(0))
 
     def query(
         self, fresh: Float[Array, "b k"], key: PRNGKeyArray
     ) -> tuple["CodePool", Float[Array, "b k"]]:
-        """Gives codes for fresh ones, one after the other.
+        """Exchanges fresh codes, one after the other, for those that the discriminator sees.
 
-        While a place is free a fresh code is stored and comes back itself. Then with probability
-        one half it comes back itself and is not stored, else it takes the place of a random stored
-        one, which comes back.
+        While the pool is not full a fresh code is stored and returned. Afterwards, with probability
+        one half, it is returned without being stored; otherwise it replaces a random stored code,
+        which is returned.
 
         Args:
             fresh: new codes. One that is not finite is never stored.
-            key: random; the same on all devices, as the pool is.
+            key: of the draws; equal on all devices, as the pool is.
+
+        Returns:
+            The new pool, and as many codes as there are fresh ones.
         """
         size = len(self.codes)
         swap_key, place_key = jax.random.split(key)

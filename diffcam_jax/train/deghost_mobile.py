@@ -1,16 +1,9 @@
-"""Training of the small deghosting network (`nn.mobile_deghosting`) on edits whose right result is
-known (`data.known_edits`).
+"""Training of the small deghosting network on edits whose correct result is known.
 
-Batches hold the fields of `known_edits.Pair`, uint8, at the network's `in_size`. Mask and blend are
-those of the product (`editor.PRODUCT_CONFIG`), made on the device from the raw mask; so changing
-them asks for another training and not for other data. The loss counts the region that the result is
-pasted into (`EditConfig.paste`), and the rest with config.outside:
-
-    pixel        absolute error, rounded off near zero, weighted by the region
-    lpips        LPIPS-Alex of a square of config.crop pixels around the mask, of the result pasted into the truth
-
-There is no discriminator: what is missing at 256 pixels is taken from I and T, and not invented.
-The generator is the prior; it and LPIPS lie in the state without an optimiser.
+The network is `nn.mobile_deghosting`, batches hold the fields of `data.edit_pairs.Pair` at its
+`in_size`, losses are in `deghost_mobile_losses`. There is no discriminator: what is missing at 256
+pixels is taken from I and T, and not invented. The generator is the prior; it and LPIPS are in the
+state without an optimiser.
 """
 
 import functools
@@ -22,22 +15,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, PRNGKeyArray
 from ml_collections import ConfigDict
 
-from diffcam_jax.data.ghosts import toy_ghost_world
-from diffcam_jax.data.known_edits import KnownEdits, open_pairs, toy_pairs
+from diffcam_jax.data.edit_pair_source import KnownEdits, open_pairs
+from diffcam_jax.data.edit_pairs import toy_pairs
+from diffcam_jax.data.ghost_blends import toy_ghost_networks
 from diffcam_jax.directions.space import generator_hash
-from diffcam_jax.editing.compose import blend, refine
-from diffcam_jax.editor.editor import PRODUCT_CONFIG
+from diffcam_jax.editing.compose import blend
 from diffcam_jax.errors import UserError
 from diffcam_jax.files import model_folder
-from diffcam_jax.nn.mobile_deghosting import MobileDeghoster, Views
+from diffcam_jax.nn.mobile_deghosting import MobileDeghoster
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
 from diffcam_jax.nn.network import Network
-from diffcam_jax.ops.image import quantise, to_unit
+from diffcam_jax.ops.image import quantise
 from diffcam_jax.pretrained import networks as pretrained
 from diffcam_jax.train import held_out
+from diffcam_jax.train.deghost_mobile_losses import Losses, psnr_inside
 from diffcam_jax.train.state import (
     Batch,
     Metrics,
@@ -46,11 +40,10 @@ from diffcam_jax.train.state import (
     average,
     gradients,
     update,
-    young,
+    warmed_up,
 )
 from diffcam_jax.train.trainer import Phase, Source, Trainer
 
-ROUNDING = 0.01  # of the absolute error, in the range of 2
 LAST_RATE = 1e-6
 SAMPLE_ROWS = 6
 
@@ -58,12 +51,16 @@ SAMPLE_ROWS = 6
 def make_source(
     config: ConfigDict, batch_size: int, process: int = 0, processes: int = 1
 ) -> KnownEdits:
-    """The pairs of config.data.folder, or with config.data.source "toy" some that need no file.
+    """Opens the pairs of config.data.folder; config.data.source "toy" makes some without a file.
 
-    Arguments as in `data.sources.make_source`.
+    Args:
+        config: the whole configuration.
+        batch_size: pairs that this process brings to a batch.
+        process: number of this process.
+        processes: how many there are.
 
     Raises:
-        UserError: another source, no folder is named, or it holds none.
+        UserError: another source, or no folder with pairs.
     """
     data = config.data
     if data.source == "toy":
@@ -85,7 +82,7 @@ def make_source(
 
 
 def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
-    """The trainer of a configuration (`configs/deghost_mobile.py`).
+    """Builds the trainer of a configuration (`configs/deghost_mobile.py`).
 
     Args:
         config: the whole configuration.
@@ -93,7 +90,7 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
         axis: of devices to average over.
 
     Raises:
-        UserError: sizes that cannot be, or pairs of another generator.
+        UserError: impossible sizes, or pairs of another generator.
     """
     generator = load_generator(config.generator)
     deghoster = make_network(config.model, generator)
@@ -108,7 +105,7 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
             f"the pairs' codes have {rows} rows, the generator reads {generator.module.num_styles}"
         )
     lpips = pretrained.load("lpips").network("lpips_alex") if config.loss.lpips else None
-    task = Task(config, deghoster, generator.module, lpips)
+    losses = Losses(config, deghoster, generator.module, lpips)
     optimiser = optax.adam(
         optax.cosine_decay_schedule(
             config.learning_rate, config.steps, LAST_RATE / config.learning_rate
@@ -118,12 +115,12 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
     run = functools.partial(gradients, axis=axis, accumulate=config.accumulate)
 
     def create() -> TrainState:
-        # The default generator of random numbers takes the compiler long for so many small arrays.
+        # The default random number generator takes long to compile for so many small arrays.
         key = jax.random.key(config.seed, impl="unsafe_rbg")
         first = {name: jnp.asarray(array[:1]) for name, array in data.held_out.items()}
         # Copies: a step gives its state's memory away.
         nets = {"generator": Net.create(jax.tree.map(jnp.array, generator.variables))}
-        views = task.views(first)[0]
+        views = losses.views(first)[0]
         init = jax.jit(
             lambda key, views, prior: deghoster.init(key, views, generator.module, prior)
         )
@@ -134,23 +131,25 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
 
     def train(state: TrainState, batch: Batch, key: PRNGKeyArray) -> tuple[TrainState, Metrics]:
         grads, metrics, _ = run(
-            functools.partial(task.loss, state), state.nets["deghoster"].params, batch, key
+            functools.partial(losses.loss, state), state.nets["deghoster"].params, batch, key
         )
         state, metrics = update(state, "deghoster", optimiser, grads, metrics)
         return (
-            average(state, "deghoster", young(config.ema, state.step)) if config.ema else state
+            average(state, "deghoster", warmed_up(config.ema, state.step)) if config.ema else state
         ), metrics
 
     @jax.jit
     def look(state: TrainState, batch: Batch) -> tuple[list[Array], dict[str, Array]]:
-        views, truth, region = task.views(batch)
+        views, truth, region = losses.views(batch)
         params = state.ema["deghoster"] if config.ema else state.nets["deghoster"].params
-        restored = task.restore(state, params, views).clip(-1, 1)
+        restored = losses.restore(state, params, views).clip(-1, 1)
         numbers = {}
         for name, found in (("restored", restored), ("fused", views.fused)):
             numbers[f"psnr_{name}"] = psnr_inside(found, truth, region)
             if lpips is not None:
-                numbers[f"lpips_{name}"] = task.distance(state, blend(truth, found, region), truth)
+                numbers[f"lpips_{name}"] = losses.distance(
+                    state, blend(truth, found, region), truth
+                )
         return [quantise(x) for x in (views.original, views.fused, restored, truth)], numbers
 
     def evaluate(state: TrainState) -> dict[str, float]:
@@ -186,127 +185,31 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
     return Trainer(create, (Phase("train", train),), samples, evaluate, export, following)
 
 
-# -------------------------------------------------------------------------------------------------------
-# the losses
-class Task:
-    """The network with its losses.
+def load_generator(source: str) -> Network:
+    """Loads the prior, a MobileStyleGAN.
 
     Args:
-        config: the configuration.
-        deghoster, generator: the modules.
-        lpips: its network, where the loss has it.
-    """
-
-    def __init__(
-        self, config: ConfigDict, deghoster: MobileDeghoster, generator: Any, lpips: Network | None
-    ) -> None:
-        self._config, self._deghoster, self._generator, self._lpips = (
-            config,
-            deghoster,
-            generator,
-            lpips,
-        )
-
-    def views(self, batch: Batch) -> tuple[Views, Float[Array, "b s s 3"], Float[Array, "b s s"]]:
-        """What the network sees, the truth, and the region that the result is pasted into."""
-        original, inverted, edited, truth = (
-            to_unit(batch[name]) for name in ("original", "inverted", "edited", "truth")
-        )
-        found, config = batch["mask"].astype(jnp.float32) / 255, PRODUCT_CONFIG
-        mask = refine(found, config.mask)
-        views = Views(
-            blend(original, edited.clip(-1, 1), mask),
-            original,
-            inverted,
-            edited,
-            mask,
-            batch["code"],
-        )
-        return views, truth, refine(mask, config.paste)
-
-    def restore(self, state: TrainState, params: Any, views: Views) -> Float[Array, "b s s 3"]:
-        """The network's picture."""
-        return self._deghoster.apply(
-            {"params": params}, views, self._generator, state.nets["generator"].variables
-        )
-
-    def distance(
-        self, state: TrainState, a: Float[Array, "b s s 3"], b: Float[Array, "b s s 3"]
-    ) -> Float[Array, " b"]:
-        """LPIPS."""
-        return self._lpips.module.apply(state.nets["lpips"].variables, a, b)
-
-    def loss(
-        self, state: TrainState, params: Any, batch: Batch, key: PRNGKeyArray
-    ) -> tuple[Array, tuple[Metrics, dict]]:
-        """The weighted sum, a mean over the batch; nothing in it is random."""
-        config = self._config
-        views, truth, region = self.views(batch)
-        restored = self.restore(state, params, views)
-        error = (jnp.sqrt((restored - truth) ** 2 + ROUNDING**2) - ROUNDING).mean(-1)
-        metrics = {"pixel": (error * (region + config.outside)).mean()}
-        total = config.loss.pixel * metrics["pixel"]
-        if self._lpips is not None:
-            pasted = blend(truth, restored, region)
-            pair = cropped(
-                jnp.concatenate([pasted, truth], -1), region, min(config.crop, truth.shape[1])
-            )
-            metrics["lpips"] = self.distance(state, *jnp.split(pair, 2, axis=-1)).mean()
-            total += config.loss.lpips * metrics["lpips"]
-        return total, (metrics, {})
-
-
-def cropped(
-    x: Float[Array, "b h h c"], mask: Float[Array, "b h h"], side: int
-) -> Float[Array, "b s s c"]:
-    """A square of every picture around its mask's centre of mass."""
-    size = x.shape[1]
-    places, whole = jnp.arange(size, dtype=jnp.float32), jnp.maximum(mask.sum((1, 2)), 1e-6)
-    centres = ((mask.sum(3 - axis) @ places) / whole for axis in (1, 2))
-    rows, columns = (
-        jnp.clip(centre - side / 2, 0, size - side).astype(jnp.int32) for centre in centres
-    )
-    return jax.vmap(lambda y, i, j: jax.lax.dynamic_slice(y, (i, j, 0), (side, side, y.shape[-1])))(
-        x, rows, columns
-    )
-
-
-def psnr_inside(
-    found: Float[Array, "b h w 3"], truth: Float[Array, "b h w 3"], region: Float[Array, "b h w"]
-) -> Float[Array, " b"]:
-    """Peak signal-to-noise ratio in dB of pictures in [-1, 1], pixels weighted by the region.
-
-    NaN without a region.
-    """
-    error = ((found - truth) ** 2).mean(-1)
-    return 10 * jnp.log10(4 * region.sum((1, 2)) / (error * region).sum((1, 2)))
-
-
-# -------------------------------------------------------------------------------------------------------
-# the networks
-def load_generator(source: str) -> Network:
-    """The prior: a folder's, with "" the embedded one, with "toy" that of `known_edits.toy_pairs`.
+        source: a folder, "" for the embedded generator, "toy" for that of `edit_pairs.toy_pairs`.
 
     Raises:
         UserError: no such folder, or its generator is no MobileStyleGAN.
     """
     if source == "toy":
-        return toy_ghost_world().generator
+        return toy_ghost_networks().generator
     network = pretrained.load(source or "mobile_stylegan_ffhq").network("generator")
     if not isinstance(network.module, MobileStyleGAN):
         raise UserError(
             f"{source} holds a {type(network.module).__name__}, the small deghosting network "
-            "needs a MobileStyleGAN; "
-            f"configs/deghost.py trains one for other generators"
+            "needs a MobileStyleGAN; configs/deghost.py trains one for other generators"
         )
     return network
 
 
 def make_network(model: ConfigDict, generator: Network) -> MobileDeghoster:
-    """The network of a configuration around a generator.
+    """Creates the network of a configuration around a generator.
 
     Raises:
-        UserError: sizes that make none.
+        UserError: impossible sizes.
     """
     sides = [model.in_size >> (i + 1) for i in range(len(model.widths))]
     levels = generator.module.widths
@@ -317,9 +220,8 @@ def make_network(model: ConfigDict, generator: Network) -> MobileDeghoster:
     ):
         raise UserError(
             f"config.model.in_size={model.in_size}, {len(model.widths)} widths, "
-            f"prior_side={model.prior_side}: there is one "
-            "width for every side from half of in_size down to 4, and prior_side is one of them "
-            "that the generator has"
+            f"prior_side={model.prior_side}: give one width for every side from half of in_size "
+            "down to 4, and as prior_side one of these sides that the generator has"
         )
     size, digest = generator.module.resolution, generator_hash(generator)
     return MobileDeghoster(

@@ -1,10 +1,11 @@
 """A pure step on one device, on all devices of a process, or on those of several hosts.
 
-The state is replicated with true shapes.
+The state is replicated with its true shapes, the batch is split.
 
     one device          jit
-    one process         pmap over the axis "data" (today a jit of shard_map): the batch is split, the state is not
-    several processes   jit of shard_map over a mesh of all hosts' devices; each host brings its slice of the batch
+    one process         pmap over the axis "data" (today a jit of shard_map)
+    several processes   jit of shard_map over a mesh of all hosts' devices; each host brings its
+                        slice of the batch
 
 Steps average their gradients over `axis` themselves (`train.state.gradients`). Statistics over the
 batch (BatchNorm in training, minibatch standard deviation) are those of one device's part, as in
@@ -26,7 +27,7 @@ Step = Callable[[Any, Any], tuple[Any, Any]]
 
 
 class Placed(dict):
-    """A batch that already lies on the devices in the way that compiled steps take it."""
+    """A batch on the devices, as compiled steps take it."""
 
 
 class Devices:
@@ -36,9 +37,10 @@ class Devices:
         count: of this process's devices; None takes all. With several processes all are taken.
 
     Attributes:
-        axis: what steps average over; None when there is a single device in all.
-        total: devices of all processes.
-        processes, process: how many processes there are, and the number of this one.
+        axis: name of the axis that steps average over; None with a single device in total.
+        total: number of devices of all processes.
+        processes: number of processes.
+        process: number of this process.
 
     Raises:
         UserError: there are fewer devices.
@@ -59,7 +61,7 @@ class Devices:
         self._mesh = Mesh(np.asarray(jax.devices() if self.processes > 1 else self.local), (AXIS,))
 
     def batch_size(self, whole: int, accumulate: int = 1) -> int:
-        """Samples that this process brings to a batch of `whole` samples.
+        """Returns the share of this process in a batch of `whole` samples.
 
         Raises:
             UserError: the batch cannot be split evenly.
@@ -68,8 +70,7 @@ class Devices:
         if accumulate < 1 or whole < 1 or whole % parts:
             raise UserError(
                 f"a batch of {whole} cannot be split over {self.total} devices with {accumulate} "
-                "microbatches each; "
-                f"take a multiple of {parts}: "
+                f"microbatches each; take a multiple of {parts}: "
                 f"--config.batch_size={max(parts, whole - whole % max(parts, 1))}"
             )
         return whole // self.processes
@@ -87,17 +88,14 @@ class Devices:
         )
 
     def view(self, state: Any) -> Any:
-        """The state as arrays of one local device, for evaluation and export.
-
-        Valid until the next step.
-        """
+        """Returns the state as arrays of one local device, valid until the next step."""
         return jax.tree.map(lambda x: x.addressable_data(0), state)
 
     def place(self, batch: dict[str, Any]) -> Placed:
         """Moves this process's slice of a batch to the devices.
 
         Args:
-            batch: arrays of NumPy or JAX, the samples first.
+            batch: arrays of NumPy or JAX, whose first axis is that of samples.
         """
         if isinstance(batch, Placed):
             return batch
@@ -128,16 +126,14 @@ class Devices:
         return lambda state, batch: program(state, dict(self.place(batch)))
 
     def memory(self, step: Step, state: Any, batch: dict[str, Any]) -> int:
-        """Bytes that one device needs for a step, by the compiler's account: state, batch and
-        everything in between.
-        """
+        """Returns the bytes that a step needs on one device, as the compiler estimates them."""
         compiled = self._program(step).lower(state, dict(self.place(batch))).compile()
         account = compiled.memory_analysis()
         new = account.output_size_in_bytes - account.alias_size_in_bytes
         return account.argument_size_in_bytes + account.temp_size_in_bytes + new
 
     def any(self, flag: bool) -> bool:
-        """Whether the flag is set in any process; all of them have to ask at the same step."""
+        """Whether the flag is set in any process; all of them have to call this together."""
         if self.processes == 1:
             return flag
         return bool(np.any(multihost_utils.process_allgather(np.asarray(flag))))
@@ -162,7 +158,7 @@ class Devices:
 
 
 def connect(coordinator: str, processes: int, process: int) -> None:
-    """Joins the other processes of a run; to be called before anything else touches JAX.
+    """Joins the other processes of a run; has to be called before anything else uses JAX.
 
     Args:
         coordinator: host:port of process 0.
@@ -170,7 +166,7 @@ def connect(coordinator: str, processes: int, process: int) -> None:
         process: number of this one.
 
     Raises:
-        UserError: nobody answers, or the numbers make no sense.
+        UserError: no answer, or numbers that make no sense.
     """
     if not 0 <= process < processes or ":" not in coordinator:
         raise UserError(

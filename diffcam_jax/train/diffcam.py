@@ -1,9 +1,8 @@
-"""Training of the DA classifier (2207.08134, section 3.3): cross entropy on which direction was
-applied.
+"""Training of the DA classifier (2207.08134, section 3.3): which direction was applied?
 
-config.model.network says which classifier. "resnet": batches are those of `data.pairs`, uint8
-pictures "inverted" and "edited", and int32 "label", and all of it is trained. "local": see
-`train.cells`. One network, one phase, both called "classifier".
+config.model.network names the classifier. All of "resnet" is trained, on batches of `data.pairs`:
+uint8 pictures "inverted" and "edited", and int32 "label". For "local" see `train.cells`. There is
+one network and one phase, both called "classifier".
 """
 
 import dataclasses
@@ -18,7 +17,7 @@ import optax
 from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 from ml_collections import ConfigDict
 
-from diffcam_jax.data import pairs
+from diffcam_jax.data import edit_samples, pairs
 from diffcam_jax.data.augment import AugmentConfig, augment, flippable
 from diffcam_jax.editing.classifier import Classifier, load_classifier, save_classifier
 from diffcam_jax.editing.diffcam import diff_cam
@@ -38,15 +37,18 @@ NETWORKS = {"local": LocalClassifier, "resnet": DiffClassifier}
 
 
 class PairSource:
-    """Pairs by step, for one of several processes, and held-out samples.
+    """The batches of one of several processes, and held-out samples.
 
     Args:
-        source: whole batches and samples.
-        recipe: of the samples, "size" and "strength" among its fields.
-        process, processes: which part of every batch to give.
+        source: of whole batches and samples.
+        recipe: of the samples, with "size" and "strength".
+        process: number of this process.
+        processes: how many there are.
 
     Attributes:
-        names, fingerprint, recipe: of the pairs.
+        names: of the classes.
+        fingerprint: of the pairs.
+        recipe: of the samples.
         held_out: "samples", uint8 [n, 1 + N, s, s, 3]; picture 0 is I', picture 1 + c its edit c.
     """
 
@@ -70,7 +72,13 @@ class PairSource:
 def make_source(
     config: ConfigDict, batch_size: int, process: int = 0, processes: int = 1
 ) -> PairSource:
-    """Pairs as the configuration says; `batch_size` is this process's part.
+    """Opens the pairs of a configuration.
+
+    Args:
+        config: the whole configuration.
+        batch_size: pairs that this process brings to a batch.
+        process: number of this process.
+        processes: how many there are.
 
     Raises:
         UserError: there are no such pairs.
@@ -78,9 +86,13 @@ def make_source(
     whole = batch_size * processes
     if config.data.source == "online":
         toy = config.data.generator == "toy"
-        world = pairs.toy_world() if toy else pairs.pretrained_world(config.data.directions or None)
-        recipe = pairs.Recipe(seed=config.seed, size=config.data.size)
-        source = pairs.OnlinePairs(world, recipe, whole, config.eval_size)
+        editable = (
+            edit_samples.toy_generator()
+            if toy
+            else edit_samples.embedded_generator(config.data.directions or None)
+        )
+        recipe = edit_samples.Recipe(seed=config.seed, size=config.data.size)
+        source = pairs.OnlinePairs(editable, recipe, whole, config.eval_size)
         return PairSource(
             _whole(config, source, recipe.size, whole),
             dataclasses.asdict(recipe),
@@ -102,19 +114,19 @@ def make_source(
 def _whole(
     config: ConfigDict, source: pairs.OnlinePairs | pairs.CachedPairs, size: int, batch_size: int
 ) -> pairs.OnlinePairs | pairs.CachedPairs | cells.CellSource:
-    """The pictures themselves, or what the local classifier's trunk sees in them."""
+    """Returns the pictures themselves, or the features of the local classifier's trunk."""
     if config.model.network != "local":
         return source
     model = make_model(config, source.names)
     variables = cells.initial_variables(model, config.pretrained, size, config.seed)
-    knobs = places.PlaceConfig(**{**config.places, "whole": tuple(config.places.whole)})
+    settings = places.PlaceConfig(**{**config.places, "whole": tuple(config.places.whole)})
     return cells.CellSource(
-        source, model, variables, batch_size, config.data.faces, config.seed, knobs
+        source, model, variables, batch_size, config.data.faces, config.seed, settings
     )
 
 
 def make_model(config: ConfigDict, names: tuple[str, ...]) -> LocalClassifier | DiffClassifier:
-    """The classifier that config.model describes.
+    """Creates the classifier that config.model describes.
 
     Raises:
         UserError: there is no such network.
@@ -136,9 +148,16 @@ def make_optimiser(
     weight_decay: float,
     betas: tuple[float, float] = (0.9, 0.99),
 ) -> optax.GradientTransformation:
-    """Adam with a cosine to 1e-7 (official: 1e-4 without warm-up and decay).
+    """Creates AdamW with a cosine schedule down to 1e-7.
 
-    Decay acts on kernels only.
+    The official rate is 1e-4, without warm-up and weight decay.
+
+    Args:
+        learning_rate: the highest one.
+        steps: of the run.
+        warmup: steps of a linear rise.
+        weight_decay: of kernels only.
+        betas: of Adam.
     """
     schedule = optax.warmup_cosine_decay_schedule(
         0.0 if warmup else learning_rate, learning_rate, warmup, steps, end_value=1e-7
@@ -162,13 +181,18 @@ def make_step(
     axis: str | None = None,
     accumulate: int = 1,
 ) -> Step:
-    """The training step.
+    """Creates the training step on batches of pictures.
 
     Args:
+        model: the classifier.
+        optimiser: of all its parameters.
         names: classes in the order of the labels.
-        sided: classes whose mirror image is not the same edit.
-        sign: of the difference of features, see `classifier.Classifier`.
-        axis, accumulate: see `train.state.gradients`.
+        augmentation: of the pairs.
+        sided: classes whose mirror image is another edit.
+        sign: of the difference of features, see `editing.classifier.Classifier`.
+        label_smoothing: of the loss.
+        axis: see `train.state.gradients`.
+        accumulate: see `train.state.gradients`.
     """
 
     def step(state: TrainState, batch: Batch, key: PRNGKeyArray) -> tuple[TrainState, Metrics]:
@@ -177,10 +201,9 @@ def make_step(
         def loss(
             params: dict, batch: Batch, key: PRNGKeyArray
         ) -> tuple[Float[Array, ""], tuple[Metrics, dict]]:
-            pictures = (to_unit(batch[k]) for k in ("inverted", "edited"))
-            inverted, edited = augment(
-                key, *pictures, flippable(batch["label"], names, sided), augmentation
-            )
+            pictures = (to_unit(batch[name]) for name in ("inverted", "edited"))
+            may_flip = flippable(batch["label"], names, sided)
+            inverted, edited = augment(key, *pictures, may_flip, augmentation)
             (logits, _), changed = model.apply(
                 {"params": params, **net.collections},
                 inverted,
@@ -211,9 +234,16 @@ def make_step(
 def sample_logits(
     model: PairClassifier, variables: dict, pictures: UInt8[Array, "_ h w 3"], sign: int = 1
 ) -> Float[Array, "n n"]:
-    """Row c: the scores of edit c of one held-out sample, picture 0 being I'.
+    """Scores the edits of a held-out sample; the features of I' are computed once.
 
-    The features of I' are computed once.
+    Args:
+        model: the classifier.
+        variables: of the classifier.
+        pictures: I', then its edits in the order of the classes.
+        sign: of the difference of features.
+
+    Returns:
+        Row c holds the logits of edit c.
     """
     images = to_unit(pictures)
     features = model.apply(variables, images, method="features")
@@ -221,18 +251,18 @@ def sample_logits(
 
 
 def build(config: ConfigDict, data: PairSource, axis: str | None) -> Trainer:
-    """The trainer.
+    """Builds the trainer of a configuration (`configs/diffcam_mobile.py`).
 
     Args:
-        config: see configs/diffcam_mobile.py.
-        data: see `PairSource`.
-        axis: of the devices.
+        config: the whole configuration.
+        data: of `make_source`.
+        axis: of devices to average over.
 
     Raises:
-        UserError: another precision than float32.
+        UserError: a precision other than float32.
     """
     if config.precision != "float32":
-        raise UserError(f"config.precision={config.precision!r}: this trainer knows float32 only")
+        raise UserError(f"config.precision={config.precision!r}: this trainer has float32 only")
     names, samples = data.names, data.held_out["samples"]
     model, local = make_model(config, names), config.model.network == "local"
     optimiser = make_optimiser(
@@ -275,7 +305,7 @@ def build(config: ConfigDict, data: PairSource, axis: str | None) -> Trainer:
     def draw_masks(state: TrainState) -> dict[str, np.ndarray]:
         rows = []
         for sample in samples[:4]:
-            images = to_unit(jnp.asarray(sample))
+            images = jnp.asarray(to_unit(sample))
             before = jnp.broadcast_to(images[:1], images[1:].shape)
             judge = Classifier(Network(model, state.nets[NAME].variables), names, config.sign)
             masks = np.asarray(masks_of(judge, before, images[1:], jnp.arange(len(names))).mask)

@@ -1,142 +1,179 @@
-"""Training of encoders for a frozen generator: pSp, e4e, ReStyle, in-domain, the baseline on
-synthetic pairs, and the small one.
+"""Training of encoders for a frozen generator: what all kinds have in common.
 
-Batches hold "image", uint8 RGB [b, s, s, 3], aligned faces, brought to the encoder's size on the
-device, and as far as the data have them "target", what the reconstruction is compared with instead,
-and "code". Losses are named as their weights in config.loss:
+Batches hold "image", aligned faces as uint8 RGB [b, s, s, 3], which are resized to the encoder's
+side on the device. Some data add "target", the pictures that reconstructions are compared with in
+place of the images, and "code", the W+ codes [b, n, k] that they were drawn from.
 
-    l2, lpips, identity, vgg  distances of picture and reconstruction (`encoder_networks.make_distances`)
-    w_norm, delta             lengths of offsets and of e4e's deltas (`encoder_losses`)
-    adversarial               e4e: of the codes up to the stage; in-domain: of the reconstruction
-    code                      squared error of the codes of generated pictures
-    whitened, prior           mobile: the same in standard deviations of the prior, and the code's own distance from the average in them
+Losses are named as their weights in config.loss: those of pictures are in `distances`, those of
+codes in `encoder_losses`; "adversarial" is the kind's own. Each kind is a module of its own, which
+describes with a `Kind` how it differs:
 
-    kind         phases
-    psp          e
-    e4e          d, r1 (every 16 steps), e    on codes, those of the encoder from a pool
-    restyle      e                            the sum over passes, nothing flows back from one to the one before
-    indomain     e, d                         on pictures, R1 in every step
-    traditional  e
-    mobile       e                            the encoder's outputs are standard deviations until `export`
+    psp          Richardson et al. (2008.00951)
+    e4e          Tov et al. (2102.02766)
+    restyle      Alaluf et al. (2104.02699)
+    indomain     Zhu et al. (2004.00049), and its baseline on synthetic pairs, traditional
+    mobile       the small encoder of the embedded generator
 
-Frozen networks lie in the state under "frozen/NAME", without an optimiser: programs take them as
-arguments, and a checkpoint is whole without the folders that they came from. Batch statistics are
-those of one device's microbatch.
-
-Sources: Richardson et al. (2008.00951), Tov et al. (2102.02766), Alaluf et al. (2104.02699), Zhu et
-al. (2004.00049).
+Frozen networks are in the state under "frozen/NAME", without an optimiser: programs take them as
+arguments, and a checkpoint is complete without the folders that they came from. Batch statistics
+are those of one device's microbatch.
 """
 
+import dataclasses
 import functools
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 from ml_collections import ConfigDict
 
+from diffcam_jax.errors import UserError, suggestion
 from diffcam_jax.files import model_folder
 from diffcam_jax.files.model_folder import ModelFolder
-from diffcam_jax.nn.e4e import Encoder4Editing
-from diffcam_jax.nn.latents import sample_w, to_wplus
+from diffcam_jax.nn.latents import sample_w, to_wplus, wplus_rows
 from diffcam_jax.nn.network import Network
 from diffcam_jax.ops.image import quantise
 from diffcam_jax.pretrained import networks as pretrained
-from diffcam_jax.train import encoder_adversaries, encoder_networks, held_out
-from diffcam_jax.train.encoder_losses import delta_norm, w_norm
+from diffcam_jax.train import encoder_networks, held_out
+from diffcam_jax.train.distances import make_distances
+from diffcam_jax.train.encoder_losses import CODE_LOSSES, NEED_CODES, whitened_error
 from diffcam_jax.train.encoder_passes import Inverter, Pass
 from diffcam_jax.train.ranger import make_optimiser
 from diffcam_jax.train.state import Batch, Metrics, Net, TrainState, gradients, update
 from diffcam_jax.train.trainer import Phase, Source, Trainer
 
-CODE_LOSSES = ("code", "whitened")
-NAMES = {"mobile": "encoder_mobile.py"}  # configurations of a file of their own
-SHOWN = 8  # pictures of the held-out batch that people get to see
+SHOWN = 8  # held-out pictures on a sheet of samples
+Variables = dict[str, Any]
 
 
-def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
-    """The trainer of a configuration (`configs/encoder.py`).
+class Adversary(NamedTuple):
+    """A discriminator that is trained along, "discriminator" in the state.
+
+    Attributes:
+        create: key -> the network, and arrays for `TrainState.extra`.
+        loss: (state, the encoder's pass) -> the encoder's adversarial loss.
+        phases: updates of the discriminator.
+    """
+
+    create: Callable[[PRNGKeyArray], tuple[Net, dict[str, Any]]]
+    loss: Callable[[TrainState, Pass], Float[Array, ""]]
+    phases: tuple[Phase, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """How one kind of encoder differs from the others.
+
+    Attributes:
+        config: file and mode of its configuration.
+        fields: of the configuration or its model, which only this kind reads.
+        make_encoder: (config.model, rows, features) -> the module.
+        absolute: codes are absolute, not offsets from the average code.
+        initialised: (encoder, variables, mean, deviation of the codes) -> initial variables.
+        carried: (folder of the generator, inverter, mean code, seed) -> `TrainState.extra`.
+        imported: (variables of an exported encoder, extra) -> variables of one in training.
+        exported: (variables, state, inverter) -> variables as other programs use them.
+        adversary: (config, folder of the generator, inverter, axis) -> what is trained along.
+        encoder_first: the encoder's phase comes before those of the adversary.
+    """
+
+    config: str
+    fields: frozenset[str]
+    make_encoder: Callable[[ConfigDict, int, int], nn.Module]
+    absolute: bool = False
+    initialised: Callable[[nn.Module, Variables, Array, Array], Variables] = lambda _, v, *__: v
+    carried: Callable[[ModelFolder, Inverter, Array, int], dict[str, Any]] = lambda *_: {}
+    imported: Callable[[Variables, Mapping[str, Any]], Variables] = lambda v, _: v
+    exported: Callable[[Variables, TrainState, Inverter], Variables] = lambda v, *_: v
+    adversary: Callable[[ConfigDict, ModelFolder, Inverter, str | None], Adversary] | None = None
+    encoder_first: bool = False
+
+
+def build(kind: Kind, config: ConfigDict, data: Source, axis: str | None) -> Trainer:
+    """Builds the trainer of a configuration (`configs/encoder.py`, `configs/encoder_mobile.py`).
 
     Args:
+        kind: of the encoder.
         config: the whole configuration.
         data: batches, and `held_out` ones to measure by.
         axis: of devices to average over.
 
     Raises:
-        UserError: a value that cannot be, or weights that are not to be had.
+        UserError: a field has a value that is not possible, or weights are not available.
     """
-    kind, folder = config.model.kind, encoder_networks.load_generator(config.generator)
+    if not kind.fields <= {*config, *config.model}:
+        raise UserError(
+            f"config.model.kind={config.model.kind}: this configuration is of another kind; take "
+            f"configs/{kind.config}"
+        )
+    folder = encoder_networks.load_generator(config.generator)
     generator = folder.network("generator")
-    encoder = encoder_networks.make_encoder(config, generator.module)
+    rows, features = wplus_rows(generator.module), generator.module.latent_size
+    encoder = kind.make_encoder(config.model, rows, features)
     inverter = Inverter(config, encoder, generator.module)
-    distances = encoder_networks.make_distances(config)
+    distances = make_distances(config)
     optimiser = make_optimiser(config.optimiser, config.steps)
-    adversary = encoder_adversaries.make(config, folder, inverter, axis)
+    adversary = kind.adversary(config, folder, inverter, axis) if kind.adversary else None
     run = functools.partial(gradients, axis=axis, accumulate=config.accumulate)
     weights = {name: weight for name, weight in config.loss.items() if weight}
+    known = [*distances, *CODE_LOSSES, *(["adversarial"] if adversary else [])]
+    if unknown := sorted(weights.keys() - set(known)):
+        raise UserError(f"config.loss.{unknown[0]} is unknown; {suggestion(unknown[0], known)}")
 
     def create() -> TrainState:
         keys = jax.random.split(jax.random.key(config.seed))
         mean, std = encoder_networks.code_moments(folder, config.seed)
-        absolute = kind in ("indomain", "traditional")
-        extra: dict[str, Any] = {
-            "latent_avg": jnp.zeros(generator.module.latent_size) if absolute else mean
-        }
+        extra = {"latent_avg": jnp.zeros(features) if kind.absolute else mean}
+        extra |= kind.carried(folder, inverter, mean, config.seed)
+        picture = jnp.zeros((1, inverter.reads, inverter.reads, inverter.channels))
+        variables = encoder_networks.initialise(encoder, keys[0], picture)
+        variables = kind.initialised(encoder, variables, mean, std)
+        if config.model.get("start"):
+            begun = pretrained.load(config.model.start)
+            if "encoder" in begun.networks:
+                variables = encoder_networks.same_encoder(variables, begun)
+                variables = kind.imported(variables, extra)
+            else:
+                variables = encoder_networks.same_body(variables, begun)
         # Copies: the state is donated from step to step, and the folder's arrays must outlive that.
         nets = {"frozen/generator": Net.create(jax.tree.map(jnp.array, generator.variables))}
-        if kind == "mobile":
-            extra["whitening"], extra["colouring"] = encoder_networks.whitening(folder, config.seed)
-        if kind == "restyle":
-            code = jnp.broadcast_to(mean, (1, inverter.rows, mean.shape[-1]))
-            extra["avg_image"] = jax.jit(inverter.draw)(nets["frozen/generator"].variables, code)
-        picture = jnp.zeros((1, inverter.reads, inverter.reads, 6 if kind == "restyle" else 3))
-        variables = encoder_networks.initial_encoder(encoder, keys[0], picture, mean, std)
-        if config.model.get("start"):
-            variables = started(variables, pretrained.load(config.model.start), extra)
         nets["encoder"] = Net.create(variables, optimiser)
         for name, (tree, _) in distances.items():
             if tree:
                 nets[f"frozen/{name}"] = Net.create(jax.tree.map(jnp.array, tree))
         if adversary is not None:
-            net, carried = adversary.create(keys[1])
-            nets["discriminator"], extra = net, {**extra, **carried}
+            nets["discriminator"], more = adversary.create(keys[1])
+            extra |= more
         return TrainState.create(nets, config.seed, extra=extra)
 
     def distance(state: TrainState, name: str, pred: Array, target: Array) -> Float[Array, " b"]:
         tree, function = distances[name]
         return function(state.nets[f"frozen/{name}"].variables if tree else {}, pred, target)
 
-    def whitened(state: TrainState, difference: Array) -> Float[Array, " b"]:
-        return ((difference @ state.extra["whitening"]) ** 2).mean((1, 2))
-
     def term(
         state: TrainState, name: str, found: Pass, images: Array, target: Array | None
     ) -> Float[Array, ""]:
-        """One part of the loss, its mean over the batch."""
         if name in distances:
             return distance(state, name, found.picture, images).mean()
-        if name == "w_norm":
-            return w_norm(found.codes, state.extra["latent_avg"]).mean()
-        if name == "delta":
-            return delta_norm(found.codes).mean()
         if name == "adversarial":
             return adversary.loss(state, found)
-        if name == "whitened":
-            return whitened(state, found.codes - target).mean()
-        if name == "prior":
-            return whitened(state, found.codes - state.extra["latent_avg"]).mean()
-        return ((found.codes - target) ** 2).mean()
+        return CODE_LOSSES[name](found.codes, target, state.extra).mean()
 
-    def given(
+    def examples(
         state: TrainState, batch: Batch, key: PRNGKeyArray
     ) -> tuple[Array, Array, Array | None]:
-        """Pictures, what reconstructions are compared with, and codes where a loss needs them:
-        those of the batch where the data are a
-        generator's, else drawn here."""
-        by_code = not weights.keys().isdisjoint(CODE_LOSSES)
+        """Pictures, what reconstructions are compared with, and codes where a loss needs them.
+
+        Codes are those of the batch where the data are a generator's; else pictures of random codes
+        take the place of the batch.
+        """
+        by_code = not weights.keys().isdisjoint(NEED_CODES)
         if "code" in batch or not by_code:
             images, codes = inverter.prepare(batch["image"]), batch["code"] if by_code else None
             codes = to_wplus(codes, inverter.rows) if by_code and codes.ndim == 2 else codes
@@ -147,13 +184,11 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
         images = inverter.draw(frozen, codes)
         return images, images, codes
 
-    def encoder_step(
-        state: TrainState, batch: Batch, key: PRNGKeyArray
-    ) -> tuple[TrainState, Metrics]:
+    def train(state: TrainState, batch: Batch, key: PRNGKeyArray) -> tuple[TrainState, Metrics]:
         def loss(
             params: Any, batch: Batch, key: PRNGKeyArray
         ) -> tuple[Array, tuple[Metrics, dict]]:
-            images, wanted, target = given(state, batch, key)
+            images, wanted, target = examples(state, batch, key)
             passes, changed = inverter.passes(state, params, images, True)
             total, terms = jnp.float32(0), {}
             for found in passes:
@@ -172,10 +207,9 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
         passes, _ = inverter.passes(state, state.nets["encoder"].params, images, False)
         values = {name: distance(state, name, passes[-1].picture, images) for name in distances}
         if codes is not None and "whitening" in state.extra:
-            values["whitened"] = whitened(state, passes[-1].codes - codes)
-        return [
-            quantise(picture) for picture in [images, *(found.picture for found in passes)]
-        ], values
+            values["whitened"] = whitened_error(passes[-1].codes - codes, state.extra["whitening"])
+        columns = [images, *(found.picture for found in passes)]
+        return [quantise(column) for column in columns], values
 
     def evaluate(state: TrainState) -> dict[str, float]:
         means = held_out.means(
@@ -191,69 +225,31 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
 
     def export(state: TrainState, workdir: Path) -> dict[str, Any]:
         variables = jax.tree.map(np.asarray, state.nets["encoder"].variables)
-        if isinstance(encoder, Encoder4Editing):
-            variables = without_deltas(variables, int(inverter.stage(state.step)))
-        if kind == "mobile":
-            variables = shipped(variables, state.extra["colouring"])
         content = {
-            "kind": kind,
+            "kind": config.model.kind,
             "source": f"trained by this project, {int(state.step)} steps",
             "generator": config.generator or "mobile_stylegan_ffhq",
             "licence": folder.config.get("licence", ""),
             "training": json.loads(config.to_json_best_effort()),
         }
+        network = Network(encoder, kind.exported(variables, state, inverter))
         arrays = {"latent_avg": np.asarray(state.extra["latent_avg"])}
-        return model_folder.save(workdir, {"encoder": Network(encoder, variables)}, arrays, content)
+        return model_folder.save(workdir, {"encoder": network}, arrays, content)
 
-    phase = Phase("e", encoder_step)
-    phases = () if adversary is None else adversary.phases
-    place = f" --generator {config.generator}" if config.generator else ""
-    following = f"python edit.py --encoder {{workdir}}{place} PHOTO --attribute smiling=1"
-    if config.generator == "toy":  # no photograph looks like its pictures
-        following = f"python train.py --config configs/{NAMES.get(kind, f'encoder.py:{kind}')} --workdir RUN"
+    phase = Phase("e", train)
+    others = () if adversary is None else adversary.phases
     return Trainer(
         create=create,
-        phases=(phase, *phases) if kind == "indomain" else (*phases, phase),
+        phases=(phase, *others) if kind.encoder_first else (*others, phase),
         samples=samples,
         evaluate=evaluate,
         export=export,
-        next_command=following,
+        next_command=_next_command(kind, config),
     )
 
 
-def started(
-    variables: dict[str, Any], folder: ModelFolder, extra: dict[str, Any]
-) -> dict[str, Any]:
-    """An encoder that begins as the one in a folder, or with the body there."""
-    if "encoder" not in folder.networks:
-        return encoder_networks.start_body(variables, folder)
-    variables = encoder_networks.start_encoder(variables, folder)
-    return (
-        encoder_networks.in_basis(variables, extra["whitening"])
-        if "whitening" in extra
-        else variables
-    )
-
-
-def shipped(variables: dict[str, Any], colouring: Float[Array, "k k"]) -> dict[str, Any]:
-    """The small encoder as others use it: outputs in W+, parameters in half precision, statistics
-    in full.
-    """
-    variables = encoder_networks.in_basis(variables, colouring)
-    return {
-        **variables,
-        "params": jax.tree.map(lambda leaf: np.asarray(leaf, np.float16), variables["params"]),
-    }
-
-
-def without_deltas(variables: dict[str, Any], stage: int) -> dict[str, Any]:
-    """An e4e encoder whose heads behind a stage give nothing: their turn has not come, and they are
-    as they were made.
-    """
-    params = {
-        name: {**layer, "linear": jax.tree.map(np.zeros_like, layer["linear"])}
-        if name.startswith("styles_") and int(name.removeprefix("styles_")) > stage
-        else layer
-        for name, layer in variables["params"].items()
-    }
-    return {**variables, "params": params}
+def _next_command(kind: Kind, config: ConfigDict) -> str:
+    if config.generator == "toy":  # no photograph looks like its pictures
+        return f"python train.py --config configs/{kind.config} --workdir RUN"
+    place = f" --generator {config.generator}" if config.generator else ""
+    return f"python edit.py --encoder {{workdir}}{place} PHOTO --attribute smiling=1"

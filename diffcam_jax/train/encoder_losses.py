@@ -1,9 +1,10 @@
-"""The regularisers of encoders, and the stages in which Encoder4Editing learns its rows.
+"""Losses of codes, and the stages in which Encoder4Editing learns its rows.
 
 Codes are W+ [b, n, k]; values are one per picture, [b], unweighted.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +13,7 @@ from jaxtyping import Array, Float, Int
 
 
 def stage_of(step: int | Int[Array, ""], start: int, every: int, rows: int) -> Int[Array, ""]:
-    """The last row that has a delta of its own: none before `start`, then one more every `every`
-    steps.
+    """Last row with a delta of its own: none before `start`, then one more every `every` steps.
 
     Args:
         step: steps taken so far.
@@ -31,9 +31,9 @@ def stage_of(step: int | Int[Array, ""], start: int, every: int, rows: int) -> I
 
 
 def masked_rows(codes: Float[Array, "b n k"], stage: Int[Array, ""]) -> Float[Array, "b n k"]:
-    """Gives the rows behind `stage` the first row's code.
+    """Gives the rows after `stage` the first row's code.
 
-    One program does for all stages, as the deltas are multiplied by 0.
+    One program serves all stages, as the deltas are multiplied by 0.
     """
     mask = (jnp.arange(codes.shape[1]) <= stage)[:, None]
     first = codes[:, :1]
@@ -41,9 +41,9 @@ def masked_rows(codes: Float[Array, "b n k"], stage: Int[Array, ""]) -> Float[Ar
 
 
 def delta_norm(codes: Float[Array, "b n k"]) -> Float[Array, " b"]:
-    """Lengths of the rows' differences from the first, summed over rows.
+    """Lengths of the rows' differences from the first row, summed over rows.
 
-    No gradient where a difference is 0.
+    There is no gradient where a difference is 0.
     """
     return optax.safe_norm(codes[:, 1:] - codes[:, :1], 0.0, axis=-1).sum(1)
 
@@ -53,12 +53,33 @@ def w_norm(codes: Float[Array, "b n k"], latent_avg: Float[Array, "*rows k"]) ->
     return optax.safe_norm(codes - latent_avg, 0.0, axis=(1, 2))
 
 
+def whitened_error(
+    difference: Float[Array, "b n k"], whitening: Float[Array, "k k"]
+) -> Float[Array, " b"]:
+    """Mean square of a difference of codes in standard deviations of the prior."""
+    return ((difference @ whitening) ** 2).mean((1, 2))
+
+
+# The losses of codes by the names of their weights: (codes, known codes or None,
+# `TrainState.extra`) -> [b].
+CODE_LOSSES: Mapping[str, Callable[[Array, Any, Mapping[str, Any]], Array]] = {
+    "w_norm": lambda codes, known, extra: w_norm(codes, extra["latent_avg"]),
+    "delta": lambda codes, known, extra: delta_norm(codes),
+    "code": lambda codes, known, extra: ((codes - known) ** 2).mean((1, 2)),
+    "whitened": lambda codes, known, extra: whitened_error(codes - known, extra["whitening"]),
+    "prior": lambda codes, known, extra: whitened_error(
+        codes - extra["latent_avg"], extra["whitening"]
+    ),
+}
+NEED_CODES = ("code", "whitened")  # those that compare with known codes
+
+
 def code_r1(
     discriminator: Callable[[Float[Array, "b k"]], Float[Array, " b"]], codes: Float[Array, "b k"]
 ) -> Float[Array, " b"]:
     """Squared norm of the gradient of a discriminator's logit with respect to each real code.
 
-    Weigh it with gamma / 2.
+    Its weight is gamma / 2.
 
     Reference:
         Mescheder et al., Which Training Methods for GANs do actually Converge? (1801.04406), eq. 9.

@@ -1,8 +1,8 @@
-"""Pictures to codes and back in training: one pass of an encoder, e4e's rows up to the stage, or
-ReStyle's loop unrolled.
+"""Pictures to codes and back, while an encoder is trained.
 
-Pictures float32 [b, s, s, 3] RGB in [-1, 1] at the size at which they are judged, the encoder's own
-or a larger one; codes W+ [b, n, k].
+All kinds make one pass but ReStyle, which makes several; e4e uses the rows up to its current stage.
+Pictures are float32 RGB [b, s, s, 3] in [-1, 1] at the side at which they are compared, the
+encoder's own or a larger one; codes are W+ [b, n, k].
 """
 
 from typing import Any, NamedTuple
@@ -21,8 +21,11 @@ from diffcam_jax.train.state import TrainState
 
 
 class Pass(NamedTuple):
-    """What an encoder makes of pictures in one go: W+ codes [b, n, k] and their pictures [b, s, s,
-    3], not clamped.
+    """The result of one pass of an encoder.
+
+    Attributes:
+        codes: W+ [b, n, k].
+        picture: what the generator draws of them [b, s, s, 3], not clamped.
     """
 
     codes: Float[Array, "b n k"]
@@ -34,29 +37,40 @@ class Inverter:
 
     Args:
         config: the whole configuration.
-        encoder, generator: modules.
+        encoder: its module.
+        generator: the module of the frozen generator.
+
+    Attributes:
+        reads: side of the pictures that the encoder sees.
+        channels: of those pictures.
+        size: side of the pictures that are compared.
+        rows: of W+.
+        count: passes of the encoder.
     """
 
     def __init__(self, config: ConfigDict, encoder: nn.Module, generator: nn.Module) -> None:
         self.encoder, self.generator = encoder, generator
-        self.kind, self.reads = config.model.kind, config.model.size
+        self.reads = config.model.size
         self.size = max(self.reads, config.model.get("judged", 0))
         self.rows = wplus_rows(generator)
-        self.count = config.model.passes if self.kind == "restyle" else 1
-        self._stages = (config.stages.start, config.stages.every) if self.kind == "e4e" else None
+        # Only ReStyle has passes: it sees the picture beside its last reconstruction.
+        self.count = config.model.get("passes", 1)
+        self.channels = 6 if "passes" in config.model else 3
+        stages = config.get("stages")  # only e4e has these
+        self._stages = None if stages is None else (stages.start, stages.every)
         self._stored = config.model.get("stored_norm", False)
         self._half = config.precision == "bfloat16"
 
     def prepare(self, images: UInt8[Array, "b h w 3"]) -> Float[Array, "b s s 3"]:
-        """Pictures as they are judged."""
+        """Resizes pictures to the side at which they are compared."""
         return encoding.fit(to_unit(images), self.size)
 
     def draw(self, variables: dict, codes: Float[Array, "b n k"]) -> Float[Array, "b s s 3"]:
-        """The generator's pictures at that size."""
+        """Draws codes at that side."""
         return encoding.draw(self.generator, variables, codes, self.size)
 
     def stage(self, step: Array) -> Array:
-        """The last row that has a delta of its own at a step."""
+        """Returns the last row that has a delta of its own at a step."""
         return (
             jnp.int32(self.rows - 1)
             if self._stages is None
@@ -66,17 +80,17 @@ class Inverter:
     def passes(
         self, state: TrainState, params: Any, images: Float[Array, "b s s 3"], train: bool
     ) -> tuple[list[Pass], dict]:
-        """Codes and reconstructions, several for ReStyle, the best last.
+        """Encodes and reconstructs pictures; ReStyle does so several times, the last is the best.
 
         Args:
-            state: gives everything but the parameters.
+            state: everything but the parameters.
             params: of the encoder.
             images: from `prepare`.
             train: normalise by statistics of the batch, unless config.model.stored_norm keeps those
                 of an earlier run.
 
         Returns:
-            The passes, and the collections that changed.
+            The passes, and the collections of the encoder that changed.
         """
         variables, changed = {**state.nets["encoder"].variables, "params": params}, {}
         codes = jnp.broadcast_to(
@@ -90,7 +104,7 @@ class Inverter:
                 current = jax.lax.stop_gradient(jnp.broadcast_to(picture, images.shape))
                 given = jnp.concatenate([images, current], axis=-1)
             offsets, changed = self._encode({**variables, **changed}, given, train)
-            if "colouring" in state.extra:  # the encoder speaks in standard deviations
+            if "colouring" in state.extra:  # the encoder gives standard deviations
                 offsets = offsets @ state.extra["colouring"]
             if self._stages is not None:
                 offsets = masked_rows(offsets, self.stage(state.step))

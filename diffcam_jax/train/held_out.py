@@ -1,6 +1,4 @@
-"""Held-out pictures while training: their numbers, batch by batch, and a sheet of what becomes of
-them.
-"""
+"""Evaluation on held-out pictures while training: means of measures, and sheets to look at."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -13,12 +11,10 @@ Arrays = Mapping[str, np.ndarray]
 def means(
     measure: Callable[[Arrays], Mapping[str, Array | np.ndarray]], arrays: Arrays, size: int
 ) -> dict[str, float]:
-    """Means over pictures of what is measured on each.
-
-    Those whose number is not defined (nan) do not count.
+    """Averages what is measured on each picture; values that are not defined (NaN) do not count.
 
     Args:
-        measure: a batch to name -> numbers [b].
+        measure: a batch -> {name: values [b]}.
         arrays: name -> [n, ...], all of the same n.
         size: of a batch; the last one may be smaller.
     """
@@ -35,6 +31,6 @@ def means(
 def sheet(
     columns: Sequence[UInt8[Array, "n s s 3"] | UInt8[np.ndarray, "n s s 3"]],
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """One picture: a row for every face, beside each other what the columns have of it."""
+    """Arranges pictures in one: a row for every face, with the columns side by side."""
     rows = np.concatenate([np.asarray(column) for column in columns], axis=2)
     return rows.reshape(-1, *rows.shape[2:])

@@ -1,10 +1,10 @@
-"""Training of the alignment network of invertibility decomposition (2212.09262):
-`invertibility_passes` draws, `invertibility_losses` judges.
+"""Training of the alignment network of invertibility decomposition (2212.09262).
 
-Levels come in one after the other (config.stages); every stage is a phase of its own with its own
-program. The aligner's moving average is what is measured and handed on. With an adversarial loss a
-StyleGAN2 discriminator is trained along; config.adv_grad="official" follows the release, where its
-opinion of the pictures is counted but passes no gradient on to the aligner.
+`invertibility_passes` decomposes batches, `invertibility_losses` has the losses. Levels are added
+one after the other (config.stages); every stage is a phase of its own with its own program. The
+moving average of the alignment network is evaluated and exported. With an adversarial loss a
+StyleGAN2 discriminator is trained along; config.adv_grad="official" follows the release, where this
+loss is added without a gradient for the alignment network.
 """
 
 import functools
@@ -27,13 +27,13 @@ from diffcam_jax.files import model_folder, trees
 from diffcam_jax.losses import picture as losses
 from diffcam_jax.losses.adversarial import logistic_loss, nonsaturating_loss
 from diffcam_jax.metrics.masks import iou
-from diffcam_jax.nn.network import Network
+from diffcam_jax.nn.network import Network, initial_variables
 from diffcam_jax.nn.stylegan2 import config_widths
 from diffcam_jax.nn.stylegan2_discriminator import StyleGAN2Discriminator, batch_logits
 from diffcam_jax.ops.image import quantise
 from diffcam_jax.train import held_out
 from diffcam_jax.train.invertibility_losses import Losses
-from diffcam_jax.train.invertibility_passes import Decomposing, load_edits, load_networks
+from diffcam_jax.train.invertibility_passes import BatchDecomposer, load_edits, load_networks
 from diffcam_jax.train.invertibility_start import correlated
 from diffcam_jax.train.state import (
     Batch,
@@ -43,7 +43,7 @@ from diffcam_jax.train.state import (
     average,
     gradients,
     update,
-    young,
+    warmed_up,
 )
 from diffcam_jax.train.trainer import Phase, Source, Trainer
 
@@ -53,9 +53,16 @@ SAMPLE_ROWS = 6
 def make_source(
     config: ConfigDict, batch_size: int, process: int = 0, processes: int = 1
 ) -> Source:
-    """The data of a run, see `data.sources.make_source`.
+    """Opens the data of a run, with held-out pictures of objects that training never shows.
 
-    Held-out pictures get objects of kinds that training never shows.
+    Args:
+        config: the whole configuration.
+        batch_size: samples that this process brings to a batch.
+        process: number of this process.
+        processes: how many there are.
+
+    Raises:
+        UserError: see `data.sources.make_source`.
     """
     data = sources.make_source(config, batch_size, process, processes)
     if config.data.get("masks", False):
@@ -71,16 +78,15 @@ def make_source(
 
 
 def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
-    """The trainer of a configuration (`configs/invertibility.py`,
-    `configs/invertibility_mobile.py`).
+    """Builds the trainer of a configuration (`configs/invertibility_mobile.py` and the like).
 
     Args:
         config: the whole configuration.
-        data: see `invertibility_passes`, and `held_out` pictures to measure by.
+        data: batches as in `invertibility_passes`, and `held_out` pictures to measure by.
         axis: of devices to average over.
 
     Raises:
-        UserError: a field has a value that cannot be, or networks do not go together.
+        UserError: a field has a value that is not possible, or networks do not fit together.
     """
     networks, folders = load_networks(config)
     generator, encoder = networks.generator, networks.encoder.network
@@ -89,7 +95,7 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
     *_, (_, _, finest, size) = stages
     if config.adv_grad not in ("on", "official"):
         raise UserError(f"config.adv_grad={config.adv_grad!r}: choose on or official")
-    decompose = Decomposing(config, networks, load_edits(config, generator.module))
+    decompose = BatchDecomposer(config, networks, load_edits(config, generator.module))
     terms = Losses(config, len(levels))
     if config.correlated and (config.model.multiplier == 1 or config.model.normalised):
         raise UserError(
@@ -108,19 +114,19 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
         )
 
     def create() -> TrainState:
-        # The default generator of random numbers takes the compiler long for so many small arrays.
+        # The default random number generator takes long to compile for so many small arrays.
         keys = jax.random.split(jax.random.key(config.seed, impl="unsafe_rbg"))
         maps = [
             [jnp.zeros((1, side, side, width)) for side, width in zip(levels, widths)]
             for widths in (aligner.features, aligner.inputs)
         ]
-        params = jax.jit(aligner.init)(keys[0], *maps)["params"]
+        params = initial_variables(aligner, keys[0], *maps)["params"]
         if config.correlated:
             params = correlated(networks, params, config.seed, config.correlated)
         nets = {"aligner": Net.create({"params": params}, optimiser)}
         if judge is not None:
             blank = jnp.zeros((1, size, size, 3))
-            nets["discriminator"] = Net.create(jax.jit(judge.init)(keys[1], blank), judging)
+            nets["discriminator"] = Net.create(initial_variables(judge, keys[1], blank), judging)
         # Copies: a step gives its state's memory away.
         frozen = {"generator": generator.variables, "encoder": encoder.variables, **terms.frozen}
         for name, variables in frozen.items():
@@ -151,7 +157,7 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
 
         grads, metrics, _ = run(loss, state.nets["aligner"].params, batch, key)
         state, metrics = update(state, "aligner", optimiser, grads, metrics)
-        return average(state, "aligner", young(config.ema, state.step)), metrics
+        return average(state, "aligner", warmed_up(config.ema, state.step)), metrics
 
     def train_judge(
         state: TrainState, batch: Batch, key: PRNGKeyArray, largest: int, size: int
@@ -235,12 +241,20 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
 def stages_of(
     config: ConfigDict, levels: tuple[int, ...], resolution: int
 ) -> list[tuple[int, int | None, int, int]]:
-    """(first step, the first that is no longer its own, finest level, side of the pictures) of
-    every stage.
+    """Reads the stages of a configuration.
+
+    Args:
+        config: the whole configuration.
+        levels: sides of the alignment network's levels.
+        resolution: of the generator.
+
+    Returns:
+        Of every stage its first step, the first step of the next one (None at the end), the side of
+        its finest level, and that of its pictures.
 
     Raises:
-        UserError: no stage at the beginning, stages out of order, a side that is none of the
-            aligner's levels, or pictures of another size than the generator draws.
+        UserError: no stage at step 0, stages out of order, a level that does not exist, or pictures
+            of a side that the generator does not draw.
     """
     firsts = [stage[0] for stage in config.stages]
     if not firsts or firsts[0] != 0 or sorted(set(firsts)) != firsts:
@@ -249,8 +263,7 @@ def stages_of(
         if level not in levels or size < level or size > resolution or resolution % size:
             raise UserError(
                 f"config.stages: level {level}, pictures of {size} pixels; levels are {levels}, "
-                "pictures as large as the level or "
-                f"larger, up to {resolution}"
+                f"pictures are as large as the level or larger, up to {resolution}"
             )
     ends = [*firsts[1:], None]
     return [
@@ -260,7 +273,7 @@ def stages_of(
 
 
 def make_optimiser(options: ConfigDict) -> optax.GradientTransformation:
-    """Adam, whose rate is multiplied by `decay` once in `every` steps."""
+    """Creates Adam, whose rate is multiplied by `decay` once in `every` steps."""
     rate = optax.exponential_decay(
         options.learning_rate, options.every, options.decay, staircase=True
     )
@@ -268,6 +281,6 @@ def make_optimiser(options: ConfigDict) -> optax.GradientTransformation:
 
 
 def discriminator(config: ConfigDict, size: int) -> StyleGAN2Discriminator:
-    """StyleGAN2's discriminator for pictures of a size."""
+    """Creates StyleGAN2's discriminator for pictures of a side."""
     options = config.discriminator
     return StyleGAN2Discriminator(config_widths(size, options.multiplier, options.width))

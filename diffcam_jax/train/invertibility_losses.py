@@ -1,18 +1,18 @@
-"""The losses of invertibility decomposition (2212.09262, released configuration), and one of masks
-that are known.
+"""The losses of invertibility decomposition (2212.09262, as released), and one of known masks.
 
     pixel        squared error of the blended picture
-    identity     1 - cosine of faces' embeddings
+    identity     1 - cosine of the faces' embeddings
     perceptual   absolute error of VGG's features
     style        absolute error of their Gram matrices
-    adversarial  a StyleGAN2 discriminator's opinion of the blended picture
-    area         by how much masks are larger than they may be
-    binary       how far masks are from 0 and 1
-    truth        cross entropy of all masks, and one minus the Dice coefficient of the merged one, where objects in front are known
+    adversarial  the non-saturating loss of the blended picture
+    area         excess of the masks' area over a limit
+    binary       distance of the masks from 0 and 1
+    truth        cross entropy of all masks, and one minus the Dice coefficient of the merged one,
+                 where the objects in front are known
 
-The paper's masks have no truth: there it is the blend alone, held down by area, that finds what
-cannot be drawn. Where objects are pasted by ourselves the truth is known, and tells them from what
-the encoder merely missed.
+The paper's masks have no ground truth: the blend alone, limited by the area, finds what cannot be
+drawn. Where objects were pasted the truth is known, and separates them from what the encoder merely
+missed.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,7 +27,7 @@ from diffcam_jax.losses import networks as perceptual
 from diffcam_jax.losses import picture as losses
 from diffcam_jax.losses.masks import area_loss, binary_loss
 from diffcam_jax.ops.image import resize
-from diffcam_jax.train.encoder_networks import Distance, make_distances
+from diffcam_jax.train.distances import Distance, make_distances
 from diffcam_jax.train.invertibility_passes import PICTURE_LOSSES, Pass
 
 NAMES = (*PICTURE_LOSSES, "area", "binary", "truth")
@@ -38,27 +38,26 @@ def cross_entropy(mask: Float[Array, "b h w"], truth: Float[Array, "b h w"]) -> 
     """Mean binary cross entropy in nats.
 
     Args:
-        mask, truth: in [0, 1].
+        mask: in [0, 1].
+        truth: in [0, 1].
     """
     mask = jnp.clip(mask, _LEAST, 1 - _LEAST)
     return -(truth * jnp.log(mask) + (1 - truth) * jnp.log(1 - mask)).mean((1, 2))
 
 
 def dice(mask: Float[Array, "b h w"], truth: Float[Array, "b h w"]) -> Float[Array, ""]:
-    """One minus the Dice coefficient of all masks of a batch together: of a single empty one it
-    would not be defined.
-    """
+    """One minus the Dice coefficient of a batch's masks together, as single ones may be empty."""
     return 1 - (2 * (mask * truth).sum() + 1) / (mask.sum() + truth.sum() + 1)
 
 
 def truth_loss(
     masks: Sequence[Float[Array, "b _ _"]], truth: Float[Array, "b s s"]
 ) -> Float[Array, ""]:
-    """How far masks are from known ones.
+    """Distance of masks from known ones.
 
     Args:
-        masks: of every level, and the merged one, which counts as much as all others together.
-        truth: at the merged one's size.
+        masks: of every level, then the merged one, which counts as much as all others together.
+        truth: at the side of the merged one.
     """
     *levels, fused = masks
     entropies = [
@@ -76,14 +75,14 @@ class Losses:
 
     Args:
         config: the whole configuration.
-        levels: how many the aligner has.
+        levels: number of levels of the alignment network.
 
     Attributes:
-        weights: name -> weight, those of weight 0 left out.
-        frozen: name -> variables of networks that compare pictures.
+        weights: name -> weight, without weights of 0.
+        frozen: name -> variables of the networks that compare pictures.
 
     Raises:
-        UserError: unknown losses, wrong numbers of areas, or a network that is not to be had.
+        UserError: unknown losses, a wrong number of areas, or a network that is not available.
     """
 
     def __init__(self, config: ConfigDict, levels: int) -> None:
@@ -93,8 +92,8 @@ class Losses:
             )
         if len(config.areas) != levels + 1:
             raise UserError(
-                f"config.areas has {len(config.areas)} limits; give {levels + 1}, one a level "
-                "and one in all"
+                f"config.areas has {len(config.areas)} limits; give {levels + 1}, one for each "
+                "level and one for the merged mask"
             )
         self.weights = {name: weight for name, weight in config.loss.items() if weight}
         self._areas = tuple(config.areas)
@@ -111,15 +110,15 @@ class Losses:
     def __call__(
         self, found: Pass, frozen: dict[str, Any], opinion: Callable[[Array], Array] | None
     ) -> tuple[Float[Array, ""], dict[str, Array]]:
-        """The weighted sum and its terms, means over the batch.
+        """Computes the weighted sum and its terms, means over the batch.
 
         Args:
             found: of a batch.
-            frozen: variables of the networks of `frozen`.
-            opinion: the adversarial loss [b] of pictures.
+            frozen: variables by the names in `self.frozen`.
+            opinion: pictures -> their adversarial loss [b]; None leaves it out.
         """
         terms: dict[str, Array] = {}
-        # An edited picture is another one than the photograph by intention.
+        # An edited picture differs from the photograph by intention.
         kept = 1 - found.edited
 
         def mean(values: Array) -> Array:

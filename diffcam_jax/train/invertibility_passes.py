@@ -1,12 +1,11 @@
-"""What the networks of invertibility decomposition make of a batch in training, and the networks
-themselves.
+"""The networks of invertibility decomposition in training, and their pass through a batch.
 
-Batches: uint8 RGB "image" [b, s, s, 3], and as far as the data have them "mask" [b, s, s], 255
-where something lies in front of the face, and "code" [b, rows, k], which the face was drawn from.
-The aligner alone is trained; generator and encoder lie in the state under "frozen/NAME".
+Batches hold uint8 RGB "image" [b, s, s, 3]; some data add "mask" [b, s, s], 255 where something is
+in front of the face, and "code" [b, rows, k], from which the face was drawn. Only the alignment
+network is trained; generator and encoder are in the state under "frozen/NAME".
 
-Two things are not the paper's, and serve edits of photographs. Codes lie between the known one and
-the encoder's, as those of a photograph do that was refined; and a share of them is edited, by a
+Two things serve edits of photographs and are not in the paper. Codes lie between the known one and
+the encoder's, as those of a photograph do after refinement; and a share of them is edited by a
 random direction, so that an edit alone does not count as out of domain.
 """
 
@@ -31,13 +30,13 @@ from diffcam_jax.nn.invertibility import SIDES
 from diffcam_jax.nn.latents import to_wplus, wplus_rows
 from diffcam_jax.nn.mobile_encoder import MobileEncoder
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
-from diffcam_jax.nn.network import Network
+from diffcam_jax.nn.network import Network, initial_variables
 from diffcam_jax.ops.image import resize, to_unit
 from diffcam_jax.pretrained import networks as pretrained
 from diffcam_jax.train.state import Batch, TrainState
 
 TOY_LATENT = 8
-# Those that look at the picture and not only at masks (`invertibility_losses`).
+# The losses of pictures, not of masks alone (see `invertibility_losses`).
 PICTURE_LOSSES = ("pixel", "identity", "perceptual", "style", "adversarial")
 
 
@@ -45,8 +44,8 @@ class Loaded(NamedTuple):
     """The networks of a configuration.
 
     Attributes:
-        decomposer: with the alignment network that is to be trained, without its variables.
-        folders: the generator's and the encoder's.
+        decomposer: with the alignment network to be trained, without its variables.
+        folders: those of the generator and of the encoder.
     """
 
     decomposer: Decomposer
@@ -54,15 +53,15 @@ class Loaded(NamedTuple):
 
 
 class Pass(NamedTuple):
-    """What became of a batch.
+    """The decomposition of a batch.
 
     Attributes:
-        wanted: the pictures [b, s, s, 3] at the size at which they are judged.
-        image: the decomposition's, the pictures where the mask is 1.
-        generated: what the generator drew.
-        masks: of every level, coarse to fine, and the one merged from them [b, s, s].
-        truth: where something lies in front of the face [b, s, s]; None where that is not known.
-        edited: whether a picture's code was edited [b]: its picture is then not the one to be met.
+        wanted: the pictures [b, s, s, 3] at the side at which they are compared.
+        image: the blend, which shows the pictures where the mask is 1.
+        generated: the generator's pictures.
+        masks: of every level, coarse to fine, then the one merged from them [b, s, s].
+        truth: where something is in front of the face [b, s, s]; None where that is not known.
+        edited: 1 where a picture's code was edited [b]; its picture is not to be reconstructed.
     """
 
     wanted: Float[Array, "b s s 3"]
@@ -74,10 +73,10 @@ class Pass(NamedTuple):
 
 
 def load_networks(config: ConfigDict) -> Loaded:
-    """The networks of a configuration.
+    """Loads the networks of a configuration, and creates the alignment network between them.
 
     Raises:
-        UserError: folders without them, or networks that do not go together.
+        UserError: folders without the networks, or networks that do not fit together.
     """
     if config.generator == "toy":
         folders = _toy_folders()
@@ -88,7 +87,7 @@ def load_networks(config: ConfigDict) -> Loaded:
             else checkpoints.shipped(checkpoints.ENCODER)
         )
         if encoder is None:
-            raise UserError("this version comes with no encoder; give --config.encoder=FOLDER")
+            raise UserError("this version ships no encoder; give --config.encoder=FOLDER")
         folders = pretrained.load(config.generator or "mobile_stylegan_ffhq"), encoder
     drawing, reading = folders[0].network("generator"), folders[1].network("encoder")
     model = dict(config.model)
@@ -103,10 +102,10 @@ def load_networks(config: ConfigDict) -> Loaded:
 
 
 def load_edits(config: ConfigDict, generator: Any) -> Float[Array, "n rows k"] | None:
-    """The directions that codes are moved by; None where config.edits is 0.
+    """Loads the directions of random edits; None where config.edits is 0.
 
     Raises:
-        UserError: no such directions, or another generator's.
+        UserError: no such directions, or those of another generator.
     """
     if not config.edits:
         return None
@@ -119,8 +118,8 @@ def load_edits(config: ConfigDict, generator: Any) -> Float[Array, "n rows k"] |
     )
 
 
-class Decomposing:
-    """A batch to what `decompose` makes of it, as pure functions of a run's state.
+class BatchDecomposer:
+    """Decomposes batches, as a pure function of a run's state.
 
     Args:
         config: the whole configuration.
@@ -145,15 +144,15 @@ class Decomposing:
         largest: int,
         size: int,
     ) -> Pass:
-        """Draws a batch.
+        """Decomposes a batch.
 
         Args:
-            state: gives everything but the parameters.
-            params: of the aligner.
-            batch: see above.
-            key: of the random choices; None takes the encoder's codes, unedited, as in use.
-            largest: side of the finest level that acts.
-            size: side at which pictures are drawn and judged.
+            state: everything but the parameters.
+            params: of the alignment network.
+            batch: see the module.
+            key: of the random choices; None takes the encoder's codes, unedited, as editing does.
+            largest: side of the finest level that is used.
+            size: side at which pictures are drawn and compared.
         """
         networks = self.networks(state, params)
         images = to_unit(batch["image"])
@@ -172,7 +171,7 @@ class Decomposing:
         return Pass(wanted, image, generated, [*masks, fused], truth, edited)
 
     def networks(self, state: TrainState, params: Any) -> Decomposer:
-        """The networks with the variables that the state holds, and the aligner's parameters."""
+        """Returns the networks with the variables in the state and the given parameters."""
         parts, nets = self._networks, state.nets
         generator, encoder = parts.generator, parts.encoder.network
         return parts.replace(
@@ -203,7 +202,7 @@ class Decomposing:
 
 @functools.cache
 def _toy_folders() -> tuple[ModelFolder, ModelFolder]:
-    """A tiny generator of 32 pixels and an encoder, with random weights."""
+    """Creates a tiny generator of 32 pixels and an encoder, with random weights."""
     generator = MobileStyleGAN((8, 8, 8), TOY_LATENT, 1)
     rows = wplus_rows(generator)
     body = ((1, 8, 1, 1), (2, 8, 1, 2), (2, 8, 1, 2), (2, 8, 2, 2), (2, 8, 1, 2))
@@ -212,9 +211,9 @@ def _toy_folders() -> tuple[ModelFolder, ModelFolder]:
     for number, (name, module, shape) in enumerate(
         (("generator", generator, (1, TOY_LATENT)), ("encoder", encoder, (1, 32, 32, 3)))
     ):
-        # The default generator of random numbers takes the compiler long for so many small arrays.
-        variables = jax.jit(module.init)(
-            jax.random.key(number, impl="unsafe_rbg"), jnp.zeros(shape)
+        # The default random number generator takes long to compile for so many small arrays.
+        variables = initial_variables(
+            module, jax.random.key(number, impl="unsafe_rbg"), jnp.zeros(shape)
         )
         networks[name] = ModelFolder({name: Network(module, variables)}, {}, {"kind": "toy"})
     return networks["generator"], networks["encoder"]

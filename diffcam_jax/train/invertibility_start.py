@@ -1,10 +1,10 @@
-"""Where an aligner's training begins: with the parts of the generator's and the encoder's features
-that go together, so that their difference tells something.
+"""Initialisation of an alignment network: correlated features of generator and encoder.
 
-At every level canonical correlation analysis (Hotelling, 1936) finds the linear maps of both that
-agree best on faces which the generator drew, of which the encoder sees exactly what was drawn. The
-matrices that reduce the generator's features and the encoder's maps begin as these; the release
-begins at random, which takes 1.8 million steps.
+At every level canonical correlation analysis (Hotelling, 1936) finds the linear maps of both
+networks' features that agree best on generated faces, where the encoder sees exactly what was
+drawn. The matrices that reduce the generator's features and the encoder's maps are initialised with
+them, so that differences between the two are informative from the first step; the release starts at
+random and takes 1.8 million steps.
 """
 
 from typing import Any
@@ -18,9 +18,9 @@ from tqdm import tqdm
 from diffcam_jax.editing.decomposition import Decomposer, encoder_maps
 from diffcam_jax.nn.latents import sample_w, to_wplus
 
-RIDGE = 1e-3  # of the mean variance, added to all: thin directions correlate by chance
-# What the sigmoids of the masks begin from: a tenth of a photograph is out of domain, and a finer
-# level (n in m (1 + n - m)) hardly changes a coarser one before it has learned to.
+RIDGE = 1e-3  # of the mean variance, added to all: faint directions correlate by chance
+# Initial logits of the masks: a fifth of a photograph is out of domain, and a finer level (n in
+# m (1 + n - m)) hardly changes a coarser one before it has learned to.
 COARSEST, FINER = -1.5, 2.0
 _AT_ONCE = 2
 
@@ -32,14 +32,15 @@ def correlated(
     faces: int = 32,
     psi: float = 0.8,
 ) -> dict[str, Any]:
-    """An aligner's parameters with its reducing matrices and the biases of its masks replaced.
+    """Initialises the reducing matrices of an alignment network, and the biases of its masks.
 
     Args:
-        networks: of the decomposition; the aligner has a multiplier below 1 and is not normalised.
-        params: of the aligner as it was made.
+        networks: of the decomposition; the alignment network has a multiplier below 1 and is not
+            normalised.
+        params: of the alignment network, initialised at random.
         seed: of the faces.
-        faces: that are drawn.
-        psi: their truncation.
+        faces: number of faces to draw.
+        psi: truncation of the faces.
     """
     sums = None
     for number in tqdm(range(0, faces, _AT_ONCE), desc="correlating features", disable=None):
@@ -63,9 +64,10 @@ def correlated(
 def _moments(
     networks: Decomposer, key: Array, psi: float | Array
 ) -> list[tuple[Array, Array, Array]]:
-    """Second moments of the features of a few faces, at every level.
+    """Second moments of a few faces' features at every level.
 
-    Of the generator's, of the encoder's, and of both.
+    Returns:
+        Those of the generator, those of the encoder, and the mixed ones, for each level.
     """
     generator, sides = networks.generator, networks.aligner.module.sides
     w = sample_w(*generator, key, _AT_ONCE)
@@ -86,7 +88,7 @@ def _moments(
 
 
 def _products(x: Float[Array, "b h w c"], y: Float[Array, "b h w d"]) -> tuple[Array, Array, Array]:
-    """x'x, y'y and x'y over all places, every picture's own mean taken off, as instance norms do."""
+    """x'x, y'y and x'y over all places, after subtracting every picture's own mean."""
     x, y = (
         (z - z.mean((1, 2), keepdims=True)).reshape(-1, z.shape[-1]) / np.sqrt(z.size / z.shape[-1])
         for z in (x, y)
@@ -97,10 +99,15 @@ def _products(x: Float[Array, "b h w c"], y: Float[Array, "b h w d"]) -> tuple[A
 def canonical(
     xx: Float[np.ndarray, "c c"], yy: Float[np.ndarray, "d d"], xy: Float[np.ndarray, "c d"]
 ) -> tuple[Float[np.ndarray, "c k"], Float[np.ndarray, "d k"]]:
-    """Matrices A and B such that xA and yB correlate best, column by column, k = min(c, d).
+    """Canonical correlation analysis: matrices A and B for which xA and yB correlate best.
 
     Args:
-        xx, yy, xy: second moments.
+        xx: second moments of x.
+        yy: second moments of y.
+        xy: mixed second moments.
+
+    Returns:
+        A and B, whose columns are sorted by correlation; k = min(c, d).
     """
     left, right = _whitening(np.asarray(xx, np.float64)), _whitening(np.asarray(yy, np.float64))
     u, _, v = np.linalg.svd(left @ np.asarray(xy, np.float64) @ right, full_matrices=False)
@@ -113,13 +120,13 @@ def _whitening(moments: np.ndarray) -> np.ndarray:
 
 
 def _biased(network: dict[str, Any], mask: float) -> dict[str, Any]:
-    """An alignment network whose masks begin at sigmoid(mask)."""
+    """Sets the bias of an alignment network's mask, whose initial value is sigmoid(mask)."""
     last = network["block_1"]
     shortcut = {**last["shortcut"], "bias": last["shortcut"]["bias"].at[2].set(mask)}
     return {**network, "block_1": {**last, "shortcut": shortcut}}
 
 
 def _filled(kernel: Array, columns: Float[np.ndarray, "c k"]) -> Array:
-    """A kernel whose first columns are replaced, as many as there are; the others stay as they are."""
+    """Replaces the first columns of a kernel, as many as there are, and keeps the others."""
     count = min(kernel.shape[1], columns.shape[1])
     return jnp.concatenate([jnp.asarray(columns[:, :count]), kernel[:, count:]], axis=1)

@@ -1,8 +1,7 @@
-"""The loop around a trainer's phases: batches by step number, numbers, pictures, evaluation,
-checkpoints.
+"""The training loop: phases, and at their intervals numbers, samples, evaluation, checkpoints.
 
-The host waits for the devices only where numbers are due: otherwise it runs ahead, and the next
-batch is read and moved while a step runs.
+The host waits for the devices only where numbers are due. Otherwise it runs ahead, and reads and
+moves the next batch while a step runs.
 """
 
 import contextlib
@@ -28,16 +27,14 @@ _next = jax.jit(lambda step: step + 1, donate_argnums=0)
 
 
 def keyed(phase: Phase, number: int) -> Any:
-    """A phase as a step without a key: it takes its own from the state, inside the compiled
-    program.
-    """
+    """Turns a phase into a step that takes its key from the state, inside the compiled program."""
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         before = state.in_a_row
         state, metrics = phase.step(state, batch, state.phase_key(number))
         if phase.every > 1:
-            # A lazy phase does not end a series of failures: between two of its turns the network's
-            # main phase may fail every time.
+            # A lazy phase does not end a series of failures: between two of its updates the
+            # network's main phase may fail every time.
             state = state.replace(in_a_row=jax.tree.map(jnp.maximum, before, state.in_a_row))
         return state, metrics
 
@@ -58,25 +55,24 @@ def fit(
     sample_every: int = 0,
     patience: int = 20,
 ) -> TrainState:
-    """Takes steps until the state's counter is `until`, from wherever it stands.
-
-    Evaluates and saves after the last one.
+    """Trains until the state has taken `until` steps, then evaluates and saves.
 
     Args:
         trainer: see `Trainer`.
-        state: from `Devices.replicate`; it is used up.
+        state: from `Devices.replicate`; its memory is donated.
         data: see `Source`.
         until: step to stop at.
         devices: of the run.
         checkpoints: of the run.
-        report: None in processes that leave writing to another.
-        log_every, eval_every, sample_every: steps between two reports of numbers, evaluations and
-            pictures; 0 is never.
-        patience: after so many updates of one network in a row that were not finite the run ends.
+        report: None in processes that do not write.
+        log_every: steps between two reports of numbers; 0 is never, as below.
+        eval_every: steps between two evaluations.
+        sample_every: steps between two sheets of samples.
+        patience: the run ends after so many consecutive updates of a network that are not finite.
 
     Raises:
-        SystemExit: termination (code 0) or ctrl-c (130) was asked for; the state has been saved.
-        UserError: nothing but updates that are not finite; or a checkpoint cannot be written.
+        SystemExit: termination (code 0) or ctrl-c (130); the state has been saved.
+        UserError: too many updates that are not finite, or a checkpoint that cannot be written.
     """
     at = int(devices.view(state.step))
     programs = [
@@ -112,12 +108,11 @@ def fit(
                 score = _evaluate(trainer, devices.view(state), at, report)
             better = score is not None and (checkpoints.best is None or score > checkpoints.best[0])
             if last or better or checkpoints.due(at):
-                # In the midst of a series of failures nothing is saved: the last checkpoint is to
-                # be a good one.
+                # During a series of failures nothing is saved: the last checkpoint should be good.
                 healthy = not any(map(int, devices.view(state.in_a_row).values()))
                 if healthy or last:
                     checkpoints.save(at, state, score=score, force=True)
-            # Several processes act together, so they ask one another where they wait anyway.
+            # Several processes act together; they communicate where they wait anyway.
             if (devices.processes == 1 or logging) and devices.any(bool(interruptions)):
                 checkpoints.save(at, state, force=True)
                 checkpoints.wait()
@@ -155,13 +150,12 @@ def _check_health(
     good = "none was saved" if step is None else f"{checkpoints.folder / str(step)} (step {step})"
     raise UserError(
         f"loss or gradients of {worst[1]} were not finite in the last {worst[0]} updates up to "
-        f"step {at}; last good "
-        f"checkpoint: {good}; check the data, or lower the learning rate"
+        f"step {at}; last good checkpoint: {good}; check the data, or lower the learning rate"
     )
 
 
 def _evaluate(trainer: Trainer, state: TrainState, at: int, report: Report | None) -> float | None:
-    """Every process evaluates, so that all of them know the score."""
+    """Evaluates, in every process, so that all of them know the score."""
     numbers = trainer.evaluate(state)
     if report and numbers:
         report.scalars(at, {f"eval/{name}": float(value) for name, value in numbers.items()})
@@ -170,7 +164,7 @@ def _evaluate(trainer: Trainer, state: TrainState, at: int, report: Report | Non
 
 
 def _batches(data: Source, first: int, until: int, devices: Devices) -> Iterator[Placed]:
-    """The batches of steps first .. until-1, one ahead in a thread."""
+    """Yields the batches of steps first to until - 1, prefetching one in a thread."""
 
     def fetch(step: int) -> Placed:
         return devices.place(data[step])
@@ -185,10 +179,9 @@ def _batches(data: Source, first: int, until: int, devices: Devices) -> Iterator
 
 @contextlib.contextmanager
 def _interruptions() -> Iterator[list[int]]:
-    """Collects ctrl-c and termination instead of acting on them: between two steps the state is
-    whole and can be saved.
+    """Collects the signals of ctrl-c and termination, to act on them between two steps.
 
-    Inside a step the old state is already donated, and the new one is not there yet.
+    Within a step the old state is already donated, and the new one is not there yet.
     """
     caught: list[int] = []
     signals = (signal.SIGINT, signal.SIGTERM)

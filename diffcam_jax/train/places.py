@@ -1,18 +1,21 @@
-"""Where an edit acts, from the pixels alone: a weak prior for the training of the DA classifier.
+"""Where an edit acts, from the pixels alone: a weak prior for training the DA classifier.
 
-The paper trains with the class of a pair only. A classifier is right as soon as any cell of its map
-is, so nothing keeps the map on all of the edit, nor off its side effects: a direction also shifts
-the background and the complexion a little. What marks an edit is that it changes a place more than
-the other edits do, in face after face. With x_c the change of class c, normalised to mean 1 and
-averaged over faces, x the mean of the other classes, and y the change of one pair of class c,
+The paper trains with the class of a pair only. A classifier is correct as soon as any cell of its
+map is, so nothing makes the map cover all of the edit, or keeps it off the edit's side effects: a
+direction also shifts the background and the complexion a little. An edit is where a place changes
+more than the other edits change it, in face after face. With x_c the change of class c, normalised
+to mean 1 and averaged over faces, x the mean of the other classes, and y the change of one pair of
+class c,
 
-    prior = min(1, max(0, y^p x_c^(1-p) - contrast * x) / top_c),    top_c = share * (a high quantile of the same with y = x_c).
+    prior = min(1, max(0, y^p x_c^(1-p) - contrast * x) / top_c),
+    top_c = share * (a high quantile of the same with y = x_c).
 
-Some edits change the whole head and no place of it more than others do. Theirs is the head itself:
-where details change alike from face to face, as they do on aligned faces and not on backgrounds.
+Some edits change the whole head, and no place of it more than other edits do. Theirs is the head
+itself: where details change alike from face to face, as they do on aligned faces and not on
+backgrounds.
 
-This addition is ours; masks are made by Eq. 1 to 4 as before, without it. Maps are [_,g,g]; priors
-lie in [0,1].
+This addition is this project's; masks follow Eq. 1 to 4 without it. Maps are [_, g, g], priors lie
+in [0, 1].
 """
 
 import dataclasses
@@ -33,12 +36,12 @@ DETAIL = 64  # a detail is smaller than the side over this
 
 @dataclasses.dataclass(frozen=True)
 class PlaceConfig:
-    """The prior's knobs; hashable.
+    """Settings of the prior; hashable.
 
     Attributes:
         whole: classes whose place is the head.
-        pair: p, the weight of the pair's own change against that of its class.
-        contrast: how much of the other classes' change is subtracted.
+        pair: p, the weight of the pair's own change relative to that of its class.
+        contrast: share of the other classes' change that is subtracted.
         share: of the highest value that counts as 1.
     """
 
@@ -51,10 +54,11 @@ class PlaceConfig:
 def changes(
     inverted: Float[Array, "b h w 3"], edited: Float[Array, "b h w 3"]
 ) -> Float[Array, "2 b g g"]:
-    """How much colours and how much details change in each cell, mean 1.
+    """Measures how much colours, and how much details, change in each cell; the mean is 1.
 
     Args:
-        inverted, edited: pairs in [-1,1].
+        inverted: I' of the pairs, in [-1, 1].
+        edited: T of the pairs.
     """
     delta = edited - inverted
     size = delta.shape[1:3]
@@ -68,7 +72,7 @@ def changes(
 
 
 def smoothed(maps: Float[np.ndarray, "b h w"]) -> Float[np.ndarray, "b h w"]:
-    """Binomial 1 2 1 along both axes, borders repeated."""
+    """Smooths by 1 2 1 along both axes, with borders repeated."""
     for axis in (1, 2):
         padded = np.pad(maps, [(int(a == axis),) * 2 for a in range(3)], mode="edge")
         before, here, after = (padded.take(range(i, i + maps.shape[axis]), axis) for i in range(3))
@@ -78,20 +82,20 @@ def smoothed(maps: Float[np.ndarray, "b h w"]) -> Float[np.ndarray, "b h w"]:
 
 @jax.jit
 def sample_changes(sample: UInt8[Array, "m h w 3"]) -> Float[Array, "2 n g g"]:
-    """The changes of all edits of a face: picture 0 against each of the others, see `data.pairs`."""
+    """Measures the changes of all edits of a face, as `data.pairs` stores them."""
     images = to_unit(sample)
     return changes(jnp.broadcast_to(images[:1], images[1:].shape), images[1:])
 
 
 class Places(NamedTuple):
-    """What is known about N classes.
+    """The places of N classes.
 
     Attributes:
         own: x_c.
         others: contrast * x.
         top: top_c.
-        head: the head's place.
-        whole: which classes have it.
+        head: place of the head.
+        whole: which classes act on it.
         pair: p.
     """
 
@@ -105,7 +109,7 @@ class Places(NamedTuple):
     def prior(
         self, changes: Float[np.ndarray, "2 b g g"], classes: Int[np.ndarray, " b"]
     ) -> Float[np.ndarray, "b g g"]:
-        """Where each pair's edit acts.
+        """Returns where the edit of each pair acts.
 
         Args:
             changes: of the pairs.
@@ -120,12 +124,12 @@ class Places(NamedTuple):
 def learn(
     changes: Iterable[Float[np.ndarray, "2 n g g"]], names: tuple[str, ...], config: PlaceConfig
 ) -> Places:
-    """Averages over faces.
+    """Learns the places of classes as averages over faces.
 
     Args:
         changes: of the edits of each face.
         names: of the edits.
-        config: knobs.
+        config: settings.
     """
     colour, detail = np.stack(list(changes), axis=1)
     own = np.sqrt(colour * detail).mean(0)

@@ -1,8 +1,7 @@
-"""Ranger, the optimiser of the StyleGAN encoders: rectified Adam under Lookahead, on centred
-gradients.
+"""Ranger, the optimiser of StyleGAN encoders: rectified Adam, Lookahead, centralised gradients.
 
-The slow weights of Lookahead are kept in the optimiser's state, so that a network has one set of
-parameters, as with any other optimiser.
+`optax.lookahead` wants two sets of parameters in the training loop. Here the slow weights are in
+the optimiser's state, so that a network has one set, as with any other optimiser.
 
 Sources: Liu et al., On the Variance of the Adaptive Learning Rate (1908.03265); Zhang et al.,
 Lookahead Optimizer (1907.08610); Yong et al., Gradient Centralization (2004.01461).
@@ -19,8 +18,12 @@ from diffcam_jax.errors import UserError
 
 
 class LookaheadState(NamedTuple):
-    """Updates so far (int32), the slow weights, and the state of the optimiser that moves the fast
-    ones.
+    """State of `lookahead`; its fields are in checkpoints.
+
+    Attributes:
+        count: updates so far, int32.
+        slow: the slow weights.
+        fast: state of the optimiser of the fast weights.
     """
 
     count: Any
@@ -31,13 +34,12 @@ class LookaheadState(NamedTuple):
 def lookahead(
     fast: optax.GradientTransformation, period: int = 6, share: float = 0.5
 ) -> optax.GradientTransformation:
-    """Every `period` updates the slow weights go `share` of the way to the fast ones, which then
-    start from there.
+    """Moves slow weights towards the fast ones at times, and sets the fast ones back to them.
 
     Args:
-        fast: moves the parameters in between.
-        period: updates from one synchronisation to the next.
-        share: of the distance, 1 changes nothing.
+        fast: optimiser of the fast weights, which are the network's parameters.
+        period: updates between two synchronisations.
+        share: of the distance that the slow weights move; 1 changes nothing.
 
     Returns:
         A transformation whose `update` needs the parameters.
@@ -68,9 +70,9 @@ def lookahead(
 
 
 def centralise() -> optax.GradientTransformation:
-    """Takes the mean over its inputs from the gradient of every kernel.
+    """Subtracts from the gradient of every kernel its mean over the kernel's inputs.
 
-    Outputs are the last axis here; `optax.centralize` expects them in the first.
+    Outputs are the last axis here; `optax.centralize` expects them to be the first.
 
     Reference:
         Yong et al., Gradient Centralization (2004.01461), eq. 1.
@@ -92,12 +94,15 @@ def ranger(
     period: int = 6,
     share: float = 0.5,
 ) -> optax.GradientTransformation:
-    """Rectified Adam on centred gradients, under Lookahead.
+    """Creates rectified Adam on centralised gradients, under Lookahead.
 
     Args:
         learning_rate: a number, or a schedule over the updates.
-        b1, b2, eps: of Adam.
-        period, share: of Lookahead.
+        b1: of Adam.
+        b2: of Adam.
+        eps: of Adam.
+        period: see `lookahead`.
+        share: see `lookahead`.
     """
     return lookahead(
         optax.chain(centralise(), optax.radam(learning_rate, b1, b2, eps)), period, share
@@ -105,10 +110,10 @@ def ranger(
 
 
 def make_optimiser(options: ConfigDict, steps: int) -> optax.GradientTransformation:
-    """Ranger or Adam.
+    """Creates Ranger or Adam.
 
     Args:
-        options: name, learning_rate, b1, b2, eps, and decay: what the rate is multiplied by in
+        options: name, learning_rate, b1, b2, eps, and decay, by which the rate is multiplied in
             every quarter of the run, continuously.
         steps: of the run.
 

@@ -1,4 +1,4 @@
-"""What a run leaves to read: metrics.jsonl, TensorBoard events, a progress bar and picture grids."""
+"""The record of a run: metrics.jsonl, TensorBoard events, a progress bar, sheets of pictures."""
 
 import json
 import math
@@ -21,9 +21,9 @@ class Report:
     """Writer of a run's numbers.
 
     Args:
-        folder: made when missing.
-        start: steps already taken; later lines of metrics.jsonl, from a run that was cut short, are
-            dropped.
+        folder: created if it does not exist.
+        start: steps already taken; later lines of metrics.jsonl, from a run that was killed, are
+            removed.
         total: steps of the whole run, for the bar.
     """
 
@@ -48,11 +48,11 @@ class Report:
         self._file.close()
 
     def advance(self) -> None:
-        """One step done."""
+        """Advances the progress bar by a step."""
         self._bar.update()
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
-        """Write numbers of a step; those that are not finite become null."""
+        """Writes numbers of a step; those that are not finite become null."""
         seconds = round(time.perf_counter() - self._clock, 2)
         valid = {name: value if math.isfinite(value) else None for name, value in values.items()}
         self._file.write(json.dumps({"step": step, "seconds": seconds, **valid}) + "\n")
@@ -67,14 +67,14 @@ class Report:
             self._bar.set_postfix(shown)
 
     def pictures(self, step: int, pictures: Mapping[str, UInt8[np.ndarray, "_ _ 3"]]) -> None:
-        """Write pictures of a step to samples/NAME_STEP.png and to TensorBoard."""
+        """Writes pictures of a step to samples/NAME_STEP.png and to TensorBoard."""
         for name, picture in pictures.items():
             save_picture(self.folder / "samples" / f"{name}_{step:06d}.png", picture)
             self._events.add_image(name, picture, step, dataformats="HWC")
 
 
 def _record(line: str) -> dict | None:
-    """A line cut short by a kill is no record."""
+    """Reads a line; one that was cut short by a kill is None."""
     try:
         return json.loads(line)
     except ValueError:
@@ -82,9 +82,10 @@ def _record(line: str) -> dict | None:
 
 
 def batch_grid(batch: Mapping[str, np.ndarray], rows: int = 8) -> UInt8[np.ndarray, "h w 3"] | None:
-    """The first pictures of a batch, a column for each of its arrays uint8 [b, s, s, 3].
+    """Draws the first pictures of a batch, with a column for each array uint8 [b, s, s, 3].
 
-    None when it has none.
+    Returns:
+        One picture; None if the batch has no such array.
     """
     pictures = {
         n: x for n, x in batch.items() if x.dtype == np.uint8 and x.ndim == 4 and x.shape[-1] == 3
@@ -97,6 +98,6 @@ def batch_grid(batch: Mapping[str, np.ndarray], rows: int = 8) -> UInt8[np.ndarr
 
 
 def save_picture(path: str | os.PathLike, picture: UInt8[np.ndarray, "_ _ 3"]) -> None:
-    """Write a picture as PNG."""
+    """Writes a picture as PNG."""
     with replacing(pathlib.Path(path)) as file:
         Image.fromarray(picture).save(file, format="PNG")

@@ -1,7 +1,6 @@
-"""Looking at a generator in training: a grid of its pictures, and how far they are from held-out
-ones.
+"""Samples of a generator in training, and their distance from held-out pictures.
 
-All draws are fixed by the seed, so that two moments of a run differ by the weights alone. Pictures
+All draws are fixed by the seed, so that two steps of a run differ by the weights alone. Pictures
 are uint8 RGB [n, s, s, 3].
 """
 
@@ -21,7 +20,7 @@ from diffcam_jax.ops.image import quantise
 from diffcam_jax.train.state import TrainState
 
 COLUMNS, ROWS = 8, 4
-PSI = 0.7  # truncation of the pictures that people look at; what is measured is not truncated
+PSI = 0.7  # truncation of the pictures on a sheet; those that are measured are not truncated
 MEAN_DRAWS = 4096
 
 
@@ -33,10 +32,10 @@ class Samples:
         held_out: pictures to compare with.
         seed: of all draws.
         batch_size: pictures drawn at a time.
-        inception: measure by Inception's features (FID, fetched once) beside the cheap ones.
+        inception: measure FID by Inception's features as well, which are downloaded once.
 
     Attributes:
-        mean_code: variables -> average w [k].
+        mean_code: variables -> mean w [k].
     """
 
     def __init__(
@@ -64,9 +63,12 @@ class Samples:
         self._program = draw
 
     def draw(self, state: TrainState, count: int, psi: float) -> UInt8[np.ndarray, "n s s 3"]:
-        """The first `count` of the fixed draws, truncated by `psi` about the average code.
+        """Draws the first `count` of the fixed codes.
 
-        1 is no truncation.
+        Args:
+            state: of the run.
+            count: pictures.
+            psi: truncation towards the mean code; 1 is none.
         """
         variables = {**state.nets["generator"].variables, "params": state.ema["generator"]}
         size, mean = self._batch_size, self.mean_code(variables)
@@ -79,7 +81,7 @@ class Samples:
         return np.concatenate(parts)[:count]
 
     def pictures(self, state: TrainState) -> dict[str, np.ndarray]:
-        """A grid of pictures, truncated about the average code."""
+        """Draws a grid of pictures, truncated towards the mean code."""
         drawn = self.draw(state, COLUMNS * ROWS, PSI)
         side = drawn.shape[1]
         grid = (
@@ -90,9 +92,9 @@ class Samples:
         return {"ema": grid}
 
     def distance(self, state: TrainState) -> dict[str, float]:
-        """Frechet distances between the held-out pictures and as many generated ones.
+        """Measures Frechet distances between the held-out pictures and as many generated ones.
 
-        "score" is the last one's negative.
+        "score" is the negative of the last one.
         """
         drawn = self.draw(state, len(self._held_out), 1.0)
         found = {

@@ -4,6 +4,7 @@ from ml_collections import ConfigDict
 
 from diffcam_jax.command.flags import Fields, check_fields
 from diffcam_jax.errors import UserError
+from diffcam_jax.train.registry import name_of
 
 COMMON: Fields = {
     "name": (str, None),
@@ -27,17 +28,17 @@ COMMON: Fields = {
 PRECISIONS = ("float32", "bfloat16")
 
 
-def check(config: ConfigDict, trainers: tuple[str, ...]) -> None:
-    """Whether the common fields are there and make sense.
+def check(config: ConfigDict) -> None:
+    """Checks that the common fields are there and make sense.
 
     Args:
         config: of a run.
-        trainers: names that config.trainer may have.
 
     Raises:
-        UserError: says which field does not.
+        UserError: names the field that does not.
     """
-    check_fields(config, COMMON, "configs/diffcam_mobile.py")
-    for name, allowed in (("trainer", trainers), ("precision", PRECISIONS)):
-        if config[name] not in allowed:
-            raise UserError(f"config.{name}={config[name]!r}: allowed are {', '.join(allowed)}")
+    check_fields(config, COMMON, "configs/base.py")
+    name_of(config)
+    if config.precision not in PRECISIONS:
+        allowed = ", ".join(PRECISIONS)
+        raise UserError(f"config.precision={config.precision!r}: allowed are {allowed}")

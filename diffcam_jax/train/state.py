@@ -1,9 +1,8 @@
-"""The state of a training run: everything that a checkpoint has to hold, and the one way it is
-changed.
+"""The state of a training run, which a checkpoint holds, and the functions that change it.
 
 A run trains one or more networks, each with an optimiser of its own. Losses are functions of one
-network's parameters; `gradients` averages them over microbatches and devices, `update` applies them
-unless anything in them is not finite.
+network's parameters; `gradients` averages their gradients over microbatches and devices, `update`
+applies these unless anything in them is not finite, `average` keeps a moving average.
 """
 
 from collections.abc import Callable
@@ -17,8 +16,8 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 Metrics = dict[str, Array]
 Batch = dict[str, Array]
-# (params, batch, key) -> (loss, (metrics, collections that the network changed)); scalars, means
-# over the batch.
+# (params, batch, key) -> (loss, (metrics, changed collections of the network)); scalars, means over
+# the batch.
 Loss = Callable[[Any, Batch, PRNGKeyArray], tuple[Float[Array, ""], tuple[Metrics, dict]]]
 
 
@@ -42,7 +41,7 @@ class Net:
     def create(
         cls, variables: dict, optimiser: optax.GradientTransformation | None = None
     ) -> "Net":
-        """From a network's initial variables."""
+        """Creates the network's part of the state from its initial variables."""
         rest = {name: value for name, value in variables.items() if name != "params"}
         return cls(
             variables["params"],
@@ -52,25 +51,25 @@ class Net:
 
     @property
     def variables(self) -> dict:
-        """What `Module.apply` takes."""
+        """The variables that `Module.apply` takes."""
         return {"params": self.params, **self.collections}
 
 
 @flax.struct.dataclass
 class TrainState:
-    """State between two steps.
+    """The state between two steps; the names of its fields are in checkpoints.
 
-    Its fields, too, are filled with placeholders of all kinds by tree transformations and by orbax.
+    The fields carry no array annotations, for the reason given at `Net`.
 
     Attributes:
         step: steps taken, int32.
-        key: raw data of the run's PRNG key, uint32; constant, the step and the phase are folded in.
+        key: raw data of the run's PRNG key, uint32; constant, as step and phase are folded in.
         nets: name -> network in training.
         ema: name -> moving average of a network's parameters.
-        extra: name -> array that a trainer carries on: the mean path length, ADA's probability, a
-            pool of codes.
-        skipped: updates left out so far because something was not finite, int32.
-        in_a_row: name of a network -> how many of its latest updates were left out, int32.
+        extra: name -> array that a trainer carries: the mean path length, ADA's probability, a pool
+            of codes.
+        skipped: updates skipped so far because something was not finite, int32.
+        in_a_row: name of a network -> consecutive updates skipped up to now, int32.
     """
 
     step: Any
@@ -89,13 +88,13 @@ class TrainState:
         ema: tuple[str, ...] = (),
         extra: dict[str, Any] | None = None,
     ) -> "TrainState":
-        """The state before the first step.
+        """Creates the state before the first step.
 
         Args:
             nets: name -> network.
             seed: of everything random in the run.
             ema: names of the networks whose parameters are averaged.
-            extra: arrays to carry on.
+            extra: arrays to carry.
         """
         key = jax.random.key_data(jax.random.key(seed))
         averages = {name: jax.tree.map(jnp.copy, nets[name].params) for name in ema}
@@ -103,7 +102,7 @@ class TrainState:
         return cls(jnp.int32(0), key, nets, averages, dict(extra or {}), jnp.int32(0), counts)
 
     def phase_key(self, phase: int) -> PRNGKeyArray:
-        """The key of a phase of the coming step."""
+        """Returns the key of a phase of the coming step."""
         return jax.random.fold_in(
             jax.random.fold_in(jax.random.wrap_key_data(self.key), self.step), phase
         )
@@ -118,11 +117,11 @@ def gradients(
     axis: str | None = None,
     accumulate: int = 1,
 ) -> tuple[Any, Metrics, dict]:
-    """The gradient of a loss, averaged over microbatches and devices.
+    """Computes the gradient of a loss, averaged over microbatches and devices.
 
     Args:
         loss: see `Loss`.
-        params: what it is differentiated by.
+        params: what to differentiate by.
         batch: arrays whose first axis is the device's batch, divisible by `accumulate`.
         key: of this phase; every device and microbatch gets its own.
         axis: name of the device axis inside pmap or shard_map; None on one device.
@@ -143,8 +142,8 @@ def gradients(
         )
         result = (grads, {"loss": value, **metrics}, changed)
         total = result if total is None else jax.tree.map(jnp.add, total, result)
-        # Parameters that wait for this microbatch: otherwise the compiler, which drops barriers
-        # before it schedules, runs all of them side by side, in the memory of the whole batch.
+        # Parameters that depend on this microbatch: otherwise the compiler, which drops barriers
+        # before it schedules, runs all microbatches at once, in the memory of the whole batch.
         nothing = 0 * optax.tree.norm(grads)
         params = jax.tree.map(lambda p, zero=nothing: p + zero.astype(p.dtype), params)
     mean = jax.tree.map(lambda leaf: leaf / accumulate, total)
@@ -159,19 +158,18 @@ def update(
     metrics: Metrics,
     changed: dict | None = None,
 ) -> tuple[TrainState, Metrics]:
-    """Applies gradients to one network.
-
-    Where the loss or a gradient is not finite the network stays as it is.
+    """Applies gradients to one network; skips the update if loss or gradients are not finite.
 
     Args:
         state: of the run.
         name: of the network.
         optimiser: of the network.
-        grads, metrics, changed: from `gradients`.
+        grads: from `gradients`.
+        metrics: from `gradients`, with "loss".
+        changed: collections of the network from `gradients`.
 
     Returns:
-        The next state (its step is not counted up: that is the loop's part), and the metrics with
-        "grad_norm".
+        The next state, whose step the loop increments, and the metrics with "grad_norm".
     """
     net = state.nets[name]
     norm = optax.tree.norm(grads)
@@ -195,18 +193,19 @@ def _choose(condition: Bool[Array, ""], new: Any, old: Any) -> Any:
 
 
 def average(state: TrainState, name: str, decay: float | Float[Array, ""]) -> TrainState:
-    """Moves the moving average of a network's parameters: decay * average + (1 - decay) * params."""
+    """Updates the moving average of a network: decay * average + (1 - decay) * parameters."""
+    # Not optax.incremental_update: in this form frozen parameters, such as those of a prior, keep
+    # their average exactly.
     params = state.nets[name].params
     ema = jax.tree.map(lambda old, new: old + (1 - decay) * (new - old), state.ema[name], params)
     return state.replace(ema={**state.ema, name: ema})
 
 
-def young(decay: float, step: Array) -> Float[Array, ""]:
-    """A decay for `average` that is smaller in the first steps: an average of few would be mostly
-    that of the start.
+def warmed_up(decay: float, step: Array) -> Float[Array, ""]:
+    """Decay of `average` with warm-up: smaller in the first steps, to forget the initialisation.
 
     Args:
-        decay: of later ones.
+        decay: the final one.
         step: steps taken.
     """
     return jnp.minimum(decay, (1 + step) / (10 + step))

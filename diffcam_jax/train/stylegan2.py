@@ -1,22 +1,19 @@
-"""Training of StyleGAN2 (Karras et al., 1912.04958), with adaptive augmentation (2006.06676) as an
-option.
+"""Training of StyleGAN2 (1912.04958), optionally with adaptive augmentation (ADA, 2006.06676).
 
-Batches hold "image", uint8 RGB [b, s, s, 3]; networks see [-1, 1]. Each step runs up to four
-updates, each a program of its own:
+Batches hold "image", uint8 RGB [b, s, s, 3]. Each step runs up to four phases:
 
     d     logistic loss of the discriminator
     r1    every 16 steps: R1 penalty, 16 times its weight
     path  every 4 steps: path length penalty of the generator on half a batch, 4 times its weight
     g     non-saturating loss of the generator, then the moving average
 
-Adam's rate and decays are corrected for the extra updates, as the paper's appendix B says. R1 is
-taken with respect to the pictures before augmentation, through it. Minibatch deviation compares
-pictures of one device's microbatch.
+Adam's rate and decays are corrected for the additional updates, see `lazy_adam`.
+
+Sources: Karras et al., Analyzing and Improving the Image Quality of StyleGAN (1912.04958); Karras
+et al., Training Generative Adversarial Networks with Limited Data (2006.06676).
 """
 
-import dataclasses
 import functools
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,30 +25,23 @@ import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 from ml_collections import ConfigDict
 
+from diffcam_jax.data import sources
 from diffcam_jax.errors import UserError
 from diffcam_jax.files import model_folder
-from diffcam_jax.losses.adversarial import (
-    logistic_loss,
-    nonsaturating_loss,
-    path_length_penalty,
-    r1_penalty,
-)
-from diffcam_jax.nn.latents import to_wplus
 from diffcam_jax.nn.network import Network
 from diffcam_jax.nn.stylegan2 import StyleGAN2Generator, config_widths
 from diffcam_jax.nn.stylegan2_discriminator import StyleGAN2Discriminator
-from diffcam_jax.ops.ada import augment
-from diffcam_jax.ops.image import to_unit
 from diffcam_jax.train.samples import Samples
 from diffcam_jax.train.state import Batch, Metrics, Net, TrainState, average, gradients, update
+from diffcam_jax.train.stylegan2_losses import Losses
 from diffcam_jax.train.trainer import Phase, Source, Trainer
 
 ADA_INTERVAL = 4  # steps between two changes of the augmentation's probability
-Result = tuple[Float[Array, ""], tuple[Metrics, dict]]
+make_source = sources.make_source
 
 
 def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
-    """The trainer of a configuration (`configs/stylegan2_64.py`).
+    """Builds the trainer of a configuration (`configs/stylegan2_64.py`, `configs/stylegan2.py`).
 
     Args:
         config: the whole configuration.
@@ -59,7 +49,7 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
         axis: of devices to average over.
 
     Raises:
-        UserError: a field has a value that cannot be.
+        UserError: a field has a value that is not possible.
     """
     if config.precision != "float32":
         raise UserError(
@@ -67,7 +57,7 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
             "out"
         )
     probability = ada_probability(config.ada)
-    game = Game(*networks(config), config.style_mixing, config.ada != "off")
+    losses = Losses(*networks(config), config.style_mixing, config.ada != "off")
     d_optimiser = lazy_adam(config.learning_rate, config.r1_every)
     g_optimiser = lazy_adam(config.learning_rate, config.path_every)
     run = functools.partial(gradients, axis=axis, accumulate=config.accumulate)
@@ -76,10 +66,10 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
         keys = jax.random.split(jax.random.key(config.seed))
         nets = {
             "generator": Net.create(
-                _initialised(game.generator, keys[0], game.blank_code), g_optimiser
+                _initialised(losses.generator, keys[0], losses.blank_code), g_optimiser
             ),
             "discriminator": Net.create(
-                _initialised(game.discriminator, keys[1], game.blank_picture), d_optimiser
+                _initialised(losses.discriminator, keys[1], losses.blank_picture), d_optimiser
             ),
         }
         extra = {
@@ -90,7 +80,7 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
         return TrainState.create(nets, config.seed, ("generator",), extra)
 
     def train_d(state: TrainState, batch: Batch, key: PRNGKeyArray) -> tuple[TrainState, Metrics]:
-        loss = functools.partial(game.discriminator_loss, state)
+        loss = functools.partial(losses.discriminator_loss, state)
         grads, metrics, changed = run(loss, state.nets["discriminator"].params, batch, key)
         new, metrics = update(state, "discriminator", d_optimiser, grads, metrics, changed)
         if config.ada != "on":
@@ -100,28 +90,28 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
         return new.replace(extra=extra), {**metrics, "ada_p": extra["ada_p"]}
 
     def train_r1(state: TrainState, batch: Batch, key: PRNGKeyArray) -> tuple[TrainState, Metrics]:
-        loss = functools.partial(game.r1_loss, state, config.r1_gamma / 2 * config.r1_every)
+        loss = functools.partial(losses.r1_loss, state, config.r1_gamma / 2 * config.r1_every)
         grads, metrics, changed = run(loss, state.nets["discriminator"].params, batch, key)
         return update(state, "discriminator", d_optimiser, grads, metrics, changed)
 
     def train_path(
         state: TrainState, batch: Batch, key: PRNGKeyArray
     ) -> tuple[TrainState, Metrics]:
-        loss = functools.partial(game.path_loss, state, config.path_weight * config.path_every)
+        loss = functools.partial(losses.path_loss, state, config.path_weight * config.path_every)
         grads, metrics, changed = run(loss, state.nets["generator"].params, batch, key)
         new, metrics = update(state, "generator", g_optimiser, grads, metrics, changed)
         mean = jnp.where(jnp.isfinite(metrics["mean"]), metrics["mean"], state.extra["path_mean"])
         return new.replace(extra={**new.extra, "path_mean": mean}), metrics
 
     def train_g(state: TrainState, batch: Batch, key: PRNGKeyArray) -> tuple[TrainState, Metrics]:
-        loss = functools.partial(game.generator_loss, state)
+        loss = functools.partial(losses.generator_loss, state)
         grads, metrics, changed = run(loss, state.nets["generator"].params, batch, key)
         new, metrics = update(state, "generator", g_optimiser, grads, metrics, changed)
         decay = ema_decay(state.step, config.batch_size, config.ema_kimg, config.ema_rampup)
         return average(new, "generator", decay), metrics
 
     samples = Samples(
-        game.generator, data.held_out["image"], config.seed, config.batch_size, config.eval_fid
+        losses.generator, data.held_out["image"], config.seed, config.batch_size, config.eval_fid
     )
 
     def export(state: TrainState, folder: Path) -> Any:
@@ -136,9 +126,9 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
         model_folder.save(
             folder,
             {
-                "generator": Network(game.generator, jax.device_get(drawn)),
+                "generator": Network(losses.generator, jax.device_get(drawn)),
                 "discriminator": Network(
-                    game.discriminator, jax.device_get(discriminator.variables)
+                    losses.discriminator, jax.device_get(discriminator.variables)
                 ),
             },
             {"latent_avg": np.asarray(samples.mean_code(drawn))},
@@ -162,16 +152,16 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
 
 
 def _initialised(module: nn.Module, key: PRNGKeyArray, blank: Array) -> dict:
-    # Nothing but random numbers, of dozens of shapes: optimising the program takes far longer than
-    # running it.
+    # The program draws random numbers of dozens of shapes: compiling it with optimisation takes far
+    # longer than running it.
     return jax.jit(module.init, compiler_options={"xla_backend_optimization_level": 0})(key, blank)
 
 
 def networks(config: ConfigDict) -> tuple[StyleGAN2Generator, StyleGAN2Discriminator]:
-    """The two networks of a configuration.
+    """Creates the two networks of a configuration.
 
     Raises:
-        UserError: the pictures' side is no power of two from 8 up.
+        UserError: the side of the pictures is no power of two from 8 up.
     """
     model, size = config.model, config.data.size
     if size < 8 or size & (size - 1):
@@ -185,10 +175,10 @@ def networks(config: ConfigDict) -> tuple[StyleGAN2Generator, StyleGAN2Discrimin
 
 
 def ada_probability(text: str) -> float:
-    """What the augmentation's probability starts with: 0 for "off" and "on", or the fixed one.
+    """Reads the initial probability of augmentation: 0 for "off" and "on", or the fixed one.
 
     Raises:
-        UserError: it is none of these.
+        UserError: the text is none of these.
     """
     try:
         value = 0.0 if text in ("off", "on") else float(text)
@@ -202,28 +192,28 @@ def ada_probability(text: str) -> float:
 def lazy_adam(
     learning_rate: float, every: int, betas: tuple[float, float] = (0.0, 0.99)
 ) -> optax.GradientTransformation:
-    """Adam for a network whose regulariser takes an update of its own every so many steps.
+    """Creates Adam for a network whose regulariser has an update of its own at some steps.
 
     Args:
-        learning_rate: without a regulariser.
-        every: steps between two updates for the regulariser.
-        betas: Adam's decays, without a regulariser.
+        learning_rate: for updates without a regulariser.
+        every: steps between two updates of the regulariser.
+        betas: Adam's decays for updates without a regulariser.
 
-    Reference: Karras et al., Analyzing and Improving the Image Quality of StyleGAN (1912.04958),
-    appendix B, lazy regularization.
+    Reference:
+        Karras et al. (1912.04958), appendix B, lazy regularization.
     """
     ratio = every / (every + 1)
     return optax.adam(learning_rate * ratio, betas[0] ** ratio, betas[1] ** ratio, eps=1e-8)
 
 
 def ema_decay(step: Array, batch_size: int, kimg: float, rampup: float) -> Float[Array, ""]:
-    """Factor of the moving average in a step.
+    """Decay of the moving average in a step.
 
     Args:
         step: steps taken before.
-        batch_size: pictures a step.
+        batch_size: pictures in a step.
         kimg: half-life in thousands of pictures.
-        rampup: the half-life is never more than this share of the pictures seen.
+        rampup: the half-life never exceeds this share of the pictures seen so far.
     """
     seen = jnp.asarray(step, jnp.float32) * batch_size
     return 0.5 ** (batch_size / jnp.maximum(jnp.minimum(1000 * kimg, rampup * seen), 1e-8))
@@ -232,20 +222,21 @@ def ema_decay(step: Array, batch_size: int, kimg: float, rampup: float) -> Float
 def adapt(
     extra: dict[str, Array], sign: Array, step: Array, target: float, speed: float
 ) -> dict[str, Array]:
-    """ADA's controller: more augmentation while the discriminator is too sure of the real pictures.
+    """ADA's controller: augments more while the discriminator is too certain of real pictures.
 
     Args:
-        extra: "ada_p", the probability, and "ada_signs", the sum of the signs since it last
-            changed.
+        extra: "ada_p", the probability, and "ada_signs", the sum of the signs since the probability
+            last changed.
         sign: mean sign of the logits of real pictures.
         step: steps taken before.
-        target: mean sign that is aimed at.
-        speed: change of the probability at a time.
+        target: desired mean sign.
+        speed: size of one change of the probability.
 
-    Returns: the next `extra`.
+    Returns:
+        The next `extra`.
 
-    Reference: Karras et al., Training Generative Adversarial Networks with Limited Data
-    (2006.06676), section 3.1.
+    Reference:
+        Karras et al. (2006.06676), section 3.1.
     """
     signs = extra["ada_signs"] + jnp.where(jnp.isfinite(sign), sign, target)
     due = (step + 1) % ADA_INTERVAL == 0
@@ -255,134 +246,3 @@ def adapt(
         "ada_p": jnp.where(due, moved, extra["ada_p"]),
         "ada_signs": jnp.where(due, 0.0, signs),
     }
-
-
-@dataclasses.dataclass(frozen=True)
-class Game:
-    """The two players' losses, as `train.state.gradients` takes them once the state is bound.
-
-    Attributes:
-        generator, discriminator: modules.
-        mixing: probability that a picture's later layers follow another code.
-        augmented: the discriminator sees augmented pictures, with the probability of the state.
-    """
-
-    generator: StyleGAN2Generator
-    discriminator: StyleGAN2Discriminator
-    mixing: float
-    augmented: bool
-
-    @property
-    def blank_code(self) -> Float[Array, "1 k"]:
-        """An input of the generator, for its initialisation."""
-        return jnp.zeros((1, self.generator.latent_size))
-
-    @property
-    def blank_picture(self) -> Float[Array, "1 s s 3"]:
-        """An input of the discriminator, for its initialisation."""
-        return jnp.zeros((1, self.generator.resolution, self.generator.resolution, 3))
-
-    def codes(self, params: Any, key: PRNGKeyArray, count: int) -> Float[Array, "b n k"]:
-        """Random W+ codes with style mixing.
-
-        Reference: Karras et al., A Style-Based Generator Architecture (1812.04948), section 3.1.
-        """
-        draw, chance, place = jax.random.split(key, 3)
-        rows = self.generator.num_styles
-        z = jax.random.normal(draw, (2 * count, self.generator.latent_size))
-        first, second = jnp.split(
-            to_wplus(self.generator.apply({"params": params}, z, method="mapping"), rows), 2
-        )
-        mixed = jax.random.bernoulli(chance, self.mixing, (count,))
-        cut = jnp.where(mixed, jax.random.randint(place, (count,), 1, rows), rows)
-        return jnp.where((jnp.arange(rows) < cut[:, None])[..., None], first, second)
-
-    def draw(
-        self, params: Any, codes: Float[Array, "b n k"], key: PRNGKeyArray
-    ) -> Float[Array, "b s s 3"]:
-        """Pictures of codes, with fresh noise."""
-        return self.generator.apply(
-            {"params": params}, codes, noise="random", rngs={"noise": key}, method="synthesis"
-        )
-
-    def fakes(self, params: Any, key: PRNGKeyArray, count: int) -> Float[Array, "b s s 3"]:
-        """Random pictures."""
-        code, noise = jax.random.split(key)
-        return self.draw(params, self.codes(params, code, count), noise)
-
-    def judge(self, params: Any, images: Float[Array, "b s s 3"]) -> Float[Array, "b 1"]:
-        """Logits of pictures."""
-        return self.discriminator.apply({"params": params}, images)
-
-    def seen(
-        self, state: TrainState, images: Float[Array, "b s s 3"], key: PRNGKeyArray
-    ) -> Float[Array, "b s s 3"]:
-        """Pictures as the discriminator sees them: augmented, where that is wanted."""
-        return augment(key, images, state.extra["ada_p"]) if self.augmented else images
-
-    def reals(self, batch: Batch) -> Float[Array, "b s s 3"]:
-        """The batch's pictures in [-1, 1].
-
-        Raises:
-            UserError: they cannot be compared in groups.
-        """
-        count, group = len(batch["image"]), self.discriminator.group
-        if count > group and count % group:
-            raise UserError(
-                f"{count} pictures at a time on a device: StyleGAN2 compares groups of {group}; "
-                "make config.batch_size "
-                f"a multiple of {group} times devices times config.accumulate"
-            )
-        return to_unit(batch["image"])
-
-    def discriminator_loss(
-        self, state: TrainState, params: Any, batch: Batch, key: PRNGKeyArray
-    ) -> Result:
-        """Logistic loss on real and generated pictures."""
-        draw, change = jax.random.split(key)
-        real = self.reals(batch)
-        fake = self.fakes(state.nets["generator"].params, draw, len(real))
-        both = jnp.split(self.seen(state, jnp.concatenate([real, fake]), change), 2)
-        # One after the other: real and generated pictures must not share a group of the minibatch
-        # deviation.
-        on_real, on_fake = (self.judge(params, images) for images in both)
-        metrics = {
-            "real": on_real.mean(),
-            "fake": on_fake.mean(),
-            "real_sign": jnp.sign(on_real).mean(),
-        }
-        return logistic_loss(on_real, on_fake).mean(), (metrics, {})
-
-    def r1_loss(
-        self, state: TrainState, weight: float, params: Any, batch: Batch, key: PRNGKeyArray
-    ) -> Result:
-        """Weighted R1 penalty on real pictures."""
-        penalty = r1_penalty(
-            lambda x: self.judge(params, self.seen(state, x, key)), self.reals(batch)
-        ).mean()
-        return weight * penalty, ({"penalty": penalty}, {})
-
-    def generator_loss(
-        self, state: TrainState, params: Any, batch: Batch, key: PRNGKeyArray
-    ) -> Result:
-        """Non-saturating loss on as many pictures as the batch holds."""
-        draw, change = jax.random.split(key)
-        fake = self.fakes(params, draw, len(batch["image"]))
-        logits = self.judge(state.nets["discriminator"].params, self.seen(state, fake, change))
-        return nonsaturating_loss(logits).mean(), ({}, {})
-
-    def path_loss(
-        self, state: TrainState, weight: float, params: Any, batch: Batch, key: PRNGKeyArray
-    ) -> Result:
-        """Weighted path length penalty on half as many pictures as the batch holds."""
-        code, noise, direction = jax.random.split(key, 3)
-        codes = self.codes(params, code, max(1, len(batch["image"]) // 2))
-        synthesis: Callable = lambda codes: self.draw(params, codes, noise)  # noqa: E731
-        shape = (len(codes), *self.blank_picture.shape[1:])
-        found = path_length_penalty(
-            synthesis, codes, jax.random.normal(direction, shape), state.extra["path_mean"]
-        )
-        return weight * found.penalty.mean(), (
-            {"mean": found.mean, "length": found.lengths.mean()},
-            {},
-        )

@@ -1,4 +1,4 @@
-"""What a person reads before a run (`--dry-run`) and after it."""
+"""Summaries of a run, before it (`--dry-run`) and after it."""
 
 import json
 import sys
@@ -17,12 +17,12 @@ from diffcam_jax.train.trainer import Source, Trainer
 
 
 def count(tree: Any) -> int:
-    """Numbers in a tree of arrays."""
+    """Counts the numbers in a tree of arrays."""
     return sum(leaf.size for leaf in jax.tree.leaves(tree))
 
 
 def size(tree: Any) -> int:
-    """Bytes of a tree of arrays."""
+    """Counts the bytes of a tree of arrays."""
     return sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
 
 
@@ -36,8 +36,8 @@ def dry_run(
 ) -> None:
     """Prints configuration, networks and memory, and writes samples/first_batch.png.
 
-    Every phase is compiled, which makes the estimate the compiler's own; the run itself finds them
-    in the compilation cache.
+    Every phase is compiled, so the memory is the compiler's estimate; the run itself finds the
+    programs in the compilation cache.
     """
     batch = data[0]
     print(json.dumps(plain(config), indent=2))
@@ -75,14 +75,14 @@ def final(
     workdir: Path,
     command: str,
 ) -> str:
-    """The last lines of a run.
+    """Returns the last lines of a run.
 
     Args:
         name: of the configuration.
-        start: step that this part of the run began at.
-        state: the last.
+        start: first step of this part of the run.
+        state: the last one.
         best: highest score and its step.
-        seconds: that this part took.
+        seconds: duration of this part.
         workdir: of the run.
         command: see `Trainer.next_command`.
     """
@@ -92,7 +92,8 @@ def final(
         notes.append(f"best score {best[0]:.4g} at step {best[1]}")
     if skipped:
         notes.append(f"{skipped} updates left out as not finite")
-    return f"{', '.join(notes)}; pictures in {workdir / 'samples'}\nnext: {command.format(workdir=workdir)}"
+    following = command.format(workdir=workdir)
+    return f"{', '.join(notes)}; pictures in {workdir / 'samples'}\nnext: {following}"
 
 
 def _megabytes(number: int) -> str:

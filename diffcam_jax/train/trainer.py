@@ -1,8 +1,6 @@
-"""What a trainer is: networks with their losses as pure phases, and what to look at, measure and
-hand on.
+"""What a trainer is: pure phases that update networks, samples, evaluation and export.
 
-Each module of this package has `build(config, data, axis) -> Trainer`. `train.py` does the rest:
-data, devices, checkpoints, numbers.
+`registry` has the trainers, `loop` runs their phases.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,19 +13,19 @@ import numpy as np
 
 from diffcam_jax.train.state import Batch, Metrics, TrainState
 
-# (state, batch, key) -> (state, metrics); pure; averages its gradients over the device axis it was
+# (state, batch, key) -> (state, metrics); pure; averages gradients over the device axis that it was
 # built for.
 Step = Callable[[TrainState, Batch, jax.Array], tuple[TrainState, Metrics]]
 
 
 @runtime_checkable
 class Source(Protocol):
-    """Batches as a pure function of the step: the position of the data is the step number itself.
+    """Batches as a pure function of the step, which is the position in the data to restore.
 
     `data[step]` is this process's slice of the batch: {"image": uint8 [b, s, s, 3], ...}.
 
     Attributes:
-        held_out: a fixed batch that training never sees, whole in every process.
+        held_out: a fixed batch that training never sees, the whole one in every process.
     """
 
     held_out: dict[str, np.ndarray]
@@ -43,9 +41,9 @@ class Phase:
         name: short, for the report: "d", "r1", "g", "path".
         step: see `Step`; its metrics are reported as "NAME/METRIC".
         every: the phase runs at steps divisible by this (lazy regularisation).
-        since, until: first step of the phase, and the first one that is no longer its own; None is
-            the end of the run. Networks that grow have one phase after the other under one name,
-            each compiled when its time comes.
+        since: first step of the phase.
+        until: first step after the phase; None is the end of the run. Networks that grow have one
+            phase after the other under one name, each compiled at its first step.
     """
 
     name: str
@@ -65,19 +63,19 @@ class Phase:
 
 @dataclass(frozen=True)
 class Trainer:
-    """A network, or several, in training.
+    """How one network, or several, are trained.
 
     Attributes:
-        create: the state before the first step; random numbers from the seed alone.
+        create: creates the state before the first step, from the seed alone.
         phases: run in this order in every step, each compiled on its own.
-        samples: state -> named pictures for people, uint8 [h, w, 3]; written to
-            samples/NAME_STEP.png. Here and below the state's arrays lie on one device of this
+        samples: state -> named pictures to look at, uint8 [h, w, 3], which are written to
+            samples/NAME_STEP.png. Here and below the state's arrays are on one device of this
             process.
-        evaluate: state -> numbers on held-out data; a key "score" (higher is better) chooses the
+        evaluate: state -> numbers on held-out data; a key "score" (higher is better) selects the
             best checkpoint.
-        export: writes what was trained as a folder of converted weights (`model_folder.save`) into
-            the run's folder.
-        next_command: what to do with it, "{workdir}" stands for the run's folder.
+        export: writes the trained networks as a folder of converted weights (`model_folder.save`)
+            into the run's folder.
+        next_command: a command that uses them; "{workdir}" stands for the run's folder.
     """
 
     create: Callable[[], TrainState]
