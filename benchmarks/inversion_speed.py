@@ -39,9 +39,7 @@ def stand_in(generator: Network) -> encoding.Encoder:
     rows, features = wplus_rows(generator.module), generator.module.latent_size
     module = make_encoder(get_config("psp").model, rows, features)
     variables = jax.jit(module.init)(jax.random.key(0), jnp.zeros((1, 256, 256, 3)))
-    return encoding.Encoder(
-        Network(module, variables), np.zeros(features, np.float32), 0, rows
-    )
+    return encoding.Encoder(Network(module, variables), np.zeros(features, np.float32), 0, rows)
 
 
 def main() -> None:

@@ -1,4 +1,7 @@
-"""Variables of a network filled with plausible random numbers, without compiling its initialisers."""
+"""Variables of a network filled with plausible random numbers.
+
+Without compiling its initialisers.
+"""
 
 import jax
 import jax.numpy as jnp

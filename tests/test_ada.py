@@ -42,9 +42,12 @@ def test_resampling_is_scipys_with_mirrored_borders():
         ([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]], lambda x: x),
         ([[-1.0, 0.0, 0.0], [0.0, 1.0, 0.0]], lambda x: x[:, :, ::-1]),
         ([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0]], lambda x: np.rot90(x, axes=(1, 2))),
-        ([[1.0, 0.0, 2.0], [0.0, 1.0, -1.0]], lambda x: np.pad(x, ((0, 0), (1, 0), (0, 2), (0, 0)), "reflect")[:, :-1, 2:]),
+        (
+            [[1.0, 0.0, 2.0], [0.0, 1.0, -1.0]],
+            lambda x: np.pad(x, ((0, 0), (1, 0), (0, 2), (0, 0)), "reflect")[:, :-1, 2:],
+        ),
     ],
-)  # fmt: skip
+)
 def test_flips_turns_and_whole_shifts_move_pixels_only(rows, known):
     image = pictures(1, 6, 6)
     np.testing.assert_allclose(resample(image, matrix(rows)), known(np.asarray(image)), atol=1e-6)

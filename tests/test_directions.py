@@ -1,4 +1,7 @@
-"""Directions: records, files, what fits a generator, SeFa, imports; answers from NumPy and by hand."""
+"""Directions: records, files, what fits a generator, SeFa, imports.
+
+Answers from NumPy and by hand.
+"""
 
 import pickle
 

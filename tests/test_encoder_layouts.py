@@ -73,8 +73,11 @@ def heads(*convs):
 
 
 LATERAL = {
-    "latlayer1.weight": (32, 24, 1, 1), "latlayer1.bias": (32,), "latlayer2.weight": (32, 16, 1, 1), "latlayer2.bias": (32,)
-}  # fmt: skip
+    "latlayer1.weight": (32, 24, 1, 1),
+    "latlayer1.bias": (32,),
+    "latlayer2.weight": (32, 16, 1, 1),
+    "latlayer2.bias": (32,),
+}
 PYRAMID = body(3) | LATERAL | heads(2, 2, 2, 3, 3, 3, 3, 4, 4, 4)
 INTO_WPLUS = (
     body(3)
@@ -102,11 +105,17 @@ CASES = {
     "into_wplus": (INTO_WPLUS, encoders.into_wplus, IntoWPlus(3, 16, 3, **BODY)),
     "restyle_irse": (IRSE, encoders.restyle_irse, BackboneEncoder(3, False, 128, 32, **BODY)),
     "restyle_resnet": (
-        RESNET, encoders.restyle_resnet, ResNetBackboneEncoder(2, False, 64, 32, BODY["counts"], BODY["widths"])
+        RESNET,
+        encoders.restyle_resnet,
+        ResNetBackboneEncoder(2, False, 64, 32, BODY["counts"], BODY["widths"]),
     ),
-    "narrow_heads": (NARROW, encoders.restyle_irse, BackboneEncoder(3, False, 128, 16, **BODY, channels=32)),
+    "narrow_heads": (
+        NARROW,
+        encoders.restyle_irse,
+        BackboneEncoder(3, False, 128, 16, **BODY, channels=32),
+    ),
     "arcface": (ARCFACE, encoders.arcface, ArcFace(20, **(BODY | {"squeeze": None}))),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -13,7 +13,10 @@ RNG = np.random.default_rng(0)
 
 
 class MeanColour(nn.Module):
-    """Every row is the picture's mean colour times a number; a code of W when `n_styles` is None."""
+    """Every row is the picture's mean colour times a number.
+
+    A code of W when `n_styles` is None.
+    """
 
     n_styles: int | None
 

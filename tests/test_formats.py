@@ -1,4 +1,7 @@
-"""Readers of foreign files: against what NumPy and pickle say, and against files made to do harm."""
+"""Readers of foreign files: against what NumPy and pickle say.
+
+And against files made to do harm.
+"""
 
 import io
 import os

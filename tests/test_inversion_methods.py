@@ -193,8 +193,18 @@ def test_only_what_the_mask_shows_counts(images):
     mask = np.zeros((2, 16, 16), np.float32)
     mask[:, 4:12, 4:12] = 1
     changed = np.where(mask[..., None] > 0, images, -images)
-    first, second = (inversion.invert(STYLEGAN1, IN_DOMAIN, x, "in_domain", PLAIN, mask, start=np.zeros((2, ROWS, K))
-                     .astype(np.float32)) for x in (images, changed))  # fmt: skip
+    first, second = (
+        inversion.invert(
+            STYLEGAN1,
+            IN_DOMAIN,
+            x,
+            "in_domain",
+            PLAIN,
+            mask,
+            start=np.zeros((2, ROWS, K)).astype(np.float32),
+        )
+        for x in (images, changed)
+    )
     np.testing.assert_array_equal(first.codes, second.codes)
     # Without the encoder's agreement: the loss is the squared error inside, over all pixels.
     inside = (

@@ -99,7 +99,10 @@ def test_limits_of_the_field():
 
 
 def test_the_forks_pyramid():
-    """The coarsest rows are those of e4e, the others read maps that were enlarged in another way."""
+    """The coarsest rows are those of e4e.
+
+    The others read maps that were enlarged in another way.
+    """
     arguments, images = (6, 32, 6, (1, 1, 1, 1), (4, 4, 6, 8), 2, 8), pictures(side=32)
     variables = random_variables(Encoder4Editing(*arguments), images)
     theirs, forked = (

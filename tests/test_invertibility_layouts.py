@@ -194,14 +194,24 @@ def test_a_feature_style_encoder_alone(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda s: s.pop("modulation.2.alignment.body.body.0.res_layer.3.weight"), "modulation.2.alignment.body.body.0.res_layer.3.weight is missing"),
-        (lambda s: s.pop("feats_conv.1.weight"), "4 alignment modules and their feats_conv do "
-                                                 "not go together"),
-        (lambda s: s.update({"modulation.1.weight": np.full(1, 2, np.float32)}), "modulation.1.weight is not the filter"),
-        (lambda s: s.update({"modulation.0.more": np.zeros(1, np.float32)}), "modulation.0.more "
-                                                                             "is left over"),
+        (
+            lambda s: s.pop("modulation.2.alignment.body.body.0.res_layer.3.weight"),
+            "modulation.2.alignment.body.body.0.res_layer.3.weight is missing",
+        ),
+        (
+            lambda s: s.pop("feats_conv.1.weight"),
+            "4 alignment modules and their feats_conv do not go together",
+        ),
+        (
+            lambda s: s.update({"modulation.1.weight": np.full(1, 2, np.float32)}),
+            "modulation.1.weight is not the filter",
+        ),
+        (
+            lambda s: s.update({"modulation.0.more": np.zeros(1, np.float32)}),
+            "modulation.0.more is left over",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_does_not_fit_is_named(change, message, tmp_path, capsys):
     arrays = state(e4e, 0)
     change(arrays)

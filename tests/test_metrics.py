@@ -85,7 +85,10 @@ def test_statistics_that_do_not_exist():
 
 
 def test_pyramid_is_that_of_scipy():
-    """Stuffing with zeros, the 5x5 binomial filter and mirrored borders as scipy.ndimage has them."""
+    """Stuffing with zeros.
+
+    The 5x5 binomial filter and mirrored borders as scipy.ndimage has them.
+    """
     window = np.outer([1, 4, 6, 4, 1], [1, 4, 6, 4, 1]) / 256
     x = pictures(1, 32)
     levels = swd.laplacian_pyramid(jnp.asarray(x))

@@ -138,7 +138,12 @@ from diffcam_jax.metrics.batches import Batched, to_square
 from tests.test_metrics_batches import Counted, VARIABLES, pictures
 network, places = Counted(), set()
 run = Batched(network, VARIABLES, lambda x: to_square(x, 8), batch=2)
-two = Batched(lambda v, a, b: v["gain"] * (a - b).mean((1, 2, 3)), VARIABLES, lambda x: to_square(x, 8), batch=2)
+two = Batched(
+    lambda v, a, b: v["gain"] * (a - b).mean((1, 2, 3)),
+    VARIABLES,
+    lambda x: to_square(x, 8),
+    batch=2,
+)
 some = Batched(Counted(), VARIABLES, lambda x: to_square(x, 8), devices=jax.devices()[:3], batch=2)
 place = run._place
 def watched(batch):

@@ -101,9 +101,16 @@ def drawn(*areas):
 
 @pytest.mark.parametrize(
     ("attribute", "classes"),
-    [("smiling", ("upper_lip",)), ("mouth_open", ("mouth",)), ("eyes_closed", ("left_eye",)), ("bushy_eyebrows", ("right_brow",)),
-     ("hair_color", ("hair",)), ("eyeglasses", ("eyeglasses",)), ("old", ("skin", "nose"))],
-)  # fmt: skip
+    [
+        ("smiling", ("upper_lip",)),
+        ("mouth_open", ("mouth",)),
+        ("eyes_closed", ("left_eye",)),
+        ("bushy_eyebrows", ("right_brow",)),
+        ("hair_color", ("hair",)),
+        ("eyeglasses", ("eyeglasses",)),
+        ("old", ("skin", "nose")),
+    ],
+)
 def test_regions_are_the_parsed_classes(attribute, classes):
     everywhere = [(name, (i * 8, i * 8 + 8)) for i, name in enumerate(CLASSES)]
     e = drawn(*everywhere)

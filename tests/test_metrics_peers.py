@@ -94,7 +94,10 @@ def test_lpips(photographs, net):
 
 
 def test_lpips_squeeze_from_converted_weights(photographs, tmp_path):
-    """Its trunk is not stored: the package's own network with random weights, through conversion."""
+    """Its trunk is not stored: the package's own network with random weights.
+
+    Through conversion.
+    """
     torch, package = peer("torch"), peer("lpips")
     torch.manual_seed(0)
     network = quiet(package.LPIPS, net="squeeze", pnet_rand=True, verbose=False)

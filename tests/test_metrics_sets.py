@@ -193,7 +193,10 @@ def test_intervals_of_sets_are_as_wide_as_the_measure_spreads(measure, repeats):
 
 
 def test_frechet_halves_are_the_frechet_distance():
-    """More vectors than features, and fewer: the halves are computed in another way than the value."""
+    """More vectors than features, and fewer.
+
+    The halves are computed in another way than the value.
+    """
     from diffcam_jax.metrics import frechet
 
     for n, d in ((60, 5), (6, 40)):

@@ -1,4 +1,7 @@
-"""The small encoder: its size, its rows, its training in standard deviations, and what it exports."""
+"""The small encoder: its size, its rows, its training in standard deviations.
+
+And what it exports.
+"""
 
 import functools
 

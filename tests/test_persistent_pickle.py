@@ -1,4 +1,7 @@
-"""NVIDIA's network pickles: files of their structure, written by hand, and files made to do harm."""
+"""NVIDIA's network pickles: files of their structure, written by hand.
+
+And files made to do harm.
+"""
 
 import io
 import os

@@ -49,7 +49,10 @@ NETWORKS = {
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """Each network in a folder of its own, as a conversion writes it, and two directions in theirs."""
+    """Each network in a folder of its own, as a conversion writes it.
+
+    And two directions in theirs.
+    """
     root = tmp_path_factory.mktemp("models")
     arrays = {"latent_avg": np.random.default_rng(3).normal(0, 0.3, 512).astype(np.float32)}
     for name, (module, inputs) in NETWORKS.items():

@@ -1,4 +1,7 @@
-"""ResNet: shapes, parameter counts of torchvision, the two rewritten operators, batch statistics."""
+"""ResNet: shapes, parameter counts of torchvision, the two rewritten operators.
+
+Batch statistics.
+"""
 
 import flax.linen as nn
 import jax
@@ -63,7 +66,10 @@ def test_max_pool_and_its_gradient(size):
         return nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
 
     np.testing.assert_array_equal(max_pool(x, 3, pad=1), window(x))
-    ours, theirs = (jax.grad(lambda x, f=f: jnp.sum(f(x) ** 2))(x) for f in (lambda x: max_pool(x, 3, pad=1), window))
+    ours, theirs = (
+        jax.grad(lambda x, f=f: jnp.sum(f(x) ** 2))(x)
+        for f in (lambda x: max_pool(x, 3, pad=1), window)
+    )
     np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 

@@ -139,7 +139,7 @@ def test_similarity_transform_solves_the_least_squares_problem():
 
 
 def test_chip_puts_the_points_where_the_template_has_them():
-    """A bright dot at each point of a turned face must light up the template's place in the chip."""
+    """A bright dot at each point of a turned face lights up the template's place in the chip."""
     template = IDENTITY_TEMPLATE
     r = np.radians(25)
     points = (template - 56) @ np.array([[np.cos(r), np.sin(r)], [-np.sin(r), np.cos(r)]]) * 4 + (

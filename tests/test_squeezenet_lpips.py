@@ -114,11 +114,32 @@ def test_distance_is_the_weighted_difference_of_unit_features():
 @pytest.mark.parametrize(
     ("net", "names"),
     [
-        ("alex", {"net.slice1.0.weight": (64, 3, 11, 11), "net.slice4.8.bias": (256,), "lin1.model.1.weight": (1, 192, 1, 1)}),
-        ("vgg", {"net.slice1.2.weight": (64, 64, 3, 3), "net.slice3.14.bias": (256,), "net.slice5.28.weight": (512, 512, 3, 3)}),
-        ("squeeze", {"net.slice2.4.expand3x3.weight": (64, 16, 3, 3), "net.slice5.10.squeeze.weight": (48, 384, 1, 1), "lin6.model.1.weight": (1, 512, 1, 1)}),
+        (
+            "alex",
+            {
+                "net.slice1.0.weight": (64, 3, 11, 11),
+                "net.slice4.8.bias": (256,),
+                "lin1.model.1.weight": (1, 192, 1, 1),
+            },
+        ),
+        (
+            "vgg",
+            {
+                "net.slice1.2.weight": (64, 64, 3, 3),
+                "net.slice3.14.bias": (256,),
+                "net.slice5.28.weight": (512, 512, 3, 3),
+            },
+        ),
+        (
+            "squeeze",
+            {
+                "net.slice2.4.expand3x3.weight": (64, 16, 3, 3),
+                "net.slice5.10.squeeze.weight": (48, 384, 1, 1),
+                "lin6.model.1.weight": (1, 512, 1, 1),
+            },
+        ),
     ],
-)  # fmt: skip
+)
 def test_nets_are_recognised_and_convert_both_ways(net, names):
     first = {"alex": (64, 3, 11, 11)}.get(net, (64, 3, 3, 3))
     layout = lpips({"net.slice1.0.weight": first} | names)

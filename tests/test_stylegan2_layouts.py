@@ -138,16 +138,23 @@ def test_ada_discriminator_is_the_residual_one():
     renamed = {}
     for key, array in state.items():
         for old, new in (
-            ("b16.fromrgb.weight", "convs.0.0.weight"), ("b16.fromrgb.bias", "convs.0.1.bias"),
-            ("b16.conv0.weight", "convs.1.conv1.0.weight"), ("b16.conv0.bias", "convs.1.conv1.1.bias"),
-            ("b16.conv1.weight", "convs.1.conv2.1.weight"), ("b16.conv1.bias", "convs.1.conv2.2.bias"),
+            ("b16.fromrgb.weight", "convs.0.0.weight"),
+            ("b16.fromrgb.bias", "convs.0.1.bias"),
+            ("b16.conv0.weight", "convs.1.conv1.0.weight"),
+            ("b16.conv0.bias", "convs.1.conv1.1.bias"),
+            ("b16.conv1.weight", "convs.1.conv2.1.weight"),
+            ("b16.conv1.bias", "convs.1.conv2.2.bias"),
             ("b16.skip.weight", "convs.1.skip.1.weight"),
-            ("b8.conv0.weight", "convs.2.conv1.0.weight"), ("b8.conv0.bias", "convs.2.conv1.1.bias"),
-            ("b8.conv1.weight", "convs.2.conv2.1.weight"), ("b8.conv1.bias", "convs.2.conv2.2.bias"),
+            ("b8.conv0.weight", "convs.2.conv1.0.weight"),
+            ("b8.conv0.bias", "convs.2.conv1.1.bias"),
+            ("b8.conv1.weight", "convs.2.conv2.1.weight"),
+            ("b8.conv1.bias", "convs.2.conv2.2.bias"),
             ("b8.skip.weight", "convs.2.skip.1.weight"),
-            ("b4.conv.weight", "final_conv.0.weight"), ("b4.conv.bias", "final_conv.1.bias"),
-            ("b4.fc.", "final_linear.0."), ("b4.out.", "final_linear.1."),
-        ):  # fmt: skip
+            ("b4.conv.weight", "final_conv.0.weight"),
+            ("b4.conv.bias", "final_conv.1.bias"),
+            ("b4.fc.", "final_linear.0."),
+            ("b4.out.", "final_linear.1."),
+        ):
             if key.startswith(old):
                 renamed[key.replace(old, new)] = array
     layout = layouts.discriminator_rosinality({key: array.shape for key, array in renamed.items()})

@@ -120,9 +120,15 @@ def test_the_release_in_numbers():
         (10_000, 256),
     ]
     assert dict(chosen.loss) == {
-        "pixel": 1.0, "identity": 0.1, "perceptual": 1.0, "style": 50.0, "adversarial": 0.5, "area": 5.0, "binary": 0.2,
+        "pixel": 1.0,
+        "identity": 0.1,
+        "perceptual": 1.0,
+        "style": 50.0,
+        "adversarial": 0.5,
+        "area": 5.0,
+        "binary": 0.2,
         "truth": 0.0,
-    }  # fmt: skip
+    }
     assert (
         chosen.ema == pytest.approx(0.5 ** (32 / 10_000)) and chosen.optimiser.learning_rate == 2e-5
     )

@@ -284,9 +284,7 @@ def test_a_tuning_stops_when_its_time_is_over():
     found = tune(
         network("mobile"), codes(1), photographs("mobile")[:1], window(0), settings, seconds=1e-9
     )
-    assert found.steps == 2 and found.notes == (
-        "the tuning ran out of time at step 2 of 50",
-    )
+    assert found.steps == 2 and found.notes == ("the tuning ran out of time at step 2 of 50",)
     assert found.loss[0] < found.begun[0]
 
 

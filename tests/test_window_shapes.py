@@ -1,4 +1,7 @@
-"""Where the windows of the product's edit lie: around what they have to hold, inside the picture."""
+"""Where the windows of the product's edit lie: around what they have to hold.
+
+Inside the picture.
+"""
 
 import numpy as np
 from hypothesis import given, settings

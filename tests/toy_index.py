@@ -25,7 +25,9 @@ def wheel_bytes() -> bytes:
         "toy/a.txt": "a",
         "toy/b.txt": "b",
         "../../outside.txt": "must not be unpacked",
-        "toy_parts-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: toy-parts\nVersion: 1.0\n",
+        "toy_parts-1.0.dist-info/METADATA": (
+            "Metadata-Version: 2.1\nName: toy-parts\nVersion: 1.0\n"
+        ),
     }
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:

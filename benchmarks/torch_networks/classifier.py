@@ -12,10 +12,15 @@ class Bottleneck(nn.Module):
     def __init__(self, inputs: int, width: int, stride: int = 1):
         super().__init__()
         self.main = nn.Sequential(
-            nn.Conv2d(inputs, width, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(),
-            nn.Conv2d(width, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(),
-            nn.Conv2d(width, 4 * width, 1, bias=False), nn.BatchNorm2d(4 * width),
-        )  # fmt: skip
+            nn.Conv2d(inputs, width, 1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+            nn.Conv2d(width, width, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+            nn.Conv2d(width, 4 * width, 1, bias=False),
+            nn.BatchNorm2d(4 * width),
+        )
         self.shortcut = nn.Identity()
         if stride > 1 or inputs != 4 * width:
             self.shortcut = nn.Sequential(
@@ -39,9 +44,14 @@ class DiffCam(nn.Module):
         super().__init__()
         layer3 = stage(512, 256, 23, 2)
         self.shared = nn.Sequential(
-            nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(3, 2, 1),
-            *stage(64, 64, 3, 1), *stage(256, 128, 4, 2), *layer3[:split],
-        )  # fmt: skip
+            nn.Conv2d(3, 64, 7, 2, 3, bias=False),
+            nn.BatchNorm2d(64),
+            nn.ReLU(),
+            nn.MaxPool2d(3, 2, 1),
+            *stage(64, 64, 3, 1),
+            *stage(256, 128, 4, 2),
+            *layer3[:split],
+        )
         self.head = nn.Sequential(*layer3[split:], *stage(1024, 512, 3, 2))
         self.fc = nn.Linear(2048, classes)
 

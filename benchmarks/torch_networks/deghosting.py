@@ -1,4 +1,7 @@
-"""The deghosting network in plain torch (arXiv 2207.08134, section 3.4; GLEAN, arXiv 2012.00739)."""
+"""The deghosting network in plain torch (arXiv 2207.08134, section 3.4; GLEAN.
+
+ArXiv 2012.00739).
+"""
 
 import itertools
 

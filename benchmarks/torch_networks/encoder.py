@@ -1,4 +1,7 @@
-"""pSp's encoder in plain torch (arXiv 2008.00951): IR-SE50 body, feature pyramid, one head a style."""
+"""pSp's encoder in plain torch (arXiv 2008.00951): IR-SE50 body, feature pyramid.
+
+One head a style.
+"""
 
 import math
 

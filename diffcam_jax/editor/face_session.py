@@ -61,6 +61,7 @@ class FaceSession:
         self.notes: list[str] = []
 
     def run(self, asked, settings, raw, cache, progress) -> FaceEdit:
+        """The whole way; arguments are those of `FaceEditor`, `asked` its strengths."""
         began = time.perf_counter()
         undo = jnp.asarray([strength < 0 for strength in asked])
         may = self.allowed()
@@ -223,6 +224,7 @@ class FaceSession:
         return one, rendered(one.factor)
 
     def outcome(self, result, first, last, window, factors, report) -> FaceEdit:
+        """The result of an edit in a window."""
         result = jax.device_get(result)
         factor = self.aligned.shape[0] // self.generator.module.cells
         top, left = int(window.top) * factor, int(window.left) * factor
@@ -246,6 +248,7 @@ class FaceSession:
         )
 
     def face_edit(self, mask, report, **parts) -> FaceEdit:
+        """A result with what every edit of this face has in common."""
         report["mask_area"] = round(float((mask > 0).mean()), 6)
         report["out_of_domain_share"] = self.kept.get("domain")
         return FaceEdit(

@@ -68,7 +68,7 @@ def path_of(part: parts.Part) -> Path:
 
 
 def state(part: parts.Part) -> str:
-    """"cached" (or "packaged", if it ships with the package), "absent" or "damaged"."""
+    """Tells "cached" (or "packaged", if it ships with the package), "absent" or "damaged"."""
     path = path_of(part)
     if part.archive is None:
         if not path.is_file():
