@@ -21,8 +21,7 @@ NO_ROOM = "no room for more; it stays unchanged (a raw strength edits it anyway)
 # While the goal is not reached, a factor grows at least and at most by so much. Larger steps would
 # jump over the least factor that reaches it, and smaller factors keep the person better.
 GROWTH = 1.15, 1.5
-# A rise, in moves, that is worth no larger factor: two thirds of the way to the goal, a score that
-# gains less by a step of growth is at its end.
+# A rise, in moves, that is worth no larger factor.
 SLIGHT = 0.03
 # What goes beyond the safe range must bring the result nearer by this, in moves, than all within.
 WORTH = 0.25
@@ -98,8 +97,6 @@ def reach(
         if abs(found - wanted) < NEAR:
             break
         if found < wanted:
-            if high == math.inf and low > 0 and 2 / 3 * wanted < found < below + SLIGHT:
-                break
             further = _further(low, below, factor, found, wanted)
             low, below = factor, found
         else:  # a result without a score, no longer recognised as a face, has gone too far, too
