@@ -266,7 +266,7 @@ SIXTEEN = np.zeros((2, 16, 16, 3), np.float32)
         ),
         (
             {"encoder": IN_DOMAIN.replace(latent_avg=np.zeros(9, np.float32))},
-            "are 9 long, the generator's 8",
+            "have 9 numbers, the generator's 8",
         ),
         (
             {"mask": np.ones((2, 8, 8), np.float32)},

@@ -168,7 +168,7 @@ STYLEGAN1 = network(StyleGAN1Generator((8, 8, 8, 8), K, 2), jnp.zeros((1, K)))
     [
         ({"mask": np.ones((2, SIDE, SIDE), np.float32)}, "reads whole photographs"),
         ({"restarts": 1}, "omit restarts=1"),
-        ({"generator": STYLEGAN1}, "knows StyleGAN2 and MobileStyleGAN"),
+        ({"generator": STYLEGAN1}, "supports StyleGAN2 and MobileStyleGAN"),
         ({"settings": SearchSettings()}, "pivotal_tuning takes TuningSettings, not SearchSettings"),
         ({"method": "mse"}, "mse takes SearchSettings, not TuningSettings"),
         ({"settings": PLAIN.with_steps(0)}, "at least one step"),

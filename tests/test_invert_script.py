@@ -307,7 +307,7 @@ def test_diffuse(world, tmp_path):
         (["invert", "ann.png", "--method", "in_domian"], ["did you mean in_domain"]),
         (
             ["invert", "ann.png", "--aligned", "--method", "pivotal_tuning"],
-            ["knows StyleGAN2 and MobileStyleGAN"],
+            ["supports StyleGAN2 and MobileStyleGAN"],
         ),
         (
             ["invert", "ann.png", "--method", "pivotal_tuning", "--restarts", "1"],

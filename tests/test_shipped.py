@@ -43,7 +43,7 @@ def test_directions_say_where_they_act_and_how_far():
     shipped = load_directions()
     assert set(shipped) == set(ATTRIBUTES)
     for name, direction in shipped.items():
-        assert direction.classes and (direction.classes, direction.box) == REGIONS[name]
+        assert direction.classes and (direction.classes, direction.box) == REGIONS[name][:2]
         assert direction.score == ATTRIBUTES[name].score
         assert direction.move > 0 and np.isfinite(direction.ceiling)
 

@@ -316,5 +316,5 @@ def test_impossible_settings_are_named(changes, message):
 def test_a_generator_without_such_layers_is_refused():
     small = StyleGAN2Generator((8, 6), latent_size=12, mapping_layers=1)  # 8 pixels
     given = Network(small, {"params": shapes(small)})
-    with pytest.raises(UserError, match="knows StyleGAN2 and MobileStyleGAN"):
+    with pytest.raises(UserError, match="supports StyleGAN2 and MobileStyleGAN"):
         tune(given, codes(1), np.zeros((1, 8, 8, 3), np.float32), Window(0, 0, 4, 4), SETTINGS)

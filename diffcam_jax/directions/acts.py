@@ -18,7 +18,8 @@ HEAD = tuple(name for name in CLASSES if name not in _NOT_HEAD)
 
 _BROWS, _EYES = ("left_brow", "right_brow"), ("left_eye", "right_eye")
 _EARS, _MOUTH = ("left_ear", "right_ear"), ("mouth", "upper_lip", "lower_lip")
-_PERSON = ("skin", *_BROWS, *_EYES, *_EARS, "nose", *_MOUTH, "neck", "hair")
+# Without the neck: the generator draws collars there, and whatever it was trained on.
+_PERSON = ("skin", *_BROWS, *_EYES, *_EARS, "nose", *_MOUTH, "hair")
 
 
 class Acts(NamedTuple):
@@ -29,7 +30,8 @@ class Acts(NamedTuple):
         box: (top, bottom, left, right) relative to the aligned picture's side.
         farthest: how many times its safe range it may be taken where a face hardly follows.
         keeps: names of classes whose shapes stay the photograph's; only their light changes.
-        shades: whether light and colours change on purpose: grey hair, the shade of a beard.
+        shades: whether light and colours change on purpose, as under a beard. They then fade out
+            towards the borders of the region, and are not evened out.
     """
 
     classes: tuple[str, ...]
@@ -43,8 +45,8 @@ REGIONS = {
     "smiling": Acts(("skin", "nose", *_MOUTH), (0.45, 0.98, 0.1, 0.9)),
     "mouth_open": Acts(("skin", "nose", *_MOUTH), (0.45, 0.98, 0.1, 0.9)),
     "eyes_closed": Acts(("skin", *_BROWS, *_EYES), (0.34, 0.62, 0.12, 0.88)),
-    "old": Acts(_PERSON, WHOLE, shades=True),
-    "gender": Acts(_PERSON, WHOLE, shades=True),
+    "old": Acts(_PERSON, WHOLE),
+    "gender": Acts(_PERSON, WHOLE),
     # Behind lenses are this person's eyes: those of a generator make another person.
     "eyeglasses": Acts(
         ("skin", *_BROWS, *_EYES, "eyeglasses", *_EARS, "nose"),
@@ -53,7 +55,7 @@ REGIONS = {
     ),
     # On a woman's face a beard often begins where a man's has long been full.
     "beard": Acts(
-        ("skin", "nose", *_MOUTH, "neck"),
+        ("skin", "nose", *_MOUTH),
         (0.48, 1.0, 0.1, 0.9),
         farthest=1.5,
         shades=True,

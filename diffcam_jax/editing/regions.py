@@ -30,6 +30,7 @@ LIPS = ("mouth", "upper_lip", "lower_lip")
 VISIBLE = 0.6
 MARGIN = 2  # pixels of 256 that a region keeps away from what it must not touch
 FRAME = 2  # further ones around worn glasses: the parsing takes a thin bridge for the nose
+SHADE = 16  # over which light and colours that are meant fade in: a line would show their border
 _SOFT = 12  # pixels of 256 over which a region fades out towards the side of its box
 
 
@@ -92,7 +93,12 @@ def may_act(face: Face, direction: Direction) -> Float[np.ndarray, "256 256"]:
         worn = _has(face.labels, ("eyeglasses",)).astype(np.uint8)
         allowed &= cv2.dilate(worn, _disc(FRAME)) == 0
     kept = cv2.erode(allowed.astype(np.uint8), _disc(MARGIN), borderValue=1)
-    soft = cv2.blur(kept.astype(np.float32), (2 * MARGIN + 1,) * 2) * kept
+    if known(direction.name).shades:
+        padded = cv2.copyMakeBorder(kept.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_REPLICATE)
+        inwards = cv2.distanceTransform(padded, cv2.DIST_L2, 5)[1:-1, 1:-1]
+        soft = np.minimum(inwards / SHADE, 1.0).astype(np.float32)
+    else:
+        soft = cv2.blur(kept.astype(np.float32), (2 * MARGIN + 1,) * 2) * kept
     return soft * _box(direction.box, len(allowed))
 
 

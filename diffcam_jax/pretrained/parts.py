@@ -262,7 +262,7 @@ _TABLE = (
         description="editing directions of mobile_stylegan_ffhq",
         licence="Apache-2.0; fitted on pictures of mobile_stylegan_ffhq: non-commercial research",
         origin="this project",
-        sha256="3c7bb55fa79be7f02e69688fb2f66025debf3e0abfc9695037bd5742f692440d",
+        sha256="c2a23013f708c38b78ac614293b77f003bc1d818c0c0256012057905fae49e90",
     ),
 )
 
