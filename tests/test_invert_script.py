@@ -3,7 +3,6 @@ one line for what goes wrong.
 """
 
 import json
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -12,87 +11,26 @@ import pytest
 from PIL import Image
 
 from diffcam_jax.applications import faces
-from diffcam_jax.directions import Direction, save_directions
 from diffcam_jax.faces import align
 from diffcam_jax.files import codes as code_files
 from diffcam_jax.files import model_folder, trees
 from diffcam_jax.inversion import Inverter, tuned_files
-from diffcam_jax.nn.indomain_encoder import InDomainEncoder, encoder_widths
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
 from diffcam_jax.nn.network import Network
-from diffcam_jax.nn.stylegan1 import StyleGAN1Generator
 from diffcam_jax.programs import invert
+from tests.invert_world import (  # noqa: F401
+    ENCODER,
+    GENERATOR,
+    NAMES,
+    ROWS,
+    SIDE,
+    K,
+    command,
+    fails,
+    sheet,
+    world,
+)
 from tests.random_variables import random_variables
-
-SIDE, ROWS, K = 64, 10, 512
-GENERATOR = StyleGAN1Generator((4,) * 5, K, 1)
-ENCODER = InDomainEncoder(encoder_widths(SIDE, 4, 4), ROWS, K)
-NAMES = ("ann", "bob")
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory) -> Path:
-    """Networks in folders as a conversion writes them, aligned photographs, and their codes."""
-    root = tmp_path_factory.mktemp("world")
-    networks = {
-        "generator": (GENERATOR, jnp.zeros((1, K))),
-        "encoder": (ENCODER, jnp.zeros((1, SIDE, SIDE, 3))),
-    }
-    for role, (module, given) in networks.items():
-        variables = jax.tree.map(np.asarray, random_variables(module, given))
-        model_folder.save(root / role, {role: Network(module, variables)}, {}, {"kind": role})
-        if role == "generator":
-            digest = trees.tree_hash(variables["params"])
-    rng = np.random.default_rng(0)
-    (root / "photos").mkdir()
-    for name in NAMES:
-        Image.fromarray(rng.integers(0, 256, (SIDE, SIDE, 3), np.uint8)).save(
-            root / "photos" / f"{name}.png"
-        )
-    found = rng.normal(0, 0.3, (4, ROWS, K)).astype(np.float32)
-    code_files.save(root / "two.safetensors", found[:2], digest, "mse", NAMES)
-    code_files.save(root / "four.safetensors", found, digest, "mse", ["a", "b", "c", "../d"])
-    code_files.save(root / "foreign.safetensors", found[:2], "0" * 64, "mse", NAMES)
-    array = rng.normal(size=(ROWS, K)).astype(np.float32)
-    smile = Direction("smile", array, (-2.0, 2.0), (0, ROWS), digest, "as it is", "by hand", "none")
-    save_directions(root / "smile.safetensors", {"smile": smile})
-    np.save(root / "large.npy", np.ones((18, K), np.float32))
-    return root
-
-
-def command(world: Path, out: Path, name: str, *rest: str) -> list[str]:
-    places = {
-        part: str(world / part)
-        for part in ("two.safetensors", "four.safetensors", "foreign.safetensors", "photos")
-    }
-    places |= {f"{one}.png": str(world / "photos" / f"{one}.png") for one in NAMES}
-    places |= {part: str(world / part) for part in ("smile.safetensors", "large.npy")} | {
-        "ENCODER": str(world / "encoder")
-    }
-    return [
-        name,
-        *(places.get(part, part) for part in rest),
-        "--generator",
-        str(world / "generator"),
-        "--out",
-        str(out),
-    ]
-
-
-def sheet(path: Path) -> np.ndarray:
-    with Image.open(path) as image:
-        return np.asarray(image)
-
-
-def fails(capsys, arguments: list[str], *words: str) -> None:
-    assert invert.main(arguments) == 2
-    said = capsys.readouterr().err
-    assert said.startswith("error: ") and said.count("\n") == 1, said
-    for word in words:
-        assert word in said
-
-
-# ---------------------------------------------------------------- every command
 
 
 def test_landmarks_say_where_the_face_is(world, tmp_path):
@@ -291,135 +229,3 @@ def test_diffuse(world, tmp_path):
 
 
 # ---------------------------------------------------------------- what goes wrong
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (
-            ["invert", "ann.png", "--method", "in_domain"],
-            ["needs an encoder", "--encoder DIR", "--method prior"],
-        ),
-        (
-            ["manipulate", "ann.png", "--direction", "smiling", "--method", "encoder"],
-            ["needs an encoder"],
-        ),
-        (["invert", "ann.png", "--method", "in_domian"], ["did you mean in_domain"]),
-        (
-            ["invert", "ann.png", "--aligned", "--method", "pivotal_tuning"],
-            ["supports StyleGAN2 and MobileStyleGAN"],
-        ),
-        (
-            ["invert", "ann.png", "--method", "pivotal_tuning", "--restarts", "1"],
-            ["omit restarts=1"],
-        ),
-        (
-            ["mix", "ann.png", "--style", "bob.png", "--method", "pivotal_tuning"],
-            ["a generator of its own, and mix"],
-        ),
-        (
-            ["diffuse", "ann.png", "--context", "bob.png", "--method", "pivotal_tuning"],
-            ["choose another --method"],
-        ),
-        (
-            ["interpolate", "two.safetensors", "--method", "pivotal_tuning"],
-            ["and interpolate draws"],
-        ),
-        (
-            [
-                "manipulate",
-                "ann.png",
-                "--direction",
-                "smile.safetensors",
-                "--method",
-                "pivotal_tuning",
-            ],
-            ["and manipulate draws"],
-        ),
-        (["invert", "none.png"], ["none.png"]),
-        (["invert", "ann.png", "--batch", "0"], ["--batch 0"]),
-        (["invert", "ann.png", "--steps", "0"], ["--inversion-steps 0"]),
-        (["invert", "ann.png", "--face", "0"], ["--face 0"]),
-        (["invert", "ann.png", "--face", "all"], ["--face all", "give a number"]),
-        (
-            ["invert", "ann.png", "bob.png", "--landmarks", "five.txt"],
-            ["--landmarks", "one photograph, and 2"],
-        ),
-        (["mix", "ann.png", "--style", "two.safetensors", "--landmarks", "none.txt"], ["none.txt"]),
-        (["interpolate", "foreign.safetensors"], ["another generator"]),
-        (["interpolate", "four.safetensors"], ["4 faces", "--grid"]),
-        (["interpolate", "two.safetensors", "--steps", "-1"], ["--steps -1"]),
-        (["interpolate", "smile.safetensors"], ["holds no inverted codes"]),
-        (["manipulate", "two.safetensors", "--direction", "smiling"], ["another generator"]),
-        (
-            ["manipulate", "two.safetensors", "--direction", "large.npy"],
-            ["18 rows of 512", "reads 10"],
-        ),
-        (
-            [
-                "manipulate",
-                "two.safetensors",
-                "--direction",
-                "smile.safetensors",
-                "--layers",
-                "5-2",
-            ],
-            ["--layers 5-2"],
-        ),
-        (
-            [
-                "manipulate",
-                "two.safetensors",
-                "--direction",
-                "smile.safetensors",
-                "--layers",
-                "8-12",
-            ],
-            ["layers 8 to 13"],
-        ),
-        (
-            ["mix", "two.safetensors", "--style", "two.safetensors", "--from-layer", "11"],
-            ["10 layers"],
-        ),
-        (
-            ["diffuse", "ann.png", "--context", "bob.png", "--box", "200", "0", "60", "60"],
-            ["--box 200 0 60 60"],
-        ),
-    ],
-    ids=lambda value: " ".join(value[:1]) if value[0] in invert.COMMANDS else "",
-)
-def test_unusable_input(world, tmp_path, capsys, arguments, words):
-    fails(capsys, command(world, tmp_path / "out", *arguments), *words)
-    assert not list((tmp_path / "out").glob("*.png"))
-
-
-def test_a_mask_of_another_size(world, tmp_path, capsys):
-    Image.new("L", (100, 80), 255).save(tmp_path / "mask.png")
-    flags = [
-        "ann.png",
-        "--context",
-        "bob.png",
-        "--aligned",
-        "--method",
-        "mse",
-        "--mask",
-        str(tmp_path / "mask.png"),
-    ]
-    fails(capsys, command(world, tmp_path, "diffuse", *flags), "100 x 80", "64 x 64")
-
-
-@pytest.mark.weights
-def test_a_picture_without_a_face(world, tmp_path, capsys):
-    fails(
-        capsys,
-        command(world, tmp_path, "mix", "ann.png", "--style", "two.safetensors"),
-        "ann.png",
-        "no face",
-        "--landmarks",
-    )
-
-
-def test_help_is_light(capsys):
-    with pytest.raises(SystemExit) as leaving:
-        invert.main(["diffuse", "--help"])
-    assert leaving.value.code == 0 and "--context" in capsys.readouterr().out

@@ -236,7 +236,7 @@ def test_what_a_folder_holds(pairs, tmp_path):
         train[0]
 
 
-def test_the_command(folders, tmp_path, capsys):  # noqa: F811
+def test_the_command(folders, tmp_path, capsys):
     draw_dataset(
         "faces", 4, tmp_path / "data", generator=str(folders / "generator"), test_share=0.25
     )

@@ -262,9 +262,8 @@ def test_what_does_not_fit_is_refused(overrides, data, message):
         deghost.build(small(**overrides), data(), None)
 
 
-def test_a_batch_that_the_discriminator_cannot_group():
-    trainer = deghost.build(small(), pairs(6), None)
-    state = jax.eval_shape(trainer.create)
+def test_a_batch_that_the_discriminator_cannot_group(trained):
+    trainer, state = deghost.build(small(), pairs(6), None), trained[1]
     with pytest.raises(UserError, match="a device's microbatch has 6"):
         jax.eval_shape(trainer.phases[0].step, state, pairs(6).held_out, jax.random.key(0))
 
