@@ -1,4 +1,4 @@
-"""Deghosting network around a StyleGAN2 prior (GLEAN): 128 pixels in, 256 or 1024 pixels out.
+r"""Deghosting network around a StyleGAN2 prior (GLEAN): 128 pixels in, 256 or 1024 pixels out.
 
     python train.py --config configs/deghost.py --workdir RUN
     python train.py --config configs/deghost.py:official --workdir RUN --config.data.folder=FFHQ \

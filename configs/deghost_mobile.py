@@ -1,4 +1,4 @@
-"""Small deghosting network of the embedded generator: encoder, frozen generator prior, decoder.
+r"""Small deghosting network of the embedded generator: encoder, frozen generator prior, decoder.
 
     python -m diffcam_jax.data draw --name drawn256 --count 1700 --size 256 --mixing 0.4 \
         --seed 31 --test-share 0.03

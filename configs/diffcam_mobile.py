@@ -1,4 +1,4 @@
-"""Differential-activation classifier of the embedded generator, with spatially local evidence.
+r"""Differential-activation classifier of the embedded generator, with spatially local evidence.
 
     python -m diffcam_jax.data.pairs --out PAIRS --count 352
     python train.py --config configs/diffcam_mobile.py:stage1 --workdir RUN \

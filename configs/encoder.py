@@ -1,4 +1,4 @@
-"""Encoders for a frozen generator.
+r"""Encoders for a frozen generator.
 
     python train.py --config configs/encoder.py:MODE --workdir RUN --config.data.folder=FACES \
         [--config.generator=DIR]

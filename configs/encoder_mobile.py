@@ -1,4 +1,4 @@
-"""Small encoder of the embedded generator: MobileNetV2, a pyramid, one w and offsets of it.
+r"""Small encoder of the embedded generator: MobileNetV2, a pyramid, one w and offsets of it.
 
     python -m diffcam_jax.data draw --name drawn256 --count 9612 --size 256 --mixing 0.4 \
         --test-share 0.0066583

@@ -1,4 +1,4 @@
-"""Invertibility decomposition around a StyleGAN2 and a published encoder.
+r"""Invertibility decomposition around a StyleGAN2 and a published encoder.
 
     python train.py --config configs/invertibility.py --workdir RUN \
         --config.generator=STYLEGAN2 --config.encoder=E4E --config.data.folder=FFHQ

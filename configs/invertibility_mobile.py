@@ -1,4 +1,4 @@
-"""Alignment network of the embedded generator and encoder: what the generator cannot draw.
+r"""Alignment network of the embedded generator and encoder: what the generator cannot draw.
 
     python -m diffcam_jax.data draw --name drawn512 --count 2200 --size 512 --mixing 0.4 \
         --seed 12 --test-share 0.03

@@ -1,4 +1,4 @@
-"""What each direction changes on held-out samples, and what it leaves alone.
+r"""What each direction changes on held-out samples, and what it leaves alone.
 
     python evaluate.py --config configs/eval/directions.py --workdir runs/directions \
         [--config.directions=FILE]

@@ -1,4 +1,4 @@
-"""Pictures of any programs in folders, compared with those of a first folder.
+r"""Pictures of any programs in folders, compared with those of a first folder.
 
     python evaluate.py --config configs/eval/folders.py --folders ORIGINALS OURS STARGAN \
         --workdir runs/folders

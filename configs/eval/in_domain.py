@@ -1,4 +1,4 @@
-"""The tables of In-Domain GAN Inversion for every inversion method, and its semantic analysis.
+r"""The tables of In-Domain GAN Inversion for every inversion method, and its semantic analysis.
 
     python evaluate.py --config configs/eval/in_domain.py --config.encoder=runs/encoder \
         --workdir runs/in_domain

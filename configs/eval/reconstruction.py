@@ -1,4 +1,4 @@
-"""How well each inversion method reconstructs pictures: GANInverter's protocol.
+r"""How well each inversion method reconstructs pictures: GANInverter's protocol.
 
     python evaluate.py --config configs/eval/reconstruction.py --workdir runs/reconstruction
     ... --config.encoder=runs/encoder \

@@ -1,4 +1,4 @@
-"""Writes edits whose correct result is known (`data.edit_pairs`), to train deghosting with.
+r"""Writes edits whose correct result is known (`data.edit_pairs`), to train deghosting with.
 
     python -m diffcam_jax.data.known_edits --faces drawn256 --out DIR [--encoder RUN] \
         [--count 1200] [--held-out 32]
