@@ -202,7 +202,9 @@ def test_export_is_half_as_large_and_gives_the_same_codes(tmp_path):
     model_folder.save(
         tmp_path / "generator", {"generator": toy.network("generator")}, {}, {"kind": "toy"}
     )
-    opened = checkpoints.from_checkpoints(tmp_path / "generator", tmp_path / "encoder")
+    opened = checkpoints.from_checkpoints(
+        generator=tmp_path / "generator", encoder=tmp_path / "encoder"
+    )
     pictures = jnp.asarray(PICTURES, jnp.float32) / 127.5 - 1
     codes = pipeline.encode(opened, pictures)
     inverter = Inverter(config, opened.encoder.network.module, toy.network("generator").module)

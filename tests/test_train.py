@@ -194,7 +194,7 @@ def common(**fields):
         ({"batch_size": 0}, "config.batch_size=0 is too small; give 1 or more"),
         ({"steps": "ten"}, "config.steps='ten' is no int"),
         ({"trainer": "difcam"}, "config.trainer='difcam' is unknown; did you mean diffcam?"),
-        ({"trainer": "nerf"}, "config.trainer='nerf' is unknown; choose from stylegan2, diffcam"),
+        ({"trainer": "qqqq"}, "config.trainer='qqqq' is unknown; choose from stylegan2, diffcam"),
         ({"precision": "float8"}, "config.precision='float8': allowed are float32, bfloat16"),
     ],
 )

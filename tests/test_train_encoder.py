@@ -136,7 +136,9 @@ def test_export_opens_in_a_pipeline_and_gives_the_same_codes(kind, tmp_path):
     model_folder.save(
         tmp_path / "generator", {"generator": toy().network("generator")}, {}, {"kind": "toy"}
     )
-    opened = checkpoints.from_checkpoints(tmp_path / "generator", tmp_path / "encoder")
+    opened = checkpoints.from_checkpoints(
+        generator=tmp_path / "generator", encoder=tmp_path / "encoder"
+    )
     opened = opened.replace(encoder=opened.encoder.replace(steps=2 if kind == "restyle" else 0))
     pictures = Faces().batch["image"].astype(np.float32) / 127.5 - 1
     codes = pipeline.encode(opened, jnp.asarray(pictures))

@@ -6,6 +6,7 @@ from typing import Any
 import flax.linen as nn
 import flax.struct
 import jax
+import jax.numpy as jnp
 
 
 @flax.struct.dataclass(eq=False)
@@ -39,5 +40,8 @@ def initial_variables(module: nn.Module, key: jax.Array, *inputs: Any) -> dict[s
         key: for its random numbers.
         *inputs: that the module is called with; only their shapes and types matter.
     """
+    # Within another traced function there is no program of its own to be compiled.
+    if isinstance(jnp.zeros(()), jax.core.Tracer):
+        return module.init(key, *inputs)
     init = jax.jit(module.init, compiler_options={"xla_backend_optimization_level": 0})
     return init(key, *inputs)
