@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int
 from diffcam_jax.editing.compose import blend, combine, refine, resize_mask, with_user_mask
 from diffcam_jax.editing.config import EditConfig, check_method
 from diffcam_jax.editing.decomposition import decompose, domain_mask
-from diffcam_jax.editing.diffcam import Activation
+from diffcam_jax.editing.pairs import find
 from diffcam_jax.editing.pipeline import Pipeline
 from diffcam_jax.nn.mobile_deghosting import MobileDeghoster, Views
 from diffcam_jax.nn.network import Network
@@ -118,8 +118,9 @@ def edit_batch(
         *(_synthesis(pipeline.generator, w, small) for w in ladder[1:-1]),
         resize(edited, (small, small), "area"),
     ]
-    found = _activations(pipeline, pictures, edits, config)
-    mask = refine(combine(found.mask), config.mask)
+    found = find(pipeline.classifier, pictures, edits.classes, edits.strengths.T < 0, config)
+    masks = jnp.where((edits.strengths == 0)[..., None, None], 0.0, found.mask)
+    mask = refine(combine(jnp.moveaxis(masks, 1, 0)), config.mask)
     mask = resize_mask(mask, (size, size), config.mask.resize)
     cam_mask = domain = None
     if config.method == "both":
@@ -167,22 +168,6 @@ def deghost(deghoster: Network, views: Views, generator: Network) -> Float[Array
     if isinstance(module, MobileDeghoster):
         return deghoster(views, *generator)
     return deghoster(resize(views.fused, (module.in_size, module.in_size), "area"))
-
-
-def _activations(
-    pipeline: Pipeline, pictures: list[Array], edits: Edits, config: EditConfig
-) -> Activation:
-    """Masks [r, b, v, v] and logits [b, r, N] of the pairs of neighbours."""
-    masks, logits = [], []
-    for i, (before, after) in enumerate(itertools.pairwise(pictures)):
-        strengths = edits.strengths[:, i]
-        undo = (strengths < 0)[:, None, None, None]
-        pair = jnp.where(undo, after, before), jnp.where(undo, before, after)
-        chosen = jnp.broadcast_to(edits.classes[i], (len(before),))
-        found = config.activation(pipeline.classifier, *pair, chosen, config.cam)
-        masks.append(jnp.where((strengths == 0)[:, None, None], 0.0, found.mask))
-        logits.append(found.logits)
-    return Activation(jnp.stack(masks), jnp.stack(logits, 1))
 
 
 def _without_ghosts(

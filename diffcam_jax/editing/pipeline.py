@@ -87,6 +87,19 @@ def encode(pipeline: Pipeline, images: jax.Array) -> jax.Array:
     return encoding.read(pipeline.generator, pipeline.encoder, images)
 
 
+def hashes(pipeline: Pipeline) -> dict[str, str]:
+    """What the networks are known by in reports and results, by role; "" where there is none."""
+    encoder, deghoster, aligner = pipeline.encoder, pipeline.deghoster, pipeline.aligner
+    parts = {
+        "classifier": pipeline.classifier.network,
+        "encoder": encoder and encoder.network,
+        "deghoster": deghoster,
+        "aligner": aligner and aligner.network,
+    }
+    known = {name: trees.tree_hash(n.variables) if n else "" for name, n in parts.items()}
+    return {"generator": generator_hash(pipeline.generator), **known}
+
+
 def require_encoder(found: bool) -> None:
     """Refuses an alignment network without an encoder.
 

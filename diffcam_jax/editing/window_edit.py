@@ -24,6 +24,7 @@ from diffcam_jax.editing.classifier import Classifier
 from diffcam_jax.editing.compose import blend, dilate, feather, with_user_mask
 from diffcam_jax.editing.config import EditConfig, WindowConfig
 from diffcam_jax.editing.diffcam import Activation
+from diffcam_jax.editing.pairs import find
 from diffcam_jax.nn.network import Network
 from diffcam_jax.ops.image import resize
 from diffcam_jax.ops.window import Window, cut, scaled
@@ -83,8 +84,8 @@ def draft(
         size: of the pictures that are compared.
         config: static choices.
     """
-    pictures = jnp.stack([generator(w, method="synthesis", size=size) for w in ladder])
-    return find(classifier, pictures, attributes, config).mask
+    pictures = [generator(w, method="synthesis", size=size) for w in ladder]
+    return _found(classifier, pictures, attributes, config).mask
 
 
 @jax.jit
@@ -209,33 +210,6 @@ def feathered(x: Float[Array, "b h w c"], radius: int) -> Float[Array, "b h w c"
     return jnp.stack(channels, -1)
 
 
-def find(
-    classifier: Classifier,
-    pictures: Float[Array, "p b v v 3"],
-    attributes: Attributes,
-    config: EditConfig,
-) -> Activation:
-    """Masks of successive edits, of pairs of neighbours (section 3.6).
-
-    Args:
-        classifier: Diff-CAM's.
-        pictures: after 0, 1, ... r edits.
-        attributes: of the edits.
-        config: static choices.
-
-    Returns:
-        Masks [b, r, v, v] and logits [b, r, N].
-    """
-    found = []
-    for i in range(len(pictures) - 1):
-        before, after = pictures[i], pictures[i + 1]
-        undo = attributes.undo[i]
-        pair = jnp.where(undo, after, before), jnp.where(undo, before, after)
-        chosen = jnp.broadcast_to(attributes.classes[i], len(before))
-        found.append(config.activation(classifier, *pair, chosen, config.cam))
-    return Activation(*(jnp.stack(parts, 1) for parts in zip(*found, strict=True)))
-
-
 @functools.partial(jax.jit, static_argnames="config")
 def edit_window(
     classifier: Classifier,
@@ -264,7 +238,7 @@ def edit_window(
     grain = size // cells
     top, left = place.top * factor, place.left * factor
     shown = [resize(into(images, part, top, left), (size, size), "area") for part in windows]
-    found = find(classifier, jnp.stack(shown), attributes, config)
+    found = _found(classifier, shown, attributes, config)
     meant = jnp.max(found.mask * allowed, axis=1)
     window = cut(images, scaled(place, factor))
     maps = meant, jnp.max(allowed, axis=1), attributes.kept
@@ -298,3 +272,10 @@ def border(place: Window, cells: int, factor: int) -> Float[Array, "h w"]:
 
     rows, columns = ramp(place.top, place.height), ramp(place.left, place.width)
     return jnp.minimum(rows[:, None], columns[None])
+
+
+def _found(
+    classifier: Classifier, pictures: list[Array], attributes: Attributes, config: EditConfig
+) -> Activation:
+    undo = jnp.broadcast_to(attributes.undo[:, None], (len(attributes.undo), len(pictures[0])))
+    return find(classifier, pictures, attributes.classes, undo, config)

@@ -17,10 +17,9 @@ from jaxtyping import Float, UInt8, UInt16
 import diffcam_jax
 from diffcam_jax import inversion
 from diffcam_jax.directions import Direction, check_strengths
-from diffcam_jax.directions.space import generator_hash
 from diffcam_jax.editing import checkpoints
 from diffcam_jax.editing.config import VARIANTS, EditConfig, check_method
-from diffcam_jax.editing.pipeline import Pipeline, check
+from diffcam_jax.editing.pipeline import Pipeline, check, hashes
 from diffcam_jax.editor.codes import Coder
 from diffcam_jax.editor.face_edit import FaceEditor
 from diffcam_jax.editor.results import EditResult
@@ -29,7 +28,6 @@ from diffcam_jax.errors import UserError
 from diffcam_jax.faces import align
 from diffcam_jax.faces.panel import grey
 from diffcam_jax.faces.selection import find_quads
-from diffcam_jax.files import trees
 from diffcam_jax.inversion.tuning import TuningSettings
 
 Pixels = UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]
@@ -75,7 +73,7 @@ class Editor:
         )
         self.networks = networks = jax.device_put(networks)
         self.generator, self.classes = networks.generator.module, networks.classifier.names
-        self.hashes = _hashes(networks)
+        self.hashes = hashes(networks)
         self._faces = FaceEditor(networks, self.directions)
         self._coder = Coder(networks)
 
@@ -262,16 +260,3 @@ class Editor:
 
     def _crop_mask(self, mask: np.ndarray, quad: np.ndarray) -> Float[np.ndarray, "s s"]:
         return align.crop(grey(mask), quad, self.generator.resolution)[..., 0]
-
-
-def _hashes(networks: Pipeline) -> dict[str, str]:
-    """What the networks are known by in reports; "" where there is none."""
-    encoder, deghoster, aligner = networks.encoder, networks.deghoster, networks.aligner
-    parts = {
-        "classifier": networks.classifier.network,
-        "encoder": encoder and encoder.network,
-        "deghoster": deghoster,
-        "aligner": aligner and aligner.network,
-    }
-    known = {name: trees.tree_hash(n.variables) if n else "" for name, n in parts.items()}
-    return {"generator": generator_hash(networks.generator), **known}

@@ -1,6 +1,6 @@
 """One face edited the product's way: look, draft, tune, reach the strength, blend.
 
-    look    what the photograph shows where, and so what may change          faces.regions
+    look    what the photograph shows where, and so what may change          editing.regions
     draft   Diff-CAM of the untuned pair says where the edit acts             window_edit.draft
     tune    the generator is fitted to the photograph in that window          inversion.tuning
     reach   the step's factor, until the result's own score has moved         directions.strength
@@ -39,6 +39,7 @@ from diffcam_jax.ops.window import Window
 DRAFT, LEAST_AREA = 0.45, 50
 # A tuned generator that misses the photograph by more, in [0, 2], shows something else there.
 MISSED = 0.3
+_domain_mask = jax.jit(domain_mask, static_argnames="size")
 
 
 class FaceSession:
@@ -133,7 +134,7 @@ class FaceSession:
         may = np.asarray(resize(jnp.asarray(may), (self.size, self.size), "area"))
         if self.config.method == "both":
             codes = jnp.asarray(self.codes[None])
-            out = domain_mask(self.editor.networks.decomposer, self.image, codes, self.size)
+            out = _domain_mask(self.editor.networks.decomposer, self.image, codes, size=self.size)
             self.domain = out = np.asarray(refine(out, self.config.domain))
             self.kept["domain"] = round(float((out > 0.5).mean()), 4)
             may = may * (1 - out)

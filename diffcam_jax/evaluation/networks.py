@@ -16,12 +16,11 @@ from diffcam_jax.data.drawn import Prior, make_prior
 from diffcam_jax.data.edit_samples import toy_generator
 from diffcam_jax.directions import Direction
 from diffcam_jax.directions.scoring import draw_uint8
-from diffcam_jax.directions.space import generator_hash
 from diffcam_jax.editing import checkpoints
 from diffcam_jax.editing.alignment import Settings, aligner_for
 from diffcam_jax.editing.classifier import Classifier
 from diffcam_jax.editing.decomposition import Decomposer
-from diffcam_jax.editing.pipeline import AlignmentNetwork, Pipeline
+from diffcam_jax.editing.pipeline import AlignmentNetwork, Pipeline, hashes
 from diffcam_jax.errors import UserError
 from diffcam_jax.files import trees
 from diffcam_jax.inversion.encoding import Encoder
@@ -126,19 +125,9 @@ def open_world(config) -> World:
     # The directions that ship belong to the embedded generator.
     own = {} if not config.directions and not plan.is_embedded else config.directions or None
     directions = checkpoints.fit_directions(checkpoints.read_directions(own), networks.generator)
-    hashes = {
-        "generator": generator_hash(networks.generator),
-        "classifier": trees.tree_hash(networks.classifier.network.variables),
-    }
-    if networks.encoder is not None:
-        hashes["encoder"] = trees.tree_hash(networks.encoder.network.variables)
-    if networks.deghoster is not None:
-        hashes["deghoster"] = trees.tree_hash(networks.deghoster.variables)
-    if networks.aligner is not None:
-        hashes["aligner"] = trees.tree_hash(networks.aligner.network.variables)
     arrays = {name: direction.array for name, direction in directions.items()}
-    hashes["directions"] = trees.tree_hash(arrays)
-    short = {name: digest[:12] for name, digest in hashes.items()}
+    known = {**hashes(networks), "directions": trees.tree_hash(arrays)}
+    short = {name: digest[:12] for name, digest in known.items() if digest}
     return World(jax.device_put(networks), directions, short)
 
 
