@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diffcam_jax.programs import edit, photographs
+from diffcam_jax.faces import samples
+from diffcam_jax.programs import edit
 
 ROOT = Path(__file__).parent.parent
 SMILE = ["--attribute", "smiling=1"]
@@ -208,7 +209,7 @@ def test_no_face(tmp_path, capsys):
 @pytest.mark.weights
 def test_a_folder_with_a_bad_file(tmp_path, capsys):
     photos, out = folder(tmp_path / "photos"), tmp_path / "out"
-    Image.open(photographs.demo()).crop((80, 20, 440, 380)).save(photos / "b_hopper.png")
+    Image.open(samples.hopper()).crop((80, 20, 440, 380)).save(photos / "b_hopper.png")
     text(photos / "a_bad.jpg")
     arguments = [str(photos), *SMILE, "--out", str(out), "--stages"]
     assert edit.main(arguments) == 1

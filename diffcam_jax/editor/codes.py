@@ -5,6 +5,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from diffcam_jax import inversion
+from diffcam_jax.command.progress import Progress
 from diffcam_jax.editing.pipeline import Pipeline, encode
 from diffcam_jax.errors import UserError
 from diffcam_jax.files.code_cache import CodeCache
@@ -28,7 +29,7 @@ class Coder:
         config: inversion.PriorSettings = inversion.PriorSettings(),
         refine: int = 0,
         cache: bool = True,
-        progress: bool = False,
+        progress: Progress = False,
     ) -> Float[np.ndarray, "rows 512"]:
         """The W+ code of an aligned face.
 
@@ -38,7 +39,7 @@ class Coder:
             refine: steps of in-domain optimisation from the encoder's code
                 (`inversion.REFINEMENT`); 0 takes that code as it is.
             cache: keep and reuse codes that were optimised.
-            progress: show a bar.
+            progress: show a bar, or tell.
 
         Raises:
             UserError: a refinement without an encoder, or no loss was finite.

@@ -6,8 +6,9 @@ result.image  # the whole photograph, same size and dtype; outside the mask the 
 """
 
 import dataclasses
+import functools
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jax
@@ -16,10 +17,12 @@ from jaxtyping import Float, UInt8, UInt16
 
 import diffcam_jax
 from diffcam_jax import inversion
+from diffcam_jax.command.progress import Progress, tell
 from diffcam_jax.directions import Direction, check_strengths
 from diffcam_jax.editing import checkpoints
 from diffcam_jax.editing.config import VARIANTS, EditConfig, check_method
 from diffcam_jax.editing.pipeline import Pipeline, check, hashes
+from diffcam_jax.editor import external_edit
 from diffcam_jax.editor.codes import Coder
 from diffcam_jax.editor.face_edit import FaceEditor
 from diffcam_jax.editor.results import EditResult
@@ -134,7 +137,7 @@ class Editor:
         config: inversion.PriorSettings = inversion.PriorSettings(),
         refine: int = 0,
         cache: bool = True,
-        progress: bool = False,
+        progress: Progress = False,
     ) -> Float[np.ndarray, "rows 512"]:
         """The W+ code of an aligned face; arguments and errors are those of `codes.Coder`."""
         return self._coder(aligned, config, refine, cache, progress)
@@ -155,7 +158,7 @@ class Editor:
         raw_strength: bool = False,
         deghost: bool = True,
         cache: bool = True,
-        progress: bool = False,
+        progress: Progress = False,
     ) -> EditResult:
         """Edits a photograph.
 
@@ -177,7 +180,7 @@ class Editor:
           deghost: without a `config.window` let the deghosting network, where there is one, have
             the last word.
           cache: keep and reuse codes and tuned numbers.
-          progress: show bars while inverting and tuning.
+          progress: show bars while inverting and tuning, or who is told of every stage.
 
         Returns:
           An `EditResult`.
@@ -206,14 +209,17 @@ class Editor:
         if tune < 0:
             raise UserError(f"tune={tune}: give 0 steps or more")
         tuning = TuningSettings().with_steps(tune) if tune else None
+        tell(progress, "find faces")
         networks = self.networks if deghost else self.networks.replace(deghoster=None)
         quads = find_quads(pixels, face, aligned, landmarks)
         found = time.perf_counter()
         image, touched, faces = pixels, np.zeros(pixels.shape[:2], bool), []
-        for quad in quads:
+        for number, quad in enumerate(quads):
+            tell(progress, "face", number, len(quads))
             begun = time.perf_counter()
             original = self._crop(pixels, quad)
             cropped = time.perf_counter()
+            tell(progress, "invert")
             codes = self.invert(original, inversion_config, refine, cache, progress)
             inverted = time.perf_counter()
             mask = None if user_mask is None else self._crop_mask(user_mask, quad)
@@ -253,6 +259,44 @@ class Editor:
             },
         }
         return EditResult(image, tuple(faces), report)
+
+    def blend(
+        self,
+        pixels: Pixels,
+        edited: external_edit.Pixels,
+        names: Sequence[str] = (),
+        *,
+        face: int | str = "largest",
+        aligned: bool = False,
+        landmarks: Float[np.ndarray, "n 2"] | None = None,
+        user_mask: Float[np.ndarray, "_ _"] | None = None,
+        config: EditConfig | None = None,
+    ) -> EditResult:
+        """Takes an edit that another program made into the photograph, and nothing else of it.
+
+        Args:
+          pixels: the photograph, see `edit`.
+          edited: the other program's picture, uint8 or uint16 RGB of any size: the whole photograph
+            or a crop of the face, scaled, shifted, compressed or tinted as it may be.
+          names: the attributes that were edited; none takes whatever was changed on the head.
+          face: see `edit`.
+          aligned: see `edit`; of the photograph, not of the edited picture.
+          landmarks: see `edit`.
+          user_mask: see `edit`.
+          config: choices of this edit; of the product's variant.
+
+        Returns:
+          An `EditResult`. Its aligned pictures are as large as the face in the photograph, and
+          there are no codes.
+
+        Raises:
+          UserError: unknown attribute, no face, mask of another size, or the edited picture is not
+            one of this photograph (see `faces.registration.register`).
+        """
+        find = functools.partial(find_quads, pixels, face, aligned, landmarks)
+        config = config or self.config
+        given = self._faces, pixels, edited, names, find, config, user_mask, self.hashes
+        return external_edit.blend(*given)
 
     def _crop(self, pixels: Pixels, quad: np.ndarray) -> UInt8[np.ndarray, "s s 3"]:
         face = align.crop(pixels, quad, self.generator.resolution)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from diffcam_jax.command.progress import Progress
 from diffcam_jax.directions import Direction
 from diffcam_jax.editing.config import EditConfig
 from diffcam_jax.editing.pipeline import Pipeline
@@ -49,7 +50,7 @@ class FaceEditor:
         raw: bool = False,
         user_mask: Float[np.ndarray, "s s"] | None = None,
         cache: bool = True,
-        progress: bool = False,
+        progress: Progress = False,
     ) -> FaceEdit:
         """Edits one face.
 
@@ -63,7 +64,7 @@ class FaceEditor:
             raw: take strengths as they are, without measuring the result.
             user_mask: where the edit may act, or also acts.
             cache: read and keep tuned numbers.
-            progress: show a bar while tuning.
+            progress: show a bar while tuning, or who is told of every stage.
 
         Raises:
             UserError: a network is neither cached nor can it be fetched.

@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from diffcam_jax.command.progress import tell
 from diffcam_jax.directions import Direction, direction_matrix
 from diffcam_jax.directions.acts import known
 from diffcam_jax.directions.strength import NO_ROOM, Reached, has_room, reach
@@ -65,11 +66,13 @@ class FaceSession:
         """The whole way; arguments are those of `FaceEditor`, `asked` its strengths."""
         began = time.perf_counter()
         undo = jnp.asarray([strength < 0 for strength in asked])
+        tell(progress, "look")
         may = self.allowed()
         if not raw and not any(map(self.has_room, self.directions, asked)):
             self.notes += [f"{name}: {NO_ROOM}" for name in self.names]
             return self.unchanged(asked, time.perf_counter() - began)
         looked = time.perf_counter()
+        tell(progress, "draft")
         wanted = self.drafted(asked, undo, may)
         window = windows.fit_window(wanted, self.generator.module.cells)
         if window is None:
@@ -87,6 +90,7 @@ class FaceSession:
             *(jnp.int32(x) for x in (window.top, window.left)), window.height, window.width
         )
         tuned = time.perf_counter()
+        tell(progress, "blend")
         first = draw_window(generator, jnp.asarray(self.codes[None]), window)
         may = self.without_missed(may, first, window)
         edit = functools.partial(self.blended, generator, window, undo, first, may)

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from diffcam_jax.command.progress import Progress
 from diffcam_jax.directions.space import generator_hash
 from diffcam_jax.editing import windows
 from diffcam_jax.inversion.tuned_cache import Entry, TunedCache
@@ -29,7 +30,7 @@ def tuned_window(
     window: Window,
     settings: TuningSettings,
     cache: bool,
-    progress: bool,
+    progress: Progress,
 ) -> tuple[Entry, dict[str, Any]]:
     """Tunes the generator to a photograph in a window, or finds that it was.
 
@@ -41,7 +42,7 @@ def tuned_window(
         window: that has to be within the tuned one.
         cache: read and keep tuned numbers; a photograph that was tuned elsewhere goes on from
             there.
-        progress: show a bar.
+        progress: show a bar, or tell.
 
     Returns:
         What was tuned, and for the report "window" (top, left, height, width in cells), "begun"

@@ -28,7 +28,8 @@ class FaceEdit:
         not look for it.
       paste_mask: [s, s], where `source` goes into the photograph; the mask, or with deghosting a
         region around it.
-      latents: W+ code of the photograph [18, 512]; edited_latents: with the edits.
+      latents: W+ code of the photograph [18, 512]; edited_latents: with the edits. None for an edit
+        made elsewhere, whose `inverted` is the photograph as soft as the other program's picture.
       quad: [4, 2] place of the crop in the photograph.
       report: measurements, ready for JSON.
       window_pixels: (top, bottom, left, right) of the tuned window in the aligned picture; None
@@ -45,8 +46,8 @@ class FaceEdit:
     cam_mask: np.ndarray | None
     domain: np.ndarray | None
     paste_mask: np.ndarray
-    latents: np.ndarray
-    edited_latents: np.ndarray
+    latents: np.ndarray | None
+    edited_latents: np.ndarray | None
     quad: np.ndarray
     report: dict[str, Any]
     window_pixels: tuple[int, int, int, int] | None = None
@@ -120,5 +121,11 @@ def reached(report: dict[str, Any]) -> list[str]:
                     f"{who}{name}: asked {found['asked']:g}, reached {found['reached']:.2f} "
                     f"of the usual move (factor {found['factor']:.2f})"
                 )
+        if "registration" in face:
+            place = face["registration"]
+            lines.append(
+                f"{who}the edited picture is a {place['kind']} at {place['scale']:.3g} times the "
+                f"photograph's size; {face['mask_area']:.1%} of the face's square is taken from it"
+            )
         lines += [f"{who}{note}" for note in face.get("notes", [])]
     return lines

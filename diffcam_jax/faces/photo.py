@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8, UInt16
+from jaxtyping import Float, UInt8, UInt16
 
 from diffcam_jax.errors import UserError
 from diffcam_jax.faces.decoding import MAX_PIXELS, Pixels, Plane, decode, open_header, read_bytes
@@ -85,12 +85,25 @@ def read_photo(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Ph
             or too small.
     """
     path = Path(path)
-    data = read_bytes(path)
+    return decode_photo(read_bytes(path), path, max_pixels)
+
+
+def decode_photo(data: bytes, name: Path, max_pixels: int = MAX_PIXELS) -> Photo:
+    """Decodes the content of a file as `read_photo` does.
+
+    Args:
+        data: of the file.
+        name: of the file, for messages.
+        max_pixels: see `read_photo`.
+
+    Raises:
+        UserError: see `read_photo`.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns about odd metadata that does not matter here
-        image = open_header(path, data, max_pixels)
+        image = open_header(name, data, max_pixels)
         mode, icc_profile, dpi = image.mode, image.info.get("icc_profile"), image.info.get("dpi")
-        pixels, alpha = decode(path, data, image)
+        pixels, alpha = decode(name, data, image)
     # A grey or CMYK profile does not describe the resulting RGB pixels; CMYK was converted by means
     # of its own.
     if not icc_profile or icc_profile[16:20] != b"RGB ":
@@ -133,6 +146,13 @@ def write_photo(path: str | os.PathLike[str], photo: Photo | Pixels) -> None:
             f"{path}: cannot be written ({error.strerror}); choose another output folder or free "
             "some space"
         ) from error
+
+
+def as_mask(
+    pixels: UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"],
+) -> Float[np.ndarray, "h w"]:
+    """A picture as a mask: float32 [h, w], 0 where it is black and 1 where it is white."""
+    return (pixels.mean(-1) / np.iinfo(pixels.dtype).max).astype(np.float32)
 
 
 def to_8_bits(

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from diffcam_jax.command.progress import Progress
 from diffcam_jax.directions.space import generator_hash
 from diffcam_jax.errors import UserError
 from diffcam_jax.files import trees
@@ -151,7 +152,7 @@ class Inverter:
         start: Float[Array | np.ndarray, "..."] | None = None,
         seconds: float | None = None,
         restarts: int = 0,
-        progress: bool = False,
+        progress: Progress = False,
     ) -> Inversion:
         """Codes of photographs.
 
@@ -286,7 +287,7 @@ def invert(
     start: Float[Array | np.ndarray, "..."] | None = None,
     seconds: float | None = None,
     restarts: int = 0,
-    progress: bool = False,
+    progress: Progress = False,
 ) -> Inversion:
     """Finds the codes of aligned photographs, many in one compiled step.
 
@@ -305,7 +306,7 @@ def invert(
             must search for its pivots, half of the time is for that.
         restarts: number of further searches from random codes; the best of all is the result, for
             each picture.
-        progress: whether to show a bar with the remaining time.
+        progress: whether to show a bar with the remaining time, or who is told instead.
 
     Returns:
         Codes, their loss and the history; for a tuning also the changes of the generator. The same

@@ -21,6 +21,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 from tqdm import tqdm
 
+from diffcam_jax.command.progress import Progress, tell
 from diffcam_jax.inversion.adam import Problem, State, StepSettings, Unknown, initial, step
 
 
@@ -66,7 +67,7 @@ def minimise(
     steps: int,
     step_settings: Callable[[int], StepSettings],
     seconds: float | None = None,
-    progress: bool = False,
+    progress: Progress = False,
     label: str = "inversion",
 ) -> Minimum:
     """Runs the steps.
@@ -80,14 +81,15 @@ def minimise(
         steps: largest number of steps, at least 1.
         step_settings: step counted from 0 -> its settings.
         seconds: stop after the step in which this time has passed; compilation does not count.
-        progress: whether to show a bar with the remaining time.
+        progress: whether to show a bar with the remaining time, or who is told instead.
         label: description in the bar.
     """
     lanes = _lanes(start, frozen, target)
     compiled, begun, late = 0.0, time.perf_counter(), False
     busy: dict[int, Array] = {}
-    bar = tqdm(range(steps), desc=label, unit="step", disable=not progress, leave=False)
+    bar = tqdm(range(steps), desc=label, unit="step", disable=progress is not True, leave=False)
     for index in bar:
+        tell(progress, label, index, steps)
         for lane in lanes:
             if lane.moving:
                 # A step allocates its memory when it is dispatched: on a CPU a step waits for the

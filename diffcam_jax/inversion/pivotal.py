@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from diffcam_jax.command.progress import Progress
 from diffcam_jax.inversion import encoding
 from diffcam_jax.inversion.result import Inversion
 from diffcam_jax.inversion.settings import TuningSettings
@@ -35,7 +36,7 @@ def invert_by_tuning(
     space: str = "w+",
     start: Float[Array, "b n k"] | None = None,
     seconds: float | None = None,
-    progress: bool = False,
+    progress: Progress = False,
 ) -> Inversion:
     """Pivots, and the generator tuned to every photograph around its own pivot.
 
@@ -48,7 +49,7 @@ def invert_by_tuning(
         space: "w+", or "w" for pivots whose rows are all the same, as in the paper.
         start: the pivots, instead of the encoder's.
         seconds: time limit without compilation; the search may take half of it.
-        progress: whether to show bars with the remaining time.
+        progress: whether to show bars with the remaining time, or who is told instead.
 
     Returns:
         Pivots, changes and losses; the seconds are those of both.

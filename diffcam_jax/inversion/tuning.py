@@ -25,6 +25,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Float, Int
 
+from diffcam_jax.command.progress import Progress
 from diffcam_jax.errors import UserError
 from diffcam_jax.inversion.adam import CHANCES, StepSettings, Unknown
 from diffcam_jax.inversion.judges import Judge, LpipsAlex, Seen
@@ -254,7 +255,7 @@ def tune(
     settings: TuningSettings = TuningSettings(),
     start: Deltas | None = None,
     seconds: float | None = None,
-    progress: bool = False,
+    progress: Progress = False,
 ) -> Tuned:
     """Fits the generator to photographs around their codes.
 
@@ -267,7 +268,7 @@ def tune(
         settings: steps, rates and weights.
         start: initial changes, of an earlier tuning; None for none.
         seconds: time limit without compilation; the best so far is the result.
-        progress: whether to show a bar with the remaining time.
+        progress: whether to show a bar with the remaining time, or who is told instead.
 
     Returns:
         The changes. The same input gives the same changes; a photograph whose loss is repeatedly

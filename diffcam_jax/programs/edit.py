@@ -3,6 +3,7 @@
     python edit.py PHOTO --attribute smiling=1 --out out
     python edit.py FOLDER --attribute old=0.7 --attribute smiling=-0.5 --out out --stages
     python edit.py PHOTO --attribute smiling=1 --method both --out out
+    python edit.py PHOTO --edited FILE --out out
     python edit.py --list
 
 An installed package has the same as `diffcam-edit`.
@@ -44,8 +45,15 @@ def run(options: argparse.Namespace) -> int:
     from diffcam_jax.editing.checkpoints import read_directions
     from diffcam_jax.editor.editor import Editor
     from diffcam_jax.editor.results import reached, spent
+    from diffcam_jax.faces import samples
     from diffcam_jax.faces.photo import read_photo
-    from diffcam_jax.programs import edit_request, edit_results, output, photographs
+    from diffcam_jax.programs import (
+        edit_request,
+        edit_results,
+        edited_request,
+        output,
+        photographs,
+    )
 
     # ---------------------------------------------------------------- what is asked for; checked
     # before any network is loaded
@@ -55,11 +63,15 @@ def run(options: argparse.Namespace) -> int:
             print(f"{direction.name:16} {direction.range[0]:+.1f} .. {direction.range[1]:+.1f}")
         print(as_called("next: python edit.py PHOTO --attribute smiling=1 --out out"))
         return 0
-    strengths = edit_request.parse_strengths(options.attribute, directions)
-    given = [photographs.demo()] if options.demo else options.photos
+    if options.edited is None:
+        strengths = edit_request.parse_strengths(options.attribute, directions)
+    given = [samples.hopper()] if options.demo else options.photos
     photos = photographs.find(given)
     single = photographs.is_single(given, photos)
-    request = edit_request.read(options, strengths, single)
+    if options.edited is None:
+        request = edit_request.read(options, strengths, single)
+    else:
+        request = edited_request.read(options, directions, single)
     output.prepare(options.out)
 
     # ---------------------------------------------------------------- what is done already
@@ -88,7 +100,12 @@ def run(options: argparse.Namespace) -> int:
         try:
             start = time.perf_counter()
             photo = read_photo(path)
-            result = editor().edit(photo.pixels, strengths, **request.choices, progress=single)
+            if options.edited is None:
+                given = photo.pixels, request.strengths
+                result = editor().edit(*given, **request.choices, progress=single)
+            else:
+                edited = edited_request.read_edited(options.edited, photo)
+                result = editor().blend(photo.pixels, edited, request.names, **request.choices)
             edit_results.write_pictures(options.out, path, photo, result, options.stages)
             seconds = time.perf_counter() - start
             report = edit_results.write_report(options.out, path, result, settings[path], seconds)
@@ -98,7 +115,8 @@ def run(options: argparse.Namespace) -> int:
     # ---------------------------------------------------------------- what came of it
     if single:
         print("\n".join([*reached(report), spent(report)]))
-        print(f"look at {shown}; every further edit of this photograph takes seconds")
+        further = "" if options.edited else "; every further edit of this photograph takes seconds"
+        print(f"look at {shown}{further}")
     else:
         output.write_json(options.out / "errors.json", failed)
         print(

@@ -21,7 +21,15 @@ def parse(given: list[str] | None) -> argparse.Namespace:
         action="append",
         default=[],
         metavar="NAME=STRENGTH",
-        help="1 is the attribute's usual move, measured on the result; repeat for several",
+        help="1 is the attribute's usual move, measured on the result; repeat for several; with "
+        "--edited the NAME alone",
+    )
+    parser.add_argument(
+        "--edited",
+        type=Path,
+        metavar="FILE",
+        help="the photograph as another program edited it, or a crop of the face: take its edit, "
+        "and nothing else of it",
     )
     arguments.add_output(parser)
     parser.add_argument(

@@ -20,14 +20,19 @@ class Request(NamedTuple):
     """An edit that is asked for.
 
     Attributes:
-        strengths: by attribute, see `Editor.edit`.
+        strengths: by attribute, see `Editor.edit`; None for one of an edit made elsewhere.
         config: of the edit, see `EditConfig`.
-        choices: the other choices of `Editor.edit`, by the names of its arguments.
+        choices: the other choices of `Editor.edit` or `Editor.blend`, by their arguments' names.
     """
 
-    strengths: dict[str, float]
+    strengths: dict[str, float] | dict[str, None]
     config: EditConfig
     choices: dict[str, Any]
+
+    @property
+    def names(self) -> list[str]:
+        """The attributes."""
+        return list(self.strengths)
 
 
 def parse_strengths(pairs: Sequence[str], directions: Mapping[str, Direction]) -> dict[str, float]:
@@ -71,9 +76,8 @@ def read(options: argparse.Namespace, strengths: dict[str, float], single: bool)
     """
     face = photographs.parse_face(options.face)
     plan = checkpoints.resolve(**arguments.networks(options))
-    ours = plan.is_embedded and plan.classifier is None
     config = dataclasses.replace(
-        VARIANTS[options.variant or ("product" if ours else "official")],
+        variant(plan, options.variant),
         method=options.method,
         user_mask=options.mask_mode,
     )
@@ -91,6 +95,18 @@ def read(options: argparse.Namespace, strengths: dict[str, float], single: bool)
         "cache": not options.no_cache,
     }
     return Request(strengths, config, choices)
+
+
+def variant(plan: checkpoints.Plan, name: str | None = None) -> EditConfig:
+    """The rules of an edit.
+
+    Args:
+        plan: which networks edit; by default those that ship follow the product's rules, and others
+            the official ones.
+        name: of `VARIANTS`, instead.
+    """
+    ours = plan.is_embedded and plan.classifier is None
+    return VARIANTS[name or ("product" if ours else "official")]
 
 
 def _check_networks(options: argparse.Namespace, plan: checkpoints.Plan) -> None:

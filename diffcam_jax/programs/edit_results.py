@@ -33,6 +33,7 @@ def settings_of(
         photo: the photograph.
     """
     networks = arguments.networks(options)
+    edited = {} if options.edited is None else {"edited": photographs.stamp(options.edited)}
     return {
         "strengths": request.strengths,
         "face": request.choices["face"],
@@ -40,7 +41,7 @@ def settings_of(
         "landmarks": str(options.landmarks),
         "mask": str(options.mask),
         "steps": options.steps,
-        "tune": request.choices["tune"],
+        "tune": request.choices.get("tune"),
         "raw_strength": options.raw_strength,
         "deghost": not options.no_deghost,
         "stages": options.stages,
@@ -48,6 +49,7 @@ def settings_of(
         "networks": {role: str(folder) for role, folder in networks.items()},
         "directions": {name: directions[name].sha256 for name in request.strengths},
         "photo": photographs.stamp(photo),
+        **edited,
     }
 
 

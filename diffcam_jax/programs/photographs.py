@@ -11,7 +11,7 @@ from tqdm import tqdm
 from diffcam_jax.command.program import as_called
 from diffcam_jax.errors import UserError
 from diffcam_jax.faces.landmark_files import read_landmarks_file
-from diffcam_jax.faces.photo import list_photos, read_photo
+from diffcam_jax.faces.photo import as_mask, list_photos, read_photo
 
 
 def parse_face(text: str) -> int | str:
@@ -85,18 +85,7 @@ def read_mask(path: Path | None) -> Float[np.ndarray, "h w"] | None:
     Raises:
         UserError: it cannot be read.
     """
-    if path is None:
-        return None
-    pixels = read_photo(path).pixels
-    return (pixels.mean(-1) / np.iinfo(pixels.dtype).max).astype(np.float32)
-
-
-def demo() -> Path:
-    """Rear Admiral Grace Hopper's portrait, public domain, from matplotlib's sample data."""
-    import matplotlib.cbook
-
-    with matplotlib.cbook.get_sample_data("grace_hopper.jpg") as file:
-        return Path(file.name)
+    return None if path is None else as_mask(read_photo(path).pixels)
 
 
 def stamp(path: Path) -> list[str | int]:
