@@ -22,6 +22,7 @@ SCRIPTS = {
     "diffcam-invert": "invert.py",
     "diffcam-train": "train.py",
     "diffcam-evaluate": "evaluate.py",
+    "diffcam-app": "app.py",
 }
 ABSL = ("train.py", "evaluate.py")
 

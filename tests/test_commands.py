@@ -13,8 +13,8 @@ from diffcam_jax.command import configs, program
 from diffcam_jax.errors import UserError
 
 ROOT = Path(__file__).parent.parent
-COMMANDS = ("edit", "invert", "train", "evaluate", "convert")
-SCRIPTS = COMMANDS[:4]
+COMMANDS = ("edit", "invert", "train", "evaluate", "app", "convert")
+SCRIPTS = COMMANDS[:5]
 
 
 def call(folder: Path, name: str, *arguments: str) -> subprocess.CompletedProcess:

@@ -9,53 +9,20 @@ import numpy as np
 import pytest
 
 from diffcam_jax import inversion
-from diffcam_jax.directions import Direction
-from diffcam_jax.editing.classifier import Classifier
-from diffcam_jax.editing.compose import MaskConfig
-from diffcam_jax.editing.config import EditConfig
-from diffcam_jax.editing.pipeline import Pipeline
 from diffcam_jax.editor.editor import Editor
 from diffcam_jax.errors import UserError
 from diffcam_jax.faces import align
 from diffcam_jax.files.code_cache import CodeCache
 from diffcam_jax.inversion import Inverter
-from diffcam_jax.inversion.encoding import Encoder
-from diffcam_jax.nn.classifier import DiffClassifier
-from diffcam_jax.nn.indomain_encoder import InDomainEncoder, encoder_widths
-from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
-from diffcam_jax.nn.network import Network
 from diffcam_jax.pretrained import store
+from tests import small_editor
 from tests.fast import fast
-from tests.random_variables import random_variables
-
-GENERATOR = MobileStyleGAN(widths=(16, 16, 16, 16, 8), mapping_layers=1)  # 128 pixels
-NAMES = ("old", "smiling")
-CONFIG = EditConfig(
-    classifier_size=64, mask=MaskConfig(low=0.4, high=0.8, dilation=1, feather=2, resize="bilinear")
-)
-
-
-def direction(name: str, generator: str = "") -> Direction:
-    array = 2 * np.random.default_rng(len(name)).standard_normal((18, 512)).astype(np.float32)
-    array[12:] = 0  # rows that a generator of 128 pixels does not read
-    return Direction(name, array, (-2.0, 2.0), (0, 18), generator, "", "", "")
+from tests.small_editor import CONFIG, GENERATOR, direction, photograph
 
 
 @pytest.fixture(scope="module")
 def editor():
-    picture = jnp.zeros((1, 64, 64, 3))
-    generator = Network(GENERATOR, random_variables(GENERATOR, jnp.zeros((1, 512))))
-    model = DiffClassifier(depth=18, width=4, num_classes=2, split=1)
-    variables = random_variables(model, picture, picture)
-    # Positive weights over positive activations: every map has something to show.
-    variables["params"]["fc"]["kernel"] = jnp.abs(variables["params"]["fc"]["kernel"])
-    networks = Pipeline(generator, Classifier(Network(model, variables), NAMES))
-    return Editor(networks, {name: direction(name) for name in NAMES}, CONFIG)
-
-
-def photograph(dtype=np.uint8, size=(200, 240)) -> np.ndarray:
-    rng = np.random.default_rng(0)
-    return rng.integers(0, np.iinfo(dtype).max, (*size, 3), dtype, endpoint=True)
+    return small_editor.editor(encoded=False)
 
 
 LANDMARKS = np.array([[90.0, 80.0], [130.0, 84.0], [110.0, 105.0], [94.0, 125.0], [124.0, 127.0]])
@@ -131,10 +98,8 @@ def test_user_mask_confines_the_edit(editor, cached):
 @pytest.fixture(scope="module")
 def encoded(editor):
     """The same with an encoder."""
-    module = InDomainEncoder(encoder_widths(32, 4, 4), 12, 512)
-    variables = random_variables(module, jnp.zeros((1, 32, 32, 3)))
-    encoder = Encoder(Network(module, variables), np.zeros(512, np.float32), 0, 12)
-    return Editor(editor.networks.replace(encoder=encoder), editor.directions, CONFIG)
+    networks = editor.networks.replace(encoder=small_editor.encoder())
+    return Editor(networks, editor.directions, CONFIG)
 
 
 def test_a_refinement_begins_at_the_encoders_code_and_is_kept(encoded, tmp_path, monkeypatch):

@@ -28,6 +28,7 @@ LEVELS = [
     "inversion",
     "editing",
     "editor",
+    "service",
     "data",
     "applications",
     "train",

@@ -30,4 +30,4 @@ def as_called(text: str) -> str:
     if not Path(sys.argv[0]).name.startswith("diffcam-"):
         return text
     text = text.replace("python -m convert_weights", "diffcam-convert")
-    return re.sub(r"python (edit|invert|train|evaluate)\.py", r"diffcam-\1", text)
+    return re.sub(r"python (edit|invert|train|evaluate|app)\.py", r"diffcam-\1", text)
