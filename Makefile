@@ -3,12 +3,23 @@ PYTHON ?= python3
 BIN := .venv/bin
 ATTRIBUTES ?= --attribute smiling=1.5
 
-.PHONY: demo test nightly evaluate docs lint clean
+.PHONY: demo app chromium test nightly evaluate docs lint clean
 
 demo: .venv/installed
 	@$(BIN)/python edit.py --demo $(ATTRIBUTES) --out out/demo --stages
 
-test: .venv/installed-dev
+app: .venv/installed-app
+	@$(BIN)/python app.py $(FLAGS)
+
+# The page is tested in Chromium; where it is missing and cannot be installed, those tests are skipped.
+chromium:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || \
+	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+	    echo "installing Chromium (once) ..." && apt-get update -qq >/dev/null && \
+	    apt-get install -y -qq --no-install-recommends chromium >/dev/null 2>&1; } || \
+	  echo "no Chromium, so the page is not tested: apt-get install chromium"
+
+test: .venv/installed-dev chromium
 	@$(BIN)/python -m diffcam_jax.pretrained fetch all
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -36,10 +47,15 @@ lint: .venv/installed-dev
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
+.venv/installed-app: .venv/bin/python pyproject.toml
+	@echo "installing with what the server needs (once, about a minute) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[app]'
+	@touch $@ .venv/installed
+
 .venv/installed-dev: .venv/bin/python pyproject.toml
 	@echo "installing with the test tools (once, about a minute) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
-	@touch $@ .venv/installed
+	@touch $@ .venv/installed .venv/installed-app
 
 clean:
 	rm -rf .venv out .pytest_cache .ruff_cache
