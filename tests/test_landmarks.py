@@ -12,7 +12,7 @@ import skimage
 
 from diffcam_jax.errors import UserError
 from diffcam_jax.faces.landmark_files import read_landmarks_file
-from diffcam_jax.faces.landmarks import DetectedFace, FaceLandmarker
+from diffcam_jax.faces.landmarks import MAX_FACES, DetectedFace, FaceLandmarker
 from diffcam_jax.faces.photo import read_photo
 from diffcam_jax.faces.selection import select_faces
 from diffcam_jax.pretrained import store
@@ -108,6 +108,57 @@ def test_several_faces_come_largest_first(landmarker, hopper):
     )
     assert faces[0].area > faces[1].area > faces[2].area
     assert len(landmarker.detect(wall, max_faces=2)) == 2
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize("scale", [0.7, 1, 1.5])
+def test_all_of_a_group(landmarker, scale):
+    """The Solvay conference of 1927 (public domain): 29 people, whatever the picture's size."""
+    import cv2
+
+    group = read_photo(os.path.join(os.path.dirname(__file__), "data", "solvay_1927.jpg")).pixels
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    group = cv2.resize(group, None, fx=scale, fy=scale, interpolation=how)
+    assert len(landmarker.detect(group, MAX_FACES)) == 29
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize(
+    ("height", "width"), [(1000, 20000), (2400, 3200), (700, 900), (4000, 1500), (3000, 3000)]
+)
+def test_faces_of_any_size_in_pictures_of_any_shape(landmarker, hopper, height, width):
+    """Known faces of 24 to 400 pixels, pasted anywhere, are found, and nothing else is."""
+    import cv2
+
+    rng = np.random.default_rng(height)
+    coarse = rng.integers(60, 190, (height // 40 + 1, width // 40 + 1, 3)).astype(np.uint8)
+    wall = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    collins = read_photo(ASTRONAUT).pixels
+    # Heads, and how wide the box around MediaPipe's points of their faces is.
+    heads = [(hopper[40:360, 110:410], 135), (collins[10:250, 110:340], 70)]
+    places: list[tuple[int, int, int, int]] = []
+    for number in range(12):
+        head, own = heads[number % 2]
+        scale = float(np.exp(rng.uniform(np.log(24), np.log(400)))) / own
+        how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+        head = cv2.resize(head, None, fx=scale, fy=scale, interpolation=how)
+        tall, wide = head.shape[:2]
+        for _ in range(200):
+            if tall >= height or wide >= width:
+                break
+            top, left = int(rng.integers(0, height - tall)), int(rng.integers(0, width - wide))
+            apart = [
+                left + wide < x or x + w < left or top + tall < y or y + h < top
+                for x, y, w, h in places
+            ]
+            if all(apart):
+                wall[top : top + tall, left : left + wide] = head
+                places.append((left, top, wide, tall))
+                break
+    found = [face.points.mean(0) for face in landmarker.detect(wall, MAX_FACES)]
+    inside = [[x < a < x + w and y < b < y + h for x, y, w, h in places] for a, b in found]
+    assert len(places) >= 5
+    assert (np.sum(inside, axis=0) == 1).all() and (np.sum(inside, axis=1) == 1).all()
 
 
 @pytest.mark.weights

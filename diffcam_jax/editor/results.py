@@ -112,9 +112,10 @@ def spent(report: dict[str, Any]) -> str:
 
 def reached(report: dict[str, Any]) -> list[str]:
     """What a person should know of the strengths that were reached, a line each."""
-    lines = []
+    several = len(report["faces"]) > 1
+    lines = [f"{len(report['faces'])} faces were found"] if several else []
     for number, face in enumerate(report["faces"], start=1):
-        who = f"face {number}: " if len(report["faces"]) > 1 else ""
+        who = f"face {number}: " if several else ""
         for name, found in face.get("strengths", {}).items():
             if found["reached"] is not None:
                 lines.append(

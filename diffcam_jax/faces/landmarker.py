@@ -33,7 +33,7 @@ class Landmarker:
         name = f"{kind.capitalize()}Landmarker"
         base = BaseOptions(model_asset_path=str(path))
         settings = getattr(vision, f"{name}Options")(base_options=base, **options)
-        with _quiet_native_stderr():
+        with quiet_native_stderr():
             try:
                 self._landmarker = getattr(vision, name).create_from_options(settings)
             except (RuntimeError, ValueError) as error:
@@ -72,7 +72,7 @@ def _free(landmarker: Any) -> None:
 
 
 @contextlib.contextmanager
-def _quiet_native_stderr() -> Iterator[None]:
+def quiet_native_stderr() -> Iterator[None]:
     """Hides what C++ libraries write to stderr while they start."""
     try:
         sys.stderr.flush()

