@@ -1,5 +1,6 @@
 """Mistakes of the user: the one exception for them, its hints, and how a script ends with it."""
 
+import io
 import sys
 from collections.abc import Callable, Iterable
 
@@ -37,6 +38,9 @@ def exit_code(run: Callable[[], int], name: str = "error") -> int:
         run: the script; returns its own exit code.
         name: prefix of the line that reports a mistake.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names of files may be no text that it can write
+            stream.reconfigure(errors="backslashreplace")
     try:
         return run()
     except UserError as error:

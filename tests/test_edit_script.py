@@ -215,7 +215,8 @@ def test_a_folder_with_a_bad_file(tmp_path, capsys):
     assert edit.main(arguments) == 1
     captured = capsys.readouterr()
     assert "a_bad.jpg" in captured.err and "1 edited" in captured.out and "1 failed" in captured.out
-    assert list(json.loads((out / "errors.json").read_text())) == ["a_bad.jpg"]
+    (line,) = (out / "diffcam_errors.jsonl").read_text().splitlines()
+    assert json.loads(line)["photo"] == "a_bad.jpg"
 
     before, after = (
         np.asarray(Image.open(photos / "b_hopper.png")),

@@ -53,6 +53,7 @@ def run(options: argparse.Namespace) -> int:
         edited_request,
         output,
         photographs,
+        reports,
     )
 
     # ---------------------------------------------------------------- what is asked for; checked
@@ -66,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
     if options.edited is None:
         strengths = edit_request.parse_strengths(options.attribute, directions)
     given = [samples.hopper()] if options.demo else options.photos
-    photos = photographs.find(given)
+    photos = photographs.find(given, lambda photo: reports.is_result(photo, options.out))
     single = photographs.is_single(given, photos)
     if options.edited is None:
         request = edit_request.read(options, strengths, single)
@@ -99,6 +100,7 @@ def run(options: argparse.Namespace) -> int:
     for path in tqdm(todo, desc="photographs", unit="photo", disable=single):
         try:
             start = time.perf_counter()
+            reports.check(options.out, path, options.stages)
             photo = read_photo(path)
             if options.edited is None:
                 given = photo.pixels, request.strengths
@@ -118,7 +120,7 @@ def run(options: argparse.Namespace) -> int:
         further = "" if options.edited else "; every further edit of this photograph takes seconds"
         print(f"look at {shown}{further}")
     else:
-        output.write_json(options.out / "errors.json", failed)
+        reports.write_errors(options.out, failed)
         print(
             f"{len(todo) - len(failed)} edited, {len(photos) - len(todo)} done before, "
             f"{len(failed)} failed; look into {options.out}"

@@ -7,7 +7,6 @@ NAME/             every stage, with --stages
 
 import argparse
 import dataclasses
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from diffcam_jax.directions import Direction
 from diffcam_jax.editor.results import EditResult
 from diffcam_jax.editor.stages import write_stages
 from diffcam_jax.faces.photo import Photo, write_photo
-from diffcam_jax.programs import output, photographs
+from diffcam_jax.programs import output, photographs, reports
 from diffcam_jax.programs.edit_request import Request
 
 
@@ -55,11 +54,10 @@ def settings_of(
 
 def is_done(out: Path, photo: Path, settings: dict[str, Any]) -> bool:
     """Whether a finished picture with these very settings lies in the output folder."""
-    try:
-        report = json.loads((out / f"{photo.stem}.json").read_text())
-    except (OSError, ValueError):
+    report = reports.read(out, photo.stem)
+    if report is None or report["settings"] != settings:
         return False
-    return report.get("settings") == settings and (out / f"{photo.stem}.png").exists()
+    return (out / f"{photo.stem}.png").exists()
 
 
 def write_pictures(out: Path, path: Path, photo: Photo, result: EditResult, stages: bool) -> None:
@@ -73,8 +71,10 @@ def write_pictures(out: Path, path: Path, photo: Photo, result: EditResult, stag
         stages: also write every stage.
 
     Raises:
-        UserError: a file cannot be written.
+        UserError: a file cannot be written, or would replace one that is no earlier result of this
+            photograph.
     """
+    reports.claim(out, path, stages)
     if stages:
         write_stages(out / path.stem, photo, result)
     write_photo(out / f"{path.stem}.png", dataclasses.replace(photo, pixels=result.image))
@@ -95,7 +95,7 @@ def write_report(
     Raises:
         UserError: it cannot be written.
     """
-    report = {"photo": str(path), "settings": settings, **result.report}
+    report = {"photo": str(path.resolve()), "settings": settings, **result.report}
     report["seconds"]["all"] = round(seconds, 3)
     output.write_json(out / f"{path.stem}.json", report)
     return report

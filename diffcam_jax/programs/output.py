@@ -31,8 +31,17 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     Raises:
         UserError: it cannot be written.
     """
+    write_text(path, json.dumps(content, indent=1) + "\n")
+
+
+def write_text(path: Path, content: str) -> None:
+    """Writes a file, whole or not at all.
+
+    Raises:
+        UserError: it cannot be written.
+    """
     try:
-        write_atomically(path, (json.dumps(content, indent=1) + "\n").encode())
+        write_atomically(path, content.encode(errors="surrogateescape"))
     except OSError as error:
         raise UserError(
             f"{path}: cannot be written ({error.strerror}); free some space or choose another --out"

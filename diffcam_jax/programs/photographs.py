@@ -1,7 +1,7 @@
 """Photographs on the command line: which files, which face of them, and which of them failed."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +27,12 @@ def parse_face(text: str) -> int | str:
     return int(text)
 
 
-def find(paths: Sequence[Path]) -> list[Path]:
+def find(paths: Sequence[Path], skip: Callable[[Path], bool] = lambda photo: False) -> list[Path]:
     """The photographs that were asked for; folders are listed.
+
+    Args:
+        paths: of photographs and folders.
+        skip: says which pictures of a folder are none to be edited.
 
     Raises:
         UserError: there are none, or two would be written to one file.
@@ -37,7 +41,10 @@ def find(paths: Sequence[Path]) -> list[Path]:
         raise UserError(
             as_called("no photograph given: python edit.py PHOTO --attribute smiling=1")
         )
-    photos = [photo for path in paths for photo in (list_photos(path) if path.is_dir() else [path])]
+    photos = []
+    for path in paths:
+        inside = list_photos(path) if path.is_dir() else None
+        photos += [path] if inside is None else [p for p in inside if not skip(p)]
     stems: dict[str, Path] = {}
     for photo in photos:
         if photo.stem in stems and photo != stems[photo.stem]:
@@ -70,8 +77,10 @@ def note_failure(failed: dict[str, str], photo: Path, error: UserError, single: 
     """
     if single:
         raise error
-    failed[photo.name] = str(error)
-    tqdm.write(f"error: {error}", file=sys.stderr)
+    message = str(error)
+    failed[photo.name] = message
+    named = message if str(photo) in message else f"{photo}: {message}"
+    tqdm.write(f"error: {named}", file=sys.stderr)
 
 
 def read_landmarks(path: Path | None) -> Float[np.ndarray, "n 2"] | None:
