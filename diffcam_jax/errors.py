@@ -32,7 +32,8 @@ def closest(name: str, known: Iterable[str]) -> str | None:
 def exit_code(run: Callable[[], int], name: str = "error") -> int:
     """Runs a script that can be interrupted and resumed.
 
-    A `UserError` becomes one line on stderr and code 2, ctrl-c one line and code 130.
+    A `UserError` becomes one line on stderr and code 2, and so does a file that the system
+    refuses; ctrl-c becomes one line and code 130.
 
     Args:
         run: the script; returns its own exit code.
@@ -46,6 +47,18 @@ def exit_code(run: Callable[[], int], name: str = "error") -> int:
     except UserError as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"{name}: {refusal(error)}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("stopped; run the same command again to continue", file=sys.stderr)
         return 130
+
+
+def refusal(error: OSError) -> UserError:
+    """What the system refused, as one line: the file, the reason, and what may help."""
+    shown = str(error.filename)
+    shown = shown if len(shown) <= 120 else f"{shown[:60]}...{shown[-40:]}"
+    return UserError(f"{shown}: {error.strerror}; check the name and its permissions")

@@ -11,6 +11,7 @@ from typing import Any
 from absl import logging
 
 from diffcam_jax.command.compilation import keep_compiled_programs
+from diffcam_jax.command.device import check_device
 from diffcam_jax.data.builders import ERRORS, dataset_folder
 from diffcam_jax.data.layouts import TEST_SHARE
 from diffcam_jax.data.prepare import prepare
@@ -90,6 +91,8 @@ def _run(command: str, options: dict[str, Any]) -> int:
             recipe = prepare(**options)
         else:
             from diffcam_jax.data.drawn import draw_dataset
+
+            check_device()
 
             keep_compiled_programs()
             recipe = draw_dataset(**options)

@@ -25,6 +25,7 @@ from jaxtyping import Array, Float, UInt8
 from tqdm import tqdm
 
 from diffcam_jax.command.compilation import keep_compiled_programs
+from diffcam_jax.command.device import check_device
 from diffcam_jax.data.edit_samples import EditableGenerator, Recipe, draw_code
 from diffcam_jax.data.ghost_blends import (
     GhostConfig,
@@ -281,6 +282,7 @@ def main(argv: list[str] | None = None) -> int:
         parser.add_argument(
             f"--{role}", type=Path, help="converted folder; default: the embedded part, no encoder"
         )
+    check_device()
     keep_compiled_programs()
     return exit_code(lambda: run(parser.parse_args(argv)), "ghosts")
 

@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from diffcam_jax.command.allocator import keep_freed_memory
 from diffcam_jax.command.compilation import keep_compiled_programs
+from diffcam_jax.command.device import check_device
 from diffcam_jax.data.builders import open_prepared
 from diffcam_jax.data.edit_pairs import CONFIG, KnownConfig, make_pairs
 from diffcam_jax.data.edit_samples import Encode
@@ -167,6 +168,7 @@ def main(argv: list[str] | None = None) -> int:
             f"--{role}", type=Path, help="converted folder; default: the embedded part"
         )
     keep_freed_memory()
+    check_device()
     keep_compiled_programs()
     return exit_code(lambda: run(parser.parse_args(argv)), "known_edits")
 

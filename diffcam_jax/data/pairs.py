@@ -29,6 +29,7 @@ from jaxtyping import Array, Int, UInt8
 from tqdm import tqdm
 
 from diffcam_jax.command.compilation import keep_compiled_programs
+from diffcam_jax.command.device import check_device
 from diffcam_jax.data.edit_samples import (
     EditableGenerator,
     Encode,
@@ -249,6 +250,7 @@ def main(argv: list[str] | None = None) -> int:
         help="share of faces whose code an encoder finds again",
     )
     parser.add_argument("--encoder", type=pathlib.Path, help="its folder; default: the shipped one")
+    check_device()
     keep_compiled_programs()
     return exit_code(lambda: run(parser.parse_args(argv)), "pairs")
 

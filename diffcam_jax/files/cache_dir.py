@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from diffcam_jax.errors import UserError
+
 
 def cache_dir() -> Path:
     """The per-user folder of pretrained parts and computed codes; everything in it can be remade.
@@ -15,11 +17,19 @@ def cache_dir() -> Path:
     Returns:
         $DIFFCAM_HOME, else $XDG_CACHE_HOME/diffcam_jax, else ~/.cache/diffcam_jax. The folder need
         not exist yet.
+
+    Raises:
+        UserError: the user has no home folder, and none is named.
     """
-    if home := os.environ.get("DIFFCAM_HOME"):
-        return Path(home).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "diffcam_jax"
+    try:
+        if home := os.environ.get("DIFFCAM_HOME"):
+            return Path(home).expanduser()
+        base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+        return Path(base).expanduser() / "diffcam_jax"
+    except RuntimeError as error:
+        raise UserError(
+            "there is no home folder for the cache; set DIFFCAM_HOME to a folder for it"
+        ) from error
 
 
 def cache_key(recipe: Any, *arrays: np.ndarray) -> str:

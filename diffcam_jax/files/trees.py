@@ -180,10 +180,15 @@ def replacing(path: Path) -> Iterator[io.BufferedIOBase]:
     Its folder is created if it is missing.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name[:40]}.{_short(path.name)}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
             yield file
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _short(name: str) -> str:
+    """A few digits that tell names apart, for file systems limit the length of names."""
+    return hashlib.sha256(os.fsencode(name)).hexdigest()[:8]

@@ -57,6 +57,7 @@ def run(options: argparse.Namespace) -> int:
     if missing := [name for name in _PACKAGES if importlib.util.find_spec(name) is None]:
         raise UserError(f"{', '.join(missing)} is not installed; run pip install '.[app]'")
     from diffcam_jax.command.compilation import keep_compiled_programs
+    from diffcam_jax.command.device import check_device
     from diffcam_jax.service import page, server
     from diffcam_jax.service.context import Context
     from diffcam_jax.service.guard import is_this_computer
@@ -78,6 +79,7 @@ def run(options: argparse.Namespace) -> int:
         store = stack.enter_context(_claim(options))
 
         # ------------------------------------------------------------ networks, once a device
+        check_device()
         keep_compiled_programs()
         editors = on_devices(_editor(options))
         workers = [worker(editor, device, store, limits.pixels) for device, editor in editors]

@@ -42,6 +42,7 @@ def run(options: argparse.Namespace) -> int:
 
     from diffcam_jax.command.arguments import networks
     from diffcam_jax.command.compilation import keep_compiled_programs
+    from diffcam_jax.command.device import check_device
     from diffcam_jax.editing.checkpoints import read_directions
     from diffcam_jax.editor.editor import Editor
     from diffcam_jax.editor.results import reached, spent
@@ -89,6 +90,7 @@ def run(options: argparse.Namespace) -> int:
     # photographs; after the first photograph is read, so that a mistyped name is told at once
     @functools.cache
     def editor() -> Editor:
+        check_device()
         keep_compiled_programs()  # the next start is quick
         return Editor.from_checkpoints(request.config, directions=directions, **networks(options))
 

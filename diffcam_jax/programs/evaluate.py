@@ -79,10 +79,12 @@ def run(config: ConfigDict, workdir: pathlib.Path, compared: list[str]) -> None:
         UserError: the configuration, a folder or a network cannot be used.
     """
     from diffcam_jax.command.compilation import keep_compiled_programs
+    from diffcam_jax.command.device import check_device
     from diffcam_jax.evaluation import settings
     from diffcam_jax.evaluation.runner import evaluate
 
     settings.check(config)
+    check_device()
     keep_compiled_programs()
     with claim(workdir):
         # ------------------------------------------------------------ the same run as before

@@ -14,6 +14,7 @@ from diffcam_jax.applications.reconstruction import Limits
 from diffcam_jax.applications.sources import Face
 from diffcam_jax.command import arguments
 from diffcam_jax.command.compilation import keep_compiled_programs
+from diffcam_jax.command.device import check_device
 from diffcam_jax.command.program import as_called
 from diffcam_jax.editing import checkpoints
 from diffcam_jax.errors import UserError
@@ -53,6 +54,7 @@ def begin(options: argparse.Namespace, photos: Sequence[Path]) -> Work:
     method, limits = _method(options, bool(photos)), _limits(options)
     choice = _choice(options, photos)
     output.prepare(options.out)
+    check_device()
     keep_compiled_programs()
     studio = Studio.open(options.generator, options.encoder)
     return Work(studio, _inverter(studio, method, options), limits, choice, not options.no_cache)

@@ -15,6 +15,7 @@ from diffcam_jax.programs import output
 
 # One line for each photograph of a folder that could not be used; no report is called so.
 ERRORS = "diffcam_errors.jsonl"
+_LONGEST = 255  # bytes of a file's name, on nearly all systems
 
 
 def read(out: Path, stem: str) -> dict[str, Any] | None:
@@ -61,6 +62,8 @@ def check(out: Path, photo: Path, stages: bool) -> bool:
         UserError: a file of such a name is no earlier result of this photograph.
     """
     picture, told = out / f"{photo.stem}.png", out / f"{photo.stem}.json"
+    if len(os.fsencode(told.name)) > _LONGEST:
+        raise UserError(f"{photo.name[:60]}...: the name is too long for a report; shorten it")
     if os.path.lexists(picture) and picture.resolve() == photo.resolve():
         raise UserError(f"{photo}: the result would replace the photograph; choose another --out")
     before = read(out, photo.stem)

@@ -56,6 +56,7 @@ def main(argv: list[str]) -> None:
         UserError: a flag, the configuration or the folder cannot be used.
     """
     from diffcam_jax.command.compilation import keep_compiled_programs
+    from diffcam_jax.command.device import check_device
     from diffcam_jax.train.devices import connect
 
     given = flags.FLAGS
@@ -65,6 +66,7 @@ def main(argv: list[str]) -> None:
     if not given.workdir:
         raise UserError("no folder for the run; add --workdir DIR")
     workdir = pathlib.Path(given.workdir)
+    check_device()
     keep_compiled_programs()
     if given.coordinator:
         connect(given.coordinator, given.num_processes, given.process_id)
