@@ -10,8 +10,25 @@ import gc
 import os
 from pathlib import Path
 
+import pytest
+
 gc.set_threshold(100_000, 20, 100)
 
 _COMPILED = Path(__file__).parent.parent / ".pytest_cache" / "compiled"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_COMPILED))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.03")
+
+# Every compiled program is a few mappings of memory, and Linux allows a process 65,530 of them.
+_MAPPINGS = 12_000
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forget_what_was_compiled():
+    """Programs of past modules are let go, before a worker holds gigabytes of them."""
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > _MAPPINGS:
+        import jax
+
+        jax.clear_caches()
+        gc.collect()

@@ -283,12 +283,6 @@ def test_other_lossless_formats(tmp_path, suffix, options):
     )
 
 
-def test_floating_point_tiff(tmp_path):
-    path = tmp_path / "float.tif"
-    tifffile.imwrite(path, np.ones((HEIGHT, WIDTH), np.float32))
-    assert "8- nor 16-bit" in refusal(path)
-
-
 def test_separate_colour_planes(tmp_path):
     path = tmp_path / "planes.tif"
     planes = picture(3, np.uint16).transpose(2, 0, 1)

@@ -5,13 +5,17 @@ pixel is decoded, and only the formats of `_FORMATS` are ever passed to a decode
 """
 
 import io
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8, UInt16
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms
 
 from diffcam_jax.errors import UserError
+from diffcam_jax.faces import boxes, colours, deep, heif, metadata, png, tiff
+from diffcam_jax.faces.exif import ORIENTATION
 
 Pixels = UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]
 Plane = UInt8[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"]
@@ -20,11 +24,34 @@ MIN_SIDE = 64  # pixels; the smallest picture in which a face can still be found
 # A 108-megapixel phone passes; Pillow itself refuses anything above 178 million.
 MAX_PIXELS = 120_000_000
 MAX_BYTES = 1 << 30
-_FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "MPO", "PNG", "TIFF", "WEBP")
-_STILL_WITH_PAGES = ("MPO", "TIFF")  # further frames are depth maps, previews or pages, not motion
-_8_BIT_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
-_ORIENTATION = 0x0112
-_BITS_PER_SAMPLE, _PHOTOMETRIC, _PLANAR_CONFIGURATION = 258, 262, 284
+_FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "TIFF", "WEBP")
+# Further frames of these are depth maps, previews, bursts or pages, not motion.
+_STILL_WITH_PAGES = ("HEIF", "MPO", "TIFF")
+_8_BIT_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "YCbCr")
+_JP2_LAB = 14
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A picture whose header is known and whose pixels are not decoded yet.
+
+    Attributes:
+        image: as Pillow has it; `info` holds profile, EXIF and XMP data of every kind of file.
+        data: content of the file; of a PNG without what decoders of pixels need not see.
+        chunks: of a PNG.
+        texts: of a PNG.
+        notes: what people should know about the file, a line each.
+    """
+
+    image: Image.Image
+    data: bytes
+    chunks: Sequence[png.Chunk] = ()
+    texts: Sequence[png.Text] = ()
+    notes: Sequence[str] = ()
+
+    def close(self) -> None:
+        """Frees what the picture holds."""
+        self.image.close()
 
 
 def read_bytes(path: Path) -> bytes:
@@ -54,33 +81,21 @@ def read_bytes(path: Path) -> bytes:
     return data
 
 
-def open_header(path: Path, data: bytes, max_pixels: int) -> Image.Image:
+def open_header(path: Path, data: bytes, max_pixels: int, first_frame: bool = False) -> Opened:
     """Opens a picture without decoding it.
 
     Args:
         path: for messages.
         data: content of the file.
         max_pixels: largest accepted width x height.
+        first_frame: whether the first frame of an animation will do.
 
     Raises:
         UserError: the content is not a picture of a known format, or is too large, too small or
             animated.
     """
-    if data[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftyphevc"):
-        raise UserError(f"{path}: HEIC pictures cannot be read; export it as JPEG or PNG")
-    Image.init()  # registers the rarer formats
-    try:
-        image = Image.open(
-            io.BytesIO(data), formats=[name for name in _FORMATS if name in Image.OPEN]
-        )
-    except Image.DecompressionBombError as error:
-        raise UserError(
-            f"{path}: the header claims far too many pixels ({error}); scale the picture down"
-        ) from error
-    except Exception as error:  # a hostile file can make a parser raise anything at all
-        raise UserError(
-            f"{path}: not a picture, or not one of {', '.join(_FORMATS)}; convert it to PNG"
-        ) from error
+    opened = _opened(path, data)
+    image = opened.image
     width, height = image.size
     if width * height > max_pixels:
         raise UserError(
@@ -93,18 +108,57 @@ def open_header(path: Path, data: bytes, max_pixels: int) -> Image.Image:
             f"{path}: {width}x{height} pixels are too few for a face; the smallest picture is "
             f"{MIN_SIDE}x{MIN_SIDE}"
         )
-    if image.format not in _STILL_WITH_PAGES and getattr(image, "is_animated", False):
-        raise UserError(f"{path}: is an animation; save the frame you want as PNG")
-    return image
+    animated = image.format not in _STILL_WITH_PAGES and getattr(image, "is_animated", False)
+    if animated and not first_frame:
+        raise UserError(
+            f"{path}: is an animation; save the frame you want as PNG, or edit the first one with "
+            "--first-frame (in the service first_frame)"
+        )
+    return opened
 
 
-def decode(path: Path, data: bytes, image: Image.Image) -> tuple[Pixels, Plane | None]:
+def _opened(path: Path, data: bytes) -> Opened:
+    """A picture of any known format, with the same names in `info` for all of them."""
+    if boxes.is_heic(data):
+        return Opened(heif.open_heif(path, data), data)
+    found = png.chunks(data) if png.is_png(data) else []
+    if found:
+        data = png.bare(data)
+    Image.init()  # registers the rarer formats
+    try:
+        image = Image.open(
+            io.BytesIO(data), formats=[name for name in _FORMATS if name in Image.OPEN]
+        )
+    except Image.DecompressionBombError as error:
+        raise UserError(
+            f"{path}: the header claims far too many pixels ({error}); scale the picture down"
+        ) from error
+    except Exception as error:  # a hostile file can make a parser raise anything at all
+        if reason := tiff.reason(data):
+            raise UserError(f"{path}: {reason}; save it as TIFF or PNG of 8 or 16 bits") from error
+        raise UserError(
+            f"{path}: not a picture, or not one of {', '.join((*_FORMATS, 'HEIC'))}; convert it to "
+            "PNG"
+        ) from error
+    if image.format == "JPEG2000":
+        image.info.update(boxes.jp2_info(data))
+    if image.format == "BMP" and (profile := colours.of_bmp(data)):
+        image.info["icc_profile"] = profile
+    texts, incomplete = png.texts(found, metadata.MAX_BYTES)
+    if found:
+        image.info.update(metadata.of_png(found, texts))
+        if profile := colours.of_png(found):
+            image.info["icc_profile"] = profile
+    note = f"texts are left out: damaged, or more than {metadata.MAX_BYTES >> 20} MiB"
+    return Opened(image, data, found, texts, [note] if incomplete else [])
+
+
+def decode(path: Path, opened: Opened) -> tuple[Pixels, Plane | None]:
     """Decodes a picture and turns it upright.
 
     Args:
         path: for messages.
-        data: content of the file.
-        image: result of `open_header`.
+        opened: result of `open_header`.
 
     Returns:
         Pixels [h, w, 3] and alpha [h, w] (None when the file is opaque), of the file's bit depth.
@@ -112,76 +166,65 @@ def decode(path: Path, data: bytes, image: Image.Image) -> tuple[Pixels, Plane |
     Raises:
         UserError: the content is damaged, or stored in a form that cannot be read.
     """
+    image, data = opened.image, opened.data
+    if image.info.get("colour_space") == _JP2_LAB:
+        raise UserError(f"{path}: LAB in JPEG 2000 is not known; save it as TIFF or PNG")
     try:
-        return _decode_16(path, data, image) if _is_16_bit(image, data) else _decode_8(image)
+        bits = 16 if deep.bits(image, data) > 8 else 8
+        stored = deep.decode(path, data, image) if bits == 16 else _decode_8(image)
+        stored = _upright(stored, _orientation(image))
     except UserError:
         raise
     except Exception as error:  # a hostile file can make a decoder raise anything at all
         raise UserError(
             f"{path}: the picture is truncated or damaged ({error}); get a fresh copy of it"
         ) from error
+    stored = stored[..., None] if stored.ndim == 2 else stored
+    alpha = stored[..., -1] if stored.shape[2] in (2, 4) else None
+    pixels = np.broadcast_to(stored[..., :1], (*stored.shape[:2], 3))
+    if stored.shape[2] > 2:
+        pixels = stored[..., :3]
+    if (clear := png.transparent_colour(opened.chunks, bits)) is not None:
+        most = stored.dtype.type(np.iinfo(stored.dtype).max)
+        alpha = np.where((pixels == np.array(clear)).all(-1), stored.dtype.type(0), most)
+    return np.ascontiguousarray(pixels), None if alpha is None else np.ascontiguousarray(alpha)
 
 
-def _is_16_bit(image: Image.Image, data: bytes) -> bool:
-    if image.format == "PNG":
-        return data[24] == 16  # bit depth in IHDR, which always comes first
-    return image.format == "TIFF" and max(image.tag_v2.get(_BITS_PER_SAMPLE, (1,))) == 16
-
-
-def _decode_8(image: Image.Image) -> tuple[Pixels, Plane | None]:
-    if image.mode not in _8_BIT_MODES:
+def _decode_8(image: Image.Image) -> np.ndarray:
+    """A picture as it is stored, uint8 [h, w, 3] or with alpha [h, w, 4]."""
+    if image.mode not in (*_8_BIT_MODES, *colours.CONVERTED):
         raise ValueError(f"pixels of kind {image.mode} are neither 8- nor 16-bit colours")
-    profile = image.info.get("icc_profile")
-    image = ImageOps.exif_transpose(image)
-    if image.mode == "CMYK" and profile:
-        image = _cmyk_to_srgb(image, profile)
-    if not image.has_transparency_data:
-        return np.array(image.convert("RGB")), None
-    rgba = np.array(image.convert("RGBA"))
-    return np.ascontiguousarray(rgba[..., :3]), np.ascontiguousarray(rgba[..., 3])
+    image.load()
+    converted: Image.Image = image
+    if image.mode in colours.CONVERTED:
+        converted = _to_srgb(image, image.info.get("icc_profile"))
+    return np.array(converted.convert("RGBA" if converted.has_transparency_data else "RGB"))
 
 
-def _cmyk_to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
-    """Converts by means of the profile, without which inks have no colour.
+def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """Converts inks by means of their profile, without which they have no colour, and LAB by D50.
 
-    A profile that is itself damaged leaves Pillow's plain conversion.
+    A profile that is missing or itself damaged leaves Pillow's plain conversion of inks.
     """
+    srgb = ImageCms.createProfile("sRGB")
+    if image.mode == "LAB":  # lcms' quick tables would be eight levels off
+        exact = ImageCms.Flags.NOOPTIMIZE
+        lab = ImageCms.createProfile("LAB")
+        return ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB", flags=exact)
     try:
-        return ImageCms.profileToProfile(
-            image, io.BytesIO(profile), ImageCms.createProfile("sRGB"), outputMode="RGB"
-        )
+        return ImageCms.profileToProfile(image, io.BytesIO(profile or b""), srgb, outputMode="RGB")
     except (ImageCms.PyCMSError, OSError):
         return image
 
 
-def _decode_16(path: Path, data: bytes, image: Image.Image) -> tuple[Pixels, Plane | None]:
-    """Decodes by means of OpenCV, because Pillow reduces 16-bit colour to 8 bits."""
-    import cv2
-
-    orientation = image.getexif().get(_ORIENTATION, 1)
-    inverted = False
-    if image.format == "TIFF":
-        if (
-            image.tag_v2.get(_PLANAR_CONFIGURATION, 1) != 1
-            and len(image.tag_v2[_BITS_PER_SAMPLE]) > 1
-        ):
-            raise UserError(
-                f"{path}: 16-bit TIFF with separate colour planes; save it with interleaved "
-                "channels"
-            )
-        inverted = image.tag_v2.get(_PHOTOMETRIC) == 0
-        orientation = 1  # OpenCV turns TIFF pictures by itself, and only those
-    # Pillow refuses a damaged file without the many lines that OpenCV writes to stderr.
-    image.load()
-    stored = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if stored is None or stored.dtype != np.uint16:
-        raise ValueError("its 16-bit pixels cannot be decoded")
-    stored = _upright(stored, orientation)
-    if stored.ndim == 2:
-        grey = 65535 - stored if inverted else stored
-        return np.ascontiguousarray(np.broadcast_to(grey[..., None], (*grey.shape, 3))), None
-    alpha = np.ascontiguousarray(stored[..., 3]) if stored.shape[2] == 4 else None
-    return np.ascontiguousarray(stored[..., 2::-1]), alpha
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation of decoded pixels, 1 where there is none."""
+    if image.format in ("HEIF", "TIFF"):  # their decoders turn them
+        return 1
+    try:
+        return image.getexif().get(ORIENTATION, 1)
+    except Exception:  # damaged EXIF data do not damage the pixels
+        return 1
 
 
 def _upright(stored: np.ndarray, orientation: int) -> np.ndarray:

@@ -1,16 +1,16 @@
 """Reading and writing photographs.
 
 Pixels are numpy [h, w, 3] RGB, uint8 or uint16, upright (the EXIF orientation has been applied) and
-in the colour space of the file: an RGB ICC profile is kept and written back, so wide-gamut pictures
-keep their colours. Alpha is kept beside the pixels and written back unchanged. Greyscale pictures
-become three equal channels and are written as RGB, because an edit may add colour. EXIF data other
-than the orientation is not kept.
+in the colour space of the file. What the file says about its colours is kept and written back, so
+wide-gamut pictures keep their colours (`colours`), and so are date, place, author and rights
+(`metadata`). Alpha is kept beside the pixels and written back unchanged. Greyscale pictures become
+three equal channels and are written as RGB, because an edit may add colour.
 """
 
+import dataclasses
 import os
 import struct
 import warnings
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,9 @@ import numpy as np
 from jaxtyping import Float, UInt8, UInt16
 
 from diffcam_jax.errors import UserError
+from diffcam_jax.faces import colours, metadata, png
 from diffcam_jax.faces.decoding import MAX_PIXELS, Pixels, Plane, decode, open_header, read_bytes
+from diffcam_jax.faces.metadata import Metadata
 from diffcam_jax.files.trees import write_atomically
 
 SUFFIXES = (
@@ -27,6 +29,11 @@ SUFFIXES = (
     ".gif",
     ".heic",
     ".heif",
+    ".hif",
+    ".j2k",
+    ".jfif",
+    ".jp2",
+    ".jpe",
     ".jpeg",
     ".jpg",
     ".png",
@@ -45,12 +52,18 @@ class FileInfo:
         mode: Pillow's name for the stored channels, such as "L", "P", "RGBA", "CMYK" or "I;16".
         icc_profile: RGB colour profile to write back, or None for sRGB.
         dpi: horizontal and vertical resolution in dots per inch, or None.
+        colour_chunks: further chunks of a PNG that say what the colours are.
+        metadata: of the upright picture.
+        notes: what people should know about the file, a line each.
     """
 
     format: str
     mode: str
     icc_profile: bytes | None = None
     dpi: tuple[float, float] | None = None
+    colour_chunks: tuple[png.Chunk, ...] = ()
+    metadata: Metadata = Metadata()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +81,9 @@ class Photo:
     source: FileInfo
 
 
-def read_photo(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Photo:
+def read_photo(
+    path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS, first_frame: bool = False
+) -> Photo:
     """Reads one photograph and turns it upright.
 
     Args:
@@ -76,6 +91,7 @@ def read_photo(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Ph
             picture is taken.
         max_pixels: largest accepted width x height; the header is checked before anything is
             decoded.
+        first_frame: takes the first frame of an animation, which is refused otherwise.
 
     Returns:
         The photograph; 16-bit files keep 16 bits.
@@ -85,37 +101,54 @@ def read_photo(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Ph
             or too small.
     """
     path = Path(path)
-    return decode_photo(read_bytes(path), path, max_pixels)
+    return decode_photo(read_bytes(path), path, max_pixels, first_frame)
 
 
-def decode_photo(data: bytes, name: Path, max_pixels: int = MAX_PIXELS) -> Photo:
+def decode_photo(
+    data: bytes, name: Path, max_pixels: int = MAX_PIXELS, first_frame: bool = False
+) -> Photo:
     """Decodes the content of a file as `read_photo` does.
 
     Args:
         data: of the file.
         name: of the file, for messages.
         max_pixels: see `read_photo`.
+        first_frame: see `read_photo`.
 
     Raises:
         UserError: see `read_photo`.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns about odd metadata that does not matter here
-        image = open_header(name, data, max_pixels)
-        mode, icc_profile, dpi = image.mode, image.info.get("icc_profile"), image.info.get("dpi")
-        pixels, alpha = decode(name, data, image)
-    # A grey or CMYK profile does not describe the resulting RGB pixels; CMYK was converted by means
-    # of its own.
-    if not icc_profile or icc_profile[16:20] != b"RGB ":
-        icc_profile = None
+        opened = open_header(name, data, max_pixels, first_frame)
+        image = opened.image
+        mode, dpi = image.mode, image.info.get("dpi")
+        pixels, alpha = decode(name, opened)
+        height, width, _ = pixels.shape
+        kept, left_out = metadata.read(image, opened.texts, mode, width, height)
+        meant = colours.read(image, opened.chunks, mode, kept.exif, data)
     if not (isinstance(dpi, tuple) and len(dpi) == 2 and all(0 < float(d) < 1e6 for d in dpi)):
         dpi = None
-    dpi = dpi and (float(dpi[0]), float(dpi[1]))
-    return Photo(pixels, alpha, FileInfo(image.format or "", mode, icc_profile, dpi))
+    source = FileInfo(
+        image.format or "",
+        mode,
+        meant.icc_profile,
+        dpi and (float(dpi[0]), float(dpi[1])),
+        meant.chunks,
+        kept,
+        (*opened.notes, *left_out, *meant.notes),
+    )
+    return Photo(pixels, alpha, source)
+
+
+def without_metadata(photo: Photo) -> Photo:
+    """The photograph without date, place, author and the like; it keeps its colours."""
+    source = dataclasses.replace(photo.source, metadata=Metadata())
+    return dataclasses.replace(photo, source=source)
 
 
 def write_photo(path: str | os.PathLike[str], photo: Photo | Pixels) -> None:
-    """Writes a PNG with the bit depth of the pixels, alpha, colour profile and resolution.
+    """Writes a PNG with the bit depth of the pixels, alpha, colours, resolution and metadata.
 
     The file appears under its name only once it is complete. Missing folders are created.
 
@@ -137,7 +170,7 @@ def write_photo(path: str | os.PathLike[str], photo: Photo | Pixels) -> None:
     if photo.alpha is not None:
         channels.append(photo.alpha)
     _, encoded = cv2.imencode(".png", np.stack(channels, axis=-1), [cv2.IMWRITE_PNG_COMPRESSION, 3])
-    data = _with_png_chunks(encoded.tobytes(), photo.source)
+    data = png.inserted(encoded.tobytes(), _chunks(photo.source))
 
     try:
         write_atomically(path, data)
@@ -197,16 +230,12 @@ def list_photos(folder: str | os.PathLike[str]) -> list[Path]:
     return photos
 
 
-def _with_png_chunks(png: bytes, source: FileInfo) -> bytes:
-    """Inserts colour profile and resolution after the header chunk, which ends at byte 33."""
-    chunks = b""
+def _chunks(source: FileInfo) -> list[png.Chunk]:
+    """What a PNG says beside its pixels."""
+    found = list(source.colour_chunks)
     if source.icc_profile:
-        chunks += _png_chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(source.icc_profile))
+        found.append(png.profile_chunk(source.icc_profile))
     if source.dpi:
         x, y = (round(d / 0.0254) for d in source.dpi)
-        chunks += _png_chunk(b"pHYs", struct.pack(">IIB", x, y, 1))
-    return png[:33] + chunks + png[33:]
-
-
-def _png_chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        found.append(png.Chunk(b"pHYs", struct.pack(">IIB", x, y, 1)))
+    return [*found, *metadata.chunks(source.metadata)]

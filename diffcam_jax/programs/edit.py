@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
     from diffcam_jax.editor.editor import Editor
     from diffcam_jax.editor.results import reached, spent
     from diffcam_jax.faces import samples
-    from diffcam_jax.faces.photo import read_photo
+    from diffcam_jax.faces.photo import read_photo, without_metadata
     from diffcam_jax.programs import (
         edit_request,
         edit_results,
@@ -103,12 +103,14 @@ def run(options: argparse.Namespace) -> int:
         try:
             start = time.perf_counter()
             reports.check(options.out, path, options.stages)
-            photo = read_photo(path)
+            photo = read_photo(path, first_frame=options.first_frame)
+            photographs.tell_notes(path, photo)
+            photo = without_metadata(photo) if options.strip else photo
             if options.edited is None:
                 given = photo.pixels, request.strengths
                 result = editor().edit(*given, **request.choices, progress=single)
             else:
-                edited = edited_request.read_edited(options.edited, photo)
+                edited = edited_request.read_edited(options.edited, photo, options.first_frame)
                 result = editor().blend(photo.pixels, edited, request.names, **request.choices)
             edit_results.write_pictures(options.out, path, photo, result, options.stages)
             seconds = time.perf_counter() - start

@@ -44,6 +44,14 @@ def parse(given: list[str] | None) -> argparse.Namespace:
         help="directions to use instead of the shipped ones: a file, or a folder of .npy",
     )
     _add_optimisation(parser)
+    parser.add_argument(
+        "--first-frame", action="store_true", help="edit the first frame of an animation"
+    )
+    parser.add_argument(
+        "--strip",
+        action="store_true",
+        help="leave date, place, camera, author and the like out of the result",
+    )
     parser.add_argument("--force", action="store_true", help="edit again what is done already")
     parser.add_argument("--list", action="store_true", help="list the attributes with their ranges")
     parser.add_argument(

@@ -87,7 +87,7 @@ def read(options: argparse.Namespace, strengths: dict[str, float], single: bool)
         "face": face,
         "aligned": options.aligned,
         "landmarks": photographs.read_landmarks(options.landmarks),
-        "user_mask": photographs.read_mask(options.mask),
+        "user_mask": photographs.read_mask(options.mask, options.first_frame),
         "inversion_config": inversion.with_steps(options.steps) if options.steps else inversion,
         "tune": _tune_steps(options, config, single),
         "raw_strength": options.raw_strength,

@@ -44,6 +44,8 @@ def settings_of(
         "raw_strength": options.raw_strength,
         "deghost": not options.no_deghost,
         "stages": options.stages,
+        "first_frame": options.first_frame,
+        "strip": options.strip,
         "edit": repr(request.config),
         "networks": {role: str(folder) for role, folder in networks.items()},
         "directions": {name: directions[name].sha256 for name in request.strengths},

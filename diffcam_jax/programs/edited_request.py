@@ -54,7 +54,7 @@ def read(options: argparse.Namespace, directions: Mapping[str, Direction], singl
         "face": photographs.parse_face(options.face),
         "aligned": options.aligned,
         "landmarks": photographs.read_landmarks(options.landmarks),
-        "user_mask": photographs.read_mask(options.mask),
+        "user_mask": photographs.read_mask(options.mask, options.first_frame),
     }
     return Request(dict.fromkeys(parse_names(options.attribute, directions), None), config, choices)
 
@@ -83,17 +83,18 @@ def parse_names(given: Sequence[str], directions: Mapping[str, Direction]) -> li
     return list(given)
 
 
-def read_edited(path: Path, photo: Photo) -> np.ndarray:
+def read_edited(path: Path, photo: Photo, first_frame: bool = False) -> np.ndarray:
     """The pixels [h, w, 3] of a picture that another program edited.
 
     Args:
         path: of the picture.
         photo: the photograph.
+        first_frame: see `read_photo`.
 
     Raises:
         UserError: it cannot be read, or is transparent where the photograph cannot be.
     """
-    edited = read_photo(path)
+    edited = read_photo(path, first_frame=first_frame)
     alpha = edited.alpha
     if alpha is not None and photo.alpha is None and alpha.min() < np.iinfo(alpha.dtype).max:
         raise UserError(

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from diffcam_jax.command.program import as_called
 from diffcam_jax.errors import UserError
 from diffcam_jax.faces.landmark_files import read_landmarks_file
-from diffcam_jax.faces.photo import as_mask, list_photos, read_photo
+from diffcam_jax.faces.photo import Photo, as_mask, list_photos, read_photo
 
 
 def parse_face(text: str) -> int | str:
@@ -83,18 +83,28 @@ def note_failure(failed: dict[str, str], photo: Path, error: UserError, single: 
     tqdm.write(f"error: {named}", file=sys.stderr)
 
 
+def tell_notes(path: Path, photo: Photo) -> None:
+    """Tells what was left out of a photograph's file."""
+    for note in photo.source.notes:
+        tqdm.write(f"note: {path}: {note}", file=sys.stderr)
+
+
 def read_landmarks(path: Path | None) -> Float[np.ndarray, "n 2"] | None:
     """The points of a face, in pixels; see `faces.landmark_files.read_landmarks_file`."""
     return None if path is None else read_landmarks_file(path)
 
 
-def read_mask(path: Path | None) -> Float[np.ndarray, "h w"] | None:
+def read_mask(path: Path | None, first_frame: bool = False) -> Float[np.ndarray, "h w"] | None:
     """A grey picture as a mask, float32 [h, w] in [0, 1].
+
+    Args:
+        path: of the picture, if there is one.
+        first_frame: see `read_photo`.
 
     Raises:
         UserError: it cannot be read.
     """
-    return None if path is None else as_mask(read_photo(path).pixels)
+    return None if path is None else as_mask(read_photo(path, first_frame=first_frame).pixels)
 
 
 def stamp(path: Path) -> list[str | int]:

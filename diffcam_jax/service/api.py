@@ -58,7 +58,7 @@ _FORM = {
             "type": "string",
             "description": 'JSON object: attributes {name: strength}, face ("largest", "all" or a '
             "number from 1), method, mask_mode, tune (0 to 100 steps), raw_strength, aligned, "
-            "stages. Only attributes is required.",
+            "stages, strip, first_frame. Only attributes is required.",
             "example": '{"attributes": {"smiling": 1}}',
         },
     },

@@ -77,7 +77,8 @@ class Intake:
             raise UserError("no photograph was sent; send it as the file photo")
         for part, label in _labels(name).items():
             if self.path(part).exists():
-                _check_picture(self.path(part), label, context.limits.pixels)
+                pixels, first = context.limits.pixels, settings.first_frame
+                _check_picture(self.path(part), label, pixels, first)
         job = context.store.add(self._id, name, given)
         context.queue.submit(job)
         self._finished = True
@@ -95,9 +96,9 @@ def _labels(name: str) -> Mapping[str, str]:
     return {"photo": name, "mask": "the mask", "edited": "the edited picture"}
 
 
-def _check_picture(path: Path, label: str, most_pixels: int) -> None:
+def _check_picture(path: Path, label: str, most_pixels: int, first_frame: bool) -> None:
     with _ONE_AT_A_TIME:
         content = path.read_bytes()
         if not content:
             raise UserError(f"{label}: the file is empty (0 bytes); get a fresh copy of it")
-        open_header(Path(label), content, most_pixels).close()
+        open_header(Path(label), content, most_pixels, first_frame).close()

@@ -30,6 +30,8 @@ class Settings:
         raw_strength: whether strengths are lengths of the direction.
         aligned: whether the photograph already is an FFHQ crop.
         stages: whether to keep every stage as a picture.
+        strip: whether to leave date, place, author and the like out of the result.
+        first_frame: whether the first frame of an animation will do.
     """
 
     attributes: Mapping[str, float]
@@ -40,6 +42,8 @@ class Settings:
     raw_strength: bool = False
     aligned: bool = False
     stages: bool = True
+    strip: bool = False
+    first_frame: bool = False
 
 
 def decode(text: str) -> Any:

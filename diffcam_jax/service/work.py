@@ -16,7 +16,14 @@ from diffcam_jax.editor.stages import write_stages
 from diffcam_jax.errors import UserError
 from diffcam_jax.faces import align
 from diffcam_jax.faces.panel import grey
-from diffcam_jax.faces.photo import Photo, as_mask, decode_photo, to_8_bits, write_photo
+from diffcam_jax.faces.photo import (
+    Photo,
+    as_mask,
+    decode_photo,
+    to_8_bits,
+    without_metadata,
+    write_photo,
+)
 from diffcam_jax.files.trees import write_atomically
 from diffcam_jax.service.settings import Settings, parse
 from diffcam_jax.service.store import Job, JobStore
@@ -68,10 +75,12 @@ def do(editor: Editor, job: Job, folder: Path, most_pixels: int, progress: Liste
     """
     elsewhere = "edited" in job.inputs
     settings = parse(job.settings, editor.directions, elsewhere)
-    photo = _read(folder / "photo", job.name, most_pixels)
+    limits = most_pixels, settings.first_frame
+    photo = _read(folder / "photo", job.name, *limits)
+    photo = without_metadata(photo) if settings.strip else photo
     mask = None
     if "mask" in job.inputs:
-        mask = as_mask(_read(folder / "mask", "the mask", most_pixels).pixels)
+        mask = as_mask(_read(folder / "mask", "the mask", *limits).pixels)
     choices: dict[str, Any] = {
         "face": settings.face,
         "aligned": settings.aligned,
@@ -81,7 +90,7 @@ def do(editor: Editor, job: Job, folder: Path, most_pixels: int, progress: Liste
         ),
     }
     if elsewhere:
-        edited = _read(folder / "edited", "the edited picture", most_pixels).pixels
+        edited = _read(folder / "edited", "the edited picture", *limits).pixels
         tell(progress, "blend")
         result = editor.blend(photo.pixels, edited, tuple(settings.attributes), **choices)
     else:
@@ -102,9 +111,9 @@ def do(editor: Editor, job: Job, folder: Path, most_pixels: int, progress: Liste
         raise
 
 
-def _read(path: Path, name: str, most_pixels: int) -> Photo:
+def _read(path: Path, name: str, most_pixels: int, first_frame: bool) -> Photo:
     """A picture that was sent; messages name it as its sender does."""
-    return decode_photo(path.read_bytes(), Path(name), most_pixels)
+    return decode_photo(path.read_bytes(), Path(name), most_pixels, first_frame)
 
 
 def _mask(photo: Photo, result: EditResult) -> np.ndarray:
@@ -117,7 +126,7 @@ def _mask(photo: Photo, result: EditResult) -> np.ndarray:
 def _write(folder: Path, job: Job, settings: Settings, photo: Photo, result: EditResult) -> None:
     if settings.stages:
         write_stages(folder / "stages", photo, result)
-    shown = dataclasses.replace(photo, pixels=to_8_bits(photo.pixels), alpha=None)
+    shown = dataclasses.replace(without_metadata(photo), pixels=to_8_bits(photo.pixels), alpha=None)
     write_photo(folder / "before.png", shown)
     write_photo(folder / "mask.png", grey(_mask(photo, result)))
     write_photo(folder / "result.png", dataclasses.replace(photo, pixels=result.image))
