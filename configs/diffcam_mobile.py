@@ -7,8 +7,9 @@ r"""Differential-activation classifier of the embedded generator, with spatially
 
 Each stage makes the maps flatter. The default is the last stage alone. With a GPU leave the first
 command out: `--config.data.source=online` renders config.data.faces faces at the start.
-`--config.model.network=resnet` trains `nn.classifier.DiffClassifier` on pictures, as the paper does
-(depth 101 from ImageNet weights, batch 6, 1000 steps, rate 1e-4, no warm-up, no decay).
+`--config.model.network=resnet --config.model.width=64` trains `nn.classifier.DiffClassifier` on
+pictures, as the paper does (depth 101 from ImageNet weights, batch 6, 1000 steps, rate 1e-4, no
+warm-up, no decay).
 
 Source: Diff-CAM (2207.08134), section 3.3; the loss of single cells is this project's.
 Expected: held-out accuracy 0.854 over ten directions, masks with IoU 0.31 and coverage 0.68.

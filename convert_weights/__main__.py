@@ -13,7 +13,7 @@ written. An installed package has the same as diffcam-convert; in Python a folde
 import argparse
 import hashlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from convert_weights.packaged import PACKAGED, convert_files
 from convert_weights.sources import is_archive, read_files
 from diffcam_jax.command.program import as_called
 from diffcam_jax.errors import UserError, exit_code
+from diffcam_jax.nn.network import Network
 
 # The positions of the published classifier whose names are known (spelt as the direction files);
 # the other ten were never named.
@@ -77,6 +78,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         )
         command.add_argument(
             "--directions", type=Path, help="folder of the directions a classifier was trained on"
+        )
+        command.add_argument(
+            "--force", action="store_true", help="convert weights that are NaN or infinite, too"
         )
     export = commands.add_parser("export", help="write the official layout back")
     export.add_argument("--src", type=Path, required=True, help="a converted folder")
@@ -134,7 +138,7 @@ def convert_state(options: argparse.Namespace) -> int:
     if options.encoder_type:
         state.notes["encoder_type"] = options.encoder_type
     kind = recognise(state) if options.command == "auto" else options.command
-    converted = convert(state, kind)
+    converted = convert(state, kind, options.force)
     config: dict[str, Any] = {
         "kind": kind,
         "description": KINDS[kind].description,
@@ -159,7 +163,7 @@ def convert_state(options: argparse.Namespace) -> int:
 
 def _classes(options: argparse.Namespace, count: int) -> dict[str, Any]:
     """Class names in the order of the logits, and the hashes of the directions they belong to."""
-    files = sorted(options.directions.glob("*.npy")) if options.directions else []
+    files = sorted(options.directions.glob("[!.]*.npy")) if options.directions else []
     if options.directions and len(files) != count:
         raise UserError(
             f"{options.directions} holds {len(files)} .npy files, the classifier has {count} "
@@ -235,16 +239,41 @@ def _write(folder: Path, networks, arrays, config: dict[str, Any], official, unu
     for line in [*config.get("summary", []), *config.get("remarks", [])]:
         print(line)
     print(f"licence: {config['licence']}")
-    roles = ("encoder", "generator", "classifier", "deghoster")
-    flag = next((f"--{role}" for role in roles if role in networks), None)
     print(
         f"written to {folder}, tree hash {config['tree_hash'][:12]}; next: model = "
         f"diffcam_jax.pretrained.networks.load({str(folder)!r})"
     )
-    if flag:
-        edit = as_called("python edit.py")
-        print(f"or: {edit} PHOTO {flag} {folder} --attribute smiling=1 --out out")
+    for command in following(folder, networks, config):
+        print(f"or: {as_called(command)}")
     return 0
+
+
+def following(folder: Path, networks: Mapping[str, Network], config: dict[str, Any]) -> list[str]:
+    """Commands that open a converted folder, words in capitals to be replaced.
+
+    An edit needs directions of the very generator, which only the embedded one comes with.
+    """
+    photo = f"python invert.py invert PHOTO --{{}} {folder}{{}} --out out"
+    if "encoder" in networks:
+        own = "" if "generator" in networks else " --generator GENERATOR"
+        return [photo.format("encoder", f"{own} --method encoder")]
+    if "generator" in networks:
+        directions = folder / "directions.safetensors"
+        return [
+            photo.format("generator", ""),
+            f"python -m diffcam_jax.directions sefa --generator {folder} --out {directions}",
+        ]
+    if "classifier" in networks:
+        classes = config["classes"]
+        name = "Smiling" if "Smiling" in classes else classes[0]
+        rest = f"--directions NPY_FOLDER --attribute {name}=1 --out out"
+        return [f"python edit.py PHOTO --classifier {folder} {rest}"]
+    if "deghoster" in networks:
+        side = networks["deghoster"].module.out_size
+        other = f" --generator OF_{side}_PIXELS --directions ITS_DIRECTIONS" if side != 1024 else ""
+        rest = "NAME=1" if other else "smiling=1"
+        return [f"python edit.py PHOTO --deghoster {folder}{other} --attribute {rest} --out out"]
+    return []
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from convert_weights.kinds import KINDS, Kind, encoder_type
+from convert_weights.kinds import KINDS, Kind, Part, encoder_type
 from convert_weights.layout import Layout
 from convert_weights.state import State
 from diffcam_jax.errors import UserError
@@ -23,14 +23,20 @@ LATENT_SAMPLES = 10_000  # as encoder training estimates the mean code
 class Found(NamedTuple):
     """A network in a file: its entries have the prefix `prefix`.
 
-    `others` are prefixes of further copies of it.
+    `others` are prefixes of further copies of it. A `fault` is why a network that can be spared is
+    left out; it has no layout then.
     """
 
     role: str
     prefix: str
     others: tuple[str, ...]
     entries: dict[str, np.ndarray]
-    layout: Layout
+    layout: Layout | None
+    fault: str = ""
+
+
+class _Absent(UserError):
+    """The file lacks a network of the kind."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,7 @@ def find_parts(state: State, kind: Kind) -> list[Found]:
         elif not part.optional:
             missing.append(f"no {part.role} (a key ending in {part.probe.split('|')[0]})")
     if missing or not places:
-        raise UserError(f"it holds {', '.join(missing) or 'none of the networks of this kind'}")
+        raise _Absent(f"it holds {', '.join(missing) or 'none of the networks of this kind'}")
     found = []
     for part, prefix, others in places:
         inner = tuple(p for _, p, _ in places if p != prefix and p.startswith(prefix))
@@ -89,25 +95,49 @@ def find_parts(state: State, kind: Kind) -> list[Found]:
             and name not in kind.latent_avg
             and not _reason(kind.ignored, name)
         }
-        layout = part.layout({key: array.shape for key, array in entries.items()}, state.notes)
-        found.append(Found(part.role, prefix, others, entries, layout))
+        found.append(_fitted(part, prefix, others, entries, state.notes))
     return found
+
+
+def _fitted(
+    part: Part,
+    prefix: str,
+    others: tuple[str, ...],
+    entries: dict[str, np.ndarray],
+    notes: Mapping[str, Any],
+) -> Found:
+    """A part with its layout; one that can be spared may have a fault instead.
+
+    Raises:
+        UserError: the layout cannot be inferred, and the part cannot be spared.
+    """
+    shapes = {key: array.shape for key, array in entries.items()}
+    if not prefix.startswith(part.spare or ("\0",)):
+        return Found(part.role, prefix, others, entries, part.layout(shapes, notes))
+    try:
+        layout = part.layout(shapes, notes)
+        faults = layout.faults(shapes)
+    except UserError as error:
+        layout, faults = None, [str(error)]
+    fault = faults[0] if faults else ""
+    return Found(part.role, prefix, others, entries, None if fault else layout, fault)
 
 
 def _reason(rules: Mapping[str, str], name: str) -> str | None:
     return next((why for pattern, why in rules.items() if re.fullmatch(pattern, name)), None)
 
 
-def convert(state: State, name: str) -> Converted:
+def convert(state: State, name: str, force: bool = False) -> Converted:
     """Converts a checkpoint of a known kind.
 
     Args:
         state: from `read_state`.
         name: a key of `KINDS`.
+        force: convert numbers that are not finite as well.
 
     Raises:
-        UserError: it is not such a checkpoint, or an entry is missing, left over, or of another
-            shape; all are named.
+        UserError: it is not such a checkpoint, an entry is missing, left over, or of another shape
+            (all are named), or numbers are not finite.
     """
     kind = KINDS[name]
     try:
@@ -124,10 +154,18 @@ def convert(state: State, name: str) -> Converted:
         )
 
     networks, official, unused, summary = {}, {}, {}, []
-    remarks: list[str] = []
-    for role, prefix, others, entries, layout in tqdm(
+    remarks = [
+        remark
+        for part in parts
+        if part.layout
+        for remark in _not_finite(state, part.role, part.entries, force)
+    ]
+    for role, prefix, others, entries, layout, fault in tqdm(
         parts, desc="converting", unit="network", leave=False
     ):
+        if layout is None:
+            remarks.append(f"{role}: left out, as it is of another architecture ({fault})")
+            continue
         try:
             networks[role] = Network(layout.module, layout.convert(entries))
         except UserError as error:
@@ -148,7 +186,14 @@ def convert(state: State, name: str) -> Converted:
                 f"{', '.join(others)}"
             )
         remarks += _remarks(role, entries, layout)
+    unknown = [n for n in state.arrays if n.startswith(_spare(kind, parts))]
+    if unknown:
+        remarks.append(
+            f"{len(unknown)} entries left out, a network of another architecture (first: "
+            f"{unknown[0]})"
+        )
     arrays = _latent_avg(state, kind, networks, official, remarks)
+    remarks += _not_finite(state, "the mean code", arrays, force)
     return Converted(networks, arrays, official, trees.unflatten(unused), summary, remarks)
 
 
@@ -156,26 +201,60 @@ def _faults(state: State, kind: Kind, parts: list[Found]) -> list[str]:
     """Entries that are missing, left over or of another shape, over the whole file."""
     faults: list[str] = []
     taken: set[str] = set()
-    for role, prefix, others, entries, layout in parts:
-        faults += [
-            f"{role}: {fault}"
-            for fault in layout.faults({key: a.shape for key, a in entries.items()})
-        ]
+    for role, prefix, others, entries, layout, _ in parts:
+        if layout is not None:
+            faults += [
+                f"{role}: {fault}"
+                for fault in layout.faults({key: a.shape for key, a in entries.items()})
+            ]
         taken.update(prefix + key for key in entries)
         taken.update(
             name
             for name in state.arrays
             if name.startswith(tuple(p for p in others if p) or ("\0",))
         )
+    spare = _spare(kind, parts)
     for name in state.arrays:
         known = (
             name in taken
             or name.endswith(kind.latent_avg or ("\0",))
+            or name.startswith(spare)
             or _reason(kind.ignored, name)
         )
         if not known:
             faults.append(f"{name} is left over")
     return faults
+
+
+def _spare(kind: Kind, parts: list[Found]) -> tuple[str, ...]:
+    """Beginnings of names of networks that were not recognised, and can be spared."""
+    found = {part.role for part in parts}
+    names = [part.spare for part in kind.parts if part.role not in found]
+    return tuple(name for spare in names for name in spare) or ("\0",)
+
+
+def _not_finite(
+    state: State, role: str, entries: Mapping[str, np.ndarray], force: bool
+) -> list[str]:
+    """Remarks on numbers that are NaN or infinite.
+
+    Raises:
+        UserError: there are some, and they are not wanted.
+    """
+    bad = [
+        key
+        for key, array in entries.items()
+        if array.dtype.kind not in "biu" and not np.isfinite(array.astype(np.float32)).all()
+    ]
+    if not bad:
+        return []
+    told = f"{role}: {len(bad)} of {len(entries)} entries hold NaN or infinity (first: {bad[0]})"
+    if not force:
+        raise UserError(
+            f"{state.path}: {told}, as after a training that diverged; nothing was written; take "
+            "an earlier checkpoint, or add --force"
+        )
+    return [told]
 
 
 def _exact_in_float32(array: np.ndarray) -> bool:
@@ -227,19 +306,22 @@ def recognise(state: State) -> str:
     Raises:
         UserError: no kind fits, or several do.
     """
-    fitting, near = [], []
+    fitting, near, refused = [], [], []
     for name, kind in KINDS.items():
         try:
             parts = find_parts(state, kind)
-        except UserError:
+        except _Absent:
+            continue
+        except UserError as error:
+            refused.append((name, [str(error)]))
             continue
         faults = _faults(state, kind, parts)
         (near if faults else fitting).append((name, faults))
-    if not fitting and near:
-        name, faults = min(near, key=lambda item: len(item[1]))
+    if not fitting and (near or refused):
+        name, faults = min(near or refused, key=lambda item: len(item[1]))
+        advice = "; get the original file" if near else ""
         raise UserError(
-            f"{state.path} is most similar to {name}, but: {'; '.join(faults[:8])}; get the "
-            "original file"
+            f"{state.path} is most similar to {name}, but: {'; '.join(faults[:8])}{advice}"
         )
     if not fitting:
         raise UserError(

@@ -28,6 +28,8 @@ class Part:
         preferred: prefixes that are preferred when the network is in the file several times, best
             first.
         optional: whether a checkpoint without it is complete.
+        spare: beginnings of names of a network that is left out, and said to be, where it is of
+            another architecture than ours; nothing but training would miss it.
     """
 
     role: str
@@ -35,6 +37,7 @@ class Part:
     layout: LayoutFunction
     preferred: tuple[str, ...] = ()
     optional: bool = False
+    spare: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -147,6 +150,7 @@ _ROSINALITY_D = Part(
     _layout("stylegan2", "discriminator_rosinality"),
     ("d/",),
     optional=True,
+    spare=("d/", "discriminator/", "discriminator."),
 )
 _OPTIMISERS = "g_optim|d_optim|optimizer|optimizer_state_dict|d_optimizer|scheduler"
 _TRAINED_ALONG = "discriminator_state_dict|latent_discriminator|discriminator_optimizer_state_dict"
@@ -189,6 +193,7 @@ KINDS: dict[str, Kind] = {
                 _layout("stylegan2", "discriminator_ada"),
                 ("D/",),
                 optional=True,
+                spare=("D/",),
             ),
         ),
         ("mapping.w_avg",),
@@ -209,6 +214,7 @@ KINDS: dict[str, Kind] = {
                 "final_linear.0.linear.weight_orig",
                 _layout("stylegan2", "discriminator_mmgen"),
                 optional=True,
+                spare=("state_dict/discriminator.", "discriminator."),
             ),
         ),
         ignored=_TRAINING | {r"(.*/)?meta/.*": NOTES},

@@ -14,7 +14,14 @@ from diffcam_jax.errors import UserError
 from diffcam_jax.files import trees
 
 SIZE_LIMIT = 8 << 30
-SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".safetensors", ".npz")
+MOST_ENTRIES = 1_000_000
+SUFFIXES = (".pt", ".pth", ".tar", ".bin", ".ckpt", ".pkl", ".pickle", ".safetensors", ".npz")
+_NOT_CHECKPOINTS = {
+    b"<": "a web page, not a checkpoint: its download link is dead or asks for a login",
+    b"version https://git-lfs": "a Git LFS pointer, not the file it stands for; get that with "
+    "git lfs pull",
+    b"\x89HDF": "an HDF5 file of Keras or TensorFlow; give a checkpoint of PyTorch",
+}
 
 
 @dataclass(frozen=True)
@@ -37,11 +44,12 @@ class State:
 
 
 def read_state(path: Path) -> State:
-    """Reads a .pt, .pth, .pkl, .safetensors or .npz file; nothing in it is run.
+    """Reads a checkpoint; nothing in it is run.
+
+    What is no array, such as options and optimisers, is skipped or kept as a note.
 
     Raises:
-        UserError: the file is missing, unreadable or not a checkpoint, or holds something that is
-            not data.
+        UserError: the file is missing, unreadable or not a checkpoint, or asks for commands.
     """
     if path.is_dir():
         raise UserError(f"{path} is a folder; give the checkpoint's file in it")
@@ -61,13 +69,16 @@ def read_state(path: Path) -> State:
         raise UserError(f"cannot read {path} ({error.strerror}); check its permissions") from error
     if not head:
         raise UserError(f"{path} is empty; download it again")
-    if head.lstrip()[:1] == b"<":
-        raise UserError(
-            f"{path} is a web page, not a checkpoint: its download link is dead or asks for a login"
-        )
+    for begins, what in _NOT_CHECKPOINTS.items():
+        if head.lstrip().startswith(begins):
+            raise UserError(f"{path} is {what}")
+    if head[257:262] == b"ustar":
+        raise UserError(f"{path} is an archive; unpack it (tar -xf) and give the file in it")
     arrays: dict[str, np.ndarray] = {}
     notes: dict[str, Any] = {}
     _flatten(_read(path), "", arrays, notes)
+    if len(arrays) + len(notes) > MOST_ENTRIES:
+        raise UserError(f"{path} holds more than {MOST_ENTRIES} entries; it is not a checkpoint")
     if not arrays:
         raise UserError(f"{path} holds no arrays; give the file with the network's weights")
     return State(path, arrays, notes, digest)
@@ -84,26 +95,22 @@ def _read(path: Path) -> Mapping[str, Any]:
             raise UserError(
                 f"{path} is not a readable npz file of arrays ({error}); get it again"
             ) from error
-    if path.suffix == ".pkl":
-        networks = formats.read_persistent_pickle(path)
-        return {
-            name: {**network["state"], "init": network["init"]}
-            for name, network in networks.items()
-        }
     if path.suffix not in SUFFIXES:
         raise UserError(
             f"{path}: files ending in {path.suffix!r} are not known; give one of "
             f"{', '.join(SUFFIXES)}"
         )
-    return formats.read_torch(path)
+    return formats.read_checkpoint(path)  # by its content: people rename these files
 
 
 def _flatten(
     tree: Mapping[Any, Any], prefix: str, arrays: dict[str, np.ndarray], notes: dict[str, Any]
 ) -> None:
     for name, value in tree.items():
+        if len(arrays) + len(notes) > MOST_ENTRIES:  # shared parts can nest into any number
+            return
         path = f"{prefix}{name}"
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and value:
             _flatten(value, f"{path}/", arrays, notes)
         elif isinstance(value, np.ndarray) and value.dtype.kind not in "OUSM":
             arrays[path] = value

@@ -255,7 +255,7 @@ def test_a_truncated_checkpoint(tmp_path, capsys):
     content = (tmp_path / "g.pt").read_bytes()
     (tmp_path / "g.pt").write_bytes(content[: len(content) // 2])
     assert main(["auto", "--src", str(tmp_path / "g.pt"), "--dst", str(tmp_path / "out")]) == 2
-    assert "not a readable PyTorch checkpoint" in capsys.readouterr().err
+    assert "not a readable checkpoint (its archive is cut short)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("suffix", ["pt", "pkl"])

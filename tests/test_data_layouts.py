@@ -20,6 +20,16 @@ def test_further_files_move_none_to_the_other_split():
     assert set(layouts.splits(names, 0.0)) == {"train"}
 
 
+def test_what_systems_put_beside_pictures_does_not_count(tmp_path):
+    for name in ("a.png", "sub/b.jpg", "@eaDir/a.png", "sub/__MACOSX/c.png", ".cache/d.png"):
+        write(tmp_path / name)
+    write(tmp_path / "$RECYCLE.BIN/e.png")
+    (tmp_path / "sub/._b.png").write_bytes((tmp_path / "a.png").read_bytes())
+    (tmp_path / "notes.txt").write_text("no picture")
+    assert layouts.list_names(tmp_path) == ["a.png", "sub/b.jpg"]
+    assert [record.name for record in layouts.list_records(tmp_path)[0]] == ["a.png", "sub/b.jpg"]
+
+
 def test_ffhq_is_recognised(tmp_path):
     for number in (0, 999, 1000, 64999, 65000, 69999):
         for kind in ("images1024x1024", "in-the-wild-images", "thumbnails128x128"):

@@ -123,10 +123,28 @@ def test_an_edit_is_a_latent_delta_and_codes_may_come_from_elsewhere():
     halved = parts.replace(settings=Settings("bilinear", SIDE, truncation=0.5))
     given = decomposed(halved, images, codes=codes)
     np.testing.assert_allclose(given.image, edited.image, atol=1e-4)
+    # The same as an argument of the call, which comes before the settings.
+    given = fast(lambda parts, share: decompose(parts, images, codes=codes, truncation=share))(
+        halved.replace(settings=Settings("bilinear", SIDE, truncation=0.1)), 0.5
+    )
+    np.testing.assert_allclose(given.codes, edited.codes, atol=1e-4)
+    np.testing.assert_allclose(given.image, edited.image, atol=1e-4)
     assert (
         np.abs(edited.generated - found.generated).max() > 1e-2
         and np.abs(edited.mask - found.mask).max() > 1e-4
     )
+
+
+def test_the_plain_picture_may_be_blended_in_place_of_the_aligned_one():
+    parts, images = networks(), pictures()
+    moved = decomposed(parts, images)
+    plain = fast(lambda parts: decompose(parts, images, aligned=False))(parts)
+    np.testing.assert_allclose(plain.mask, moved.mask, atol=1e-6)
+    drawn = fast(lambda generator, codes: generator(codes, method="synthesis"))(
+        parts.generator, moved.codes
+    )
+    mask = np.asarray(moved.mask)[..., None]
+    np.testing.assert_allclose(plain.image, mask * images + (1 - mask) * drawn, atol=1e-3)
 
 
 def test_levels_come_in_one_after_the_other():

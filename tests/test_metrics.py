@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 import scipy.ndimage
+import scipy.special
 
 from diffcam_jax.errors import UserError
 from diffcam_jax.metrics import frechet, swd
@@ -124,6 +125,30 @@ def test_sliced_distance_of_shifted_sets():
     assert swd.sliced_distance(a, shifted, directions) == pytest.approx(
         (1 + 2 + 3 + 0) / 4, rel=1e-5
     )
+
+
+def test_sliced_wasserstein_looks_at_both_sets_in_the_same_places():
+    x, key = pictures(6), jax.random.key(3)
+    assert swd.sliced_wasserstein(x, x, key, 64, 2, 16)["mean"] == 0
+    # Descriptors are normalised by their own set's mean and deviation: contrast and brightness of
+    # the whole set do not count where both sides have the same patches.
+    other = (0.5 * x + 20).astype(np.float32)
+    assert swd.sliced_wasserstein(x, other, key, 64, 2, 16)["mean"] < 0.01
+
+
+def test_sliced_wasserstein_of_plain_pictures_is_that_of_their_colours():
+    # A patch of a plain picture is one number z, 147 times: its projection on a unit vector u is z
+    # times the sum of u, whose mean length is sqrt(d) G(d/2) / sqrt(pi) G((d+1)/2).
+    levels = np.float32([0, 10, 30, 200]), np.float32([0, 90, 100, 110])
+    sets = [np.broadcast_to(x[:, None, None, None], (4, 16, 16, 3)) for x in levels]
+    z = [np.sort((x - x.mean()) / x.std()) for x in levels]
+    d = 3 * 49
+    mean = np.exp(scipy.special.gammaln(d / 2) - scipy.special.gammaln((d + 1) / 2))
+    expected = 1000 * np.abs(z[0] - z[1]).mean() * np.sqrt(d / np.pi) * mean
+    found = swd.sliced_wasserstein(*sets, jax.random.key(0), 4, 4, 2048)
+    assert found["mean"] == pytest.approx(expected, rel=0.03)
+    plain = np.full((2, 16, 16, 3), 7, np.float32)
+    assert swd.sliced_wasserstein(plain, plain, jax.random.key(0), 4, 1, 8)["mean"] == 0
 
 
 def test_sliced_wasserstein_of_sets():

@@ -16,7 +16,7 @@ import pytest
 
 from convert_weights.__main__ import main
 from diffcam_jax.errors import UserError
-from diffcam_jax.formats import read_persistent_pickle
+from diffcam_jax.formats import read_checkpoint
 from diffcam_jax.pretrained import networks as pretrained
 from tests.damaged import count_refused
 from tests.test_convert_weights import entries
@@ -180,22 +180,22 @@ def test_networks_are_read_and_code_is_not_run(tmp_path, monkeypatch, tree, prot
     if as_path:
         (tmp_path / "ffhq.pkl").write_bytes(source)
         source = tmp_path / "ffhq.pkl"
-    read = read_persistent_pickle(source)
+    read = read_checkpoint(source)
     assert not (tmp_path / "compiled").exists()
-    assert read.keys() == {"G", "G_ema"}
-    for network in read.values():
-        state = network["state"]
+    assert read.keys() == {"G", "G_ema", "training_set_kwargs", "augment_pipe"}
+    for state in (read["G"], read["G_ema"]):
         assert list(state) == [
             "synthesis.conv.weight",
             "synthesis.conv.noise_strength",
             "synthesis.conv.fir",
             "mapping.w_avg",
+            "init",
         ]
         np.testing.assert_array_equal(state["synthesis.conv.weight"], WEIGHT)
         np.testing.assert_array_equal(state["mapping.w_avg"], AVERAGE)
         assert state["synthesis.conv.noise_strength"].shape == ()
         assert state["synthesis.conv.noise_strength"] == 0.5
-        assert network["init"] == {
+        assert state["init"] == {
             "z_dim": 512,
             "synthesis_kwargs": {"conv_clamp": 256, "blocks": [4, 8]},
         }
@@ -221,40 +221,40 @@ def test_calls_of_functions_are_refused(tmp_path, names, function):
         {"G": persistent(names, z_dim=harm)},
         {"G": Call(names._load_from_bytes, hidden)},
     ):
-        with pytest.raises(UserError, match="not a readable network pickle"):
-            read_persistent_pickle(pickle.dumps(bad, 3))
+        with pytest.raises(UserError, match="not a readable checkpoint"):
+            read_checkpoint(pickle.dumps(bad, 3))
     assert not mark.exists()
 
 
 def test_objects_of_other_kinds_are_refused(names, tmp_path):
     tensors = pickle.dumps({"a": np.zeros(2)}, 2)
     for bad, message in (
-        ({"G": {"a": 1}}, "no network"),
         ([1], "list"),
+        (3, "int"),
         (
             {"G": Call(names._reconstruct_persistent_obj, {"type": "function", "state": {}})},
             "unknown type",
         ),
-        ({"G": persistent(names, modules=[("conv", 3)])}, "not a persistent module"),
+        ({"G": persistent(names, modules=[("conv", 3)])}, "not a module"),
         ({"G": Call(names._load_from_bytes, tensors)}, "neither of torch's"),
     ):
         with pytest.raises(UserError, match=message):
-            read_persistent_pickle(pickle.dumps(bad, 3))
-    with pytest.raises(UserError, match="no network pickle at"):
-        read_persistent_pickle(tmp_path / "missing.pkl")
+            read_checkpoint(pickle.dumps(bad, 3))
+    with pytest.raises(UserError, match="no checkpoint at"):
+        read_checkpoint(tmp_path / "missing.pkl")
 
 
 def test_shared_modules_do_not_multiply(names):
     module = persistent(names, [("weight", WEIGHT)])
     for _ in range(40):
         module = persistent(names, modules=[("a", module), ("b", module)])
-    state = read_persistent_pickle(pickle.dumps({"G": module}, 4))["G"]["state"]
+    state = read_checkpoint(pickle.dumps({"G": module}, 4))["G"]
     assert list(state) == ["a." * 40 + "weight"]
 
 
 def test_damaged_files_never_end_in_another_error(tree):
     good = pickle.dumps(tree, 3)
-    assert count_refused(read_persistent_pickle, good, seed=1, trials=150, cut=0.5) > 50
+    assert count_refused(read_checkpoint, good, seed=1, trials=150, cut=0.5) > 50
 
 
 def nested(names, state: dict[str, np.ndarray], **init) -> Call:

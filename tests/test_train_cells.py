@@ -13,8 +13,8 @@ from diffcam_jax.data.pairs import CachedPairs
 from diffcam_jax.editing.classifier import load_classifier
 from diffcam_jax.errors import UserError
 from diffcam_jax.files import trees
-from diffcam_jax.nn.classifier import LocalClassifier
-from diffcam_jax.train import cells, places
+from diffcam_jax.nn.classifier import DiffClassifier, LocalClassifier
+from diffcam_jax.train import cells, places, settings
 from diffcam_jax.train.cells import CellConfig, cell_loss, hidden
 from diffcam_jax.train.diffcam import NAME, build, make_model, make_optimiser, make_source
 from diffcam_jax.train.state import Net, TrainState
@@ -137,6 +137,19 @@ def test_the_trainer_of_the_configuration_exports_a_classifier(tmp_path):
     path = tmp_path / "diffcam_mobile.safetensors"
     assert load_classifier(path).network.module == make_model(config, data.names)
     assert trees.load(path)[1]["recipe"]["training"]["seed"] == 0
+
+
+def test_each_network_takes_the_fields_that_are_its_own():
+    config = get_config("debug")
+    config.model.network = "resnet"
+    assert make_model(config, ("a", "b")) == DiffClassifier(width=8, num_classes=2)
+
+
+def test_a_warm_up_longer_than_the_run_is_one_clear_line():
+    config = get_config("debug")
+    config.warmup = config.steps
+    with pytest.raises(UserError, match=r"config.warmup=4: give fewer than config.steps"):
+        settings.check(config)
 
 
 def test_an_unknown_network_is_one_clear_line():

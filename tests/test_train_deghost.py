@@ -245,6 +245,8 @@ def test_presets_and_overrides():
         4,
         200_000,
     )
+    left = deghost.build(small(r1_every=0), pictures_only(), None).phases
+    assert [phase.name for phase in left] == ["train"]
 
 
 @pytest.mark.parametrize(

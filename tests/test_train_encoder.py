@@ -94,6 +94,12 @@ def trained(mode):
     return made, before, state, metrics
 
 
+@pytest.mark.parametrize("field", ["r1", "r1_every"])
+def test_r1_can_be_left_out(field):
+    made = trainer("e4e_debug", **{f"discriminator.{field}": 0})
+    assert [phase.name for phase in made.phases] == ["d", "e"]
+
+
 PHASES = {"e4e": ["d", "r1", "e"], "indomain": ["e", "d"], "embedded": ["e", "d"]}
 
 

@@ -241,6 +241,23 @@ def test_distance_is_repeatable_and_near_zero_for_the_same_pictures(run):
     assert abs(same["frechet"]) < 1e-3 * found["frechet"]
 
 
+@pytest.mark.parametrize("field", ["r1_every", "path_every", "r1_gamma", "path_weight"])
+def test_a_penalty_without_interval_or_weight_is_left_out(field):
+    trainer = build(tiny(**{field: 0}), Shapes(4, 8), None)
+    left = {"r1": "path", "path": "r1"}[field.partition("_")[0]]
+    assert [phase.name for phase in trainer.phases] == ["d", left, "g"]
+    # Without further updates Adam is the plain one: betas 0 and 0.99, and its first step is the
+    # rate in the direction of the gradient.
+    plain, optimiser = optax.adam(0.1, 0.0, 0.99, eps=1e-8), lazy_adam(0.1, 0)
+    states = [made.init(jnp.ones(2)) for made in (plain, optimiser)]
+    for gradient in ([3.0, -1.0], [0.5, 2.0]):
+        moves = []
+        for i, made in enumerate((plain, optimiser)):
+            move, states[i] = made.update(jnp.array(gradient), states[i])
+            moves.append(np.asarray(move))
+        np.testing.assert_array_equal(*moves)
+
+
 # ------------------------------------------------------------------------------------------------
 # configurations
 @pytest.mark.parametrize(("changes", "message"), [

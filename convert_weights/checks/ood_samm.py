@@ -1,5 +1,7 @@
 """Invertibility decomposition: an alignment module alone, and the complete model."""
 
+import functools
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -54,14 +56,15 @@ def outputs(fixture: Fixture) -> dict[str, np.ndarray]:
 def _alone(fixture: Fixture) -> dict[str, np.ndarray]:
     layout = layout_of.alignment(fixture.shapes("samm."))
     variables = layout.convert(fixture.state("samm."))
+    module = layout.module.clone(**_alignment(fixture, "samm."))
     generated, encoded, coarser = (
         nhwc(fixture.inputs[name]) for name in ("gen_feat", "enc_feat", "aligned_low")
     )
     # The first cycle sees the unmoved features.
     probed = {"samm.align_single": "network"}
-    (out, field), found = probes.run(layout.module, variables, generated, encoded, probes=probed)
+    (out, field), found = probes.run(module, variables, generated, encoded, probes=probed)
     found |= {"samm.out": out, "samm.align": field}
-    (out, field), _ = probes.run(layout.module, variables, generated, encoded, coarser)
+    (out, field), _ = probes.run(module, variables, generated, encoded, coarser)
     found |= {"samm.out_with_lower": out, "samm.align_with_lower": field}
     return {name: nchw(value) for name, value in found.items()}
 
@@ -76,6 +79,7 @@ def _complete(fixture: Fixture) -> dict[str, np.ndarray]:
         generator_rosinality(shapes["generator."]),
     )
     aligner = layout_of.aligner(rest)
+    moving = aligner.module.clone(**_alignment(fixture, "model."))
     images = jnp.asarray(nhwc(fixture.inputs["x"]))
 
     # The encoder is by far the largest network: its weights are freed before the others are loaded.
@@ -83,7 +87,7 @@ def _complete(fixture: Fixture) -> dict[str, np.ndarray]:
     empty = Decomposer(
         Network(generator.module, {}),
         Encoder(Network(encoder.module, {}), average),
-        Network(aligner.module, {}),
+        Network(moving, {}),
         E4E,
     )
     reading = Network(encoder.module, encoder.convert(fixture.state("model.encoder.")))
@@ -91,6 +95,8 @@ def _complete(fixture: Fixture) -> dict[str, np.ndarray]:
         empty.replace(encoder=Encoder(reading, average)), images
     )
     codes = codes + delta
+    share = float(argument(fixture, "model.", "truncation", "1"))
+    codes = decomposition.truncated(codes, jnp.asarray(average), share)
     del reading
 
     drawn, trained = fixture.state("model.generator."), {}
@@ -104,9 +110,10 @@ def _complete(fixture: Fixture) -> dict[str, np.ndarray]:
     }
     networks = empty.replace(
         generator=Network(generator.module, generator.convert(drawn)),
-        aligner=Network(aligner.module, aligner.convert(trained)),
+        aligner=Network(moving, aligner.convert(trained)),
     )
-    image, mask, levels, encoded, picture, losses = _drawn(networks, codes, maps, images)
+    largest = int(argument(fixture, "model.", "ModSize", str(max(moving.sides))))
+    image, mask, levels, encoded, picture, losses = _drawn(networks, codes, maps, images, largest)
 
     found = {
         "model.latents": np.asarray(codes),
@@ -115,7 +122,7 @@ def _complete(fixture: Fixture) -> dict[str, np.ndarray]:
     }
     found["model.blend_mask"] = np.asarray(mask)[:, None]
     for index, ((moved, field), features) in enumerate(zip(levels, encoded)):
-        official = len(levels) - 1 - index
+        official = len(encoded) - 1 - index
         found[f"model.aligns.{index + 1}"] = nchw(field)
         found[f"probe.model.modulation.{official}"], found[f"probe.model.feats_conv.{official}"] = (
             nchw(moved),
@@ -124,8 +131,36 @@ def _complete(fixture: Fixture) -> dict[str, np.ndarray]:
     return found | {f"model.mask_loss_{name}": np.asarray(value) for name, value in losses.items()}
 
 
-@jax.jit
-def _drawn(networks: Decomposer, codes: Array, maps: list[Array], images: Array) -> tuple[Any, ...]:
+def _alignment(fixture: Fixture, prefix: str) -> dict[str, Any]:
+    """What the alignment's weights do not show: how often and how far it moves features."""
+    cycles, scale = (
+        argument(fixture, prefix, *of) for of in (("cycle_align", "2"), ("warp_scale", "0.08"))
+    )
+    return {"cycles": int(cycles), "scale": float(scale)}
+
+
+def argument(fixture: Fixture, prefix: str, name: str, usual: str) -> str:
+    """An argument of the official call or module.
+
+    Args:
+        fixture: has it among the inputs, or tells it in words beside an output or a module.
+        prefix: of the outputs, and name of the module.
+        name: of the argument.
+        usual: its value where the fixture does not tell.
+    """
+    if name in fixture.inputs:
+        return str(fixture.inputs[name].reshape(-1)[0])
+    names = [output for output in fixture.manifest["outputs"] if output.startswith(prefix)]
+    told = [fixture.description(output) for output in names]
+    told.append(str(dict(fixture.manifest.get("modules", {})).get(prefix, "")))
+    found = (re.search(rf"\b{name}\b[ =:]*(\d+(?:\.\d+)?)", text) for text in told)
+    return next((match[1] for match in found if match), usual)
+
+
+@functools.partial(jax.jit, static_argnames="largest")
+def _drawn(
+    networks: Decomposer, codes: Array, maps: list[Array], images: Array, largest: int
+) -> tuple[Any, ...]:
     """The blend and all intermediate values of the complete model.
 
     These are the mask, the result of every level, the encoder's features as compared, the
@@ -142,12 +177,12 @@ def _drawn(networks: Decomposer, codes: Array, maps: list[Array], images: Array)
         return result
 
     with nn.intercept_methods(record):
-        picture, fields = decomposition.draw(networks, codes, maps)
+        picture, fields = decomposition.draw(networks, codes, maps, largest=largest)
     encoded = networks.aligner(maps, method="encode")
     masks = [field[..., 2] for field in fields]
     mask = decomposition.fuse(masks, images.shape[1])
     losses = {
-        "area": AREA_WEIGHT * area_loss(masks, AREAS),
+        "area": AREA_WEIGHT * area_loss(masks, AREAS[: len(masks)]),
         "binary": BINARY_WEIGHT * binary_loss(masks),
     }
     return blend(images, picture, 1 - mask), mask, levels, encoded, picture, losses

@@ -17,26 +17,31 @@ from diffcam_jax.ops.image import IMAGENET_MEAN, IMAGENET_STD
 
 
 def layouts(fixture: Fixture) -> list[tuple[Layout, Shapes]]:
-    """Both networks."""
-    vgg, resnet = fixture.shapes("vgg16."), fixture.shapes("resnet101.")
-    return [(torchvision_vgg16(vgg), vgg), (torchvision_resnet(resnet), resnet)]
+    """The networks that the fixture holds."""
+    makers = {"vgg16.": torchvision_vgg16, "resnet101.": torchvision_resnet}
+    present = {prefix: fixture.shapes(prefix) for prefix in makers}
+    return [(makers[prefix](shapes), shapes) for prefix, shapes in present.items() if shapes]
 
 
 def outputs(fixture: Fixture) -> dict[str, np.ndarray]:
     """Every output of the manifest; x is in [0, 1], y and t in [-1, 1]."""
-    (vgg, _), (resnet, _) = layouts(fixture)
     x, y, t = (nhwc(fixture.inputs[name]) for name in "xyt")
     normalised = (x - np.float32(IMAGENET_MEAN)) / np.float32(IMAGENET_STD)
-    variables = vgg.convert(fixture.state("vgg16."))
-    results = _vgg(fixture, variables, normalised)
-    results["perceptual_loss_x100"] = _perceptual(variables, y, t)
+    results = {}
+    if shapes := fixture.shapes("vgg16."):
+        variables = torchvision_vgg16(shapes).convert(fixture.state("vgg16."))
+        results = _vgg(fixture, variables, normalised)
+        results["perceptual_loss_x100"] = _perceptual(variables, y, t)
+    if shapes := fixture.shapes("resnet101."):
+        layout = torchvision_resnet(shapes)
+        results |= _resnet(layout, layout.convert(fixture.state("resnet101.")), normalised)
     # The weight of the perceptual loss is 0.01, scaled by a hundred here; it applies to the
     # generator's adversarial loss as well.
     scores = jnp.asarray(y.mean((1, 2, 3)))
     # Cross-entropy with the label 1, and with 0: the logistic losses of `gan_losses`.
     real, fake = (nonsaturating_loss(logits).mean() for logits in (scores, -scores))
     results["gan_loss"] = np.asarray([0.01 * real, real, fake])
-    return results | _resnet(resnet, resnet.convert(fixture.state("resnet101.")), normalised)
+    return results
 
 
 def _vgg(fixture: Fixture, variables: dict, pictures: np.ndarray) -> dict[str, np.ndarray]:

@@ -23,8 +23,8 @@ from convert_weights.layout import (
     dense_of_map,
     dropping,
 )
-from diffcam_jax.errors import UserError
-from diffcam_jax.nn.stylegan2 import StyleGAN2Generator, config_widths
+from convert_weights.layouts import stylegan2_shapes as shapes_of
+from diffcam_jax.nn.stylegan2 import StyleGAN2Generator
 from diffcam_jax.nn.stylegan2_discriminator import StyleGAN2Discriminator
 
 TAPS = np.outer([1, 3, 3, 1], [1, 3, 3, 1]).astype(np.float32) / 64
@@ -99,13 +99,16 @@ def _torch_generator(
     They differ in names and in the position of the pixel norm's epsilon.
     """
     modulation = f"conv1.{conv['modulation.kernel']}"
-    _require(shapes, {const: 4, modulation: 2})
-    blocks = _count(shapes, f"convs.{{}}.{conv['kernel']}", 0, 2, 5)
+    shapes_of.require(shapes, {const: 4, modulation: 2})
+    blocks = shapes_of.count(shapes, f"convs.{{}}.{conv['kernel']}", 0, 2, 5)
     widths = [
         shapes[const][1],
         *(shapes[f"convs.{2 * i}.{conv['kernel']}"][1] for i in range(blocks)),
     ]
-    depth = _count(shapes, mapping, 1, 1, 2)
+    depth = shapes_of.count(shapes, mapping, 1, 1, 2)
+    channels = shapes_of.channels(shapes, "to_rgb1.bias", 1)
+    rgb_kernel = shapes_of.coloured(channels, _MODULATED_1X1)
+    rgb_bias = shapes_of.coloured(channels, dropping(0, 2, 3))
 
     def source(path: Path) -> Origin:
         collection, layer, *rest = path
@@ -129,18 +132,17 @@ def _torch_generator(
         rgb = layer.startswith("to_rgb")
         if leaf == "bias":
             return (
-                Origin(f"{official}.bias", dropping(0, 2, 3))
-                if rgb
-                else Origin(f"{official}.activate.bias")
+                Origin(f"{official}.bias", rgb_bias) if rgb else Origin(f"{official}.activate.bias")
             )
-        kernel = _MODULATED_1X1 if rgb else _MODULATED
+        kernel = rgb_kernel if rgb else _MODULATED
         return Origin(
             f"{official}.{conv[leaf]}",
             {"kernel": kernel, "modulation.kernel": DENSE}.get(leaf, COPY),
         )
 
     constants = {r"(convs\.\d+\.conv\.blur|to_rgbs\.\d+\.upsample)\.kernel": 4 * TAPS}
-    return _generator(tuple(widths), shapes[modulation][1], depth, inside, source, {}, constants)
+    latent = shapes[modulation][1]
+    return _generator(tuple(widths), latent, depth, inside, source, {}, constants, channels)
 
 
 def generator_ada(shapes: Shapes) -> Layout:
@@ -148,13 +150,17 @@ def generator_ada(shapes: Shapes) -> Layout:
 
     Arguments as for `generator_rosinality`.
     """
-    _require(shapes, {"synthesis.b4.const": 3, "synthesis.b4.conv1.affine.weight": 2})
-    sides = _sides(shapes, r"synthesis\.b(\d+)\.conv0\.weight", 4)
+    shapes_of.require(shapes, {"synthesis.b4.const": 3, "synthesis.b4.conv1.affine.weight": 2})
+    sides = shapes_of.sides(shapes, r"synthesis\.b(\d+)\.conv0\.weight", 4)
     widths = [
         shapes["synthesis.b4.const"][0],
         *(shapes[f"synthesis.b{side}.conv0.weight"][0] for side in sides),
     ]
-    depth = _count(shapes, "mapping.fc{}.weight", 0, 1, 2)
+    depth = shapes_of.count(shapes, "mapping.fc{}.weight", 0, 1, 2)
+    shapes_of.refuse_labels(shapes)
+    channels = shapes_of.channels(shapes, "synthesis.b4.torgb.bias", 0)
+    rgb_kernel = shapes_of.coloured(channels, dropping(2, 3, then=DENSE))
+    rgb_bias = shapes_of.coloured(channels, COPY)
 
     def source(path: Path) -> Origin:
         collection, layer, *rest = path
@@ -175,8 +181,8 @@ def generator_ada(shapes: Shapes) -> Layout:
         if collection == "noise":
             return Origin(f"{key}.noise_const")
         names = {
-            "kernel": ("weight", dropping(2, 3, then=DENSE) if rgb else CONV),
-            "bias": ("bias", COPY),
+            "kernel": ("weight", rgb_kernel if rgb else CONV),
+            "bias": ("bias", rgb_bias if rgb else COPY),
             "strength": ("noise_strength", COPY),
             "modulation.kernel": ("affine.weight", DENSE),
             "modulation.bias": ("affine.bias", COPY),
@@ -187,7 +193,7 @@ def generator_ada(shapes: Shapes) -> Layout:
     ignored = {r"mapping\.w_avg": "the average latent, kept beside the network"}
     constants = {r"synthesis\.b\d+\.((conv[01]|torgb|skip)\.)?resample_filter": TAPS}
     latent = shapes["synthesis.b4.conv1.affine.weight"][1]
-    return _generator(tuple(widths), latent, depth, True, source, ignored, constants)
+    return _generator(tuple(widths), latent, depth, True, source, ignored, constants, channels)
 
 
 def _generator(
@@ -198,9 +204,11 @@ def _generator(
     source: Callable[[Path], Origin],
     ignored,
     constants,
+    channels: int,
 ) -> Layout:
     module = StyleGAN2Generator(widths, latent, depth, inside)
-    summary = f"{_size(widths)}, {module.num_styles} styles, {depth} mapping layers"
+    summary = f"{shapes_of.size(widths)}, {module.num_styles} styles, {depth} mapping layers"
+    summary += ", grey, drawn as RGB" if channels == 1 else ""
     init = lambda: module.init(jax.random.key(0), jnp.zeros((1, latent)))  # noqa: E731
     return Layout(module, init, source, ignored, constants, summary)
 
@@ -217,8 +225,8 @@ def discriminator_mmgen(shapes: Shapes) -> Layout:
 
 def _torch_discriminator(shapes: Shapes, conv: str, dense: str) -> Layout:
     first, last = conv.format("convs.0.0"), conv.format("final_conv.0")
-    _require(shapes, {first: 4, last: 4})
-    blocks = _count(shapes, "convs.{}." + conv.format("conv2.1"), 1, 1, 4)
+    shapes_of.require(shapes, {first: 4, last: 4})
+    blocks = shapes_of.count(shapes, "convs.{}." + conv.format("conv2.1"), 1, 1, 4)
     widths = [
         shapes[first][0],
         *(shapes[f"convs.{i + 1}." + conv.format("conv2.1")][0] for i in range(blocks)),
@@ -252,9 +260,10 @@ def discriminator_ada(shapes: Shapes) -> Layout:
 
     Arguments as for `generator_rosinality`.
     """
-    sides = _sides(shapes, r"b(\d+)\.conv1\.weight", 4)
+    shapes_of.refuse_labels(shapes)
+    sides = shapes_of.sides(shapes, r"b(\d+)\.conv1\.weight", 4)
     top = f"b{sides[-1] if sides else 4}"
-    _require(shapes, {f"{top}.fromrgb.weight": 4, "b4.conv.weight": 4})
+    shapes_of.require(shapes, {f"{top}.fromrgb.weight": 4, "b4.conv.weight": 4})
     widths = [shapes["b4.conv.weight"][0], *(shapes[f"b{side}.conv0.weight"][0] for side in sides)]
 
     def source(path: Path) -> Origin:
@@ -280,7 +289,7 @@ def _discriminator(widths: tuple[int, ...], source: Callable[[Path], Origin], co
     module = StyleGAN2Discriminator(widths)
     side = module.resolution
     init = lambda: module.init(jax.random.key(0), jnp.zeros((1, side, side, 3)))  # noqa: E731
-    return Layout(module, init, source, {}, constants, _size(widths))
+    return Layout(module, init, source, {}, constants, shapes_of.size(widths))
 
 
 def _dense(layer: str, widths: list[int]) -> Transform:
@@ -290,46 +299,3 @@ def _dense(layer: str, widths: list[int]) -> Transform:
 def _dotted(layer: str) -> str:
     """Official spelling: "convs_3" to "convs.3"; names without a number are kept."""
     return re.sub(r"_(\d+)$", r".\1", layer)
-
-
-def _size(widths: tuple[int, ...]) -> str:
-    """Resolution and channel multiplier, for people.
-
-    Where no multiplier gives the widths, they are listed.
-    """
-    side = 2 ** (len(widths) + 1)
-    multiplier = widths[-1] * side / 2**14
-    # Up to 32 pixels every multiplier gives the same widths.
-    if side > 32 and config_widths(side, multiplier) == widths:
-        return f"{side} px, channel multiplier {multiplier:g}"
-    return f"{side} px, widths {', '.join(map(str, widths))}"
-
-
-def _require(shapes: Shapes, axes: dict[str, int]) -> None:
-    for key, ndim in axes.items():
-        if len(shapes.get(key, ())) != ndim:
-            raise UserError(
-                f"no StyleGAN2 of these names: {key} is missing or misshapen; choose the kind of "
-                "the file"
-            )
-
-
-def _count(shapes: Shapes, pattern: str, start: int, step: int, ndim: int) -> int:
-    """Number of consecutive numbered keys, from 0."""
-    number = start
-    while len(shapes.get(pattern.format(number), ())) == ndim:
-        number += step
-    return (number - start) // step
-
-
-def _sides(shapes: Shapes, pattern: str, ndim: int) -> list[int]:
-    """8, 16, ... while keys of that pattern follow each other."""
-    found = {
-        int(match[1])
-        for key, shape in shapes.items()
-        if len(shape) == ndim and (match := re.fullmatch(pattern, key))
-    }
-    sides, side = [], 8
-    while side in found:
-        sides, side = [*sides, side], 2 * side
-    return sides

@@ -8,7 +8,7 @@ import json
 import re
 import sys
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from absl import app, flags
@@ -18,8 +18,6 @@ from diffcam_jax.command import configs
 from diffcam_jax.command.allocator import keep_freed_memory
 from diffcam_jax.command.program import as_called
 from diffcam_jax.errors import UserError
-
-Fields = Mapping[str, tuple[type | tuple[type, ...], float | None]]
 
 _CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 _HELP = {"-h", "-help", "--help"}
@@ -56,33 +54,14 @@ def _guarded(main: Callable[[list[str]], None], argv: list[str]) -> None:
         main(argv)
     except UserError as error:
         leave(error)
+    except KeyboardInterrupt:
+        print("stopped; run the same command again to continue", file=sys.stderr)
+        sys.exit(130)
     except OSError as error:
         if error.errno not in _CANNOT_WRITE:
             raise
         workdir, reason = flags.FLAGS.workdir, error.strerror
         leave(UserError(f"cannot write to {workdir} ({reason}); make room and run the same again"))
-
-
-def check_fields(config: ConfigDict, fields: Fields, example: str) -> None:
-    """Checks that the fields which all configurations of a program share exist and make sense.
-
-    Args:
-        config: of a run.
-        fields: name -> type, and least value or None.
-        example: a configuration that has them all.
-
-    Raises:
-        UserError: names the field that is missing or wrong.
-    """
-    for name, (kind, least) in fields.items():
-        kinds = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
-        if name not in config:
-            raise UserError(f"the config has no field {name} ({kinds}); add it, see {example}")
-        value = config[name]
-        if not isinstance(value, kind):
-            raise UserError(f"config.{name}={value!r} is no {kinds}; correct it, see {example}")
-        if least is not None and value < least:
-            raise UserError(f"config.{name}={value} is too small; give {least:g} or more")
 
 
 def plain(config: ConfigDict) -> dict[str, Any]:

@@ -27,6 +27,8 @@ _FFHQ_FOLDERS = ("images1024x1024", "in-the-wild-images", "thumbnails128x128")
 _FFHQ_TRAIN = 65_000
 _FFHQ_NAME = re.compile(r"(?:.*/)?(\d\d)000/(\1\d{3})\.\w+")
 _CELEBA_FOLDER, _CELEBA_LABELS = "CelebA-HQ-img", "CelebAMask-HQ-attribute-anno.txt"
+# What systems and programs put beside pictures: previews, resource forks, bins of deleted files.
+_FOREIGN = {"@eadir", "__macosx", "#recycle", "$recycle.bin", "lost+found", "@recycle"}
 _HEADERS = ("file", "filename", "file_name", "image", "name", "path")
 
 Label = int | tuple[int, ...]
@@ -95,7 +97,9 @@ def attribute_file(folder: Path) -> Path | None:
 
 
 def list_names(folder: Path) -> list[str]:
-    """Lists the names of all pictures in a folder and its subfolders, sorted, without hidden ones.
+    """Lists the names of all pictures in a folder and its subfolders, sorted.
+
+    Hidden files and folders do not count, nor what systems put there (`@eaDir`, `__MACOSX`).
 
     Raises:
         UserError: there is none, or a folder cannot be listed.
@@ -108,7 +112,7 @@ def list_names(folder: Path) -> list[str]:
 
     names = []
     for place, folders, files in os.walk(folder, onerror=refuse):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = [n for n in folders if n[0] != "." and n.casefold() not in _FOREIGN]
         inside = Path(place).relative_to(folder)
         names += [
             (inside / name).as_posix()

@@ -168,9 +168,9 @@ def import_folder(source: Path, norm: float = 20.0, generator: str = "") -> dict
         UserError: there are no files, or one is not a direction.
     """
     suffixes = (".npy", ".pt", ".pth")
-    files = (
-        sorted(p for p in source.iterdir() if p.suffix in suffixes) if source.is_dir() else [source]
-    )
+    files = [source]
+    if source.is_dir():  # copies from a Mac hold ._NAME beside every NAME
+        files = sorted(p for p in source.iterdir() if p.suffix in suffixes and p.name[0] != ".")
     if not files or not all(path.is_file() for path in files):
         raise UserError(
             f"{source} holds no direction files; give a folder of {', '.join(suffixes)} files"

@@ -7,7 +7,7 @@ NHWC float32 RGB in [-1, 1], masks [b, h, w] in [0, 1] and 1 where the photograp
 [b, n, k].
 
 `decompose` is the whole, `domain_mask` its mask alone. Everything is pure:
-`jax.jit(decompose, static_argnames="largest")`.
+`jax.jit(decompose, static_argnames=("largest", "aligned"))`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -70,6 +70,8 @@ def decompose(
     delta: Float[Array, "*rows k"] | None = None,
     codes: Float[Array, "m n l"] | None = None,
     largest: int | None = None,
+    truncation: float | Float[Array, ""] | None = None,
+    aligned: bool = True,
 ) -> Decomposition:
     """Splits pictures into what the generator can draw, edited or not, and what of them is kept.
 
@@ -82,6 +84,10 @@ def decompose(
         codes: of the pictures, from any inversion; None asks the encoder.
         largest: side of the finest level that acts; None means all of them. Training adds one after
             the other.
+        truncation: share of the distance of the codes, edited or not, from the average code that is
+            kept; None is that of the settings.
+        aligned: False blends what the generator draws without moved features; the mask is that of
+            the moved ones all the same (`skip_SA` of the release).
 
     Raises:
         UserError: the networks, the pictures and the codes do not go together.
@@ -119,14 +125,26 @@ def decompose(
             f"{len(codes)} codes for {len(images)} pictures; give one code for each picture"
         )
     codes = codes if delta is None else _edited(codes, delta)
-    if settings.truncation != 1:
-        average = jnp.asarray(networks.encoder.latent_avg)
-        codes = average * (1 - settings.truncation) + codes * settings.truncation
+    if truncation is None and settings.truncation != 1:
+        truncation = settings.truncation
+    if truncation is not None:
+        codes = truncated(codes, jnp.asarray(networks.encoder.latent_avg), truncation)
     generated, fields = draw(networks, codes, maps, size, largest)
+    if not aligned:
+        generated = networks.generator(codes, size=size, method="synthesis")
     mask = fuse([field[..., 2] for field in fields], size)
     # The blend of Diff-CAM shows the edit where its mask is 1, this one keeps the photograph there.
     image = blend(jax.lax.stop_gradient(images), generated, 1 - mask)
     return Decomposition(image, generated, mask, fields, codes)
+
+
+def truncated(
+    codes: Float[Array, "b n k"],
+    average: Float[Array, "*rows k"],
+    share: float | Float[Array, ""],
+) -> Float[Array, "b n k"]:
+    """Moves codes towards the average code, of which a share of 1 keeps all of their distance."""
+    return average * (1 - share) + codes * share
 
 
 def encode(

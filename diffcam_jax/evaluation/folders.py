@@ -2,10 +2,12 @@
 
 Pictures are paired by their name without its ending, so that a PNG may be compared with a JPEG.
 With config.size all pictures are brought to that side first (the largest centred square, averaged
-over areas); without it pairs must have one size.
+over areas); without it pairs must have one size. Folders that do not hold the same names are
+compared as sets alone, as generated pictures are with photographs.
 """
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -43,37 +45,42 @@ def run(bench: Bench, compared: list[Path]) -> list[Section]:
         compared: two folders or more; the first is the truth.
 
     Raises:
-        UserError: a folder is missing or empty, names or sizes differ, or there are too few
+        UserError: a folder is missing or empty, sizes of pairs differ, or there are too few
             pictures.
     """
     files = {folder: _files(folder) for folder in compared}
     truth, others = compared[0], compared[1:]
-    for other in others:
-        check_names(truth, files[truth], other, files[other])
-    if not bench.config.size:
-        check_sizes(files)
+    told = {other: lacking(truth, files[truth], other, files[other]) for other in others}
+    paired = [other for other in others if not told[other]]
+    if not bench.config.size and paired:
+        check_sizes({folder: files[folder] for folder in (truth, *paired)})
     rows, scores, shown = [], [], {}
     for other in others:
-        records = pairs(bench, truth, files[truth], other, files[other])
-        if len(records) < LEAST:
+        if told[other]:
+            print(f"only the sets are compared: {told[other]}", file=sys.stderr)
+            sets = [readable(bench, folder, files[folder]) for folder in (truth, other)]
+            cells = ["-"] * len(pair_heads(bench))
+        else:
+            records = pairs(bench, truth, files[truth], other, files[other])
+            sets, shown[other] = [list(records)] * 2, records
+            cells = pair_cells(bench, list(records.values()))
+        counts = [len(names) for names in sets]
+        if min(counts) < LEAST:
+            reason = next((f" ({why})" for why in bench.problems.values()), "")
             raise UserError(
-                f"{len(records)} pictures can be compared in {truth} and {other}; at least "
+                f"{min(counts)} pictures can be compared in {truth} and {other}{reason}; at least "
                 f"{LEAST} are needed"
             )
-        features = [_features(bench, folder, files[folder], records) for folder in (truth, other)]
+        features = [
+            _features(bench, folder, files[folder], names)
+            for folder, names in zip((truth, other), sets)
+        ]
         scores.append(bench.sets(*features))
-        distance = sliced(
-            bench, [[files[folder][name] for name in records] for folder in (truth, other)]
-        )
-        rows.append(
-            [
-                str(other),
-                str(len(records)),
-                *pair_cells(bench, list(records.values())),
-                number(distance, 2),
-            ]
-        )
-        shown[other] = records
+        paths = [
+            [files[folder][name] for name in names] for folder, names in zip((truth, other), sets)
+        ]
+        number_of = " and ".join(map(str, counts)) if told[other] else str(counts[0])
+        rows.append([str(other), number_of, *cells, number(sliced(bench, paths), 2)])
     columns = [
         "folder",
         "pictures",
@@ -82,7 +89,8 @@ def run(bench: Bench, compared: list[Path]) -> list[Section]:
         *set_heads(bench, scores),
     ]
     cells = [[*row, *more] for row, more in zip(rows, set_cells(scores))]
-    notes = [*set_notes(bench, scores), INTERVALS]
+    notes = [f"Only the sets are compared: {text}." for text in told.values() if text]
+    notes += [*set_notes(bench, scores), INTERVALS]
     settings = {
         "truth": truth,
         "size": bench.config.size or "as they are",
@@ -90,7 +98,8 @@ def run(bench: Bench, compared: list[Path]) -> list[Section]:
     }
     settings |= bench.measuring
     table = Table(f"Against {truth}", columns, cells, notes, settings)
-    return [Section("Folders", [__doc__ or ""], [table], _sheet(bench, files, truth, shown))]
+    sheet = _sheet(bench, {folder: files[folder] for folder in (truth, *shown)}, truth, shown)
+    return [Section("Folders", [__doc__ or ""], [table], sheet)]
 
 
 def _files(folder: Path) -> dict[str, Path]:
@@ -109,13 +118,11 @@ def _files(folder: Path) -> dict[str, Path]:
     return files
 
 
-def check_names(
-    truth: Path, of_truth: dict[str, Path], other: Path, of_other: dict[str, Path]
-) -> None:
-    """Whether two folders hold the same names.
+def lacking(truth: Path, of_truth: dict[str, Path], other: Path, of_other: dict[str, Path]) -> str:
+    """Says why the pictures of two folders are no pairs: names that only one of them holds.
 
-    Raises:
-        UserError: says how many each lacks, and the first.
+    Returns:
+        How many each folder lacks, and the first; "" where both hold the same names.
     """
     lacks = [
         (folder, sorted(a.keys() - b.keys()))
@@ -126,11 +133,22 @@ def check_names(
         for folder, names in lacks
         if names
     ]
-    if told:
-        raise UserError(
-            f"{truth} has {len(of_truth)} pictures and {other} {len(of_other)}: "
-            f"{' and '.join(told)}; give both the same file names"
-        )
+    if not told:
+        return ""
+    return (
+        f"{truth} has {len(of_truth)} pictures and {other} {len(of_other)}: "
+        f"{' and '.join(told)}; measures of pairs need the same file names in both"
+    )
+
+
+def readable(bench: Bench, folder: Path, files: dict[str, Path]) -> list[str]:
+    """The names of the pictures that can be read; the others are listed among the problems."""
+    good = []
+    for name in bench.progress(files, str(folder)):
+        with bench.listing(str(files[name])):
+            read(files[name], bench.config.size)
+            good.append(name)
+    return good
 
 
 def check_sizes(files: dict[Path, dict[str, Path]]) -> None:
@@ -195,7 +213,9 @@ def read(path: Path, size: int) -> np.ndarray:
     return read_square(path, size)[0] if size else to_8_bits(read_photo(path).pixels)
 
 
-def _features(bench: Bench, folder: Path, files: dict[str, Path], names: dict) -> np.ndarray:
+def _features(
+    bench: Bench, folder: Path, files: dict[str, Path], names: Sequence[str]
+) -> np.ndarray:
     source = "\n".join(
         f"{folder.absolute()} {name} {files[name].stat().st_mtime_ns}" for name in names
     )
@@ -205,16 +225,24 @@ def _features(bench: Bench, folder: Path, files: dict[str, Path], names: dict) -
 
 
 def sliced(bench: Bench, sets: list[list[Path]]) -> float:
-    """SWD of two sets, at the largest power of two that fits, up to 256."""
+    """SWD of two sets, at the largest power of two that fits, up to 256.
+
+    Of the larger set the first pictures are taken, as many as the smaller one has.
+    """
+    count = min(map(len, sets))
     sides = [min(read(path, bench.config.size).shape[:2]) for path in (sets[0][0], sets[1][0])]
     side = min(SWD_SIDE, 1 << (min(sides).bit_length() - 1))
-    truth, found = (np.stack([read_square(path, side)[0] for path in paths]) for paths in sets)
+    truth, found = (
+        np.stack([read_square(path, side)[0] for path in paths[:count]]) for paths in sets
+    )
     return swd(truth, found, bench.config.seed)
 
 
 def _sheet(
     bench: Bench, files: dict[Path, dict[str, Path]], truth: Path, shown: dict[Path, dict]
 ) -> list:
+    if not shown:  # nothing to put side by side
+        return []
     names = [name for name in files[truth] if all(name in records for records in shown.values())][
         :SHOWN
     ]

@@ -74,6 +74,8 @@ def opened(source: str | os.PathLike | bytes, kind: str) -> Iterator[io.Buffered
     try:
         with io.BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb") as file:
             yield file
+    except UserError:
+        raise
     except Exception as error:  # a damaged pickle can end in nearly any exception
         raise UserError(
             f"{name} is not a readable {kind} ({reason(error)}); get it again"

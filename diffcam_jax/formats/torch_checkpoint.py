@@ -10,7 +10,7 @@ import numpy as np
 
 from diffcam_jax.formats.array_pickle import ArrayUnpickler, opened, resolve
 
-_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 
 
 def read_torch(source: str | os.PathLike | bytes) -> dict[str, Any]:
@@ -37,14 +37,22 @@ def read_torch(source: str | os.PathLike | bytes) -> dict[str, Any]:
 
 
 def read_zip(file: io.BufferedIOBase, unpickler: type[ArrayUnpickler] = ArrayUnpickler) -> Any:
-    """Reads the tree in `data.pkl` of an archive that torch wrote, with its tensors.
+    """Reads an archive that torch wrote as plain containers and read-only arrays.
+
+    Arguments and exceptions as for `zip_tree`.
+    """
+    return resolve(zip_tree(file, unpickler), {})
+
+
+def zip_tree(file: io.BufferedIOBase, unpickler: type[ArrayUnpickler]) -> Any:
+    """Reads the tree in `data.pkl` of an archive that torch wrote.
 
     Args:
         file: the zip archive.
         unpickler: decides which names the pickle may ask for.
 
     Returns:
-        Plain containers and read-only arrays.
+        The tree with its storages filled in; `resolve` then replaces its tensors by arrays.
 
     Raises:
         Exception: of nearly any type, when the archive is damaged or holds anything else.
@@ -70,14 +78,15 @@ def read_zip(file: io.BufferedIOBase, unpickler: type[ArrayUnpickler] = ArrayUnp
             storage.array = np.frombuffer(
                 read(f"{root}data/{storage.key}"), storage.dtype, storage.count
             )
-        return resolve(tree, {})
+        return tree
 
 
-def load_legacy(file: io.BufferedIOBase) -> Any:
+def load_legacy(file: io.BufferedIOBase, unpickler: type[ArrayUnpickler] = ArrayUnpickler) -> Any:
     """Reads the tree in a file of the layout before torch 1.6.
 
     Args:
         file: positioned at the start of what torch wrote.
+        unpickler: decides which names the pickle may ask for.
 
     Returns:
         The tree with its storages filled in; `resolve` then replaces its tensors by arrays.
@@ -85,14 +94,14 @@ def load_legacy(file: io.BufferedIOBase) -> Any:
     Raises:
         Exception: of nearly any type, when the file is damaged or holds anything else.
     """
-    if ArrayUnpickler(file).load() != _LEGACY_MAGIC or ArrayUnpickler(file).load() != 1001:
+    if ArrayUnpickler(file).load() != LEGACY_MAGIC or ArrayUnpickler(file).load() != 1001:
         raise ValueError("neither of torch's file layouts")
     if not ArrayUnpickler(file).load()["little_endian"]:
         raise ValueError("it was written on a big-endian machine")
-    unpickler = ArrayUnpickler(file)
-    tree = unpickler.load()
+    reader = unpickler(file)
+    tree = reader.load()
     for key in ArrayUnpickler(file).load():
-        storage = unpickler.storages[key]
+        storage = reader.storages[key]
         (count,) = struct.unpack("<q", file.read(8))
         if count != storage.count:
             raise ValueError(f"storage of {count} elements where {storage.count} were announced")

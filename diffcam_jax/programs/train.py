@@ -57,6 +57,7 @@ def main(argv: list[str]) -> None:
     """
     from diffcam_jax.command.compilation import keep_compiled_programs
     from diffcam_jax.command.device import check_device
+    from diffcam_jax.train import settings
     from diffcam_jax.train.devices import connect
 
     given = flags.FLAGS
@@ -66,6 +67,7 @@ def main(argv: list[str]) -> None:
     if not given.workdir:
         raise UserError("no folder for the run; add --workdir DIR")
     workdir = pathlib.Path(given.workdir)
+    settings.check(given.config)  # before a folder is made, or other processes are waited for
     check_device()
     keep_compiled_programs()
     if given.coordinator:
@@ -75,12 +77,12 @@ def main(argv: list[str]) -> None:
 
 
 def train(config: ConfigDict, workdir: pathlib.Path, dry_run: bool, resume: bool) -> None:
-    """Trains, or continues to; see the flags.
+    """Trains, or continues to, by a configuration that was checked; see the flags.
 
     Raises:
         UserError: the configuration, the data or a checkpoint cannot be used.
     """
-    from diffcam_jax.train import registry, settings, summary
+    from diffcam_jax.train import registry, summary
     from diffcam_jax.train.checkpoint import Checkpoints
     from diffcam_jax.train.devices import Devices
     from diffcam_jax.train.loop import fit
@@ -89,7 +91,6 @@ def train(config: ConfigDict, workdir: pathlib.Path, dry_run: bool, resume: bool
     began = time.perf_counter()
 
     # ---------------------------------------------------------------- config
-    settings.check(config)
     plain = command_flags.plain(config)
     folder = workdir / "checkpoints"
     if resume and not dry_run:

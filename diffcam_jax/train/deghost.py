@@ -138,7 +138,7 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
         model_folder.save(folder, {"deghoster": Network(deghoster, variables)}, {}, description)
 
     phases = [Phase("train", train)]
-    if judge is not None and config.r1_gamma:
+    if judge is not None and config.r1_gamma and config.r1_every:
         phases.append(Phase("r1", train_r1, config.r1_every))
     look = HeldOut(losses, data.held_out, config, lpips=bool(chosen["perceptual_weight"]))
     return Trainer(create, tuple(phases), look.rows, look.measure, export, next_command(config))

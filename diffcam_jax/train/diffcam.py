@@ -131,14 +131,16 @@ def make_model(config: ConfigDict, names: tuple[str, ...]) -> LocalClassifier | 
     Raises:
         UserError: there is no such network.
     """
-    fields = {name: value for name, value in config.model.items() if name != "network"}
     if config.model.network not in NETWORKS:
         raise UserError(
             f"config.model.network={config.model.network!r}: allowed are {', '.join(NETWORKS)}"
         )
+    network = NETWORKS[config.model.network]
+    own = {field.name for field in dataclasses.fields(network)}  # the other one's stay unread
+    fields = {name: value for name, value in config.model.items() if name in own}
     if "rows" in fields:
         fields["rows"] = tuple(map(tuple, fields["rows"]))
-    return NETWORKS[config.model.network](**fields, num_classes=len(names))
+    return network(**fields, num_classes=len(names))
 
 
 def make_optimiser(

@@ -154,8 +154,10 @@ def discriminator(
         grads, metrics, _ = run(loss, state.nets["discriminator"].params, batch, key)
         return update(state, "discriminator", optimiser, grads, metrics)
 
-    phases = Phase("d", train), Phase("r1", regularise, options.r1_every)
-    return encoder.Adversary(create, loss, phases)
+    phases = [Phase("d", train)]
+    if options.r1 and options.r1_every:
+        phases.append(Phase("r1", regularise, options.r1_every))
+    return encoder.Adversary(create, loss, tuple(phases))
 
 
 KIND = encoder.Kind(

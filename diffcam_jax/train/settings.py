@@ -1,44 +1,51 @@
-"""The fields that all configurations of a training share."""
+"""Checks the whole configuration of a training before anything starts."""
 
 from ml_collections import ConfigDict
 
-from diffcam_jax.command.flags import Fields, check_fields
+from diffcam_jax.command import rules
 from diffcam_jax.errors import UserError
+from diffcam_jax.train import encoder_fields, fields
 from diffcam_jax.train.registry import name_of
 
-COMMON: Fields = {
-    "name": (str, None),
-    "trainer": (str, None),
-    "seed": (int, 0),
-    "steps": (int, 0),
-    "batch_size": (int, 1),
-    "accumulate": (int, 1),
-    "devices": (int, 0),
-    "precision": (str, None),
-    "checkpoint_every": (int, 0),
-    "keep": (int, 1),
-    "eval_every": (int, 0),
-    "sample_every": (int, 0),
-    "log_every": (int, 0),
-    "eval_size": (int, 1),
-    "patience_nan": (int, 1),
-    "data": (ConfigDict, None),
-    "model": (ConfigDict, None),
+# The keys are those of `registry.TRAINERS`.
+TABLES: dict[str, rules.Table] = {
+    "stylegan2": fields.STYLEGAN2,
+    "diffcam": fields.DIFFCAM,
+    "deghost": fields.DEGHOST,
+    "deghost/mobile": fields.DEGHOST_MOBILE,
+    "encoder/psp": encoder_fields.PSP,
+    "encoder/e4e": encoder_fields.E4E,
+    "encoder/restyle": encoder_fields.RESTYLE,
+    "encoder/indomain": encoder_fields.INDOMAIN,
+    "encoder/traditional": encoder_fields.TRADITIONAL,
+    "encoder/mobile": encoder_fields.ENCODER_MOBILE,
+    "invertibility": encoder_fields.INVERTIBILITY,
 }
-PRECISIONS = ("float32", "bfloat16")
+_EXAMPLES = {"deghost/mobile": "deghost_mobile", "encoder/mobile": "encoder_mobile"}
+_EXAMPLES |= {"diffcam": "diffcam_mobile", "invertibility": "invertibility_mobile"}
 
 
 def check(config: ConfigDict) -> None:
-    """Checks that the common fields are there and make sense.
+    """Checks that every field is there, is known, and has a type and a value that make sense.
 
     Args:
         config: of a run.
 
     Raises:
-        UserError: names the field that does not.
+        UserError: names the field that does not, and what to give.
     """
-    check_fields(config, COMMON, "configs/base.py")
-    name_of(config)
-    if config.precision not in PRECISIONS:
-        allowed = ", ".join(PRECISIONS)
-        raise UserError(f"config.precision={config.precision!r}: allowed are {allowed}")
+    for name in ("trainer", "model"):  # they say which table is the right one
+        if name not in config:
+            raise UserError(f"the config has no field {name}; add it, see configs/base.py")
+    rules.check_field(config, "trainer", fields.COMMON["trainer"], "configs/base.py")
+    if not isinstance(config.model, ConfigDict):
+        raise UserError(f"config.model={config.model!r} is no section; see configs/encoder.py")
+    if "kind" in config.model:
+        rules.check_field(config.model, "kind", rules.text(), "configs/encoder.py", "config.model")
+    trainer = name_of(config)
+    example = _EXAMPLES.get(trainer, trainer.partition("/")[0])
+    rules.check(config, TABLES[trainer], f"configs/{example}.py")
+    if config.get("warmup", 0) >= config.steps:
+        raise UserError(
+            f"config.warmup={config.warmup}: give fewer than config.steps, which are {config.steps}"
+        )

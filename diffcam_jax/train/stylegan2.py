@@ -7,7 +7,8 @@ Batches hold "image", uint8 RGB [b, s, s, 3]. Each step runs up to four phases:
     path  every 4 steps: path length penalty of the generator on half a batch, 4 times its weight
     g     non-saturating loss of the generator, then the moving average
 
-Adam's rate and decays are corrected for the additional updates, see `lazy_adam`.
+Adam's rate and decays are corrected for the additional updates, see `lazy_adam`. An interval or a
+weight of 0 leaves a penalty out.
 
 Sources: Karras et al., Analyzing and Improving the Image Quality of StyleGAN (1912.04958); Karras
 et al., Training Generative Adversarial Networks with Limited Data (2006.06676).
@@ -58,8 +59,11 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
         )
     probability = ada_probability(config.ada)
     losses = Losses(*networks(config), config.style_mixing, config.ada != "off")
-    d_optimiser = lazy_adam(config.learning_rate, config.r1_every)
-    g_optimiser = lazy_adam(config.learning_rate, config.path_every)
+    # A regulariser without weight or interval is off, and has no share in Adam's correction.
+    r1_every = config.r1_every if config.r1_gamma else 0
+    path_every = config.path_every if config.path_weight else 0
+    d_optimiser = lazy_adam(config.learning_rate, r1_every)
+    g_optimiser = lazy_adam(config.learning_rate, path_every)
     run = functools.partial(gradients, axis=axis, accumulate=config.accumulate)
 
     def create() -> TrainState:
@@ -90,14 +94,14 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
         return new.replace(extra=extra), {**metrics, "ada_p": extra["ada_p"]}
 
     def train_r1(state: TrainState, batch: Batch, key: PRNGKeyArray) -> tuple[TrainState, Metrics]:
-        loss = functools.partial(losses.r1_loss, state, config.r1_gamma / 2 * config.r1_every)
+        loss = functools.partial(losses.r1_loss, state, config.r1_gamma / 2 * r1_every)
         grads, metrics, changed = run(loss, state.nets["discriminator"].params, batch, key)
         return update(state, "discriminator", d_optimiser, grads, metrics, changed)
 
     def train_path(
         state: TrainState, batch: Batch, key: PRNGKeyArray
     ) -> tuple[TrainState, Metrics]:
-        loss = functools.partial(losses.path_loss, state, config.path_weight * config.path_every)
+        loss = functools.partial(losses.path_loss, state, config.path_weight * path_every)
         grads, metrics, changed = run(loss, state.nets["generator"].params, batch, key)
         new, metrics = update(state, "generator", g_optimiser, grads, metrics, changed)
         mean = jnp.where(jnp.isfinite(metrics["mean"]), metrics["mean"], state.extra["path_mean"])
@@ -135,14 +139,16 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
             description,
         )
 
+    # The generator's own loss comes last, so that the average is that of a whole step.
+    phases = (
+        Phase("d", train_d),
+        Phase("r1", train_r1, r1_every),
+        Phase("path", train_path, path_every),
+        Phase("g", train_g),
+    )
     return Trainer(
         create,
-        (  # The generator's own loss comes last, so that the average is that of a whole step.
-            Phase("d", train_d),
-            Phase("r1", train_r1, config.r1_every),
-            Phase("path", train_path, config.path_every),
-            Phase("g", train_g),
-        ),
+        tuple(phase for phase in phases if phase.every),
         samples.pictures,
         samples.distance,
         export,
@@ -161,7 +167,7 @@ def networks(config: ConfigDict) -> tuple[StyleGAN2Generator, StyleGAN2Discrimin
     """Creates the two networks of a configuration.
 
     Raises:
-        UserError: the side of the pictures is no power of two from 8 up.
+        UserError: the side of the pictures is no power of two from 8 up, or it has no channels.
     """
     model, size = config.model, config.data.size
     if size < 8 or size & (size - 1):
@@ -169,6 +175,11 @@ def networks(config: ConfigDict) -> tuple[StyleGAN2Generator, StyleGAN2Discrimin
             f"config.data.size={size}: StyleGAN2 draws powers of two from 8 up; take 64, 128 or 256"
         )
     widths = config_widths(size, model.channel_multiplier, model.channel_max)
+    if not min(widths):
+        raise UserError(
+            f"config.model.channel_multiplier={model.channel_multiplier} leaves no channel at "
+            f"{size} pixels; give {size / 2**14:g} or more"
+        )
     return StyleGAN2Generator(
         widths, model.latent_size, model.mapping_layers
     ), StyleGAN2Discriminator(widths)
@@ -196,13 +207,13 @@ def lazy_adam(
 
     Args:
         learning_rate: for updates without a regulariser.
-        every: steps between two updates of the regulariser.
+        every: steps between two updates of the regulariser; 0 is a network without one.
         betas: Adam's decays for updates without a regulariser.
 
     Reference:
         Karras et al. (1912.04958), appendix B, lazy regularization.
     """
-    ratio = every / (every + 1)
+    ratio = every / (every + 1) if every else 1.0
     return optax.adam(learning_rate * ratio, betas[0] ** ratio, betas[1] ** ratio, eps=1e-8)
 
 

@@ -40,7 +40,7 @@ class Phase:
     Attributes:
         name: short, for the report: "d", "r1", "g", "path".
         step: see `Step`; its metrics are reported as "NAME/METRIC".
-        every: the phase runs at steps divisible by this (lazy regularisation).
+        every: the phase runs at steps divisible by this, 1 or more (lazy regularisation).
         since: first step of the phase.
         until: first step after the phase; None is the end of the run. Networks that grow have one
             phase after the other under one name, each compiled at its first step.

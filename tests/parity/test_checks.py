@@ -18,6 +18,7 @@ import pytest
 from convert_weights.__main__ import main
 from convert_weights.check import check
 from convert_weights.checks import CHECKS
+from convert_weights.checks.ood_samm import argument
 from convert_weights.fixture import Fixture
 
 DATA = pathlib.Path(__file__).parent.parent / "data/parity"
@@ -113,6 +114,46 @@ def test_keys_of_a_larger_checkpoint_are_checked_without_numbers(tmp_path, capsy
     assert main(["check", str(DATA / "stylegan2_generator_1024"), str(folder)]) == 1
     out = capsys.readouterr().out
     assert "1 of 2" in out and "left over" in out
+
+
+@pytest.mark.parametrize("kept", ["generator.", "encoder."])
+def test_the_networks_that_a_fixture_holds_are_checked(tmp_path, kept):
+    """In-domain inversion with one of its networks alone, and what only needs that one."""
+    of_encoder = ("codes", "probe.encoder.")
+    folder = tmp_path / "part"
+    shutil.copytree(DATA / "idinvert", folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    gone = ("image_fused", "features", "invert.")
+    for name in list(manifest["outputs"]):
+        if name.startswith(gone) or name.startswith(of_encoder) != (kept == "encoder."):
+            del manifest["outputs"][name]
+    manifest["state_dict"] = {
+        key: entry for key, entry in manifest["state_dict"].items() if key.startswith(kept)
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    rows = check(Fixture(folder))
+    assert rows and [row for row in rows if not row.passed] == []
+    os.remove(folder / "data.npz")
+    (keys,) = check(Fixture(folder))  # no numbers: the keys alone
+    assert keys.passed and keys.name == f"{len(manifest['state_dict'])} keys"
+
+
+def test_arguments_of_the_official_call_are_read_from_the_fixture():
+    class Told:
+        inputs = {"share": np.float32([0.25])}
+        manifest = {
+            "outputs": {"model.latents": {}},
+            "modules": {"model.": {"args": "out_size=256, cycle_align=3"}},
+        }
+
+        def description(self, output):
+            return "W+ code used: encoder + avg_latent, truncation 0.7 about avg_latent"
+
+    assert float(argument(Told(), "model.", "truncation", "1")) == 0.7
+    assert int(argument(Told(), "model.", "cycle_align", "2")) == 3
+    assert float(argument(Told(), "model.", "share", "1")) == 0.25
+    assert argument(Told(), "samm.", "cycle_align", "2") == "2"
+    assert argument(Told(), "model.", "warp_scale", "0.08") == "0.08"
 
 
 def test_every_kind_has_a_fixture_here():
