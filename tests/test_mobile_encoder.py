@@ -129,6 +129,7 @@ def passed(inverter, state, images):
     return last(state, images)
 
 
+@pytest.mark.nightly
 def test_learns_codes_by_heart():
     _, made, _, first, last, seen = trained()
     assert set(seen[0]) == {"whitened", "delta", "l2", "loss", "grad_norm"}

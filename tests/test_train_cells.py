@@ -91,6 +91,7 @@ def test_batches_are_features_of_the_faces_and_depend_on_the_step_alone(source):
         assert sum(fits) == 1
 
 
+@pytest.mark.nightly
 def test_it_learns_the_places_and_leaves_the_trunk(source):
     data, variables = source
     optimiser = cells.frozen_trunk(make_optimiser(1e-2, 60, 2, 0.1))

@@ -327,6 +327,7 @@ def test_half_precision_stays_close():
     assert found["bfloat16"].dtype == np.float32 and 1e-5 < error < 0.05
 
 
+@pytest.mark.nightly
 def test_it_learns_eight_pictures():
     """Blends of the toy networks, restored: the squared error falls to a tenth."""
     toy, target = toy_ghost_networks(), toys(8)

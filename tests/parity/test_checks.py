@@ -24,6 +24,8 @@ from convert_weights.fixture import Fixture
 DATA = pathlib.Path(__file__).parent.parent / "data/parity"
 MORE = os.environ.get("DIFFCAM_FIXTURES")
 REAL = ("random_face",)  # its weights are a pretrained part and no rule
+# Second-order gradients of networks of full width, and an encoder of full size.
+LONG = ("stylegan2_discriminator", "e4e")
 
 
 @pytest.fixture(autouse=True)
@@ -36,10 +38,10 @@ def forget_compiled_programs():
 
 def folders(parent):
     found = sorted(path.parent for path in pathlib.Path(parent).glob("*/manifest.json"))
-    return [
-        pytest.param(p, id=p.name, marks=[pytest.mark.weights] if p.name in REAL else [])
-        for p in found
-    ]
+    marks = {name: [pytest.mark.weights] for name in REAL} | {
+        name: [pytest.mark.nightly] for name in LONG
+    }
+    return [pytest.param(p, id=p.name, marks=marks.get(p.name, [])) for p in found]
 
 
 @pytest.mark.parametrize("folder", folders(DATA))
