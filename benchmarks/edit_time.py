@@ -67,10 +67,13 @@ def main() -> None:
             folder.mkdir()
             for index, picture in enumerate(photographs(SIDE, count)):
                 Image.fromarray(picture).save(folder / f"{index}.png")
-        out = [*options.rest, "--out", f"{root}/out"]
-        run([str(one), *out])
-        single = [run([str(one / "0.png"), *out]) for _ in range(options.repeats)]
-        folders = [(run([str(one), *out]), run([str(many), *out])) for _ in range(options.repeats)]
+        given = (one / "0.png", f"{root}/out_one"), (one, f"{root}/out_one"), (many, f"{root}/out")
+        photo, of_one, of_many = (
+            [str(photos), *options.rest, "--out", out] for photos, out in given
+        )
+        run(of_one)
+        single = [run(photo) for _ in range(options.repeats)]
+        folders = [(run(of_one), run(of_many)) for _ in range(options.repeats)]
     further = [
         Spent(*((b - a) / (options.photos - 1) for a, b in zip(first, all_of_them)))
         for first, all_of_them in folders

@@ -40,6 +40,8 @@ def test_the_page(tmp_path, subtests):
         first.goto(f"{address}?tune={STEPS}")  # few, for speed
         first.wait_for_selector("#hopper")
         first.wait_for_timeout(1000)
+        with subtests.test("a slider moves by the keyboard"):
+            moves_by_keyboard(first)
         with subtests.test("a text file is refused"):
             refuses_text(first, tmp_path)
         with subtests.test("a photograph is edited as the command line edits it"):
@@ -63,6 +65,14 @@ def test_the_page(tmp_path, subtests):
             assert others == [] and wrong == []
 
 
+def moves_by_keyboard(page):
+    page.locator("#slider-smiling input[type=range]").focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_timeout(1000)
+    assert float(strength(page, "smiling").input_value()) == 0.05
+    assert "Drop a photograph" in page.locator("#told [role=alert]").inner_text()
+
+
 def refuses_text(page, folder):
     (folder / "notes.jpg").write_text("no picture")
     page.set_input_files("#photo input[type=file]", folder / "notes.jpg")
@@ -83,6 +93,14 @@ def edits(page, folder):
     )
     with Image.open(photo) as picture:
         assert sizes == [list(picture.size)] * 2
+    shown = page.locator("#result img").first.bounding_box()
+    page.mouse.move(shown["x"] + 100, shown["y"] + 100)
+    page.mouse.wheel(0, -400)
+    page.wait_for_timeout(500)
+    zoomed = page.evaluate(
+        "[...document.querySelectorAll('#result img')].map(i => i.style.transform)"
+    )
+    assert len(set(zoomed)) == 1 and "scale(1)" not in zoomed[0]
     result = saved(page, "#save", folder / "page.png")
     asked = ["--attribute", "smiling=1", "--tune", str(STEPS), "--out", str(folder / "out")]
     assert edit.main([str(photo), *asked]) == 0
