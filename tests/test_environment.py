@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,7 @@ def test_ctrl_c_during_imports_is_one_line():
         text=True,
     ) as process:
         assert process.stdout.readline() == "up\n"
+        time.sleep(0.3)  # by now it imports what an edit needs, which takes seconds
         process.send_signal(signal.SIGINT)
         _, told = process.communicate(timeout=120)
     assert process.returncode == 130

@@ -44,8 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         The exit code: 0 or 130 once it was interrupted, 2 for bad input.
     """
-    options = app_flags.parse(arguments)
-    return exit_code(lambda: run(options))
+    return exit_code(lambda: run(app_flags.parse(arguments)))
 
 
 def run(options: argparse.Namespace) -> int:

@@ -32,8 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         The exit code: 0, 1 when a photograph of several failed, 2 for bad input.
     """
-    options = edit_flags.parse(arguments)
-    return exit_code(lambda: run(options))
+    return exit_code(lambda: run(edit_flags.parse(arguments)))
 
 
 def run(options: argparse.Namespace) -> int:
