@@ -25,6 +25,7 @@ from diffcam_jax.editing.pipeline import Pipeline, check, hashes
 from diffcam_jax.editor import external_edit
 from diffcam_jax.editor.codes import Coder
 from diffcam_jax.editor.face_edit import FaceEditor
+from diffcam_jax.editor.pasting import check_mask, paste_faces
 from diffcam_jax.editor.results import EditResult
 from diffcam_jax.editor.whole_edit import edit_whole, edits_of
 from diffcam_jax.errors import UserError
@@ -200,11 +201,7 @@ class Editor:
                 "configs/diffcam_mobile.py or choose "
                 f"from {', '.join(self.classes)}"
             )
-        if user_mask is not None and user_mask.shape != pixels.shape[:2]:
-            raise UserError(
-                f"the mask has {user_mask.shape[::-1]} pixels, the photograph "
-                f"{pixels.shape[1::-1]}; give equal sizes"
-            )
+        check_mask(user_mask, pixels)
         self._coder.check_refine(refine)
         if tune < 0:
             raise UserError(f"tune={tune}: give 0 steps or more")
@@ -213,7 +210,7 @@ class Editor:
         networks = self.networks if deghost else self.networks.replace(deghoster=None)
         quads = find_quads(pixels, face, aligned, landmarks)
         found = time.perf_counter()
-        image, touched, faces = pixels, np.zeros(pixels.shape[:2], bool), []
+        faces = []
         for number, quad in enumerate(quads):
             tell(progress, "face", number, len(quads))
             begun = time.perf_counter()
@@ -236,17 +233,14 @@ class Editor:
                 **edit.report["seconds"],
                 "edit": round(time.perf_counter() - inverted, 3),
             }
-            image = align.paste(image, edit.source, edit.paste_mask, quad)
-            touched |= align.photo_mask(edit.paste_mask, quad, *pixels.shape[:2]) > 0
             faces.append(edit)
+        image, untouched = paste_faces(pixels, faces)
         report = {
             "strengths": dict(strengths),
             "method": config.method,
             "refine": refine,
             "tune": tune,
-            "size": [pixels.shape[1], pixels.shape[0]],
-            "untouched_share": round(float(1 - touched.mean()), 6),
-            "untouched_exact": bool((image == pixels).all(-1)[~touched].all()),
+            **untouched,
             "seconds": {
                 "faces": round(found - start, 3),
                 "total": round(time.perf_counter() - start, 3),

@@ -23,6 +23,7 @@ from diffcam_jax.directions.acts import known as known_acts
 from diffcam_jax.editing import external, regions
 from diffcam_jax.editing.config import METHODS, EditConfig
 from diffcam_jax.editor.face_edit import FaceEditor
+from diffcam_jax.editor.pasting import check_mask, paste_faces
 from diffcam_jax.editor.results import EditResult, FaceEdit, judged
 from diffcam_jax.errors import UserError, suggestion
 from diffcam_jax.faces import align, appearance, registration, views
@@ -65,25 +66,17 @@ def blend(
     """
     start = time.perf_counter()
     check(faces, names, config)
-    if user_mask is not None and user_mask.shape != pixels.shape[:2]:
-        raise UserError(
-            f"the mask has {user_mask.shape[::-1]} pixels, the photograph {pixels.shape[1::-1]}; "
-            "give equal sizes"
-        )
+    check_mask(user_mask, pixels)
     quads = find()
     looked = time.perf_counter()
-    image, touched, found = pixels, np.zeros(pixels.shape[:2], bool), []
-    for quad in quads:
-        one = ExternalEdit(faces, pixels, edited, quad, names, config, user_mask).run()
-        image = align.paste(image, one.source, one.paste_mask, quad)
-        touched |= align.photo_mask(one.paste_mask, quad, *pixels.shape[:2]) > 0
-        found.append(one)
+    found = [
+        ExternalEdit(faces, pixels, edited, quad, names, config, user_mask).run() for quad in quads
+    ]
+    image, untouched = paste_faces(pixels, found)
     report = {
         "names": list(names),
         "method": config.method,
-        "size": [pixels.shape[1], pixels.shape[0]],
-        "untouched_share": round(float(1 - touched.mean()), 6),
-        "untouched_exact": bool((image == pixels).all(-1)[~touched].all()),
+        **untouched,
         "seconds": {
             "faces": round(looked - start, 3),
             "total": round(time.perf_counter() - start, 3),

@@ -96,7 +96,7 @@ class FaceLandmarker(Landmarker):
     def _look(self, pixels: np.ndarray) -> list[DetectedFace]:
         """The faces that MediaPipe finds in one picture, which is reduced first if it is large."""
         height, width = pixels.shape[:2]
-        result = self.run(_reduced(pixels))
+        result = self.run(reduced(pixels, _VIEW_SIDE))
         return [
             _face(
                 np.array([(p.x * width, p.y * height) for p in points]),
@@ -110,7 +110,7 @@ class FaceLandmarker(Landmarker):
 
         The detector misses a face that fills its picture.
         """
-        small = _reduced(pixels)
+        small = reduced(pixels, _VIEW_SIDE)
         margin = max(small.shape[:2]) // 4
         framed = np.pad(small, ((margin, margin), (margin, margin), (0, 0)), constant_values=128)
         scale = max(pixels.shape[:2]) / max(small.shape[:2])
@@ -215,10 +215,10 @@ def _uprightness(face: DetectedFace) -> float:
     return float(x / max(np.hypot(x, y), 1e-9))
 
 
-def _reduced(pixels: np.ndarray) -> np.ndarray:
-    """A copy whose longer side is at most _VIEW_SIDE."""
+def reduced(pixels: UInt8[np.ndarray, "h w 3"], side: int) -> UInt8[np.ndarray, "_ _ 3"]:
+    """A copy whose longer side is at most `side`; a smaller picture is returned as it is."""
     height, width = pixels.shape[:2]
-    scale = _VIEW_SIDE / max(height, width)
+    scale = side / max(height, width)
     if scale >= 1:
         return pixels
     import cv2

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from diffcam_jax.errors import UserError
 from diffcam_jax.faces import align
 from diffcam_jax.faces.decoding import read_bytes
-from diffcam_jax.faces.landmarks import MAX_FACES, FaceLandmarker
+from diffcam_jax.faces.landmarks import MAX_FACES, FaceLandmarker, reduced
 from diffcam_jax.faces.photo import decode_photo, to_8_bits, write_photo
 from diffcam_jax.service.page.session import Session
 
@@ -50,7 +50,7 @@ def open_photograph(path: Path, name: str, most_pixels: int, folder: Path) -> Se
         faces = _landmarker().detect(pixels, MAX_FACES)
     quads = [align.ffhq_quad(face.points) for face in faces]
     height, width = pixels.shape[:2]
-    return Session(path, name, before, (width, height), _small(pixels), quads)
+    return Session(path, name, before, (width, height), reduced(pixels, PREVIEW), quads)
 
 
 def face_choices(session: Session) -> list[tuple[str, str]]:
@@ -137,12 +137,3 @@ def overlay(
     tint = np.array([255.0, 140.0, 0.0], np.float32)
     weight = 0.55 * mask[..., None]
     return np.round(before * (1 - weight) + tint * weight).astype(np.uint8)
-
-
-def _small(pixels: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
-    height, width = pixels.shape[:2]
-    scale = PREVIEW / max(height, width)
-    if scale >= 1:
-        return pixels
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)

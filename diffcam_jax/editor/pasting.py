@@ -1,0 +1,44 @@
+"""What every edit of a photograph has in common: the mask that came with it, and the way back."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from diffcam_jax.editor.results import FaceEdit
+from diffcam_jax.errors import UserError
+from diffcam_jax.faces import align
+
+
+def check_mask(user_mask: np.ndarray | None, pixels: np.ndarray) -> None:
+    """Whether a mask by hand fits its photograph.
+
+    Raises:
+        UserError: its size is another.
+    """
+    if user_mask is not None and user_mask.shape != pixels.shape[:2]:
+        raise UserError(
+            f"the mask has {user_mask.shape[::-1]} pixels, the photograph "
+            f"{pixels.shape[1::-1]}; give equal sizes"
+        )
+
+
+def paste_faces(pixels: np.ndarray, faces: Sequence[FaceEdit]) -> tuple[np.ndarray, dict[str, Any]]:
+    """Puts edited faces into their photograph.
+
+    Args:
+        pixels: the photograph [h, w, 3], uint8 or uint16.
+        faces: in the order in which they are pasted.
+
+    Returns:
+        The edited photograph, and for the report its size and how much of it is untouched.
+    """
+    image, touched = pixels, np.zeros(pixels.shape[:2], bool)
+    for face in faces:
+        image = align.paste(image, face.source, face.paste_mask, face.quad)
+        touched |= align.photo_mask(face.paste_mask, face.quad, *pixels.shape[:2]) > 0
+    return image, {
+        "size": [pixels.shape[1], pixels.shape[0]],
+        "untouched_share": round(float(1 - touched.mean()), 6),
+        "untouched_exact": bool((image == pixels).all(-1)[~touched].all()),
+    }
