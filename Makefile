@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ATTRIBUTES ?= --attribute smiling=1.5
 
-.PHONY: demo app chromium test nightly evaluate docs lint clean
+.PHONY: demo app chromium test nightly hostile evaluate docs lint clean
 
 demo: .venv/installed
 	@$(BIN)/python edit.py --demo $(ATTRIBUTES) --out out/demo --stages
@@ -25,8 +25,15 @@ test: .venv/installed-dev chromium
 	@$(BIN)/ruff format --check .
 	@$(BIN)/python -m pytest -q -n auto --dist worksteal -m "not nightly"
 
-nightly: .venv/installed-dev
+nightly: .venv/installed-nightly
 	@$(BIN)/python -m pytest -q -n auto --dist worksteal -m nightly
+
+# Hostile files for every reader, and every program killed again and again: docs/reliability.md.
+hostile: .venv/installed-dev
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[hostile]' || \
+	  echo "no atheris for this Python: inputs are made without regard to the code they reach"
+	@$(BIN)/python -m tests.hostile.fuzz --runs 10000
+	@$(BIN)/python -m tests.hostile.kills --rounds 100
 
 evaluate: .venv/installed-dev
 	@$(BIN)/python evaluate.py --config configs/eval/all.py --workdir out/evaluation
@@ -56,6 +63,10 @@ lint: .venv/installed-dev
 	@echo "installing with the test tools (once, about a minute) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@ .venv/installed .venv/installed-app
+
+.venv/installed-nightly: .venv/installed-dev
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[nightly]'
+	@touch $@
 
 clean:
 	rm -rf .venv out .pytest_cache .ruff_cache

@@ -217,8 +217,8 @@ def convert_directions(options: argparse.Namespace) -> int:
         "direction_sha256": {name: direction.sha256 for name, direction in directions.items()},
     }
     try:
-        save_directions(options.dst / "model.safetensors", directions)
-        model_folder.write_config(options.dst, config)
+        with model_folder.writing_config(options.dst, config):
+            save_directions(options.dst / "model.safetensors", directions)
     except OSError as error:
         raise UserError(
             f"cannot write to {options.dst} ({error.strerror}); choose another --dst"

@@ -127,8 +127,7 @@ def main(folders: Sequence[Path]) -> int:
             print(f"  FAIL {error}")
             failed.append(folder.name)
             continue
-        # A manifest that lacks entries of its kind.
-        except (KeyError, ValueError, TypeError, IndexError) as error:
+        except Exception as error:  # a manifest that lacks entries of its kind, or has others
             print(f"  FAIL cannot be computed ({type(error).__name__}: {error})")
             failed.append(folder.name)
             continue

@@ -1,14 +1,16 @@
 """Export: from a converted folder back to the official layout, bit for bit."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import ml_dtypes
 import numpy as np
 
-from convert_weights.kinds import KINDS
+from convert_weights.kinds import KINDS, Kind
 from diffcam_jax.errors import UserError
 from diffcam_jax.files import trees
-from diffcam_jax.files.model_folder import load
+from diffcam_jax.files.model_folder import ModelFolder, load
 from diffcam_jax.formats.torch_writer import write_torch
 
 SUFFIXES = (".pt", ".pth", ".safetensors", ".npz")
@@ -27,7 +29,18 @@ def official_entries(folder: Path) -> dict[str, np.ndarray]:
         raise UserError(
             f"{folder} was not converted from a state dict, so there is no layout to export to"
         )
-    kept = trees.flatten(tree.get("unused", {}))
+    try:
+        return _entries(model, trees.flatten(tree.get("unused", {})), official, kind)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{folder} does not say how its official file was made up ({type(error).__name__}: "
+            f"{error}); convert the checkpoint again"
+        ) from error
+
+
+def _entries(
+    model: ModelFolder, kept: Mapping[str, np.ndarray], official: Mapping[str, Any], kind: Kind
+) -> dict[str, np.ndarray]:
     arrays: dict[str, np.ndarray] = {}
     for part in kind.parts:
         if part.role not in official:

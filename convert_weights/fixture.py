@@ -6,7 +6,7 @@ layout, NCHW.
 """
 
 import functools
-import json
+import math
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +15,10 @@ from typing import Any
 import numpy as np
 
 from diffcam_jax.errors import UserError
+from diffcam_jax.files.json_text import decode
+from diffcam_jax.formats import read_npz
+
+_MOST_NUMBERS = 1 << 26  # of an array
 
 
 class Fixture:
@@ -30,12 +34,11 @@ class Fixture:
     def __init__(self, path: Path):
         self.path = path
         try:
-            self.manifest: dict[str, Any] = json.loads((path / "manifest.json").read_text())
+            self.manifest: dict[str, Any] = decode((path / "manifest.json").read_text())
             self.kind: str = self.manifest["kind"]
             self._stored: dict[str, np.ndarray] = {}
             if (path / "data.npz").exists():
-                with np.load(path / "data.npz", allow_pickle=False) as stored:
-                    self._stored = dict(stored)
+                self._stored = read_npz(path / "data.npz")
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"{path} is not a parity fixture ({error}); give a folder with a manifest.json"
@@ -90,6 +93,8 @@ class Fixture:
             tuple(entry["shape"]),
             entry.get("dtype", "float32"),
         )
+        if math.prod(shape) > _MOST_NUMBERS:
+            raise ValueError(f"{key} of shape {shape} is larger than any official array")
         if rule == "const":
             value = entry["value"] if "value" in entry else self._stored[f"const/{key}"]
             return np.broadcast_to(np.asarray(value, dtype), shape).copy()

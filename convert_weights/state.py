@@ -1,7 +1,6 @@
 """Reading an official checkpoint, whatever its container, into one flat table of arrays."""
 
 import hashlib
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,13 +87,7 @@ def _read(path: Path) -> Mapping[str, Any]:
     if path.suffix == ".safetensors":
         return trees.load(path)[0]
     if path.suffix == ".npz":
-        try:
-            with np.load(path, allow_pickle=False) as stored:
-                return dict(stored)
-        except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
-            raise UserError(
-                f"{path} is not a readable npz file of arrays ({error}); get it again"
-            ) from error
+        return formats.read_npz(path)
     if path.suffix not in SUFFIXES:
         raise UserError(
             f"{path}: files ending in {path.suffix!r} are not known; give one of "

@@ -1,18 +1,39 @@
 """Mistakes of the user: the one exception for them, its hints, and how a script ends with it."""
 
+import errno
 import io
 import sys
 from collections.abc import Callable, Iterable
+
+_LONGEST = 8000  # characters of a line
+
+
+# What the system says when nothing more can be written, whatever it is.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+
+
+# Of flax, which is not imported here.
+_MISFITS = {
+    ("flax.errors", "ScopeParamShapeError"),
+    ("flax.errors", "ScopeParamNotFoundError"),
+    ("flax.errors", "ScopeCollectionNotFound"),
+    ("flax.errors", "ScopeVariableNotFoundError"),
+}
 
 
 class UserError(Exception):
     """A mistake that the user can correct: what is wrong, then what to do, on a single line.
 
-    Scripts print it to stderr without a traceback and exit with code 2.
+    Scripts print it to stderr without a traceback and exit with code 2. What a file says may be
+    part of it, so characters that a terminal would obey are escaped and a long line is shortened.
     """
 
     def __init__(self, message: str):
-        super().__init__(" ".join(message.split()))
+        line = " ".join(message.split())
+        line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+        if len(line) > _LONGEST:
+            line = f"{line[: _LONGEST // 2]} ... {line[-_LONGEST // 4 :]}"
+        super().__init__(line)
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
@@ -33,7 +54,7 @@ def exit_code(run: Callable[[], int], name: str = "error") -> int:
     """Runs a script that can be interrupted and resumed.
 
     A `UserError` becomes one line on stderr and code 2, and so does a file that the system
-    refuses; ctrl-c becomes one line and code 130.
+    refuses, or a network whose parameters do not fit; ctrl-c becomes one line and code 130.
 
     Args:
         run: the script; returns its own exit code.
@@ -48,17 +69,42 @@ def exit_code(run: Callable[[], int], name: str = "error") -> int:
         print(f"{name}: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        if error.filename is None:
+        if error.errno is None:  # not the system's
             raise
         print(f"{name}: {refusal(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped; run the same command again to continue", file=sys.stderr)
         return 130
+    except Exception as error:
+        if (told := misfit(error)) is None:
+            raise
+        print(f"{name}: {told}", file=sys.stderr)
+        return 2
+
+
+def misfit(error: Exception) -> UserError | None:
+    """What to say where a network's parameters are not those of its module; None elsewhere.
+
+    Folders of networks are read without their inputs, so flax is the first to notice.
+    """
+    kinds = {(kind.__module__, kind.__name__) for kind in type(error).__mro__}
+    if kinds.isdisjoint(_MISFITS):
+        return None
+    said = str(error).partition(" (https:")[0].rstrip(".")
+    return UserError(f"a network does not fit its parameters: {said}; convert or train it again")
+
+
+def no_room(error: BaseException | None) -> bool:
+    """Whether an error says that nothing more can be written: a full or a read-only disk."""
+    return isinstance(error, OSError) and error.errno in _NO_ROOM
 
 
 def refusal(error: OSError) -> UserError:
     """What the system refused, as one line: the file, the reason, and what may help."""
+    if error.filename is None:
+        advice = "make room, or choose another folder, then run it" if no_room(error) else "try"
+        return UserError(f"{error.strerror}; {advice} again")
     shown = str(error.filename)
     shown = shown if len(shown) <= 120 else f"{shown[:60]}...{shown[-40:]}"
     return UserError(f"{shown}: {error.strerror}; check the name and its permissions")

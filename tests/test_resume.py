@@ -205,6 +205,8 @@ def test_another_configuration_is_refused_with_the_fields_that_differ(tmp_path):
     check_config(tmp_path, config)  # nothing there yet
     write_config(tmp_path, config)
     check_config(tmp_path, {**config, "steps": 20, "devices": 2})
+    # Fields that came with a later version are off.
+    check_config(tmp_path, {**config, "classes": 0, "labels": ""})
     with pytest.raises(UserError) as refused:
         check_config(
             tmp_path,

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from diffcam_jax.errors import UserError
-from diffcam_jax.files import trees
+from diffcam_jax.files import drafts, trees
 from diffcam_jax.pretrained import __main__ as command
 from diffcam_jax.pretrained import parts as zoo
 from diffcam_jax.pretrained import store
@@ -245,13 +245,14 @@ def test_two_processes_at_once_download_once(wheel, serve, tmp_path, monkeypatch
 
 def test_leftovers_of_a_killed_process_are_swept(wheel, serve, tmp_path, monkeypatch):
     home = tmp_path / "home"
-    for name in (
-        "pretrained/.t.safetensors.99.tmp",
-        "pretrained/folder/.a.txt.99.tmp",
-        f"downloads/Toy.Parts/{WHEEL}.part",
-    ):
+    for name in ("pretrained/t.safetensors", "pretrained/folder/a.txt"):
         (home / name).parent.mkdir(parents=True, exist_ok=True)
-        (home / name).write_bytes(b"half")
+        draft, file = drafts.create(home / name)
+        file.close()
+        assert draft.exists()
+    partial = home / f"downloads/Toy.Parts/{WHEEL}.part"
+    partial.parent.mkdir(parents=True)
+    partial.write_bytes(b"half")
     monkeypatch.setenv("PIP_INDEX_URL", serve(wheel).url)
     store.fetch("raw")
     assert files_in(home) == EVERYTHING

@@ -3,7 +3,6 @@
 A mistake becomes one line and exit code 2.
 """
 
-import errno
 import json
 import re
 import sys
@@ -17,9 +16,8 @@ from ml_collections import ConfigDict
 from diffcam_jax.command import configs
 from diffcam_jax.command.allocator import keep_freed_memory
 from diffcam_jax.command.program import as_called
-from diffcam_jax.errors import UserError
+from diffcam_jax.errors import UserError, misfit, no_room, refusal
 
-_CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 _HELP = {"-h", "-help", "--help"}
 
 
@@ -58,10 +56,16 @@ def _guarded(main: Callable[[list[str]], None], argv: list[str]) -> None:
         print("stopped; run the same command again to continue", file=sys.stderr)
         sys.exit(130)
     except OSError as error:
-        if error.errno not in _CANNOT_WRITE:
+        if error.errno is None:  # not the system's
             raise
+        if not no_room(error):
+            leave(refusal(error))
         workdir, reason = flags.FLAGS.workdir, error.strerror
         leave(UserError(f"cannot write to {workdir} ({reason}); make room and run the same again"))
+    except Exception as error:
+        if (told := misfit(error)) is None:
+            raise
+        leave(told)
 
 
 def plain(config: ConfigDict) -> dict[str, Any]:

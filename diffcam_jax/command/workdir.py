@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from diffcam_jax.errors import UserError
+from diffcam_jax.files.json_text import decode
 from diffcam_jax.files.locks import held
 from diffcam_jax.files.trees import write_atomically
 
@@ -67,8 +68,8 @@ def check_config(workdir: Path, config: Mapping[str, Any]) -> None:
     if not path.exists():
         return
     try:
-        before = _flat(json.loads(path.read_text()))
-    except (OSError, ValueError, AttributeError) as error:
+        before = _flat(decode(path.read_text()))
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise UserError(
             f"{path} is damaged ({error}); delete it to go on with the configuration given now"
         ) from error
@@ -78,7 +79,7 @@ def check_config(workdir: Path, config: Mapping[str, Any]) -> None:
     differing = [
         f"{name} was {_show(before, name)} and is {_show(now, name)}"
         for name in sorted(before.keys() | now.keys())
-        if name not in FREE and before.get(name) != now.get(name)
+        if name not in FREE and not _same(before, now, name)
     ]
     if differing:
         raise UserError(
@@ -86,6 +87,13 @@ def check_config(workdir: Path, config: Mapping[str, Any]) -> None:
             "same values, choose another "
             f"--workdir, or delete {path} to go on with the new ones"
         )
+
+
+def _same(before: Mapping[str, Any], now: Mapping[str, Any], name: str) -> bool:
+    """Whether a field is what it was; one that was added since counts as having been off."""
+    if name not in before:
+        return not now[name]
+    return name in now and before[name] == now[name]
 
 
 def write_config(workdir: Path, config: Mapping[str, Any]) -> None:

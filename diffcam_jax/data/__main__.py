@@ -15,7 +15,7 @@ from diffcam_jax.command.device import check_device
 from diffcam_jax.data.builders import ERRORS, dataset_folder
 from diffcam_jax.data.layouts import TEST_SHARE
 from diffcam_jax.data.prepare import prepare
-from diffcam_jax.errors import UserError
+from diffcam_jax.errors import exit_code
 from diffcam_jax.pretrained import store
 
 
@@ -37,7 +37,11 @@ def main(argv: list[str] | None = None) -> int:
         action="store_true",
         help="cut out the largest face as FFHQ does; default: the centred square",
     )
-    add("--labels", help="CSV of file name and class, or CelebAMask-HQ-attribute-anno.txt")
+    add(
+        "--labels",
+        help="CSV of file name and class, NVIDIA's dataset.json, CelebAMask-HQ-attribute-anno.txt, "
+        "or folders, each of a class",
+    )
     add("--pairs", help="folder with the target of each picture under the same name")
     add("--workers", type=int, help="threads; default: one for each processor")
     add = _command(commands, "draw", "make a dataset of a generator's pictures and their codes")
@@ -62,7 +66,8 @@ def main(argv: list[str] | None = None) -> int:
     )
     add("--seed", type=int, default=0)
     options = vars(parser.parse_args(argv))
-    return _run(options.pop("command"), options)
+    command = options.pop("command")
+    return exit_code(lambda: _run(command, options), command)
 
 
 def _command(commands: Any, name: str, purpose: str) -> Any:
@@ -96,9 +101,6 @@ def _run(command: str, options: dict[str, Any]) -> int:
 
             keep_compiled_programs()
             recipe = draw_dataset(**options)
-    except UserError as error:
-        print(f"{command}: {error}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         print(f"{command}: stopped; the same command goes on from here", file=sys.stderr)
         return 130

@@ -11,7 +11,6 @@ Each example holds "image" (WebP, lossless; uint8 RGB [s, s, 3] when read) and "
 """
 
 import io
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,11 +21,15 @@ import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import UInt8
 from PIL import Image
+from tensorflow_datasets.proto import tf_example_pb2
 
 from diffcam_jax.data.pictures import Records
 from diffcam_jax.errors import UserError
+from diffcam_jax.files.json_text import decode
+from diffcam_jax.formats.array_pickle import reason
 
 VERSION = "1.0.0"
+_FEATURES = "tensorflow_datasets.core.features."
 RECIPE, ERRORS = "recipe.json", "errors.json"
 
 
@@ -79,6 +82,22 @@ def encode(picture: UInt8[np.ndarray, "h w 3"]) -> bytes:
     return buffer.getvalue()
 
 
+def serialise(features: tfds.features.FeaturesDict, example: Mapping[str, Any]) -> bytes:
+    """Serialises an example, to the same bytes in every process.
+
+    Left to itself, the order of a message's fields is another one in each process.
+    """
+    message = tf_example_pb2.Example.FromString(features.serialize_example(example))
+    return message.SerializeToString(deterministic=True)
+
+
+class _Info(tfds.core.DatasetInfo):
+    """A description that nobody is asked for: these pictures are known here only."""
+
+    def initialize_from_bucket(self) -> None:
+        """Does nothing; else every preparation would leave a folder among the temporary files."""
+
+
 class Pictures(tfds.core.ShardBasedBuilder):
     """Makes a dataset of finished shards, so that writing them can be interrupted.
 
@@ -107,9 +126,7 @@ class Pictures(tfds.core.ShardBasedBuilder):
         )
 
     def _info(self) -> tfds.core.DatasetInfo:
-        return tfds.core.DatasetInfo(
-            builder=self, description="Square pictures.", features=self._features
-        )
+        return _Info(builder=self, description="Square pictures.", features=self._features)
 
     def _shard_iterators_per_split(
         self, dl_manager: Any
@@ -187,13 +204,54 @@ def open_prepared(folder: str | os.PathLike[str], name: str = "") -> Prepared:
             "diffcam_jax.data prepare"
         )
     try:
-        recipe = json.loads((place / RECIPE).read_text())
+        recipe = decode((place / RECIPE).read_text())
+        _check_classes(decode((place / "features.json").read_text()))
         builder = tfds.builder_from_directory(place)
         splits = {split: builder.as_data_source(split) for split in builder.info.splits}
         if any(len(splits[split]) != count for split, count in recipe["counts"].items() if count):
             raise ValueError("counts differ")
-    except (OSError, ValueError, KeyError, RuntimeError, tfds.core.DatasetNotFoundError) as error:
-        raise UserError(
-            f"the dataset in {place} is damaged ({error}); delete that folder and prepare it again"
-        ) from error
-    return Prepared(place, recipe, splits)
+        if not isinstance(recipe["name"] + recipe["sha256"], str) or recipe["size"] < 1:
+            raise ValueError("its recipe is not one")
+    except Exception as error:  # TensorFlow Datasets ends damaged files in nearly any exception
+        raise _damaged(place, error) from error
+    return Prepared(
+        place, recipe, {name: _Examples(place, found) for name, found in splits.items()}
+    )
+
+
+class _Examples(Sequence[dict[str, Any]]):
+    """The examples of a split, read on demand."""
+
+    def __init__(self, place: Path, stored: Records) -> None:
+        self._place, self._stored = place, stored
+
+    def __len__(self) -> int:
+        return len(self._stored)
+
+    def __getitem__(self, index: Any) -> Any:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        try:
+            return self._stored[index]
+        except Exception as error:  # as above
+            raise _damaged(self._place, error) from error
+
+
+def _check_classes(features: Any) -> None:
+    """Refuses foreign classes: TensorFlow Datasets imports whatever module features name."""
+    named = features if isinstance(features, dict) else {}
+    for key in ("pythonClassName", "python_class_name", "type"):  # the last is that of old files
+        name = named.get(key, _FEATURES)
+        if isinstance(name, str) and not name.startswith(_FEATURES):
+            raise ValueError(f"its features are of the class {name}")
+    for key, part in named.items():
+        _check_classes(decode(part) if key == "json" and isinstance(part, str) else part)
+    for part in features if isinstance(features, list) else ():
+        _check_classes(part)
+
+
+def _damaged(place: Path, error: Exception) -> UserError:
+    return UserError(
+        f"the dataset in {place} is damaged ({reason(error)}); delete that folder and prepare it "
+        "again"
+    )

@@ -240,7 +240,7 @@ def draw_dataset(
     Raises:
         UserError: no such generator, or the dataset cannot be made.
     """
-    from diffcam_jax.data.builders import encode, make_features
+    from diffcam_jax.data.builders import encode, make_features, serialise
     from diffcam_jax.data.prepare import check
     from diffcam_jax.data.shards import Job, Made, assemble, shard_length
 
@@ -259,7 +259,7 @@ def draw_dataset(
                 called = f"{split}/{number:06d}"
                 example = {"name": called, "image": io.BytesIO(encode(image)), "code": code}
                 digest = hashlib.sha256(image.tobytes() + code.tobytes()).hexdigest()
-                yield Made(called, features.serialize_example(example), digest)
+                yield Made(called, serialise(features, example), digest)
 
     test, jobs = round(count * test_share), []
     for split, stream, whole in (("train", _TRAINING, count - test), ("test", _HELD_OUT, test)):

@@ -1,7 +1,6 @@
 """Reads the edits that `data.known_edits` wrote, as batches for training."""
 
 import hashlib
-import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import numpy as np
 
 from diffcam_jax.data.edit_pairs import Pair, covered
 from diffcam_jax.errors import UserError
+from diffcam_jax.formats import read_npz
 
 
 class KnownEdits:
@@ -112,9 +112,9 @@ def read_pair(path: Path) -> Pair:
         UserError: the file is damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return Pair(**{name: file[name] for name in Pair._fields})
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        stored = read_npz(path)
+        return Pair(**{name: stored[name] for name in Pair._fields})
+    except (OSError, KeyError, UserError) as error:
         raise UserError(
             f"{path} is damaged ({error}); delete it and run the same command again"
         ) from error

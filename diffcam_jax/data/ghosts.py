@@ -35,6 +35,7 @@ from diffcam_jax.data.ghost_blends import (
     ghost_networks,
     make_ghosts,
 )
+from diffcam_jax.directions import importers
 from diffcam_jax.editing import checkpoints
 from diffcam_jax.editing.config import VARIANTS
 from diffcam_jax.editor.editor import Editor
@@ -223,7 +224,7 @@ def run(options: argparse.Namespace) -> int:
         )
     roles = ("generator", "encoder", "classifier")
     parts = checkpoints.from_checkpoints(**{role: getattr(options, role) for role in roles})
-    found = checkpoints.read_directions(options.directions)
+    found = importers.read_directions(options.directions)
     directions = checkpoints.fit_directions(found, parts.generator)
     networks = jax.device_put(ghost_networks(parts, directions))
     resolution = parts.generator.module.resolution

@@ -29,6 +29,7 @@ from diffcam_jax.data.edit_pairs import CONFIG, KnownConfig, make_pairs
 from diffcam_jax.data.edit_samples import Encode
 from diffcam_jax.data.ghost_blends import GhostNetworks, ghost_networks
 from diffcam_jax.data.ghosts import claim_index
+from diffcam_jax.directions import importers
 from diffcam_jax.editing import checkpoints, pipeline
 from diffcam_jax.errors import UserError, exit_code
 from diffcam_jax.files import trees
@@ -97,7 +98,7 @@ def run(options: argparse.Namespace) -> int:
     parts = jax.device_put(
         checkpoints.from_checkpoints(**{role: getattr(options, role) for role in roles})
     )
-    found = checkpoints.read_directions(options.directions)
+    found = importers.read_directions(options.directions)
     directions = checkpoints.fit_directions(found, parts.generator)
     size, resolution = dataset.recipe["size"], parts.generator.module.resolution
     if "code" not in dataset.splits["train"][0] or resolution % size:

@@ -13,6 +13,7 @@ files do not move existing ones between training and testing.
 
 import csv
 import hashlib
+import json
 import os
 import re
 from collections.abc import Sequence
@@ -29,6 +30,8 @@ _FFHQ_NAME = re.compile(r"(?:.*/)?(\d\d)000/(\1\d{3})\.\w+")
 _CELEBA_FOLDER, _CELEBA_LABELS = "CelebA-HQ-img", "CelebAMask-HQ-attribute-anno.txt"
 # What systems and programs put beside pictures: previews, resource forks, bins of deleted files.
 _FOREIGN = {"@eadir", "__macosx", "#recycle", "$recycle.bin", "lost+found", "@recycle"}
+FOLDERS = "folders"  # in place of a file of labels: the folder of a picture is its class
+_MOST_CLASSES = 1_000_000
 _HEADERS = ("file", "filename", "file_name", "image", "name", "path")
 
 Label = int | tuple[int, ...]
@@ -199,11 +202,34 @@ def _labels_of(names: Sequence[str], labels: Labels) -> dict[str, Label]:
     return {name: labels.of[short[name]] for name in names}
 
 
+def open_labels(given: str | os.PathLike[str], folder: Path) -> Labels:
+    """The labels of the pictures of a folder.
+
+    Args:
+        given: "folders", where pictures of a class have a folder of their own, or a file, see
+            `read_labels`.
+        folder: with the pictures.
+
+    Raises:
+        UserError: there are no labels, or pictures without a label.
+    """
+    if given != FOLDERS:
+        return read_labels(given)
+    names = list_names(folder)
+    if outside := [name for name in names if "/" not in name]:
+        raise UserError(
+            f"{folder}: {outside[0]} lies in no folder of a class; move it into one, or give a "
+            "file of labels"
+        )
+    return _numbered({name: name.partition("/")[0] for name in names})
+
+
 def read_labels(path: str | os.PathLike[str]) -> Labels:
     """Reads a table of file name and class, or CelebA-HQ's list of attributes.
 
     Args:
-        path: a CSV with two columns, with or without a header; or CelebAMask-HQ-attribute-anno.txt.
+        path: a CSV with two columns, with or without a header; dataset.json of NVIDIA's datasets;
+            or CelebAMask-HQ-attribute-anno.txt.
 
     Raises:
         UserError: the file cannot be read or is no such table.
@@ -215,6 +241,8 @@ def read_labels(path: str | os.PathLike[str]) -> Labels:
         raise UserError(
             f"{path}: the labels cannot be read ({error}); give a CSV of file name and class"
         ) from error
+    if path.suffix.lower() == ".json":
+        return _numbers(path, text)
     lines = text.splitlines()
     if len(lines) > 2 and lines[0].strip().isdigit():
         return _attributes(path, lines)
@@ -232,9 +260,30 @@ def read_labels(path: str | os.PathLike[str]) -> Labels:
             raise UserError(f"{path}, line {number}: {cells[0]} has two classes; keep one of them")
     if not classes:
         raise UserError(f"{path}: no labels in it; each line needs a file name and a class")
-    names = tuple(sorted(set(classes.values())))
+    return _numbered(classes)
+
+
+def _numbered(classes: dict[str, str]) -> Labels:
+    """Labels of file name -> class: classes are numbered by name, or as numbers where all are."""
+    found = set(classes.values())
+    names = tuple(sorted(found, key=int if all(map(str.isdecimal, found)) else None))
     number_of = {name: number for number, name in enumerate(names)}
     return Labels(names, False, {name: number_of[value] for name, value in classes.items()})
+
+
+def _numbers(path: Path, text: str) -> Labels:
+    """Labels of a dataset.json: {"labels": [[name, number of the class], ...]}."""
+    try:
+        rows = json.loads(text)["labels"]
+        table = {str(name): number for name, number in rows}
+        if not table or not all(type(n) is int and 0 <= n < _MOST_CLASSES for n in table.values()):
+            raise ValueError("a class is no number from 0 on")
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise UserError(
+            f'{path}: no labels in it ({error}); it needs "labels", a list of file names and '
+            "numbers of classes"
+        ) from error
+    return Labels(tuple(map(str, range(max(table.values()) + 1))), False, table)
 
 
 def _attributes(path: Path, lines: Sequence[str]) -> Labels:

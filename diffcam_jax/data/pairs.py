@@ -43,6 +43,8 @@ from diffcam_jax.data.edit_samples import (
 from diffcam_jax.editing import checkpoints, pipeline
 from diffcam_jax.errors import UserError, exit_code
 from diffcam_jax.files import trees
+from diffcam_jax.files.json_text import decode
+from diffcam_jax.formats.array_pickle import reason
 from diffcam_jax.ops.image import quantise
 
 SHARD = 16  # samples in a file
@@ -125,12 +127,18 @@ class CachedPairs:
                 f"no pairs in {folder}; make them with python -m diffcam_jax.data.pairs --out "
                 f"{folder}"
             )
-        self.fingerprint = json.loads((folder / "index.json").read_text())
-        self.recipe = self.fingerprint.pop("recipe")
-        self.names, self.held_out = tuple(self.fingerprint["classes"]), held_out
-        self._shards = [
-            np.load(f, mmap_mode="r", allow_pickle=False) for f in sorted(folder.glob("[0-9]*.npy"))
-        ]
+        try:
+            self.fingerprint = decode((folder / "index.json").read_text())
+            self.recipe = self.fingerprint.pop("recipe")
+            self.names, self.held_out = tuple(self.fingerprint["classes"]), held_out
+            self._shards = [
+                np.load(f, mmap_mode="r", allow_pickle=False)
+                for f in sorted(folder.glob("[0-9]*.npy"))
+            ]
+        except Exception as error:  # a damaged head of an array can end in nearly any exception
+            raise UserError(
+                f"the pairs in {folder} are damaged ({reason(error)}); make them again"
+            ) from error
         self._batch_size, self._seed = batch_size, seed
         self.count = SHARD * len(self._shards)
         if self.count <= held_out:

@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from diffcam_jax.data import layouts
-from diffcam_jax.data.builders import encode, make_features
+from diffcam_jax.data.builders import encode, make_features, serialise
 from diffcam_jax.data.layouts import Record
 from diffcam_jax.data.pictures import FaceReader, read_square
 from diffcam_jax.data.shards import Job, Made, assemble, shard_length
@@ -50,7 +50,7 @@ def prepare(
         out: folder of all datasets.
         align: cut out the largest face of each photograph as FFHQ does, instead of the centred
             square.
-        labels: file of `layouts.read_labels`; CelebA-HQ's own is found automatically.
+        labels: see `layouts.open_labels`; CelebA-HQ's own is found automatically.
         pairs: folder with the target of each picture under the same name.
         test_share: see `layouts.splits`.
         workers: threads; by default one for each processor.
@@ -69,8 +69,8 @@ def prepare(
             "--align"
         )
     folder = layouts.pictures_folder(src, aligned=not align)
-    label_file = Path(labels) if labels is not None else layouts.attribute_file(folder)
-    table = None if label_file is None else layouts.read_labels(label_file)
+    label_file = labels if labels is not None else layouts.attribute_file(folder)
+    table = None if label_file is None else layouts.open_labels(label_file, folder)
     targets = None if pairs is None else layouts.pictures_folder(pairs)
     records, left_out = layouts.list_records(folder, table, targets, test_share)
     plan = {
@@ -159,4 +159,4 @@ def _make(features: tfds.features.FeaturesDict, size: int, read: Reader, record:
         example["label"] = (
             np.asarray(record.label, np.int64) if isinstance(record.label, tuple) else record.label
         )
-    return Made(record.name, features.serialize_example(example), digest.hexdigest(), enlarged)
+    return Made(record.name, serialise(features, example), digest.hexdigest(), enlarged)

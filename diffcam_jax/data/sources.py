@@ -2,7 +2,7 @@
 
     kind         pictures                                              fields beside "image"
     prepared     of `python -m diffcam_jax.data prepare` or `draw`     "label", "target", "code"
-    folder       a folder of pictures, read and resized on the fly     none
+    folder       a folder of pictures, read and resized on the fly     "label"
     generator    endless samples of a generator (`data.drawn`)         "code", their W+ codes
     toy          coloured shapes, without any file (`data.toy`)        "label"
 
@@ -15,7 +15,7 @@ import functools
 import hashlib
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from ml_collections import ConfigDict
 
 from diffcam_jax.data import layouts
 from diffcam_jax.data.pictures import Records, read_square, resize_square
-from diffcam_jax.data.toy import ToyPictures
+from diffcam_jax.data.toy import SHAPES, ToyPictures
 from diffcam_jax.errors import UserError
 from diffcam_jax.pretrained import store
 
@@ -42,6 +42,8 @@ class Source:
         held_out: a fixed batch that training does not see, the whole one in every process.
         description: of the pictures, for the record of a run: "name", "count" of pictures, "sha256"
             of their list.
+        classes: names of the classes, whose numbers are the labels; none where pictures have no
+            labels or several.
 
     Args:
         records: for training; `records[i]` is a dict of arrays of equal shapes, read by several
@@ -57,6 +59,7 @@ class Source:
         change: (picture, random generator) -> new fields of a record, such as a changed "image";
             the unchanged picture becomes "target".
         workers: threads that read the records of a batch.
+        classes: see above.
     """
 
     def __init__(
@@ -72,10 +75,11 @@ class Source:
         flip: bool = False,
         change: Change | None = None,
         workers: int = 1,
+        classes: Sequence[str] = (),
     ) -> None:
         import grain
 
-        self.held_out, self.description = held_out, description
+        self.held_out, self.description, self.classes = held_out, description, tuple(classes)
         self._first, self._batch_size, self._whole = (
             process * batch_size,
             batch_size,
@@ -143,7 +147,7 @@ def make_source(config: ConfigDict, batch_size: int, process: int = 0, processes
 
         prepared     name and folder (of all datasets; "" is that of the user's cache), or only
                      folder (of the dataset)
-        folder       folder, test_share (0.05; not for FFHQ)
+        folder       folder, test_share (0.05; not for FFHQ), labels ("": none; see `layouts`)
         generator    see `data.drawn.make_drawn`
         toy          count (1000)
 
@@ -175,7 +179,7 @@ def make_source(config: ConfigDict, batch_size: int, process: int = 0, processes
             f"config.data.source={data.source!r} is no kind of data; choose prepared, folder, "
             "generator or toy"
         )
-    train, test, description = makers[data.source](config)
+    train, test, description, classes = makers[data.source](config)
     if not len(test):
         print(
             f"data: {description['name']} has no test pictures; training pictures are evaluated on",
@@ -196,6 +200,7 @@ def make_source(config: ConfigDict, batch_size: int, process: int = 0, processes
         flip=data.get("flip", False),
         change=_photographic(data),
         workers=data.get("workers", 0) or min(_MAX_WORKERS, len(os.sched_getaffinity(0))),
+        classes=classes,
     )
 
 
@@ -213,7 +218,8 @@ def _photographic(data: ConfigDict) -> Change | None:
     return changed
 
 
-Made = tuple[Records, Records, dict[str, Any]]  # training, test, description
+# Training, test, description, names of the classes.
+Made = tuple[Records, Records, dict[str, Any], Sequence[str]]
 
 
 def _toy(config: ConfigDict) -> Made:
@@ -225,7 +231,7 @@ def _toy(config: ConfigDict) -> Made:
         "sha256": hashlib.sha256(described.encode()).hexdigest(),
     }
     unseen = ToyPictures(max(config.eval_size, 1), size, config.seed + 1)
-    return ToyPictures(count, size, config.seed), unseen, description
+    return ToyPictures(count, size, config.seed), unseen, description, SHAPES
 
 
 def _prepared(config: ConfigDict) -> Made:
@@ -270,7 +276,9 @@ def _prepared(config: ConfigDict) -> Made:
         "count": sum(dataset.recipe["counts"].values()),
         "sha256": dataset.recipe["sha256"],
     }
-    return reader(dataset.splits["train"]), reader(dataset.splits.get("test", [])), description
+    train, test = reader(dataset.splits["train"]), reader(dataset.splits.get("test", []))
+    classes = () if dataset.recipe.get("several_labels") else dataset.recipe.get("label_names", ())
+    return train, test, description, classes
 
 
 def _folder(config: ConfigDict) -> Made:
@@ -278,13 +286,20 @@ def _folder(config: ConfigDict) -> Made:
     if not config.data.get("folder", ""):
         raise UserError("which pictures? name their folder: --config.data.folder=FOLDER")
     folder = layouts.pictures_folder(config.data.folder)
-    records, _ = layouts.list_records(
-        folder, test_share=config.data.get("test_share", layouts.TEST_SHARE)
-    )
+    given = config.data.get("labels", "")
+    labels = layouts.open_labels(given, folder) if given else None
+    share = config.data.get("test_share", layouts.TEST_SHARE)
+    records, _ = layouts.list_records(folder, labels, test_share=share)
 
     def reader(split: str) -> Records:
-        paths = [record.path for record in records if record.split == split]
-        return _Read(len(paths), lambda index: {"image": _readable(paths[index], size)[0]})
+        chosen = [record for record in records if record.split == split]
+
+        def read(index: int) -> dict[str, Any]:
+            record = chosen[index]
+            label = {} if labels is None else {"label": np.asarray(record.label, np.int32)}
+            return {"image": _readable(record.path, size)[0], **label}
+
+        return _Read(len(chosen), read)
 
     if not any(record.split == "train" for record in records):
         raise UserError(f"{folder} has too few pictures for training; add some")
@@ -293,13 +308,17 @@ def _folder(config: ConfigDict) -> Made:
             f"data: {records[0].path} is smaller than {size} pixels; such pictures are enlarged",
             file=sys.stderr,
         )
-    lines = "\n".join(f"{record.name} {record.path.stat().st_size}" for record in records)
+    lines = "\n".join(
+        f"{record.name} {record.path.stat().st_size}" + (f" {record.label}" if labels else "")
+        for record in records
+    )
     description = {
         "name": str(folder),
         "count": len(records),
         "sha256": hashlib.sha256(lines.encode(errors="surrogateescape")).hexdigest(),
     }
-    return reader("train"), reader("test"), description
+    classes = () if labels is None or labels.several else labels.names
+    return reader("train"), reader("test"), description, classes
 
 
 def _readable(path: Path, size: int) -> tuple[np.ndarray, bool]:

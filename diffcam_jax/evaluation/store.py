@@ -21,7 +21,9 @@ from jaxtyping import UInt8
 
 from diffcam_jax.errors import UserError
 from diffcam_jax.faces.photo import read_photo, write_photo
+from diffcam_jax.files.json_text import decode
 from diffcam_jax.files.trees import replacing, write_atomically
+from diffcam_jax.formats import read_npy
 
 
 class Key(NamedTuple):
@@ -119,8 +121,8 @@ class Store:
             :16
         ]
         path = self.folder / "arrays" / f"{_safe(name)}_{digest}.npy"
-        with contextlib.suppress(OSError, ValueError):  # absent or damaged: made anew
-            return np.load(path, allow_pickle=False)
+        with contextlib.suppress(OSError, UserError):  # absent or damaged: made anew
+            return read_npy(path.read_bytes())
         made = make()
         with replacing(path) as file:
             np.save(file, made)
@@ -153,7 +155,7 @@ def _line(key: Key, values: Mapping[str, float]) -> str:
 def _record(line: str) -> tuple[Key, dict[str, float]] | None:
     """A line cut short by a kill is no record."""
     try:
-        record = json.loads(line)
+        record = decode(line)
         key = Key(*(str(record.pop(name)) for name in Key._fields))
         return key, {name: float(value) for name, value in record.items()}
     except (ValueError, KeyError, TypeError, AttributeError):

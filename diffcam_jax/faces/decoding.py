@@ -108,7 +108,12 @@ def open_header(path: Path, data: bytes, max_pixels: int, first_frame: bool = Fa
             f"{path}: {width}x{height} pixels are too few for a face; the smallest picture is "
             f"{MIN_SIDE}x{MIN_SIDE}"
         )
-    animated = image.format not in _STILL_WITH_PAGES and getattr(image, "is_animated", False)
+    try:
+        animated = image.format not in _STILL_WITH_PAGES and getattr(image, "is_animated", False)
+    except Exception as error:  # Pillow looks for a second frame, which may be damaged
+        raise UserError(
+            f"{path}: the picture is truncated or damaged ({error}); get a fresh copy of it"
+        ) from error
     if animated and not first_frame:
         raise UserError(
             f"{path}: is an animation; save the frame you want as PNG, or edit the first one with "

@@ -122,23 +122,30 @@ def decode_photo(
         warnings.simplefilter("ignore")  # Pillow warns about odd metadata that does not matter here
         opened = open_header(name, data, max_pixels, first_frame)
         image = opened.image
-        mode, dpi = image.mode, image.info.get("dpi")
+        mode = image.mode
         pixels, alpha = decode(name, opened)
         height, width, _ = pixels.shape
         kept, left_out = metadata.read(image, opened.texts, mode, width, height)
         meant = colours.read(image, opened.chunks, mode, kept.exif, data)
-    if not (isinstance(dpi, tuple) and len(dpi) == 2 and all(0 < float(d) < 1e6 for d in dpi)):
-        dpi = None
     source = FileInfo(
         image.format or "",
         mode,
         meant.icc_profile,
-        dpi and (float(dpi[0]), float(dpi[1])),
+        _resolution(image.info.get("dpi")),
         meant.chunks,
         kept,
         (*opened.notes, *left_out, *meant.notes),
     )
     return Photo(pixels, alpha, source)
+
+
+def _resolution(found: object) -> tuple[float, float] | None:
+    """What Pillow found as a resolution, which in a hostile file may be anything."""
+    try:
+        x, y = map(float, found if isinstance(found, tuple) else ())
+    except (TypeError, ValueError, OverflowError, ZeroDivisionError):
+        return None
+    return (x, y) if 0 < x < 1e6 and 0 < y < 1e6 else None
 
 
 def without_metadata(photo: Photo) -> Photo:
@@ -159,19 +166,12 @@ def write_photo(path: str | os.PathLike[str], photo: Photo | Pixels) -> None:
     Raises:
         UserError: the name does not end in .png, or the file cannot be written.
     """
-    import cv2
-
     path = Path(path)
     if path.suffix.lower() != ".png":
         raise UserError(f"{path}: pictures are written as PNG; give a name that ends in .png")
     if not isinstance(photo, Photo):
         photo = Photo(photo, None, FileInfo("PNG", "RGB"))
-    channels = [photo.pixels[..., 2], photo.pixels[..., 1], photo.pixels[..., 0]]
-    if photo.alpha is not None:
-        channels.append(photo.alpha)
-    _, encoded = cv2.imencode(".png", np.stack(channels, axis=-1), [cv2.IMWRITE_PNG_COMPRESSION, 3])
-    data = png.inserted(encoded.tobytes(), _chunks(photo.source))
-
+    data = encode_photo(photo)
     try:
         write_atomically(path, data)
     except OSError as error:
@@ -179,6 +179,17 @@ def write_photo(path: str | os.PathLike[str], photo: Photo | Pixels) -> None:
             f"{path}: cannot be written ({error.strerror}); choose another output folder or free "
             "some space"
         ) from error
+
+
+def encode_photo(photo: Photo) -> bytes:
+    """The content of the PNG that `write_photo` writes."""
+    import cv2
+
+    channels = [photo.pixels[..., 2], photo.pixels[..., 1], photo.pixels[..., 0]]
+    if photo.alpha is not None:
+        channels.append(photo.alpha)
+    _, encoded = cv2.imencode(".png", np.stack(channels, axis=-1), [cv2.IMWRITE_PNG_COMPRESSION, 3])
+    return png.inserted(encoded.tobytes(), _chunks(photo.source))
 
 
 def as_mask(

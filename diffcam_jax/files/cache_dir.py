@@ -1,8 +1,10 @@
 """The per-user cache folder, and the keys under which results are kept in it."""
 
+import functools
 import hashlib
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,22 @@ def cache_dir() -> Path:
         raise UserError(
             "there is no home folder for the cache; set DIFFCAM_HOME to a folder for it"
         ) from error
+
+
+@functools.cache
+def tell_unkept(what: str, folder: Path, reason: str | None) -> None:
+    """Says, once for a process, that work goes on without one of the caches.
+
+    Args:
+        what: is not kept.
+        folder: of the cache.
+        reason: why, in the words of the system.
+    """
+    print(
+        f"note: {what} are not kept, {folder} cannot be written to ({reason}); free some space, "
+        "or set DIFFCAM_HOME to a folder that can",
+        file=sys.stderr,
+    )
 
 
 def cache_key(recipe: Any, *arrays: np.ndarray) -> str:

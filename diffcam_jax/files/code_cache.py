@@ -14,7 +14,7 @@ from jaxtyping import Float, UInt8
 
 from diffcam_jax.errors import UserError
 from diffcam_jax.files import trees
-from diffcam_jax.files.cache_dir import cache_dir, cache_key
+from diffcam_jax.files.cache_dir import cache_dir, cache_key, tell_unkept
 
 # Increase this when an inversion with the same settings gives other codes than before.
 REVISION = 2
@@ -48,8 +48,9 @@ class CodeCache:
         return codes if codes.ndim == 2 and np.all(np.isfinite(codes)) else None
 
     def save(self, aligned: UInt8[np.ndarray, "s s 3"], codes: Float[np.ndarray, "rows k"]) -> None:
-        """Keeps W+ codes; a folder that cannot be written is ignored, so no edit fails on it."""
+        """Keeps W+ codes; where they cannot be written, one line says so, and no edit fails."""
+        path = self.path(aligned)
         try:
-            trees.save(self.path(aligned), {"codes": np.asarray(codes, np.float32)}, self._recipe)
-        except OSError:
-            return
+            trees.save(path, {"codes": np.asarray(codes, np.float32)}, self._recipe)
+        except OSError as error:
+            tell_unkept("codes", path.parent, error.strerror)

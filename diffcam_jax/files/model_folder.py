@@ -5,10 +5,12 @@ and further arrays such as the mean code. Pipelines ask for roles, so that any g
 combined with any encoder of the same W+ shape.
 """
 
+import contextlib
 import dataclasses
 import importlib
 import json
-from collections.abc import Mapping
+import weakref
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ import numpy as np
 
 from diffcam_jax.errors import UserError
 from diffcam_jax.files import trees
+from diffcam_jax.files.json_text import decode
 from diffcam_jax.nn.network import Network
 
 _NETWORKS = "diffcam_jax.nn."
@@ -68,15 +71,15 @@ def build(description: Mapping[str, Any]) -> nn.Module:
     Raises:
         UserError: the class is not one of this package's, or does not take the arguments.
     """
-    module, _, name = str(description.get("module")).rpartition(".")
     try:
+        module, _, name = str(description["module"]).rpartition(".")
         if not f"{module}.".startswith(_NETWORKS):
             raise ValueError(f"{module}.{name} is not one of this package's networks")
         cls = getattr(importlib.import_module(module), name)
         if not (isinstance(cls, type) and issubclass(cls, nn.Module)):
             raise ValueError(f"{name} is not a network")
         return cls(**{key: _tupled(value) for key, value in description["kwargs"].items()})
-    except (ImportError, AttributeError, ValueError, TypeError, KeyError) as error:
+    except Exception as error:  # flax has exceptions of its own
         raise UserError(
             f"config.json names a network that cannot be built ({error}); convert the checkpoint "
             "again"
@@ -94,7 +97,7 @@ def load(folder: str | Path) -> ModelFolder:
     """
     folder = Path(folder)
     try:
-        config = json.loads((folder / "config.json").read_text())
+        config = decode((folder / "config.json").read_text())
     except OSError as error:
         raise UserError(
             f"{folder} is not a folder of converted weights (no config.json); see convert_weights"
@@ -103,7 +106,7 @@ def load(folder: str | Path) -> ModelFolder:
         raise UserError(
             f"{folder / 'config.json'} is damaged ({error}); convert the checkpoint again"
         ) from error
-    if not isinstance(config, dict):
+    if not isinstance(config, dict) or not isinstance(config.get("networks", {}), dict):
         raise UserError(
             f"{folder / 'config.json'} is damaged (no table in it); convert the checkpoint again"
         )
@@ -112,11 +115,19 @@ def load(folder: str | Path) -> ModelFolder:
         raise UserError(
             f"config.json and model.safetensors in {folder} do not belong together; convert again"
         )
-    networks = {
-        role: Network(build(description), tree[role])
-        for role, description in config.get("networks", {}).items()
-    }
-    return ModelFolder(networks, tree.get("arrays", {}) if networks else tree, config)
+    networks = {}
+    for role, description in config.get("networks", {}).items():
+        if not isinstance(tree.get(role), dict):
+            raise UserError(
+                f"{folder / 'model.safetensors'} has no parameters of the {role} that config.json "
+                "names; convert again"
+            )
+        networks[role] = Network(build(description), tree[role])
+    arrays = tree.get("arrays", {}) if networks else tree
+    mean = arrays.get("latent_avg") if isinstance(arrays, dict) else 0
+    if mean is not None and not (isinstance(mean, np.ndarray) and mean.ndim in (1, 2)):
+        raise UserError(f"{folder / 'model.safetensors'} has no sound arrays; convert again")
+    return ModelFolder(networks, arrays, config)
 
 
 def save(
@@ -161,8 +172,8 @@ def save(
     if unused:
         tree["unused"] = dict(unused)
     try:
-        trees.save(folder / "model.safetensors", tree, {**content, "official": official or {}})
-        write_config(folder, content)
+        with writing_config(folder, content):
+            trees.save(folder / "model.safetensors", tree, {**content, "official": official or {}})
     except OSError as error:
         raise UserError(
             f"cannot write to {folder} ({error.strerror or error}); choose another --dst"
@@ -170,13 +181,30 @@ def save(
     return content
 
 
-def write_config(folder: Path, content: Mapping[str, Any]) -> None:
-    """Writes config.json.
+@contextlib.contextmanager
+def writing_config(folder: Path, content: Mapping[str, Any]) -> Iterator[None]:
+    """Writes config.json, which takes its name after the block that writes the arrays.
+
+    What is already on disk by then cannot fail for lack of room: both files are new, or neither.
 
     Raises:
         OSError: the file cannot be written.
     """
-    trees.write_atomically(folder / "config.json", json.dumps(content, indent=2).encode() + b"\n")
+    with trees.replacing(folder / "config.json") as file:
+        file.write(json.dumps(content, indent=2).encode() + b"\n")
+        file.flush()
+        yield
+
+
+# A network is never changed, so it is hashed once.
+_hashes: weakref.WeakKeyDictionary[Network, str] = weakref.WeakKeyDictionary()
+
+
+def network_hash(network: Network) -> str:
+    """`trees.tree_hash` of a network's variables, by which files know the network."""
+    if network not in _hashes:
+        _hashes[network] = trees.tree_hash(network.variables)
+    return _hashes[network]
 
 
 def _listed(value: Any) -> Any:

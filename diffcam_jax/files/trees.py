@@ -18,6 +18,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from diffcam_jax.errors import UserError
+from diffcam_jax.files import drafts
+from diffcam_jax.files.json_text import decode
 
 Params = dict[str, Any]
 
@@ -162,7 +164,7 @@ def load(path: str | os.PathLike) -> tuple[Params, dict[str, Any]]:
 
 def _decoded(text: str) -> Any:
     try:
-        return json.loads(text)
+        return decode(text)
     except ValueError:
         return text
 
@@ -180,15 +182,13 @@ def replacing(path: Path) -> Iterator[io.BufferedIOBase]:
     Its folder is created if it is missing.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name[:40]}.{_short(path.name)}.{os.getpid()}.tmp")
+    temporary, file = drafts.create(path)
     try:
-        with temporary.open("wb") as file:
+        with file:
             yield file
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _short(name: str) -> str:
-    """A few digits that tell names apart, for file systems limit the length of names."""
-    return hashlib.sha256(os.fsencode(name)).hexdigest()[:8]
+            file.flush()
+            os.replace(temporary, path)  # while it is locked, so that nobody takes it for a rest
+    except BaseException:
+        with contextlib.suppress(OSError):  # what stopped it is more useful to hear of
+            temporary.unlink(missing_ok=True)
+        raise

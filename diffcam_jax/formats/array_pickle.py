@@ -72,7 +72,7 @@ def opened(source: str | os.PathLike | bytes, kind: str) -> Iterator[io.Buffered
     if not isinstance(source, bytes) and not Path(source).is_file():
         raise UserError(f"no {kind} at {name}; check the path")
     try:
-        with io.BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb") as file:
+        with io.BytesIO(source) if isinstance(source, bytes) else _Bounded(source) as file:
             yield file
     except UserError:
         raise
@@ -80,6 +80,22 @@ def opened(source: str | os.PathLike | bytes, kind: str) -> Iterator[io.Buffered
         raise UserError(
             f"{name} is not a readable {kind} ({reason(error)}); get it again"
         ) from error
+
+
+class _Bounded(io.BufferedReader):
+    """A file of which `read` makes room for no more than it still holds, whatever it is asked for.
+
+    Pickles and archives say themselves how long their parts are.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        super().__init__(io.FileIO(path))
+        self._size = os.fstat(self.fileno()).st_size
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is not None and size > io.DEFAULT_BUFFER_SIZE:
+            size = max(min(size, self._size - self.tell()), 0)
+        return super().read(size)
 
 
 class _Opaque:

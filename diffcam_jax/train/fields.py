@@ -93,13 +93,14 @@ def _is_ada(value: Any) -> bool:
 STYLEGAN2: Table = {
     **FLOAT32_ONLY,
     "eval_fid": flag(),
-    "data": Section(PICTURES | {"size": side(8)}),
+    "data": Section(PICTURES | {"size": side(8), "labels": optional(text())}),
     "model": Section(
         {
             "channel_multiplier": above(),
             "channel_max": whole(1),
             "mapping_layers": whole(1),
             "latent_size": whole(1),
+            "num_classes": whole(0, note="0 is without labels"),
         }
     ),
     "learning_rate": above(),

@@ -1,5 +1,6 @@
 """The record of a run: metrics.jsonl, TensorBoard events, a progress bar, sheets of pictures."""
 
+import contextlib
 import json
 import math
 import os
@@ -10,11 +11,11 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
-from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from diffcam_jax.faces.panel import titled_grid
 from diffcam_jax.files.trees import replacing, write_atomically
+from diffcam_jax.train.events import Events
 
 
 class Report:
@@ -34,8 +35,10 @@ class Report:
         lines = path.read_text().splitlines() if path.exists() else []
         kept = [r for line in lines if (r := _record(line)) and r["step"] <= start]
         write_atomically(path, "".join(json.dumps(r) + "\n" for r in kept).encode())
-        self._file = path.open("a", buffering=1)
-        self._events = SummaryWriter(str(self.folder), purge_step=start)
+        with contextlib.ExitStack() as opened:
+            self._file = opened.enter_context(path.open("a", buffering=1))
+            self._events = opened.enter_context(contextlib.closing(Events(self.folder, start)))
+            self._opened = opened.pop_all()
         self._bar = tqdm(total=total, initial=start, unit="step", dynamic_ncols=True, disable=None)
         self._clock = time.perf_counter()
 
@@ -44,8 +47,7 @@ class Report:
 
     def __exit__(self, *_: object) -> None:
         self._bar.close()
-        self._events.close()
-        self._file.close()
+        self._opened.close()
 
     def advance(self) -> None:
         """Advances the progress bar by a step."""
@@ -57,7 +59,8 @@ class Report:
         valid = {name: value if math.isfinite(value) else None for name, value in values.items()}
         self._file.write(json.dumps({"step": step, "seconds": seconds, **valid}) + "\n")
         for name, value in values.items():
-            self._events.add_scalar(name, value, step)
+            self._events.scalar(name, value, step)
+        self._events.flush()
         shown = {
             name: f"{value:.3g}"
             for name, value in values.items()
@@ -70,7 +73,8 @@ class Report:
         """Writes pictures of a step to samples/NAME_STEP.png and to TensorBoard."""
         for name, picture in pictures.items():
             save_picture(self.folder / "samples" / f"{name}_{step:06d}.png", picture)
-            self._events.add_image(name, picture, step, dataformats="HWC")
+            self._events.image(name, picture, step)
+        self._events.flush()
 
 
 def _record(line: str) -> dict | None:

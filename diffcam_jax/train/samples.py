@@ -5,11 +5,12 @@ are uint8 RGB [n, s, s, 3].
 """
 
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Array, UInt8
+from jaxtyping import Array, Float, UInt8
 
 from diffcam_jax.metrics.features import InceptionFeatures
 from diffcam_jax.metrics.frechet import Statistics, frechet_distance, statistics
@@ -29,7 +30,8 @@ class Samples:
 
     Args:
         generator: the module.
-        held_out: pictures to compare with.
+        held_out: pictures to compare with; for a conditional generator with their classes as
+            "label", of which it draws as many.
         seed: of all draws.
         batch_size: pictures drawn at a time.
         inception: measure FID by Inception's features as well, which are downloaded once.
@@ -41,23 +43,27 @@ class Samples:
     def __init__(
         self,
         generator: StyleGAN2Generator,
-        held_out: np.ndarray,
+        held_out: Mapping[str, np.ndarray],
         seed: int,
         batch_size: int,
         inception: bool,
     ) -> None:
-        self._generator, self._held_out, self._batch_size = generator, held_out, batch_size
+        self._generator, self._held_out = generator, held_out["image"]
+        self._batch_size, self._classes = batch_size, held_out.get("label")
+        every = self._label(0, MEAN_DRAWS)
         self._key = jax.random.fold_in(jax.random.key(seed), 1)
         self.mean_code = jax.jit(
-            lambda variables: sample_w(generator, variables, self._key, MEAN_DRAWS).mean(0)
+            lambda variables: sample_w(generator, variables, self._key, MEAN_DRAWS, every).mean(0)
         )
         self._features: dict[str, Any] = {"frechet": ThumbnailFeatures(batch=batch_size)}
         if inception:
             self._features["fid"] = InceptionFeatures(batch=batch_size)
 
         @jax.jit
-        def draw(variables: dict, z: Array, mean: Array, psi: Array) -> UInt8[Array, "b s s 3"]:
-            w = truncate(generator.apply(variables, z, method="mapping"), mean, psi)
+        def draw(
+            variables: dict, z: Array, labels: tuple[Array, ...], mean: Array, psi: Array
+        ) -> UInt8[Array, "b s s 3"]:
+            w = truncate(generator.apply(variables, z, *labels, method="mapping"), mean, psi)
             return quantise(generator.apply(variables, w, method="synthesis"))
 
         self._program = draw
@@ -77,8 +83,18 @@ class Samples:
             z = jax.random.normal(
                 jax.random.fold_in(self._key, i), (size, self._generator.latent_size)
             )
-            parts.append(np.asarray(self._program(variables, z, mean, psi)))
+            label = self._label(i * size, size)
+            labels = () if label is None else (label,)
+            parts.append(np.asarray(self._program(variables, z, labels, mean, psi)))
         return np.concatenate(parts)[:count]
+
+    def _label(self, first: int, count: int) -> Float[Array, "b c"] | None:
+        """Labels of samples from number `first` on: those of the held-out pictures in turn."""
+        classes = self._generator.num_classes
+        if not classes:
+            return None
+        numbers = self._classes[np.arange(first, first + count) % len(self._classes)]
+        return jax.nn.one_hot(numbers, classes)
 
     def pictures(self, state: TrainState) -> dict[str, np.ndarray]:
         """Draws a grid of pictures, truncated towards the mean code."""

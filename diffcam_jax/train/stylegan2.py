@@ -1,6 +1,7 @@
 """Training of StyleGAN2 (1912.04958), optionally with adaptive augmentation (ADA, 2006.06676).
 
-Batches hold "image", uint8 RGB [b, s, s, 3]. Each step runs up to four phases:
+Batches hold "image", uint8 RGB [b, s, s, 3], and for conditional networks "label", int32 [b]. Each
+step runs up to four phases:
 
     d     logistic loss of the discriminator
     r1    every 16 steps: R1 penalty, 16 times its weight
@@ -38,7 +39,29 @@ from diffcam_jax.train.stylegan2_losses import Losses
 from diffcam_jax.train.trainer import Phase, Source, Trainer
 
 ADA_INTERVAL = 4  # steps between two changes of the augmentation's probability
-make_source = sources.make_source
+
+
+def make_source(config: ConfigDict, batch_size: int, process: int = 0, processes: int = 1) -> Any:
+    """Opens the data of a run; arguments and result are those of `data.sources.make_source`.
+
+    Raises:
+        UserError: see there, or the pictures' classes are not those of the networks.
+    """
+    source = sources.make_source(config, batch_size, process, processes)
+    wanted, classes = config.model.num_classes, getattr(source, "classes", ())
+    if not wanted:
+        return source
+    if source.held_out.get("label", np.zeros(())).ndim != 1:
+        raise UserError(
+            "config.model.num_classes: every picture needs one class, and these have none; give "
+            "config.data.labels, or prepare them with --labels"
+        )
+    if len(classes) > wanted:
+        raise UserError(
+            f"config.model.num_classes={wanted}: the pictures have {len(classes)} classes; give "
+            f"{len(classes)}"
+        )
+    return source
 
 
 def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
@@ -115,8 +138,10 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
         return average(new, "generator", decay), metrics
 
     samples = Samples(
-        losses.generator, data.held_out["image"], config.seed, config.batch_size, config.eval_fid
+        losses.generator, data.held_out, config.seed, config.batch_size, config.eval_fid
     )
+
+    conditional = losses.generator.num_classes > 0
 
     def export(state: TrainState, folder: Path) -> Any:
         generator, discriminator = state.nets["generator"], state.nets["discriminator"]
@@ -126,6 +151,7 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
             "source": f"train.py, {config.name}, {int(state.step)} steps of {config.batch_size} "
             "pictures",
             "licence": "that of the pictures it was trained on",
+            **({"labels": list(getattr(data, "classes", ()))} if conditional else {}),
         }
         model_folder.save(
             folder,
@@ -152,7 +178,9 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
         samples.pictures,
         samples.distance,
         export,
-        "python train.py --config configs/encoder.py:psp --config.generator={workdir} "
+        "python invert.py invert PHOTO --generator {workdir} --class 0 --out out"
+        if conditional
+        else "python train.py --config configs/encoder.py:psp --config.generator={workdir} "
         "--config.data.folder=FACES --workdir ENCODER",
     )
 
@@ -180,9 +208,11 @@ def networks(config: ConfigDict) -> tuple[StyleGAN2Generator, StyleGAN2Discrimin
             f"config.model.channel_multiplier={model.channel_multiplier} leaves no channel at "
             f"{size} pixels; give {size / 2**14:g} or more"
         )
-    return StyleGAN2Generator(
-        widths, model.latent_size, model.mapping_layers
-    ), StyleGAN2Discriminator(widths)
+    classes = model.num_classes
+    generator = StyleGAN2Generator(
+        widths, model.latent_size, model.mapping_layers, num_classes=classes
+    )
+    return generator, StyleGAN2Discriminator(widths, num_classes=classes)
 
 
 def ada_probability(text: str) -> float:

@@ -1,7 +1,9 @@
 """The losses of StyleGAN2's two networks.
 
 Pictures are RGB [b, s, s, 3] in [-1, 1]. The minibatch standard deviation compares pictures of one
-device's microbatch.
+device's microbatch. With conditional networks a batch has the classes of its pictures as "label",
+int32 [b]; generated pictures are drawn of the same classes, so that these follow the data's
+distribution. Labels [b, c] are 1 for the class, None without classes.
 """
 
 import dataclasses
@@ -27,6 +29,7 @@ from diffcam_jax.ops.image import to_unit
 from diffcam_jax.train.state import Batch, Metrics, TrainState
 
 Result = tuple[Float[Array, ""], tuple[Metrics, dict]]
+Label = Float[Array, "b c"] | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,8 +58,15 @@ class Losses:
         """Input of the discriminator, to initialise it with."""
         return jnp.zeros((1, self.generator.resolution, self.generator.resolution, 3))
 
-    def codes(self, params: Any, key: PRNGKeyArray, count: int) -> Float[Array, "b n k"]:
-        """Draws W+ codes, with style mixing.
+    def labels(self, batch: Batch) -> Label:
+        """The labels of a batch's pictures."""
+        classes = self.generator.num_classes
+        return jax.nn.one_hot(batch["label"], classes) if classes else None
+
+    def codes(
+        self, params: Any, key: PRNGKeyArray, count: int, label: Label = None
+    ) -> Float[Array, "b n k"]:
+        """Draws W+ codes, with style mixing; both parts of a mixed code are of one class.
 
         Reference:
             Karras et al., A Style-Based Generator Architecture (1812.04948), section 3.1.
@@ -64,9 +74,9 @@ class Losses:
         draw, chance, place = jax.random.split(key, 3)
         rows = self.generator.num_styles
         z = jax.random.normal(draw, (2 * count, self.generator.latent_size))
-        first, second = jnp.split(
-            to_wplus(self.generator.apply({"params": params}, z, method="mapping"), rows), 2
-        )
+        both = () if label is None else (jnp.concatenate([label, label]),)
+        w = self.generator.apply({"params": params}, z, *both, method="mapping")
+        first, second = jnp.split(to_wplus(w, rows), 2)
         mixed = jax.random.bernoulli(chance, self.mixing, (count,))
         cut = jnp.where(mixed, jax.random.randint(place, (count,), 1, rows), rows)
         return jnp.where((jnp.arange(rows) < cut[:, None])[..., None], first, second)
@@ -79,14 +89,18 @@ class Losses:
             {"params": params}, codes, noise="random", rngs={"noise": key}, method="synthesis"
         )
 
-    def fakes(self, params: Any, key: PRNGKeyArray, count: int) -> Float[Array, "b s s 3"]:
+    def fakes(
+        self, params: Any, key: PRNGKeyArray, count: int, label: Label
+    ) -> Float[Array, "b s s 3"]:
         """Draws random pictures."""
         code, noise = jax.random.split(key)
-        return self.draw(params, self.codes(params, code, count), noise)
+        return self.draw(params, self.codes(params, code, count, label), noise)
 
-    def judge(self, params: Any, images: Float[Array, "b s s 3"]) -> Float[Array, "b 1"]:
+    def judge(
+        self, params: Any, images: Float[Array, "b s s 3"], label: Label
+    ) -> Float[Array, "b 1"]:
         """Returns the discriminator's logits of pictures."""
-        return self.discriminator.apply({"params": params}, images)
+        return self.discriminator.apply({"params": params}, images, label)
 
     def seen(
         self, state: TrainState, images: Float[Array, "b s s 3"], key: PRNGKeyArray
@@ -114,12 +128,12 @@ class Losses:
     ) -> Result:
         """Logistic loss of the discriminator on real and generated pictures."""
         draw, change = jax.random.split(key)
-        real = self.reals(batch)
-        fake = self.fakes(state.nets["generator"].params, draw, len(real))
+        real, label = self.reals(batch), self.labels(batch)
+        fake = self.fakes(state.nets["generator"].params, draw, len(real), label)
         both = jnp.split(self.seen(state, jnp.concatenate([real, fake]), change), 2)
         # In two calls: real and generated pictures must not share a group of the minibatch
         # standard deviation.
-        on_real, on_fake = (self.judge(params, images) for images in both)
+        on_real, on_fake = (self.judge(params, images, label) for images in both)
         metrics = {
             "real": on_real.mean(),
             "fake": on_fake.mean(),
@@ -134,8 +148,9 @@ class Losses:
 
         The gradient is with respect to the pictures before augmentation, through it.
         """
+        label = self.labels(batch)
         penalty = r1_penalty(
-            lambda x: self.judge(params, self.seen(state, x, key)), self.reals(batch)
+            lambda x: self.judge(params, self.seen(state, x, key), label), self.reals(batch)
         ).mean()
         return weight * penalty, ({"penalty": penalty}, {})
 
@@ -144,8 +159,10 @@ class Losses:
     ) -> Result:
         """Non-saturating loss of the generator on as many pictures as the batch holds."""
         draw, change = jax.random.split(key)
-        fake = self.fakes(params, draw, len(batch["image"]))
-        logits = self.judge(state.nets["discriminator"].params, self.seen(state, fake, change))
+        label = self.labels(batch)
+        fake = self.fakes(params, draw, len(batch["image"]), label)
+        seen = self.seen(state, fake, change)
+        logits = self.judge(state.nets["discriminator"].params, seen, label)
         return nonsaturating_loss(logits).mean(), ({}, {})
 
     def path_loss(
@@ -153,7 +170,8 @@ class Losses:
     ) -> Result:
         """Path length penalty on half as many pictures as the batch holds, times a weight."""
         code, noise, direction = jax.random.split(key, 3)
-        codes = self.codes(params, code, max(1, len(batch["image"]) // 2))
+        count, label = max(1, len(batch["image"]) // 2), self.labels(batch)
+        codes = self.codes(params, code, count, None if label is None else label[:count])
         synthesis: Callable = lambda codes: self.draw(params, codes, noise)  # noqa: E731
         shape = (len(codes), *self.blank_picture.shape[1:])
         found = path_length_penalty(

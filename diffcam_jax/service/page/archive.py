@@ -2,7 +2,6 @@
 
 import json
 import zipfile
-import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -11,14 +10,6 @@ from diffcam_jax.faces.photo import SUFFIXES
 
 MOST_PHOTOGRAPHS = 200
 _CHUNK = 1 << 20
-_DAMAGED = (
-    zipfile.BadZipFile,
-    zlib.error,
-    EOFError,
-    NotImplementedError,  # another compression
-    OSError,
-    RuntimeError,  # a password
-)
 
 
 def photographs(paths: Iterable[Path], folder: Path, most_bytes: int) -> list[tuple[str, Path]]:
@@ -87,7 +78,9 @@ def _unpacked(path: Path, folder: Path, most_bytes: int) -> Iterable[tuple[str, 
                             raise UserError(f"{path.name}: too large once unpacked; send less")
                         file.write(chunk)
                 yield name[:100], target
-    except _DAMAGED as error:
+    except UserError:
+        raise
+    except Exception as error:  # a damaged archive can end in nearly any exception
         raise UserError(
             f"{path.name}: the archive is damaged or encrypted ({error}); pack it again"
         ) from error

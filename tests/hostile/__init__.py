@@ -1,0 +1,1 @@
+"""The reliability campaign: hostile files, kills, faults and several processes."""
