@@ -65,7 +65,7 @@ def report(run: Path, pictures: int, every: int) -> None:
     generator, _ = stylegan2.networks(config)
     features = InceptionFeatures()
     target = statistics(features(tqdm(real, desc="training pictures", leave=False)))
-    drawing = samples.Samples(generator, data.held_out["image"], config.seed, BATCH, False)
+    drawing = samples.Samples(generator, data.held_out, config.seed, BATCH, False)
     state = jax.device_put(stylegan2.build(config, data, None).create())
     print(f"{count} pictures of each kind\n\n| step | pictures seen | FID |\n|---|---|---|")
     with Checkpoints(run / "checkpoints", 0, 100) as checkpoints:

@@ -4,7 +4,8 @@
     python train.py --config configs/stylegan2.py:1024 --workdir RUN --config.data.name=faces
 
 With few pictures add `--config.ada=on`; where memory is short `--config.accumulate=2` or more, each
-part a multiple of 4 pictures for each device.
+part a multiple of 4 pictures for each device. Pictures with classes train conditional networks with
+`--config.model.num_classes=N`, see docs/training.md.
 
 Source: StyleGAN2 (1912.04958), config F, at 1024 pixels; ADA (2006.06676) at 512 and 256.
 Expected: FID 2.84 (50,000 pictures, FFHQ) at 1024 after 25,000 thousand pictures, that is 781,250
@@ -60,12 +61,14 @@ def stylegan2(name: str, size: int, *, steps: int, batch_size: int) -> ConfigDic
     )
     config.eval_fid = True  # FID proper, beside the distance of thumbnails
     config.data = pictures("prepared", size)
+    config.data.labels = ""  # of a folder: "folders", a CSV or NVIDIA's dataset.json
 
     config.model = ConfigDict()
     config.model.channel_multiplier = 2.0
     config.model.channel_max = 512
     config.model.mapping_layers = 8
     config.model.latent_size = 512
+    config.model.num_classes = 0  # of conditional networks; 0 is without labels
 
     config.learning_rate = 2e-3
     config.style_mixing = 0.9

@@ -293,8 +293,10 @@ def _latent_avg(
     generator = networks.get("generator")
     if generator is None:
         return {}
+    classes = getattr(generator.module, "num_classes", 0)
+    every = jax.nn.one_hot(np.arange(LATENT_SAMPLES) % classes, classes) if classes else None
     mean = jax.jit(
-        lambda v: sample_w(generator.module, v, jax.random.key(0), LATENT_SAMPLES).mean(0)
+        lambda v: sample_w(generator.module, v, jax.random.key(0), LATENT_SAMPLES, every).mean(0)
     )
     remarks.append(f"latent_avg: not in the file, computed from {LATENT_SAMPLES} draws of z")
     return {"latent_avg": np.asarray(mean(generator.variables), np.float32)}

@@ -193,17 +193,6 @@ def test_what_asks_for_commands_is_refused_among_weights(attack, tmp_path, capsy
     assert not (tmp_path / "mark").exists()
 
 
-def test_conditional_networks_are_refused_in_one_line(tmp_path, capsys):
-    state = ada() | {
-        "mapping.embed.weight": np.zeros((8, 10), np.float32),
-        "mapping.embed.bias": np.zeros(8, np.float32),
-    }
-    write_torch(tmp_path / "cifar.pt", {"G_ema": state})
-    for kind in ("auto", "stylegan2_ada"):
-        error = refused(tmp_path / "cifar.pt", capsys, kind=kind)
-        assert "it is conditional (labels of 10 numbers)" in error
-
-
 @pytest.mark.parametrize("names_of", ["ada", "rosinality"])
 def test_grey_pictures_become_three_equal_channels(names_of, tmp_path):
     state = ada() if names_of == "ada" else generator()

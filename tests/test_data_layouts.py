@@ -84,6 +84,8 @@ def test_labels_of_a_table(tmp_path):
         "1/1.png": 0,
         "1/3.png": 0,
     }
+    recipe = prepare(tmp_path / "src", "by", 16, tmp_path / "out", labels="folders", test_share=0.0)
+    assert recipe["label_names"] == ["0", "1"]
     for text, match in (
         ("0.png,a,b\n", "line 1: 3 columns"),
         ("0.png,a\n0.png,b\n", "line 2: 0.png has two classes"),

@@ -234,8 +234,8 @@ def test_distance_is_repeatable_and_near_zero_for_the_same_pictures(run):
     found = trainer.evaluate(states[-1])
     assert found == trainer.evaluate(states[-1]) and found["score"] == -found["frechet"] < 0
     generator, _ = networks(tiny())
-    drawn = Samples(generator, Shapes(4, 8).images, 0, 4, False).draw(states[-1], 6, 1.0)
-    same = Samples(generator, drawn, 0, 4, False).distance(
+    drawn = Samples(generator, {"image": Shapes(4, 8).images}, 0, 4, False).draw(states[-1], 6, 1.0)
+    same = Samples(generator, {"image": drawn}, 0, 4, False).distance(
         states[-1]
     )  # the last batch of four is short
     assert abs(same["frechet"]) < 1e-3 * found["frechet"]
@@ -306,7 +306,7 @@ def test_overfits_eight_pictures():
     config.update({"r1_gamma": 3.0, "path_weight": 0.5, "style_mixing": 0.0, "ema_kimg": 1.0})
     data = Shapes(8, 32, held_out=32)
     trainer = build(config, data, None)
-    samples = Samples(networks(config)[0], data.held_out["image"], 0, 8, False)
+    samples = Samples(networks(config)[0], data.held_out, 0, 8, False)
     state = trainer.create()
     steps = [
         jax.jit(lambda s, x, p=p, i=i: p.step(s, x, s.phase_key(i)), donate_argnums=0)

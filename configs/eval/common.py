@@ -26,6 +26,7 @@ def base(name: str, mode: str) -> ConfigDict:
     config.devices = 0  # all
 
     config.generator = "toy" if debug else ""
+    config.generator_class = ""  # number of the class that a conditional generator draws
     config.encoder = ""
     config.classifier = ""
     config.deghoster = ""

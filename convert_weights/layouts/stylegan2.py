@@ -157,7 +157,6 @@ def generator_ada(shapes: Shapes) -> Layout:
         *(shapes[f"synthesis.b{side}.conv0.weight"][0] for side in sides),
     ]
     depth = shapes_of.count(shapes, "mapping.fc{}.weight", 0, 1, 2)
-    shapes_of.refuse_labels(shapes)
     channels = shapes_of.channels(shapes, "synthesis.b4.torgb.bias", 0)
     rgb_kernel = shapes_of.coloured(channels, dropping(2, 3, then=DENSE))
     rgb_bias = shapes_of.coloured(channels, COPY)
@@ -167,9 +166,8 @@ def generator_ada(shapes: Shapes) -> Layout:
         leaf = ".".join(rest)
         if layer == "const":
             return Origin("synthesis.b4.const", _MAP)
-        if layer.startswith("dense_"):
-            key = f"mapping.fc{layer[6:]}"
-            return Origin(f"{key}.weight", DENSE) if leaf == "kernel" else Origin(f"{key}.bias")
+        if layer == "embed" or layer.startswith("dense_"):
+            return _ada_mapping(layer, leaf)
         number = int(layer.rpartition("_")[2]) if "_" in layer.removeprefix("to_") else None
         rgb = layer.startswith("to_rgb")
         if number is None:
@@ -193,7 +191,16 @@ def generator_ada(shapes: Shapes) -> Layout:
     ignored = {r"mapping\.w_avg": "the average latent, kept beside the network"}
     constants = {r"synthesis\.b\d+\.((conv[01]|torgb|skip)\.)?resample_filter": TAPS}
     latent = shapes["synthesis.b4.conv1.affine.weight"][1]
-    return _generator(tuple(widths), latent, depth, True, source, ignored, constants, channels)
+    classes = shapes_of.classes(shapes)
+    return _generator(
+        tuple(widths), latent, depth, True, source, ignored, constants, channels, classes
+    )
+
+
+def _ada_mapping(layer: str, leaf: str) -> Origin:
+    """A layer of the mapping network in the names of NVIDIA's ADA release."""
+    key = f"mapping.{'embed' if layer == 'embed' else 'fc' + layer[6:]}"
+    return Origin(f"{key}.weight", DENSE) if leaf == "kernel" else Origin(f"{key}.bias")
 
 
 def _generator(
@@ -205,10 +212,12 @@ def _generator(
     ignored,
     constants,
     channels: int,
+    classes: int = 0,
 ) -> Layout:
-    module = StyleGAN2Generator(widths, latent, depth, inside)
+    module = StyleGAN2Generator(widths, latent, depth, inside, num_classes=classes)
     summary = f"{shapes_of.size(widths)}, {module.num_styles} styles, {depth} mapping layers"
     summary += ", grey, drawn as RGB" if channels == 1 else ""
+    summary += f", {classes} classes" if classes else ""
     init = lambda: module.init(jax.random.key(0), jnp.zeros((1, latent)))  # noqa: E731
     return Layout(module, init, source, ignored, constants, summary)
 
@@ -260,7 +269,6 @@ def discriminator_ada(shapes: Shapes) -> Layout:
 
     Arguments as for `generator_rosinality`.
     """
-    shapes_of.refuse_labels(shapes)
     sides = shapes_of.sides(shapes, r"b(\d+)\.conv1\.weight", 4)
     top = f"b{sides[-1] if sides else 4}"
     shapes_of.require(shapes, {f"{top}.fromrgb.weight": 4, "b4.conv.weight": 4})
@@ -268,6 +276,8 @@ def discriminator_ada(shapes: Shapes) -> Layout:
 
     def source(path: Path) -> Origin:
         _, layer, *inner, leaf = path
+        if layer == "embed" or layer.startswith("dense_"):
+            return _ada_mapping(layer, leaf)
         transform = CONV if leaf == "kernel" else COPY
         if layer == "convs_0":
             key = f"{top}.fromrgb"
@@ -282,11 +292,18 @@ def discriminator_ada(shapes: Shapes) -> Layout:
                 transform = _dense(layer, widths[::-1])
         return Origin(f"{key}.{'weight' if leaf == 'kernel' else 'bias'}", transform)
 
-    return _discriminator(tuple(widths), source, {r"b\d+\.(\w+\.)?resample_filter": TAPS})
+    labels = {}
+    if classes := shapes_of.classes(shapes):
+        depth = shapes_of.count(shapes, "mapping.fc{}.weight", 0, 1, 2)
+        labels = {"num_classes": classes, "mapping_layers": depth}
+    constants = {r"b\d+\.(\w+\.)?resample_filter": TAPS}
+    return _discriminator(tuple(widths), source, constants, **labels)
 
 
-def _discriminator(widths: tuple[int, ...], source: Callable[[Path], Origin], constants) -> Layout:
-    module = StyleGAN2Discriminator(widths)
+def _discriminator(
+    widths: tuple[int, ...], source: Callable[[Path], Origin], constants, **labels: int
+) -> Layout:
+    module = StyleGAN2Discriminator(widths, **labels)
     side = module.resolution
     init = lambda: module.init(jax.random.key(0), jnp.zeros((1, side, side, 3)))  # noqa: E731
     return Layout(module, init, source, {}, constants, shapes_of.size(widths))

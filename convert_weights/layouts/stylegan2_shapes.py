@@ -8,7 +8,7 @@ from convert_weights.layout import Shapes, Transform
 from diffcam_jax.errors import UserError
 from diffcam_jax.nn.stylegan2 import config_widths
 
-CONDITIONAL = "mapping.embed.weight"  # of labels, beside those of the mapping network
+EMBED = "mapping.embed.weight"  # of labels, beside those of the mapping network
 
 
 def size(widths: tuple[int, ...]) -> str:
@@ -59,18 +59,10 @@ def sides(shapes: Shapes, pattern: str, ndim: int) -> list[int]:
     return sides
 
 
-def refuse_labels(shapes: Shapes) -> None:
-    """Refuses a network that takes labels.
-
-    Raises:
-        UserError: it is conditional.
-    """
-    if CONDITIONAL in shapes:
-        labels = shapes[CONDITIONAL][-1]
-        raise UserError(
-            f"it is conditional (labels of {labels} numbers), and the networks here take no "
-            "labels; give one that was trained without --cond"
-        )
+def classes(shapes: Shapes) -> int:
+    """Length of the labels of a conditional network; 0 for one without labels."""
+    embed = shapes.get(EMBED, ())
+    return embed[1] if len(embed) == 2 else 0
 
 
 def channels(shapes: Shapes, key: str, axis: int) -> int:

@@ -41,13 +41,23 @@ class Studio:
         self.rows = wplus_rows(self.generator.module)
 
     @classmethod
-    def open(cls, generator: Path | None = None, encoder: Path | None = None) -> "Studio":
+    def open(
+        cls,
+        generator: Path | None = None,
+        encoder: Path | None = None,
+        chosen: str | None = None,
+    ) -> "Studio":
         """From folders; without one the embedded generator, and no encoder.
+
+        Args:
+            generator: folder.
+            encoder: folder.
+            chosen: class of a conditional generator, see `checkpoints.resolve`.
 
         Raises:
             UserError: a folder lacks its network, or the two do not fit together.
         """
-        return cls(from_checkpoints(generator=generator, encoder=encoder))
+        return cls(from_checkpoints(generator=generator, encoder=encoder, chosen=chosen))
 
     def draw(
         self,

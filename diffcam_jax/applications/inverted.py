@@ -1,6 +1,6 @@
 """What `invert.py invert` writes besides codes: pictures, distances, changes of the generator."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,17 @@ Picture = UInt8[np.ndarray, "s s 3"]
 def strip_path(out: Path, name: str = "") -> Path:
     """Where the strip of a photograph is written; without a name the folder of all."""
     return out / "strips" / (f"{name}.png" if name else "")
+
+
+def files(names: Iterable[str], tuned: bool) -> list[str]:
+    """What `write_batch` writes, relative to its folder.
+
+    Args:
+        names: of photographs.
+        tuned: whether the generator was tuned to each.
+    """
+    forms = ["reconstructions/{}.png", "strips/{}.png"] + ["{}" + tuned_files.SUFFIX] * tuned
+    return [form.format(name) for name in names for form in forms]
 
 
 def write_batch(

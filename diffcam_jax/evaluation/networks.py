@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int, UInt8
 
 from diffcam_jax.data.drawn import Prior, make_prior
 from diffcam_jax.data.edit_samples import toy_generator
-from diffcam_jax.directions import Direction
+from diffcam_jax.directions import Direction, importers
 from diffcam_jax.directions.scoring import draw_uint8
 from diffcam_jax.editing import checkpoints
 from diffcam_jax.editing.alignment import Settings, aligner_for
@@ -110,21 +110,22 @@ def open_world(config) -> World:
     """The networks that a configuration names.
 
     Args:
-        config: generator, encoder, classifier, deghoster, aligner, directions: "" is the embedded
-            one, a folder of converted weights or of a training run; generator "toy" is a world of
-            random networks without any file, and with aligner "toy" it has an encoder and an
-            alignment network.
+        config: generator_class, of a conditional generator; generator, encoder, classifier,
+            deghoster, aligner, directions: "" is the embedded one, a folder of converted weights or
+            of a training run; generator "toy" is a world of random networks without any file, and
+            with aligner "toy" it has an encoder and an alignment network.
 
     Raises:
         UserError: one cannot be had, or they do not fit together.
     """
     if config.generator == TOY:
         return _aligned_toy() if config.aligner == TOY else _toy()
-    plan = checkpoints.resolve(**{role: config[role] or None for role in checkpoints.ROLES})
+    folders = {role: config[role] or None for role in checkpoints.ROLES}
+    plan = checkpoints.resolve(**folders, chosen=config.generator_class or None)
     networks = checkpoints.load(plan)
     # The directions that ship belong to the embedded generator.
     own = {} if not config.directions and not plan.is_embedded else config.directions or None
-    directions = checkpoints.fit_directions(checkpoints.read_directions(own), networks.generator)
+    directions = checkpoints.fit_directions(importers.read_directions(own), networks.generator)
     arrays = {name: direction.array for name, direction in directions.items()}
     known = {**hashes(networks), "directions": trees.tree_hash(arrays)}
     short = {name: digest[:12] for name, digest in known.items() if digest}

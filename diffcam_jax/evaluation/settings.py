@@ -25,7 +25,7 @@ FIELDS: Table = {
     "seed": whole(0, 2**32 - 1),
     "devices": whole(0, note="0 takes all"),
     **dict.fromkeys(("generator", "encoder", "classifier", "deghoster", "aligner"), text()),
-    **dict.fromkeys(("directions", "arcface", "folder", "prepared"), text()),
+    **dict.fromkeys(("directions", "arcface", "folder", "prepared", "generator_class"), text()),
     "psi": above(0, 2),
     "size": whole(0, note="0 is the generator's own side"),
     "inversion_steps": whole(0, note="0 is each method's own number"),

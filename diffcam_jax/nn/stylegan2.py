@@ -1,21 +1,29 @@
 """StyleGAN2 generator (Karras et al., arXiv 1912.04958, config-f): any size, width and depth.
 
-This includes the form that ADA publishes. z and w are [b, 512]; pictures are NHWC RGB, nominally in
-[-1, 1] and not clamped. W+ codes are [b, n, 512]: conv1 takes row 0 and its to-RGB row 1; block i
-takes row 2i + 1 for the up-convolution, 2i + 2 for the convolution, 2i + 3 for to-RGB, so the row
-of one to-RGB is also that of the next up-convolution. Rows beyond `num_styles` are ignored.
+This includes the form that ADA publishes (2006.06676), with or without labels. z and w are [b,
+512]; pictures are NHWC RGB, nominally in [-1, 1] and not clamped. W+ codes are [b, n, 512]: conv1
+takes row 0 and its to-RGB row 1; block i takes row 2i + 1 for the up-convolution, 2i + 2 for the
+convolution, 2i + 3 for to-RGB, so the row of one to-RGB is also that of the next up-convolution.
+Rows beyond `num_styles` are ignored.
 """
 
 import itertools
 from collections.abc import Callable, Iterator
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from diffcam_jax.errors import UserError
 from diffcam_jax.nn.latents import style_rows
-from diffcam_jax.nn.stylegan2_layers import AfterUp, MappingLayer, StyledConv, ToRGB
+from diffcam_jax.nn.stylegan2_layers import (
+    AfterUp,
+    MappingLayer,
+    ScaledDense,
+    StyledConv,
+    ToRGB,
+    normalised,
+)
 from diffcam_jax.ops.fir import upsample
 from diffcam_jax.ops.image import resize
 from diffcam_jax.ops.window import CELLS, Window, cut, narrowing
@@ -62,6 +70,8 @@ class StyleGAN2Generator(nn.Module):
             root instead, as mmgen does.
         conv_clamp: largest magnitude of every layer's output, with which ADA's half-precision
             networks were trained; None for no limit.
+        num_classes: length of the labels of a conditional generator; 0 is one without labels.
+        chosen: class that a conditional generator draws where no label is given; None for none.
     """
 
     widths: tuple[int, ...] = config_widths(1024)
@@ -69,6 +79,8 @@ class StyleGAN2Generator(nn.Module):
     mapping_layers: int = 8
     pixel_norm_inside: bool = True
     conv_clamp: float | None = None
+    num_classes: int = 0
+    chosen: int | None = None
 
     @property
     def resolution(self) -> int:
@@ -95,6 +107,8 @@ class StyleGAN2Generator(nn.Module):
     def setup(self) -> None:
         """Creates the layers."""
         widths, clamp = self.widths, self.conv_clamp
+        if self.num_classes:
+            self.embed = ScaledDense(self.latent_size, False)
         self.dense = [MappingLayer(self.latent_size) for _ in range(self.mapping_layers)]
         self.const = self.param("const", nn.initializers.normal(1.0), (4, 4, widths[0]))
         self.conv1 = StyledConv(widths[0], widths[0], 4, clamp=clamp)
@@ -106,17 +120,38 @@ class StyleGAN2Generator(nn.Module):
         self.convs = convs
         self.to_rgbs = [ToRGB(width, clamp) for width in widths[1:]]
 
-    def mapping(self, z: Float[Array, "b k"]) -> Float[Array, "b k"]:
-        """Maps normally distributed z [b, 512] to w [b, 512]."""
-        square = jnp.mean(z**2, axis=-1, keepdims=True)
-        w = (
-            z * jax.lax.rsqrt(square + 1e-8)
-            if self.pixel_norm_inside
-            else z / (jnp.sqrt(square) + 1e-6)
-        )
+    def mapping(
+        self, z: Float[Array, "b k"], label: Float[Array, "b c"] | None = None
+    ) -> Float[Array, "b k"]:
+        """Maps normally distributed z [b, 512] to w [b, 512].
+
+        Args:
+            z: of any number of samples.
+            label: [b, num_classes] of a conditional generator, 1 for the class that is drawn; by
+                default that of `chosen`.
+
+        Raises:
+            UserError: it is conditional, and no class was chosen.
+        """
+        if self.pixel_norm_inside:
+            w = normalised(z)
+        else:
+            w = z / (jnp.sqrt(jnp.mean(z**2, axis=-1, keepdims=True)) + 1e-6)
+        if self.num_classes:
+            label = self._chosen_label(len(z)) if label is None else label
+            w = jnp.concatenate([w, normalised(self.embed(label))], axis=-1)
         for dense in self.dense:
             w = dense(w)
         return w
+
+    def _chosen_label(self, count: int) -> Float[Array, "b c"]:
+        if self.chosen is None and not self.is_initializing():
+            raise UserError(
+                f"the generator draws {self.num_classes} classes and none is chosen; give a "
+                f"number from 0 to {self.num_classes - 1}: edit.py, invert.py and app.py take "
+                "--class N, evaluate.py takes --config.generator_class=N"
+            )
+        return jnp.zeros((count, self.num_classes)).at[:, self.chosen or 0].set(1.0)
 
     def style_vectors(self, w: Float[Array, "b *rows k"]) -> tuple[Float[Array, "b _"], ...]:
         """The styles of all layers ("S space"), named by `style_names`.
@@ -245,6 +280,8 @@ class StyleGAN2Generator(nn.Module):
             x = self.convs[2 * i + 1](x, styles[3 * i + 3], noise)
             yield 8 * 2**i, x
 
-    def __call__(self, z: Float[Array, "b k"]) -> Float[Array, "b s s 3"]:
-        """Pictures of normally distributed z [b, 512], at full resolution."""
-        return self.synthesis(self.mapping(z))
+    def __call__(
+        self, z: Float[Array, "b k"], label: Float[Array, "b c"] | None = None
+    ) -> Float[Array, "b s s 3"]:
+        """Pictures of normally distributed z [b, 512], at full resolution; see `mapping`."""
+        return self.synthesis(self.mapping(z, label))

@@ -1,9 +1,11 @@
 """StyleGAN2 discriminator, residual, with minibatch standard deviation; any size and width.
 
 Pictures are NHWC RGB in [-1, 1]. Parameters are the raw ones of the official releases (standard
-deviation 1), scaled at run time.
+deviation 1), scaled at run time. A conditional one projects a picture's features on a map of its
+label.
 
-Source: Karras et al., Analyzing and Improving the Image Quality of StyleGAN (1912.04958).
+Sources: Karras et al., Analyzing and Improving the Image Quality of StyleGAN (1912.04958), and of
+the labels Training Generative Adversarial Networks with Limited Data (2006.06676).
 """
 
 import math
@@ -15,8 +17,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from diffcam_jax.errors import UserError
 from diffcam_jax.nn.stylegan2 import config_widths
-from diffcam_jax.nn.stylegan2_layers import GAIN, SLOPE
+from diffcam_jax.nn.stylegan2_layers import GAIN, SLOPE, MappingLayer, ScaledDense, normalised
 from diffcam_jax.ops.fir import downsample
 from diffcam_jax.ops.up_conv import down_conv
 
@@ -82,22 +85,6 @@ class ScaledConv(nn.Module):
         )
 
 
-class ScaledDense(nn.Module):
-    """Dense layer with run-time scaling, then leaky ReLU where `activate` is set."""
-
-    features: int
-    activate: bool
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "b c"]) -> Float[Array, "b d"]:
-        """Maps vectors [b, c] to [b, features]."""
-        kernel = self.param("kernel", nn.initializers.normal(1.0), (x.shape[-1], self.features))
-        x = x @ (kernel / math.sqrt(x.shape[-1])) + self.param(
-            "bias", nn.initializers.zeros, (self.features,)
-        )
-        return GAIN * nn.leaky_relu(x, SLOPE) if self.activate else x
-
-
 class ResidualBlock(nn.Module):
     """Halves the resolution: two convolutions beside a 1x1 shortcut, blurred before the strides."""
 
@@ -118,10 +105,14 @@ class StyleGAN2Discriminator(nn.Module):
     Attributes:
         widths: channels at 4, 8, 16, ...; the pictures are as large as the last of them.
         group: number of samples that the minibatch standard deviation compares.
+        num_classes: length of the labels; 0 is a discriminator without labels.
+        mapping_layers: depth of the network that maps labels.
     """
 
     widths: tuple[int, ...] = config_widths(1024)
     group: int = GROUP
+    num_classes: int = 0
+    mapping_layers: int = 8
 
     @property
     def resolution(self) -> int:
@@ -133,17 +124,30 @@ class StyleGAN2Discriminator(nn.Module):
         halved = self.widths[-2::-1]
         self.convs = [ScaledConv(self.widths[-1], 1), *(ResidualBlock(width) for width in halved)]
         self.final_conv = ScaledConv(self.widths[0])
-        self.final_linear = [ScaledDense(self.widths[0], True), ScaledDense(1, False)]
+        width = self.widths[0]
+        self.final_linear = [
+            ScaledDense(width, True),
+            ScaledDense(width if self.num_classes else 1, False),
+        ]
+        if self.num_classes:
+            self.embed = ScaledDense(width, False)
+            self.dense = [MappingLayer(width) for _ in range(self.mapping_layers)]
 
-    def __call__(self, images: Float[Array, "b s s 3"]) -> Float[Array, "b 1"]:
+    def __call__(
+        self, images: Float[Array, "b s s 3"], label: Float[Array, "b c"] | None = None
+    ) -> Float[Array, "b 1"]:
         """Judges pictures.
 
         Args:
             images: [b, resolution, resolution, 3] RGB in [-1, 1]; b at most `group`, or a multiple
                 of it.
+            label: [b, num_classes] of a conditional discriminator, 1 for the picture's class.
 
         Returns:
             [b, 1] logits; the samples of a group influence each other.
+
+        Raises:
+            UserError: it is conditional, and there are no labels.
         """
         x = images
         for layer in self.convs:
@@ -154,7 +158,22 @@ class StyleGAN2Discriminator(nn.Module):
         x = self.final_conv(jnp.concatenate([x, deviation], -1)).reshape(len(x), -1)
         for layer in self.final_linear:
             x = layer(x)
-        return x
+        return self._projected(x, label) if self.num_classes else x
+
+    def _projected(
+        self, x: Float[Array, "b d"], label: Float[Array, "b c"] | None
+    ) -> Float[Array, "b 1"]:
+        if label is None and self.is_initializing():
+            label = jnp.zeros((len(x), self.num_classes))
+        if label is None:
+            raise UserError(
+                f"the discriminator is conditional, it judges pictures of {self.num_classes} "
+                "classes by their labels; take one without labels"
+            )
+        mapped = normalised(self.embed(label))
+        for dense in self.dense:
+            mapped = dense(mapped)
+        return (x * mapped).sum(-1, keepdims=True) / math.sqrt(x.shape[-1])
 
 
 def batch_logits(

@@ -39,6 +39,27 @@ class Modulation(nn.Module):
         return w @ (kernel / math.sqrt(w.shape[-1])) + bias
 
 
+class ScaledDense(nn.Module):
+    """Dense layer with run-time scaling, then leaky ReLU where `activate` is set."""
+
+    features: int
+    activate: bool
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b c"]) -> Float[Array, "b d"]:
+        """Maps vectors [b, c] to [b, features]."""
+        kernel = self.param("kernel", nn.initializers.normal(1.0), (x.shape[-1], self.features))
+        x = x @ (kernel / math.sqrt(x.shape[-1])) + self.param(
+            "bias", nn.initializers.zeros, (self.features,)
+        )
+        return GAIN * nn.leaky_relu(x, SLOPE) if self.activate else x
+
+
+def normalised(x: Float[Array, "b k"]) -> Float[Array, "b k"]:
+    """Vectors divided by the root of their mean square."""
+    return x * jax.lax.rsqrt(jnp.mean(x**2, axis=-1, keepdims=True) + EPSILON)
+
+
 class MappingLayer(nn.Module):
     """Dense layer with its own learning rate, then leaky ReLU."""
 

@@ -46,10 +46,15 @@ def run(options: argparse.Namespace) -> int:
 
     box = tuple(options.box or diffusion.BOX)
     diffusion.box_mask(box, diffusion.BOX_SIDE)  # refuses a box that is not inside the picture
-    targets, contexts = photographs.find(options.photos), photographs.find(options.context)
+    targets, contexts = (
+        invert_request.find(paths, options.out) for paths in (options.photos, options.context)
+    )
     mask = photographs.read_mask(options.mask)
     work = invert_request.begin(options, targets + contexts)
     studio = work.studio
+    shown, place = options.out / "diffuse.png", options.out / "diffuse.safetensors"
+    stitched = options.out / "diffuse_stitched.png"
+    own = invert_request.outputs(options, work, shown.name, place.name, stitched.name)
     mask = diffusion.box_mask(box, studio.size) if mask is None else mask
     given = [
         list(faces.read_faces(paths, studio.size, work.choice).values())
@@ -62,10 +67,10 @@ def run(options: argparse.Namespace) -> int:
 
     rows = [(f"target: {path.stem}", picture) for path, picture in zip(targets, given[0])]
     columns = [(f"context: {path.stem}", picture) for path, picture in zip(contexts, given[1])]
-    shown, place = options.out / "diffuse.png", options.out / "diffuse.safetensors"
+    own.claim()
     pictures = studio.draw_grid(found.codes, faces.SHEET_SIDE)
     sheets.write_crossing(shown, rows, columns, pictures)
-    sheets.write_crossing(options.out / "diffuse_stitched.png", rows, columns, found.stitched)
+    sheets.write_crossing(stitched, rows, columns, found.stitched)
     names = [f"{target.stem}_in_{context.stem}" for target in targets for context in contexts]
     flat = found.codes.reshape(-1, *found.codes.shape[2:])
     code_files.save(place, flat, studio.hash, work.inverter.method, names)
@@ -81,5 +86,5 @@ def run(options: argparse.Namespace) -> int:
     }
     direction = invert_request.some_direction(options)
     step = f"manipulate {place} --direction {direction} --out {options.out}"
-    invert_request.finish(options, shown, report, step)
+    invert_request.finish(options, own, shown, report, step)
     return 0

@@ -24,6 +24,7 @@ _OF_OWN_EDITS = {
     "no_deghost": False,
     "variant": None,
     "method": "diffcam",
+    "class": None,
     **dict.fromkeys(arguments.ROLES),
 }
 

@@ -44,6 +44,9 @@ def run(options: argparse.Namespace) -> int:
         raise UserError(
             f"{len(ends)} faces were given: two are interpolated, four with --grid; give {wanted}"
         )
+    own = invert_request.outputs(
+        options, work, *(f"interpolate.{s}" for s in ("png", "gif", "webp"))
+    )
     ends = invert_request.encode(work, ends)
     corners = invert_request.stack(ends)
     if options.grid:
@@ -54,6 +57,7 @@ def run(options: argparse.Namespace) -> int:
         given = [(end.name, end.picture) for end in ends]
     pictures = work.studio.draw_grid(codes, faces.SHEET_SIDE)
     shown = options.out / "interpolate.png"
+    own.claim()
     sheets.write_between(shown, pictures, given)
     loop = interpolation.loop(corners, options.frames)
     frames = work.studio.draw(loop, animation.SIDE, progress=True)
@@ -66,5 +70,5 @@ def run(options: argparse.Namespace) -> int:
         "generator": work.studio.hash,
     }
     step = f"mix {options.sources[0]} --style {options.sources[-1]} --out {options.out}"
-    invert_request.finish(options, shown, report, step)
+    invert_request.finish(options, own, shown, report, step)
     return 0

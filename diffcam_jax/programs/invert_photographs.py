@@ -31,13 +31,15 @@ def run(options: argparse.Namespace) -> int:
     from diffcam_jax.files import codes as code_files
     from diffcam_jax.inversion import TUNING
     from diffcam_jax.metrics.perceptual import Lpips
-    from diffcam_jax.programs import invert_request, output, photographs
+    from diffcam_jax.programs import invert_request, photographs
 
     # ---------------------------------------------------------------- what is asked for
-    photos = photographs.find(options.photos)
+    photos = invert_request.find(options.photos, options.out)
     single = photographs.is_single(options.photos, photos)
     work = invert_request.begin(options, photos)
     studio, inverter, limits = work.studio, work.inverter, work.limits
+    names = inverted.files([photo.stem for photo in photos], inverter.method == TUNING)
+    own = invert_request.outputs(options, work, "codes.safetensors", *names)
     lpips = Lpips("vgg", batch=min(limits.batch, len(photos)))
     failed: dict[str, str] = {}
     report = {
@@ -69,6 +71,7 @@ def run(options: argparse.Namespace) -> int:
             cached=work.cached,
             progress=True,
         )
+        own.claim()
         records = inverted.write_batch(options.out, studio, inverter, chosen, found, lpips)
         for name, code in zip(chosen, found.codes):
             if name in records:
@@ -88,7 +91,7 @@ def run(options: argparse.Namespace) -> int:
 
     # ---------------------------------------------------------------- what came of it
     if not codes:
-        output.write_json(options.out / "invert.json", report)
+        own.finish(report)
         print(
             f"none of {len(photos)} photographs could be inverted; see {options.out}/invert.json",
             file=sys.stderr,
@@ -102,5 +105,5 @@ def run(options: argparse.Namespace) -> int:
         place = options.out / "codes.safetensors"
         step = f"manipulate {place} --direction {direction} --out {options.out}"
     strip = inverted.strip_path(options.out, next(iter(codes)) if single else "")
-    invert_request.finish(options, strip, report, step)
+    invert_request.finish(options, own, strip, report, step)
     return 1 if failed else 0

@@ -20,7 +20,7 @@ from diffcam_jax.editing import checkpoints
 from diffcam_jax.errors import UserError
 from diffcam_jax.inversion import METHODS, TUNING, Inverter
 from diffcam_jax.inversion.checks import check_method, check_tuning
-from diffcam_jax.programs import output, photographs
+from diffcam_jax.programs import claims, output, photographs
 
 
 class Work(NamedTuple):
@@ -32,6 +32,7 @@ class Work(NamedTuple):
         limits: how long to search.
         choice: which face of a photograph.
         cached: whether codes on disk are read and kept.
+        inputs: photographs and files of codes that the results are made of.
     """
 
     studio: Studio
@@ -39,6 +40,7 @@ class Work(NamedTuple):
     limits: Limits
     choice: Choice
     cached: bool
+    inputs: tuple[Path, ...]
 
 
 def begin(options: argparse.Namespace, photos: Sequence[Path]) -> Work:
@@ -56,8 +58,9 @@ def begin(options: argparse.Namespace, photos: Sequence[Path]) -> Work:
     output.prepare(options.out)
     check_device()
     keep_compiled_programs()
-    studio = Studio.open(options.generator, options.encoder)
-    return Work(studio, _inverter(studio, method, options), limits, choice, not options.no_cache)
+    studio = Studio.open(**arguments.networks(options))
+    inverter = _inverter(studio, method, options)
+    return Work(studio, inverter, limits, choice, not options.no_cache, tuple(photos))
 
 
 def gather(options: argparse.Namespace, *groups: Sequence[Path]) -> tuple[Work, list[list[Face]]]:
@@ -72,9 +75,10 @@ def gather(options: argparse.Namespace, *groups: Sequence[Path]) -> tuple[Work, 
     Raises:
         UserError: see `begin` and `sources.gather`.
     """
-    listed = [_listed(group) for group in groups]
+    listed = [_listed(group, options.out) for group in groups]
     photos = [path for group in listed for path in group if not sources.holds_codes(path)]
     work = begin(options, photos)
+    work = work._replace(inputs=tuple(path for group in listed for path in group))
     return work, [sources.gather(work.studio, group, work.choice) for group in listed]
 
 
@@ -93,11 +97,31 @@ def some_direction(options: argparse.Namespace) -> str:
     return "FILE" if arguments.networks(options) else "smiling"
 
 
+def outputs(options: argparse.Namespace, work: Work, *files: str) -> claims.Outputs:
+    """What a command is going to write, before anything is computed.
+
+    Args:
+        options: of the command.
+        work: see `begin`.
+        *files: that it writes besides the report, relative to the output folder.
+
+    Raises:
+        UserError: one would replace something else than an earlier result of the same inputs.
+    """
+    own = claims.Outputs(options.out, options.command, work.inputs, files)
+    own.check()
+    return own
+
+
 def finish(
-    options: argparse.Namespace, shown: Path, report: dict[str, Any], next_step: str
+    options: argparse.Namespace,
+    own: claims.Outputs,
+    shown: Path,
+    report: dict[str, Any],
+    next_step: str,
 ) -> None:
     """Writes a command's report, and says where to look and what could come next."""
-    output.write_json(options.out / f"{options.command}.json", report)
+    own.finish(report)
     step = f"python invert.py {next_step}{arguments.networks_again(options)}"
     print(f"look at {shown}; next: {as_called(step)}")
 
@@ -156,12 +180,25 @@ def _inverter(studio: Studio, method: str, options: argparse.Namespace) -> Inver
     return Inverter(studio.generator, studio.encoder, method, settings, options.space)
 
 
-def _listed(paths: Sequence[Path]) -> list[Path]:
+def find(paths: Sequence[Path], out: Path) -> list[Path]:
+    """Photographs; those of folders without the sheets that a command drew there before.
+
+    Args:
+        paths: of photographs and folders.
+        out: output folder.
+
+    Raises:
+        UserError: see `photographs.find`.
+    """
+    return photographs.find(paths, lambda picture: claims.is_sheet(picture, out))
+
+
+def _listed(paths: Sequence[Path], out: Path) -> list[Path]:
     """Photographs and files of codes in the order given, folders as their photographs."""
     if photos := [path for path in paths if not sources.holds_codes(path)]:
-        photographs.find(photos)  # refuses names that clash
+        find(photos, out)  # refuses names that clash
     return [
         one
         for path in paths
-        for one in ([path] if sources.holds_codes(path) else photographs.find([path]))
+        for one in ([path] if sources.holds_codes(path) else find([path], out))
     ]

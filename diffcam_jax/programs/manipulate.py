@@ -60,7 +60,9 @@ def run(options: argparse.Namespace) -> int:
     studio = work.studio
     size = studio.generator.module.latent_size
     steps = manipulation.boundary_steps(directions, studio.rows, size, studio.hash, layers)
+    own = invert_request.outputs(options, work, *(f"manipulate_{face.name}.png" for face in given))
     coded = invert_request.encode(work, given)
+    own.claim()
     for face in coded:
         moved = manipulation.manipulate(face.code[None], steps, amounts)[0]
         pictures = studio.draw_grid(moved, faces.SHEET_SIDE)
@@ -78,5 +80,5 @@ def run(options: argparse.Namespace) -> int:
     }
     shown = options.out / (f"manipulate_{coded[0].name}.png" if len(coded) == 1 else "")
     step = f"mix {options.sources[0]} --style STYLE --out {options.out}"
-    invert_request.finish(options, shown, report, step)
+    invert_request.finish(options, own, shown, report, step)
     return 0

@@ -38,17 +38,19 @@ def run(options: argparse.Namespace) -> int:
 
     work, (content, style) = invert_request.gather(options, options.sources, options.style)
     mixing.check_layer(options.from_layer, work.studio.rows)
+    own = invert_request.outputs(options, work, "mix.png")
     coded = invert_request.encode(work, content + style)
     content, style = coded[: len(content)], coded[len(content) :]
     rows, columns = invert_request.stack(content), invert_request.stack(style)
     mixed = mixing.mix(rows, columns, options.from_layer)
-    own = work.studio.draw(rows, faces.SHEET_SIDE, progress=True)
-    theirs = work.studio.draw(columns, faces.SHEET_SIDE, progress=True)
+    beside = work.studio.draw(rows, faces.SHEET_SIDE, progress=True)
+    above = work.studio.draw(columns, faces.SHEET_SIDE, progress=True)
     shown = options.out / "mix.png"
+    own.claim()
     sheets.write_crossing(
         shown,
-        [(f"content: {face.name}", picture) for face, picture in zip(content, own)],
-        [(f"style: {face.name}", picture) for face, picture in zip(style, theirs)],
+        [(f"content: {face.name}", picture) for face, picture in zip(content, beside)],
+        [(f"style: {face.name}", picture) for face, picture in zip(style, above)],
         work.studio.draw_grid(mixed, faces.SHEET_SIDE),
     )
     report = {
@@ -58,5 +60,5 @@ def run(options: argparse.Namespace) -> int:
         "generator": work.studio.hash,
     }
     step = f"interpolate {options.sources[0]} {options.style[0]} --out {options.out}"
-    invert_request.finish(options, shown, report, step)
+    invert_request.finish(options, own, shown, report, step)
     return 0

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from tqdm import tqdm
 
 from diffcam_jax.command.program import as_called
-from diffcam_jax.errors import UserError
+from diffcam_jax.errors import UserError, no_room
 from diffcam_jax.faces.landmark_files import read_landmarks_file
 from diffcam_jax.faces.photo import Photo, as_mask, list_photos, read_photo
 
@@ -72,10 +72,14 @@ def note_failure(failed: dict[str, str], photo: Path, error: UserError, single: 
     Args:
         failed: name -> reason, to which it is added.
         photo: the photograph.
-        error: what is wrong with it; raised again where it is the only one.
+        error: what is wrong with it.
         single: see `is_single`.
+
+    Raises:
+        UserError: it is the only one, or nothing can be written any more, so that all the others
+            would fail as well.
     """
-    if single:
+    if single or no_room(error.__cause__):
         raise error
     message = str(error)
     failed[photo.name] = message

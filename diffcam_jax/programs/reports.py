@@ -1,21 +1,17 @@
 """The reports beside edited photographs, which tell what the program itself has written.
 
-An output replaces nothing but earlier results of the same photograph: NAME.png, NAME.json and the
-folder NAME belong to a photograph if NAME.json is a report of it. The report is there before the
-first picture is, so that a run that was killed can go on.
+NAME.png, NAME.json and the folder NAME belong to a photograph if NAME.json is a report of it; only
+then are they replaced, see `claims`.
 """
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
-from diffcam_jax.errors import UserError
-from diffcam_jax.programs import output
+from diffcam_jax.programs import claims, output
 
 # One line for each photograph of a folder that could not be used; no report is called so.
 ERRORS = "diffcam_errors.jsonl"
-_LONGEST = 255  # bytes of a file's name, on nearly all systems
 
 
 def read(out: Path, stem: str) -> dict[str, Any] | None:
@@ -25,11 +21,8 @@ def read(out: Path, stem: str) -> dict[str, Any] | None:
         out: output folder.
         stem: name of the photograph without its suffix.
     """
-    try:
-        report = json.loads((out / f"{stem}.json").read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return None
-    if not isinstance(report, dict) or not isinstance(report.get("settings"), dict):
+    report = claims.read_object(out / f"{stem}.json")
+    if report is None or not isinstance(report.get("settings"), dict):
         return None
     return report if isinstance(report.get("photo"), str) else None
 
@@ -62,20 +55,11 @@ def check(out: Path, photo: Path, stages: bool) -> bool:
         UserError: a file of such a name is no earlier result of this photograph.
     """
     picture, told = out / f"{photo.stem}.png", out / f"{photo.stem}.json"
-    if len(os.fsencode(told.name)) > _LONGEST:
-        raise UserError(f"{photo.name[:60]}...: the name is too long for a report; shorten it")
-    if os.path.lexists(picture) and picture.resolve() == photo.resolve():
-        raise UserError(f"{photo}: the result would replace the photograph; choose another --out")
     before = read(out, photo.stem)
     ours = [picture, told] if is_of(before, photo) else []
     if ours and before["settings"].get("stages", True):
         ours.append(out / photo.stem)
-    for path in [picture, told, *([out / photo.stem] if stages else [])]:
-        if os.path.lexists(path) and path not in ours:
-            raise UserError(
-                f"{path}: is there, and is no earlier result of {photo}; move it away, or choose "
-                "another --out"
-            )
+    claims.refuse([picture, told, *([out / photo.stem] if stages else [])], ours, [photo])
     return bool(ours)
 
 
@@ -90,17 +74,19 @@ def claim(out: Path, photo: Path, stages: bool) -> None:
     Raises:
         UserError: see `check`, or the folder cannot be written to.
     """
-    if not check(out, photo, stages):
-        claimed = {"photo": str(photo.resolve()), "settings": {}}
-        output.write_json(out / f"{photo.stem}.json", claimed)
+    check(out, photo, stages)
+    # Without settings: of an earlier edit, too, whose picture is about to be replaced.
+    claimed = {"photo": str(photo.resolve()), "settings": {}}
+    output.write_json(out / f"{photo.stem}.json", claimed)
 
 
-def write_errors(out: Path, failed: dict[str, str]) -> None:
+def write_errors(out: Path, failed: dict[str, str], part: tuple[int, int] = (1, 1)) -> None:
     """Lists the photographs that could not be used, a JSON object a line; without any, no file.
 
     Args:
         out: output folder.
         failed: name -> reason.
+        part: number and count of the parts of a folder, each of which has a list of its own.
 
     Raises:
         UserError: the list cannot be written.
@@ -108,7 +94,8 @@ def write_errors(out: Path, failed: dict[str, str]) -> None:
     lines = [
         json.dumps({"photo": name, "reason": reason}) + "\n" for name, reason in failed.items()
     ]
+    path = out / (ERRORS if part[1] == 1 else ERRORS.replace(".", f"_{part[0]}_of_{part[1]}."))
     if lines:
-        output.write_text(out / ERRORS, "".join(lines))
+        output.write_text(path, "".join(lines))
     else:
-        (out / ERRORS).unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
