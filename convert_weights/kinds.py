@@ -310,6 +310,17 @@ KINDS: dict[str, Kind] = {
         "Apache-2.0",
         (Part("inception", "Mixed_5b.branch1x1.conv.weight", _layout("inception", "inception")),),
     ),
+    "styleflow": Kind(
+        "StyleFlow's continuous flow between W+ codes (modellarge10k.pt)",
+        "CC BY-NC-SA 4.0",
+        (
+            Part(
+                "flow",
+                "chain.1.odefunc.diffeq.layers.0._layer.weight",
+                _layout("styleflow", "styleflow"),
+            ),
+        ),
+    ),
     "vgg": Kind(
         "torchvision's VGG16 or VGG19 (vgg16-397923af.pth)",
         "BSD-3-Clause",

@@ -24,6 +24,7 @@ KINDS = (
     "psp_gradual",
     "random_face",
     "restyle",
+    "styleflow",
     "stylegan2_ada",
     "stylegan2_discriminator",
     "stylegan2_generator",
