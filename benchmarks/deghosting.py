@@ -29,6 +29,7 @@ from diffcam_jax.command.compilation import keep_compiled_programs
 from diffcam_jax.data.builders import open_prepared
 from diffcam_jax.data.edit_pairs import draw, photographed
 from diffcam_jax.data.ghost_blends import ghost_networks
+from diffcam_jax.directions import importers
 from diffcam_jax.editing import checkpoints, pipeline
 from diffcam_jax.editing.compose import blend
 from diffcam_jax.editing.edit import Edits, edit_batch
@@ -84,7 +85,7 @@ def main() -> None:
     )
     if networks.encoder is None or networks.deghoster is None:
         parser.error("encoder and deghosting network are needed; give --encoder and --deghoster")
-    directions = checkpoints.fit_directions(checkpoints.read_directions(None), networks.generator)
+    directions = checkpoints.fit_directions(importers.read_directions(None), networks.generator)
     world = jax.device_put(ghost_networks(networks, directions))
     size = networks.generator.module.resolution
     faces = open_prepared(store.cache_dir() / "data", options.faces).splits["test"]

@@ -45,7 +45,7 @@ from diffcam_jax.faces.evidence import parse
 from diffcam_jax.faces.panel import labelled_row, stack_rows
 from diffcam_jax.metrics.identity import Identity
 from diffcam_jax.metrics.perceptual import Lpips
-from diffcam_jax.nn.bisenet import CLASSES
+from diffcam_jax.nn.conventions import CLASSES
 
 CROP = 512  # pixels; the side at which results are scored and shown
 

@@ -24,7 +24,7 @@ from diffcam_jax.faces.chips import resized
 from diffcam_jax.faces.evidence import find_face, parse
 from diffcam_jax.faces.landmarks import FaceLandmarker
 from diffcam_jax.faces.selection import find_quads
-from diffcam_jax.nn.bisenet import CLASSES
+from diffcam_jax.nn.conventions import CLASSES
 
 # Rows of the 478 landmarks whose means are left eye, right eye and mouth, as in `align.ffhq_quad`.
 _ANCHORS = ((33, 160, 158, 133, 153, 144), (362, 385, 387, 263, 373, 380), (61, 291))

@@ -23,7 +23,7 @@ from benchmarks.encoder_quality import DISTANCE_SIDE, measure, photographs
 from benchmarks.photographs import ATTRIBUTES
 from diffcam_jax import inversion
 from diffcam_jax.command.compilation import keep_compiled_programs
-from diffcam_jax.directions import Direction
+from diffcam_jax.directions import Direction, importers
 from diffcam_jax.directions.scoring import draw_pictures
 from diffcam_jax.editing import checkpoints, pipeline
 from diffcam_jax.faces import scorers
@@ -59,7 +59,7 @@ def main() -> None:
     keep_compiled_programs()
     networks = jax.device_put(checkpoints.from_checkpoints())
     generator, encoder = networks.generator, networks.encoder
-    directions = checkpoints.fit_directions(checkpoints.read_directions(None), generator)
+    directions = checkpoints.fit_directions(importers.read_directions(None), generator)
     pictures = photographs(generator.module.resolution)[options.photographs]
     lpips, identity = Lpips("vgg", DISTANCE_SIDE), Identity()
     print(f"| {options.steps} steps | LPIPS-VGG | SFace | rows apart | {' | '.join(ATTRIBUTES)} |")

@@ -64,3 +64,11 @@ def test_a_folder_that_cannot_be_written_to_costs_one_line(tmp_path):
     found, told = run(tmp_path / "file" / "home")
     assert not found and told.count("\n") == 1
     assert "compiled programs are not kept" in told and "DIFFCAM_HOME" in told
+
+
+def test_a_folder_that_anyone_may_write_to_is_not_read(tmp_path):
+    """Entries are machine code."""
+    assert run(tmp_path) == (False, "")
+    (tmp_path / "compiled").chmod(0o777)
+    found, told = run(tmp_path)
+    assert not found and told.count("\n") == 1 and "anyone may write to it" in told

@@ -23,7 +23,7 @@ from diffcam_jax.directions.importers import import_direction, import_folder
 from diffcam_jax.directions.measure import PSI, SEED, markdown_table, measured
 from diffcam_jax.errors import UserError
 from diffcam_jax.files import model_folder, trees
-from diffcam_jax.nn.bisenet import CLASSES
+from diffcam_jax.nn.conventions import CLASSES
 from tests.test_directions_fit import SIZE, network, redness
 
 

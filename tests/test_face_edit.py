@@ -15,7 +15,7 @@ from diffcam_jax.editor import face_session
 from diffcam_jax.editor.editor import Editor
 from diffcam_jax.faces import evidence
 from diffcam_jax.inversion import optimise
-from diffcam_jax.nn.bisenet import CLASSES
+from diffcam_jax.nn.conventions import CLASSES
 from tests.fast import fast
 
 pytestmark = pytest.mark.weights
@@ -24,16 +24,9 @@ pytestmark = pytest.mark.weights
 @pytest.fixture(scope="module")
 def editor():
     """Its programs are compiled quickly, which is most of the time."""
-    statics = {"draft": ("size", "config"), "edit_window": ("config",)}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            window_edit, "draft", fast(window_edit.draft, static_argnames=statics["draft"])
-        )
-        patch.setattr(
-            face_session,
-            "edit_window",
-            fast(face_session.edit_window, static_argnames=statics["edit_window"]),
-        )
+        for module, name in ((window_edit, "draft"), (face_session, "edit_window")):
+            patch.setattr(module, name, fast(getattr(module, name), static_argnames="config"))
         patch.setattr(
             optimise, "_jitted_step", fast(optimise.step, static_argnums=0, donate_argnums=1)
         )

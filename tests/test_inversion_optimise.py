@@ -166,9 +166,12 @@ def test_numbers_compile_nothing_anew():
     assert TRACED.count(first.name) == once > 0
 
 
+ROOT = Path(__file__).parent.parent
 SIDE_BY_SIDE = """
 import sys
 import jax
+if "accelerators" in sys.argv:
+    jax.default_backend = lambda: "gpu"  # which have no lanes of their own for every picture
 import numpy as np
 from tests.test_inversion_optimise import run
 target = np.random.default_rng(0).normal(0, 1, (3, 4)).astype(np.float32)
@@ -182,8 +185,12 @@ def test_devices_of_a_cpu_share_the_pictures_out(tmp_path):
     for count in (1, 2):
         environment = {**os.environ, "JAX_NUM_CPU_DEVICES": str(count), "JAX_PLATFORMS": "cpu"}
         command = [sys.executable, "-c", SIDE_BY_SIDE, str(tmp_path / f"{count}.npz")]
-        subprocess.run(command, env=environment, check=True, cwd=Path(__file__).parent.parent)
+        subprocess.run(command, env=environment, check=True, cwd=ROOT)
     one, two = (np.load(tmp_path / f"{count}.npz") for count in (1, 2))
     assert (one["devices"], two["devices"]) == (1, 2)
     np.testing.assert_array_equal(two["best"], one["best"])
     np.testing.assert_array_equal(two["history"], one["history"])
+    subprocess.run([*command, "accelerators"], env=environment, check=True, cwd=ROOT)
+    shared = np.load(tmp_path / "2.npz")
+    np.testing.assert_allclose(shared["best"], one["best"], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(shared["history"], one["history"], rtol=1e-5, atol=1e-6)

@@ -12,7 +12,7 @@ from diffcam_jax.errors import UserError
 from diffcam_jax.faces.evidence import SIDE, Evidence
 from diffcam_jax.metrics import masks
 from diffcam_jax.metrics.resources import Clock, peak_memory
-from diffcam_jax.nn.bisenet import CLASSES
+from diffcam_jax.nn.conventions import CLASSES
 
 
 def box(top, bottom, left, right, side=16):

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from diffcam_jax.editing.checkpoints import read_directions
+from diffcam_jax.directions.importers import read_directions
 from diffcam_jax.errors import UserError
 from diffcam_jax.service.page import archive, links, photograph, status
 from diffcam_jax.service.page.links import Form

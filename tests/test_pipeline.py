@@ -12,6 +12,7 @@ from PIL import Image
 
 from configs.deghost import get_config
 from diffcam_jax.data import sources
+from diffcam_jax.directions import importers
 from diffcam_jax.editing import checkpoints, pipeline
 from diffcam_jax.editor.editor import Editor
 from diffcam_jax.errors import UserError
@@ -302,7 +303,7 @@ def test_without_an_encoder_codes_are_found_by_optimisation(folders, tmp_path, m
     lpips = store.load_pretrained("lpips")
     monkeypatch.setenv("DIFFCAM_HOME", str(tmp_path))
     monkeypatch.setattr(store, "load_pretrained", lambda name: lpips)
-    directions = checkpoints.read_directions(folders / "directions")
+    directions = importers.read_directions(folders / "directions")
     codes = Editor(networks, directions).invert(photograph(), PriorSettings(steps=2))
     assert codes.shape == (ROWS, 512) and np.isfinite(codes).all() and cache != store.cache_dir()
 

@@ -16,7 +16,7 @@ from diffcam_jax.editing.regions import (
     mouth_is_hidden,
 )
 from diffcam_jax.faces.hands import hand_mask
-from diffcam_jax.nn.bisenet import CLASSES
+from diffcam_jax.nn.conventions import CLASSES
 
 SIDE = 256
 WHOLE = (0.0, 1.0, 0.0, 1.0)

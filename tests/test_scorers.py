@@ -15,7 +15,7 @@ from diffcam_jax.faces import evidence, scorers
 from diffcam_jax.faces.chips import chip, lab, resized, similarity_transform
 from diffcam_jax.faces.evidence import SIDE, Evidence
 from diffcam_jax.metrics.identity import IDENTITY_TEMPLATE
-from diffcam_jax.nn.bisenet import CLASSES
+from diffcam_jax.nn.conventions import CLASSES
 from diffcam_jax.pretrained import store
 
 SKIN, BROW, HAIR, GLASSES = (CLASSES.index(n) for n in ("skin", "left_brow", "hair", "eyeglasses"))

@@ -46,7 +46,7 @@ def scene():
     for where in (np.s_[:, 10:40, 10:30], np.s_[:, 20:50, 30:54]):
         windows.append(windows[-1].copy())
         windows[-1][where] += np.float32(0.7)
-    return images, np.stack(windows)
+    return images, windows
 
 
 def edited(may=None, window=WINDOW, place=PLACE, by_hand=None, **choices):

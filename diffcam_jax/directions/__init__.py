@@ -11,6 +11,7 @@ import hashlib
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -18,9 +19,10 @@ from jaxtyping import Float
 from diffcam_jax.directions.acts import WHOLE
 from diffcam_jax.errors import UserError, suggestion
 from diffcam_jax.files import trees
-from diffcam_jax.nn.bisenet import CLASSES
-from diffcam_jax.nn.latents import WPLUS_ROWS
+from diffcam_jax.nn.conventions import CLASSES, WPLUS_ROWS
 from diffcam_jax.pretrained import store
+
+_MOST_ROWS = 64  # of W+ codes in a file; the largest generators read 18
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +77,9 @@ class Direction:
                 f"direction {self.name!r}: no face-parsing class is called {', '.join(unknown)}; "
                 f"known are {', '.join(CLASSES)}"
             )
+        low, high = self.range
+        if not -math.inf < low <= high < math.inf:
+            raise ValueError(f"direction {self.name!r}: {self.range} is no range of strengths")
         top, bottom, left, right = self.box
         if not (0 <= top < bottom <= 1 and 0 <= left < right <= 1):
             raise ValueError(
@@ -168,17 +173,30 @@ def load_directions(path: Path | str | None = None) -> dict[str, Direction]:
         raise UserError(
             f"{path}: not a directions file; make one with python -m diffcam_jax.directions import"
         )
-    directions = {}
-    for name, record in metadata["directions"].items():
-        record = {k: tuple(v) if isinstance(v, list) else v for k, v in record.items()}
-        # The shipped file has no row counts: all its directions have the rows of 1024 pixels.
-        array = np.zeros((record.pop("rows", WPLUS_ROWS), params[name].shape[-1]), np.float32)
-        array[slice(*record["layers"])] = params[name]
-        try:
-            directions[name] = Direction(array=array, **record)
-        except (ValueError, TypeError) as error:
-            raise UserError(f"{path}: {error}; make the directions file again") from error
-    return directions
+    try:
+        return {
+            name: _of_record(record, params[name])
+            for name, record in metadata["directions"].items()
+        }
+    except (AttributeError, KeyError, TypeError, ValueError, UserError) as error:
+        raise UserError(
+            f"{path}: no record of a direction ({type(error).__name__}: {error}); make the "
+            "directions file again"
+        ) from error
+
+
+def _of_record(record: Mapping[str, Any], stored: np.ndarray) -> Direction:
+    given = {k: tuple(v) if isinstance(v, list) else v for k, v in record.items()}
+    # The shipped file has no row counts: all its directions have the rows of 1024 pixels.
+    rows, (first, end) = given.pop("rows", WPLUS_ROWS), given["layers"]
+    if not 1 <= rows <= _MOST_ROWS:
+        raise ValueError(f"{rows} rows")
+    if stored.ndim != 2 or len(stored) != end - first or not np.isfinite(stored).all():
+        raise ValueError(f"numbers of shape {stored.shape} for the layers {first} to {end}")
+    check_layers((first, end), rows)
+    array = np.zeros((rows, stored.shape[1]), np.float32)
+    array[first:end] = stored
+    return Direction(array=array, **given)
 
 
 def check_strengths(directions: Mapping[str, Direction], strengths: Mapping[str, float]) -> None:

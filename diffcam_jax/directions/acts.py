@@ -7,7 +7,7 @@ every face that is aligned as in FFHQ, whatever its pose.
 
 from typing import NamedTuple
 
-from diffcam_jax.nn.bisenet import CLASSES
+from diffcam_jax.nn.conventions import CLASSES
 
 Box = tuple[float, float, float, float]
 

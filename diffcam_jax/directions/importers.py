@@ -5,16 +5,16 @@ arrays only.
 """
 
 import hashlib
-import io
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from diffcam_jax import formats
-from diffcam_jax.directions import Direction
+from diffcam_jax.directions import Direction, load_directions
 from diffcam_jax.directions.acts import WHOLE, Acts, acts
 from diffcam_jax.errors import UserError
-from diffcam_jax.nn.latents import WPLUS_ROWS
+from diffcam_jax.nn.conventions import WPLUS_ROWS
 
 # 2 log2(s) - 2 rows for generators of 16 to 1024 pixels; idinvert's 14 x 512 boundaries belong to
 # 256.
@@ -96,18 +96,7 @@ def _read_numpy(data: bytes) -> np.ndarray | dict:
     """An array, or the dictionary that idinvert wraps into an object array or a bare pickle."""
     if data[:6] != b"\x93NUMPY":
         return formats.read_numpy_pickle(data)
-    stream = io.BytesIO(data)
-    version = np.lib.format.read_magic(stream)
-    readers = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }
-    if version not in readers:
-        raise ValueError(f"numpy format {version}")
-    dtype = readers[version](stream)[2]
-    if not dtype.hasobject:
-        return np.load(io.BytesIO(data), allow_pickle=False)
-    return formats.read_numpy_pickle(stream.read())
+    return formats.read_npy(data, formats.read_numpy_pickle)
 
 
 def import_direction(
@@ -179,3 +168,25 @@ def import_folder(source: Path, norm: float = 20.0, generator: str = "") -> dict
         path.stem: import_direction(path, path.stem, norm=norm, generator=generator)
         for path in files
     }
+
+
+def read_directions(
+    source: str | Path | Mapping[str, Direction] | None,
+) -> Mapping[str, Direction]:
+    """Directions by name.
+
+    Args:
+        source: a file or folder of this project, a folder of .npy files, directions as they are, or
+            None for those that ship.
+
+    Raises:
+        UserError: the file or folder holds none.
+    """
+    if source is None or isinstance(source, Mapping):
+        return load_directions() if source is None else source
+    path = Path(source)
+    if (path / "model.safetensors").is_file():
+        return load_directions(path / "model.safetensors")
+    if path.is_dir() or path.suffix != ".safetensors":
+        return import_folder(path)
+    return load_directions(path)

@@ -22,6 +22,7 @@ from tqdm import tqdm
 from diffcam_jax.directions.space import generator_hash
 from diffcam_jax.errors import UserError, suggestion
 from diffcam_jax.files import trees
+from diffcam_jax.formats import read_npz
 from diffcam_jax.nn.network import Network
 from diffcam_jax.ops.image import quantise
 
@@ -163,7 +164,8 @@ def scored_codes(
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
-    if not path.exists():
+    """Scores of an earlier run; a file that cannot be read counts as absent."""
+    try:
+        return read_npz(path)
+    except UserError:
         return {}
-    with np.load(path, allow_pickle=False) as part:
-        return dict(part)

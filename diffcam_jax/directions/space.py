@@ -11,6 +11,7 @@ InterFaceGAN (Shen et al., arXiv 1907.10786).
 """
 
 import math
+import weakref
 from pathlib import Path
 from typing import NamedTuple
 
@@ -77,6 +78,10 @@ class CodeSpace(NamedTuple):
         return (math.sqrt(len(rows)) * step).astype(np.float32)
 
 
+# A network is never changed, so it is hashed once.
+_hashes: weakref.WeakKeyDictionary[Network, str] = weakref.WeakKeyDictionary()
+
+
 def open_generator(folder: str | Path | None) -> Network:
     """The generator of a folder of converted weights, or the embedded one.
 
@@ -89,7 +94,9 @@ def open_generator(folder: str | Path | None) -> Network:
 
 def generator_hash(generator: Network) -> str:
     """The hash by which directions and codes identify their generator."""
-    return trees.tree_hash(generator.variables["params"])
+    if generator not in _hashes:
+        _hashes[generator] = trees.tree_hash(generator.variables["params"])
+    return _hashes[generator]
 
 
 def draw(generator: Network, key: jax.Array, count: int) -> Float[np.ndarray, "n r k"]:

@@ -7,17 +7,17 @@ decided.
 
 import dataclasses
 import functools
-import json
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from diffcam_jax.directions import Direction, load_directions
-from diffcam_jax.directions.importers import import_folder
+from diffcam_jax.directions import Direction
 from diffcam_jax.directions.space import generator_hash
 from diffcam_jax.editing.alignment import settings_of
 from diffcam_jax.editing.classifier import Classifier, classifier_from_folder, load_classifier
 from diffcam_jax.editing.pipeline import AlignmentNetwork, Pipeline, check, require_encoder
 from diffcam_jax.errors import UserError
+from diffcam_jax.files.json_text import decode
 from diffcam_jax.files.model_folder import ModelFolder
 from diffcam_jax.files.model_folder import load as open_folder
 from diffcam_jax.inversion.encoding import Encoder, encoder_of
@@ -58,6 +58,7 @@ class Plan:
         classifier: a folder or file; None is the one that ships.
         deghoster: a folder, `DEGHOSTER` for the one that ships, None for none.
         aligner: a folder, `ALIGNER` for the one that ships, None for none.
+        chosen: class that a conditional generator draws; None for none.
     """
 
     generator: Path | None
@@ -65,6 +66,7 @@ class Plan:
     classifier: Path | None
     deghoster: Path | str | None
     aligner: Path | str | None
+    chosen: int | None = None
 
     @property
     def is_embedded(self) -> bool:
@@ -78,6 +80,7 @@ def resolve(
     classifier: str | Path | None = None,
     deghoster: str | Path | None = None,
     aligner: str | Path | None = None,
+    chosen: str | None = None,
 ) -> Plan:
     """Decides where each network comes from; what is not given is the embedded part, if it fits.
 
@@ -88,10 +91,13 @@ def resolve(
         classifier: folder, or a file written by training.
         deghoster: folder; by default the one that comes with the embedded generator.
         aligner: folder; by default the one that comes with the embedded generator and encoder.
+        chosen: number of the class that a conditional generator draws where codes are sampled.
 
     Raises:
-        UserError: an alignment network without an encoder.
+        UserError: an alignment network without an encoder, or a class that is no number.
     """
+    if chosen is not None and not chosen.isdecimal():
+        raise UserError(f"--class {chosen}: give the number of a class, from 0 on")
     paths = [None if x is None else Path(x) for x in (generator, encoder, classifier)]
     generator, encoder, classifier = paths
     if generator is None and encoder is not None and _holds_generator(encoder):
@@ -108,6 +114,7 @@ def resolve(
         classifier=classifier,
         deghoster=Path(deghoster) if deghoster else deghosting,
         aligner=Path(aligner) if aligner else ours,
+        chosen=None if chosen is None else int(chosen),
     )
 
 
@@ -117,20 +124,33 @@ def load(plan: Plan) -> Pipeline:
     Raises:
         UserError: a folder lacks its network, or the networks do not fit together.
     """
-    generator = _open(plan.generator or EMBEDDED).network("generator")
-    encoder = None
-    if plan.encoder is not None:
-        encoder = encoder_of(_open(plan.encoder), wplus_rows(generator.module))
-    deghoster = None if plan.deghoster is None else _open(plan.deghoster)
+    with ThreadPoolExecutor() as pool:  # reading and checking leave Python to the other threads
+        classifier = pool.submit(_classifier, plan.classifier)
+        sources = plan.generator or EMBEDDED, plan.encoder, plan.deghoster, plan.aligner
+        folders = pool.map(lambda source: None if source is None else _open(source), sources)
+        drawing, encoding, deghosting, aligning = folders
+    generator = _of_class(drawing.network("generator"), plan.chosen)
+    encoder = encoding and encoder_of(encoding, wplus_rows(generator.module))
     pipeline = Pipeline(
         generator=generator,
-        classifier=_classifier(plan.classifier),
+        classifier=classifier.result(),
         encoder=encoder,
-        deghoster=None if deghoster is None else deghoster.network("deghoster"),
-        aligner=None if plan.aligner is None else _aligner(_open(plan.aligner), encoder),
+        deghoster=deghosting and deghosting.network("deghoster"),
+        aligner=aligning and _aligner(aligning, encoder),
     )
     check(pipeline)
     return pipeline
+
+
+def _of_class(generator: Network, chosen: int | None) -> Network:
+    """The generator, to draw a class where codes are sampled."""
+    if chosen is None:
+        return generator
+    classes = getattr(generator.module, "num_classes", 0)
+    if chosen >= classes:
+        advice = f"give a number from 0 to {classes - 1}" if classes else "leave the class out"
+        raise UserError(f"--class {chosen}: the generator has {classes or 'no'} classes; {advice}")
+    return generator.replace(module=generator.module.clone(chosen=chosen))
 
 
 def from_checkpoints(**folders: str | Path | None) -> Pipeline:
@@ -143,28 +163,6 @@ def from_checkpoints(**folders: str | Path | None) -> Pipeline:
         UserError: see `resolve` and `load`.
     """
     return load(resolve(**folders))
-
-
-def read_directions(
-    source: str | Path | Mapping[str, Direction] | None,
-) -> Mapping[str, Direction]:
-    """Directions by name.
-
-    Args:
-        source: a file or folder of this project, a folder of .npy files, directions as they are, or
-            None for those that ship.
-
-    Raises:
-        UserError: the file or folder holds none.
-    """
-    if source is None or isinstance(source, Mapping):
-        return load_directions() if source is None else source
-    path = Path(source)
-    if (path / "model.safetensors").is_file():
-        return load_directions(path / "model.safetensors")
-    if path.is_dir() or path.suffix != ".safetensors":
-        return import_folder(path)
-    return load_directions(path)
 
 
 def fit_directions(directions: Mapping[str, Direction], generator: Network) -> dict[str, Direction]:
@@ -194,7 +192,7 @@ def _ships(name: str) -> bool:
 
 def _holds_generator(folder: Path) -> bool:
     try:
-        return "generator" in json.loads((folder / "config.json").read_text())["networks"]
+        return "generator" in decode((folder / "config.json").read_text())["networks"]
     except (OSError, ValueError, KeyError, TypeError):
         return False  # opening it says what is wrong
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import flax.struct
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from diffcam_jax.errors import UserError
@@ -47,7 +46,7 @@ def load_classifier(path: str | os.PathLike | None = None) -> Classifier:
         raise UserError(
             f"{path or 'diffcam_mobile'} is not a Diff-CAM classifier; train one with train.py"
         )
-    variables = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), tree)
+    variables = jax.tree.map(lambda x: np.asarray(x, np.float32), tree)
     network = Network(model_folder.build(metadata["model"]), variables)
     return Classifier(network, tuple(metadata["classes"]), metadata.get("sign", 1))
 

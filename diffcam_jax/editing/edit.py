@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from diffcam_jax.command.kept_jit import kept_jit
 from diffcam_jax.editing.compose import blend, combine, refine, resize_mask, with_user_mask
 from diffcam_jax.editing.config import EditConfig, check_method
 from diffcam_jax.editing.decomposition import decompose, domain_mask
@@ -75,7 +76,7 @@ class Edit(NamedTuple):
     codes: Float[Array, "b rows k"]
 
 
-@functools.partial(jax.jit, static_argnames=("config",))
+@kept_jit(static_argnames="config")
 def edit_batch(
     pipeline: Pipeline,
     images: Float[Array, "b s s 3"],

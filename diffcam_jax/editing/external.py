@@ -14,15 +14,14 @@ program may have drawn everything anew:
 Pictures are [1, s, s, 3] RGB in [-1, 1], masks in [0, 1].
 """
 
-import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from diffcam_jax.command.kept_jit import kept_jit
 from diffcam_jax.editing.classifier import Classifier
 from diffcam_jax.editing.compose import blend, dilate, feather, with_user_mask
 from diffcam_jax.editing.config import EditConfig
@@ -52,7 +51,7 @@ class Taken(NamedTuple):
     mask: Float[Array, "1 s s"]
 
 
-@functools.partial(jax.jit, static_argnames="size")
+@kept_jit(static_argnames="size")
 def evidence(
     classifier: Classifier,
     softened: Float[Array, "1 s s 3"],
@@ -90,7 +89,7 @@ def acting(evidence: Float[np.ndarray, "v v"]) -> Bool[np.ndarray, "v v"]:
     return apply_hysteresis_threshold(evidence, LIKELY, SURE)
 
 
-@functools.partial(jax.jit, static_argnames="config")
+@kept_jit(static_argnames="config")
 def judge(
     classifier: Classifier,
     softened: Float[Array, "1 s s 3"],
@@ -136,7 +135,7 @@ def shows(
     return ((maps >= cam) & (may > 0)).any(0), orders
 
 
-@functools.partial(jax.jit, static_argnames="config")
+@kept_jit(static_argnames="config")
 def take_in(
     images: Float[Array, "1 s s 3"],
     softened: Float[Array, "1 s s 3"],

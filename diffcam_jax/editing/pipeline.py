@@ -5,6 +5,9 @@ s reads 2 log2(s) - 2 of them, 18 at 1024. What does not fit is refused in one l
 is computed.
 """
 
+from concurrent.futures import ThreadPoolExecutor
+
+import flax.linen as nn
 import flax.struct
 import jax
 
@@ -13,7 +16,7 @@ from diffcam_jax.editing.alignment import Settings, aligner_for, check_channels
 from diffcam_jax.editing.classifier import Classifier
 from diffcam_jax.editing.decomposition import Decomposer
 from diffcam_jax.errors import UserError
-from diffcam_jax.files import trees
+from diffcam_jax.files.model_folder import network_hash
 from diffcam_jax.inversion import encoding
 from diffcam_jax.inversion.encoding import Encoder
 from diffcam_jax.nn.latents import wplus_rows
@@ -29,7 +32,7 @@ class AlignmentNetwork:
         settings: how it uses the encoder.
         generator: `generator_hash` of the generator that it was trained with; "" where that is not
             known.
-        encoder: `trees.tree_hash` of the encoder's variables; "" where that is not known.
+        encoder: `network_hash` of the encoder; "" where that is not known.
     """
 
     network: Network
@@ -96,8 +99,9 @@ def hashes(pipeline: Pipeline) -> dict[str, str]:
         "deghoster": deghoster,
         "aligner": aligner and aligner.network,
     }
-    known = {name: trees.tree_hash(n.variables) if n else "" for name, n in parts.items()}
-    return {"generator": generator_hash(pipeline.generator), **known}
+    with ThreadPoolExecutor() as pool:
+        found = pool.map(lambda network: network_hash(network) if network else "", parts.values())
+        return {"generator": generator_hash(pipeline.generator), **dict(zip(parts, found))}
 
 
 def require_encoder(found: bool) -> None:
@@ -122,22 +126,24 @@ def check(pipeline: Pipeline) -> None:
     generator, rows = pipeline.generator.module, wplus_rows(pipeline.generator.module)
     size, digest = generator.resolution, generator_hash(pipeline.generator)
     if pipeline.encoder is not None:
-        _check_encoder(pipeline.encoder, rows, size)
+        _check_encoder(pipeline.encoder, rows, pipeline.generator.module)
     if pipeline.deghoster is not None:
         _check_deghoster(pipeline.deghoster, size, digest)
     if pipeline.aligner is not None:
         _check_aligner(pipeline, digest)
 
 
-def _check_encoder(encoder: Encoder, rows: int, size: int) -> None:
+def _check_encoder(encoder: Encoder, rows: int, generator: nn.Module) -> None:
     if encoder.rows != rows:
         raise UserError(
-            f"the encoder gives {encoder.rows} rows of W+, the generator of {size} pixels reads "
-            f"{rows}; take an encoder and a generator of the same resolution"
+            f"the encoder gives {encoder.rows} rows of W+, the generator of {generator.resolution} "
+            f"pixels reads {rows}; take an encoder and a generator of the same resolution"
         )
-    if encoder.latent_avg.ndim == 2 and len(encoder.latent_avg) not in (1, rows):
+    shape, width = encoder.latent_avg.shape, generator.latent_size
+    if shape not in ((width,), (1, width), (rows, width)):
         raise UserError(
-            f"latent_avg has {len(encoder.latent_avg)} rows, the codes {rows}; convert again"
+            f"the encoder's latent_avg has the shape {list(shape)}, and the generator reads "
+            f"{rows} rows of {width} numbers; take an encoder that was trained for this generator"
         )
 
 
@@ -169,7 +175,7 @@ def _check_aligner(pipeline: Pipeline, digest: str) -> None:
             "together"
         )
     if aligner.encoder:
-        if aligner.encoder != trees.tree_hash(encoder.variables):
+        if aligner.encoder != network_hash(encoder):
             raise UserError(
                 "the alignment network was trained with another encoder; give the two that belong "
                 "together"

@@ -22,7 +22,7 @@ from diffcam_jax.faces import evidence
 from diffcam_jax.faces.hands import HandLandmarker, hand_mask
 from diffcam_jax.faces.landmarks import FaceLandmarker
 from diffcam_jax.faces.scorers import OUTER_LIPS
-from diffcam_jax.nn.bisenet import CLASSES
+from diffcam_jax.nn.conventions import CLASSES
 
 LIPS = ("mouth", "upper_lip", "lower_lip")
 # Share of the lips' outline that must be parsed as lips: it is 0.75 and more on bare faces, a

@@ -13,13 +13,14 @@ ours:
 Masks are computed at the classifier's size, where a cell of the window has `GRAIN` pixels.
 """
 
-import functools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from diffcam_jax.command.kept_jit import kept_jit
 from diffcam_jax.editing.classifier import Classifier
 from diffcam_jax.editing.compose import blend, dilate, feather, with_user_mask
 from diffcam_jax.editing.config import EditConfig, WindowConfig
@@ -65,30 +66,29 @@ class WindowEdit(NamedTuple):
     logits: Float[Array, "b r n"]
 
 
-@functools.partial(jax.jit, static_argnames=("size", "config"))
+@kept_jit(static_argnames="config")
 def draft(
-    generator: Network,
     classifier: Classifier,
-    ladder: Float[Array, "p b n k"],
+    images: Float[Array, "b s s 3"],
+    windows: Sequence[Float[Array, "b h w 3"]],
+    place: Window,
     attributes: Attributes,
-    size: int,
     config: EditConfig,
 ) -> Float[Array, "b r v v"]:
     """Diff-CAM's masks of edits before anything is tuned, which tell where to tune.
 
     Args:
-        generator: before it is tuned.
         classifier: Diff-CAM's.
-        ladder: codes after 0, 1, ... r edits.
+        images: aligned photographs.
+        windows: I' of the untuned generator, then the edits one after the other; r + 1 of them.
+        place: of the windows, in cells; around all places where the edits may act.
         attributes: of the edits.
-        size: of the pictures that are compared.
         config: static choices.
     """
-    pictures = [generator(w, method="synthesis", size=size) for w in ladder]
-    return _found(classifier, pictures, attributes, config).mask
+    return _found(classifier, _shown(images, windows, place, attributes), attributes, config).mask
 
 
-@jax.jit
+@kept_jit
 def draw_window(
     generator: Network, codes: Float[Array, "b n k"], window: Window
 ) -> Float[Array, "b h w 3"]:
@@ -132,7 +132,7 @@ def fill(x: Float[Array, "b h w c"], known: Float[Array, "b h w"]) -> Float[Arra
     return found
 
 
-@functools.partial(jax.jit, static_argnames="size")
+@kept_jit(static_argnames="size")
 def missed(
     images: Float[Array, "b s s 3"], inverted: Float[Array, "b h w 3"], place: Window, size: int
 ) -> Float[Array, "b v v"]:
@@ -210,11 +210,11 @@ def feathered(x: Float[Array, "b h w c"], radius: int) -> Float[Array, "b h w c"
     return jnp.stack(channels, -1)
 
 
-@functools.partial(jax.jit, static_argnames="config")
+@kept_jit(static_argnames="config")
 def edit_window(
     classifier: Classifier,
     images: Float[Array, "b s s 3"],
-    windows: Float[Array, "p b h w 3"],
+    windows: Sequence[Float[Array, "b h w 3"]],
     place: Window,
     attributes: Attributes,
     config: EditConfig,
@@ -233,12 +233,11 @@ def edit_window(
     """
     allowed = attributes.allowed
     size, side = allowed.shape[-1], images.shape[1]
-    factor = windows.shape[2] // place.height
+    factor = windows[0].shape[1] // place.height
     cells = side // factor
     grain = size // cells
     top, left = place.top * factor, place.left * factor
-    shown = [resize(into(images, part, top, left), (size, size), "area") for part in windows]
-    found = _found(classifier, shown, attributes, config)
+    found = _found(classifier, _shown(images, windows, place, attributes), attributes, config)
     meant = jnp.max(found.mask * allowed, axis=1)
     window = cut(images, scaled(place, factor))
     maps = meant, jnp.max(allowed, axis=1), attributes.kept
@@ -272,6 +271,13 @@ def border(place: Window, cells: int, factor: int) -> Float[Array, "h w"]:
 
     rows, columns = ramp(place.top, place.height), ramp(place.left, place.width)
     return jnp.minimum(rows[:, None], columns[None])
+
+
+def _shown(images, windows, place: Window, attributes: Attributes) -> list[Array]:
+    """The photographs with windows put into them, as the classifier sees them."""
+    factor, size = windows[0].shape[1] // place.height, attributes.allowed.shape[-1]
+    top, left = place.top * factor, place.left * factor
+    return [resize(into(images, part, top, left), (size, size), "area") for part in windows]
 
 
 def _found(

@@ -1,6 +1,6 @@
 """Codes of aligned faces: an encoder's, refined, or found by optimisation and kept in the cache."""
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 from jaxtyping import Float, UInt8
 
@@ -44,7 +44,7 @@ class Coder:
         Raises:
             UserError: a refinement without an encoder, or no loss was finite.
         """
-        image = jnp.asarray(to_unit(aligned)[None])
+        image = jax.device_put(to_unit(aligned)[None])
         if self._networks.encoder is not None and refine == 0:
             return np.asarray(encode(self._networks, image))[0]
         self.check_refine(refine)

@@ -18,7 +18,7 @@ from jaxtyping import Float, UInt8, UInt16
 import diffcam_jax
 from diffcam_jax import inversion
 from diffcam_jax.command.progress import Progress, tell
-from diffcam_jax.directions import Direction, check_strengths
+from diffcam_jax.directions import Direction, check_strengths, importers
 from diffcam_jax.editing import checkpoints
 from diffcam_jax.editing.config import VARIANTS, EditConfig, check_method
 from diffcam_jax.editing.pipeline import Pipeline, check, hashes
@@ -73,11 +73,11 @@ class Editor:
         check(networks)
         self.config = dataclasses.replace(config, method=method)
         self.directions = checkpoints.fit_directions(
-            checkpoints.read_directions(directions), networks.generator
+            importers.read_directions(directions), networks.generator
         )
+        self.hashes = hashes(networks)
         self.networks = networks = jax.device_put(networks)
         self.generator, self.classes = networks.generator.module, networks.classifier.names
-        self.hashes = hashes(networks)
         self._faces = FaceEditor(networks, self.directions)
         self._coder = Coder(networks)
 
@@ -120,7 +120,7 @@ class Editor:
         Args:
             config: default choices of an edit.
             method: instead of `config.method`.
-            directions: see `checkpoints.read_directions`.
+            directions: see `importers.read_directions`.
             **folders: generator, encoder, classifier, deghoster, aligner; see
                 `checkpoints.resolve`.
 
@@ -129,7 +129,7 @@ class Editor:
         """
         plan = checkpoints.resolve(**folders)
         check_method(method or config.method, plan.aligner is not None)  # before anything is loaded
-        found = checkpoints.read_directions(directions)
+        found = importers.read_directions(directions)
         return cls(checkpoints.load(plan), found, config, method)
 
     def invert(

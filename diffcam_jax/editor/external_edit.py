@@ -28,6 +28,7 @@ from diffcam_jax.editor.results import EditResult, FaceEdit, judged
 from diffcam_jax.errors import UserError, suggestion
 from diffcam_jax.faces import align, appearance, registration, views
 from diffcam_jax.faces.panel import grey
+from diffcam_jax.faces.shared import face_landmarker, hand_landmarker
 from diffcam_jax.ops.image import from_unit, resize
 
 Pixels = UInt8[np.ndarray, "_ _ 3"] | UInt16[np.ndarray, "_ _ 3"]
@@ -212,7 +213,7 @@ class ExternalEdit:
 
     def looked(self, aligned) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
         """Where each attribute may act [r, v, v], whose shapes are kept [v, v], and shares."""
-        face = regions.look(aligned, self.faces.landmarker, self.faces.hand_landmarker)
+        face = regions.look(aligned, face_landmarker(), hand_landmarker())
         for name, direction in zip(self.names, self.directions):
             if regions.mouth_is_hidden(face, direction):
                 self.notes.append(f"{name}: the mouth is covered; it stays as it is")

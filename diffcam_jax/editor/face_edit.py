@@ -1,6 +1,5 @@
 """Edits of aligned faces the product's way, one `FaceSession` each, with shared networks."""
 
-import functools
 from collections.abc import Mapping
 
 import numpy as np
@@ -13,8 +12,7 @@ from diffcam_jax.editing.pipeline import Pipeline
 from diffcam_jax.editor.face_session import FaceSession
 from diffcam_jax.editor.results import FaceEdit
 from diffcam_jax.faces import evidence, scorers
-from diffcam_jax.faces.hands import HandLandmarker
-from diffcam_jax.faces.landmarks import FaceLandmarker
+from diffcam_jax.faces.shared import face_landmarker
 from diffcam_jax.inversion.tuning import TuningSettings
 
 
@@ -28,16 +26,6 @@ class FaceEditor:
 
     def __init__(self, networks: Pipeline, directions: Mapping[str, Direction]) -> None:
         self.networks, self.directions = networks, directions
-
-    @functools.cached_property
-    def landmarker(self) -> FaceLandmarker:
-        """Finds faces; made when the first one is looked for."""
-        return FaceLandmarker()
-
-    @functools.cached_property
-    def hand_landmarker(self) -> HandLandmarker:
-        """Finds hands; made when the first face is looked at."""
-        return HandLandmarker()
 
     def __call__(
         self,
@@ -75,5 +63,5 @@ class FaceEditor:
     def score(self, image: UInt8[np.ndarray, "s s 3"], direction: Direction) -> float:
         """The direction's own score of an aligned picture; NaN where it has none."""
         scorer = scorers.SCORERS[direction.score]
-        found = list(evidence.gather(image[None], scorer.needs, self.landmarker, 1))
+        found = list(evidence.gather(image[None], scorer.needs, face_landmarker(), 1))
         return float(scorer.formula(found[0][1])) if found else float("nan")

@@ -17,9 +17,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
+from diffcam_jax.command.kept_jit import kept_jit
 from diffcam_jax.command.progress import tell
 from diffcam_jax.directions import Direction, direction_matrix
 from diffcam_jax.directions.acts import known
@@ -32,6 +32,7 @@ from diffcam_jax.editing.window_edit import Attributes, WindowEdit, draw_window,
 from diffcam_jax.editor.face_tuning import tuned_window
 from diffcam_jax.editor.results import FaceEdit, judged
 from diffcam_jax.faces import scorers
+from diffcam_jax.faces.shared import face_landmarker, hand_landmarker
 from diffcam_jax.inversion.tuning import tuned_generator
 from diffcam_jax.ops.image import from_unit, resize, to_unit
 from diffcam_jax.ops.window import Window
@@ -40,7 +41,9 @@ from diffcam_jax.ops.window import Window
 DRAFT, LEAST_AREA = 0.45, 50
 # A tuned generator that misses the photograph by more, in [0, 2], shows something else there.
 MISSED = 0.3
-_domain_mask = jax.jit(domain_mask, static_argnames="size")
+_tuned = kept_jit(tuned_generator)
+_resized = kept_jit(resize, static_argnames=("size", "method"))
+_domain_mask = kept_jit(domain_mask, static_argnames="size")
 
 
 class FaceSession:
@@ -54,9 +57,9 @@ class FaceSession:
         self.directions = [editor.directions[name] for name in names]
         self.config = dataclasses.replace(config, window=blend_of(config.window, self.directions))
         self.arrays = direction_matrix(editor.directions, names, len(codes))
-        self.classes = jnp.asarray([self.classifier.names.index(name) for name in names], jnp.int32)
+        self.classes = np.array([self.classifier.names.index(name) for name in names], np.int32)
         self.size = min(config.classifier_size, aligned.shape[0])
-        self.image = jnp.asarray(to_unit(aligned)[None])
+        self.image = jax.device_put(to_unit(aligned)[None])
         self.kept: dict[str, float] = {}
         self.domain: np.ndarray | None = None
         self.before: dict[str, float] = {}
@@ -65,7 +68,7 @@ class FaceSession:
     def run(self, asked, settings, raw, cache, progress) -> FaceEdit:
         """The whole way; arguments are those of `FaceEditor`, `asked` its strengths."""
         began = time.perf_counter()
-        undo = jnp.asarray([strength < 0 for strength in asked])
+        undo = np.array([strength < 0 for strength in asked])
         tell(progress, "look")
         may = self.allowed()
         if not raw and not any(map(self.has_room, self.directions, asked)):
@@ -85,13 +88,11 @@ class FaceSession:
             )
             window, notes = entry.window, told.pop("notes")
             self.notes += notes
-            generator = jax.device_put(tuned_generator(generator, entry.deltas))
-        window = Window(
-            *(jnp.int32(x) for x in (window.top, window.left)), window.height, window.width
-        )
+            generator = _tuned(generator, entry.deltas)
+        window = _placed(window)
         tuned = time.perf_counter()
         tell(progress, "blend")
-        first = draw_window(generator, jnp.asarray(self.codes[None]), window)
+        first = draw_window(generator, self.codes[None], window)
         may = self.without_missed(may, first, window)
         edit = functools.partial(self.blended, generator, window, undo, first, may)
         reached, (result, last) = self.reached(asked, raw, edit)
@@ -106,7 +107,7 @@ class FaceSession:
                 *self.notes,
                 *(f"{n}: {r.note}" for n, r in zip(self.names, reached) if r.note),
             ],
-            "classifier": judged(self.names, self.classifier.names, np.asarray(result.logits[0])),
+            "classifier": judged(self.names, self.classifier.names, np.asarray(result.logits)[0]),
             "seconds": {name: round(value, 3) for name, value in seconds.items()},
         }
         return self.outcome(result, first, last, window, [r.factor for r in reached], report)
@@ -126,19 +127,19 @@ class FaceSession:
 
     def allowed(self) -> np.ndarray:
         """Where each attribute may act [r, v, v]: by parsing, covered mouths and domain."""
-        face = regions.look(self.aligned, self.editor.landmarker, self.editor.hand_landmarker)
+        face = regions.look(self.aligned, face_landmarker(), hand_landmarker())
         for name, direction in zip(self.names, self.directions, strict=True):
             if regions.mouth_is_hidden(face, direction):
                 self.notes.append(f"{name}: the mouth is covered; it stays as it is")
         may = np.stack([regions.may_act(face, direction) for direction in self.directions])
         shapes = regions.kept_shapes(face, self.directions, may)[None]
-        self.shapes = resize(jnp.asarray(shapes), (self.size, self.size), "area")
+        self.shapes = _resized(shapes, size=(self.size, self.size), method="area")
         self.kept["parsing"] = round(float(1 - may.max(0).mean()), 4)
         self.kept["hands"] = round(float(face.hands.mean()), 4)
-        may = np.asarray(resize(jnp.asarray(may), (self.size, self.size), "area"))
+        may = np.asarray(_resized(may, size=(self.size, self.size), method="area"))
         if self.config.method == "both":
-            codes = jnp.asarray(self.codes[None])
-            out = _domain_mask(self.editor.networks.decomposer, self.image, codes, size=self.size)
+            given = self.editor.networks.decomposer, self.image, self.codes[None]
+            out = _domain_mask(*given, size=self.size)
             self.domain = out = np.asarray(refine(out, self.config.domain))
             self.kept["domain"] = round(float((out > 0.5).mean()), 4)
             may = may * (1 - out)
@@ -146,31 +147,25 @@ class FaceSession:
 
     def drafted(self, asked, undo, may) -> np.ndarray:
         """Above 0.5 where the untuned edit acts and may act [v, v]."""
-        attributes = self.attributes(undo, may)
-        masks = window_edit.draft(
-            self.generator,
-            self.classifier,
-            self.ladder(asked),
-            attributes,
-            self.size,
-            self.config,
-        )
-        acting = (np.asarray(masks[0]) >= DRAFT) & (may > 0.5)
-        for i, part in enumerate(acting):
-            if part.sum() < LEAST_AREA * (self.size / 256) ** 2:
-                acting[i] = may[i] > 0.5
+        acting, around = may > 0.5, windows.fit_window(may.max(0), self.generator.module.cells)
+        if around is not None:
+            place = _placed(around)
+            drawn = [draw_window(self.generator, w, place) for w in self.ladder(asked)]
+            given = self.classifier, self.image, drawn, place, self.attributes(undo, may)
+            masks = np.asarray(window_edit.draft(*given, self.config))[0]
+            drafted = acting & (masks >= DRAFT)
+            enough = drafted.sum((1, 2)) >= LEAST_AREA * (self.size / 256) ** 2
+            acting = np.where(enough[:, None, None], drafted, acting)
         wanted = acting.any(0)
         if self.user_mask is not None and self.config.user_mask == "union":
-            small = resize(jnp.asarray(self.user_mask)[None], wanted.shape, "area")[0]
-            wanted |= np.asarray(small) > 0
+            small = _resized(self.user_mask[None], size=wanted.shape, method="area")
+            wanted |= np.asarray(small)[0] > 0
         return wanted.astype(np.float32)
 
-    def ladder(self, factors) -> jax.Array:
+    def ladder(self, factors) -> np.ndarray:
         """Codes after 0, 1, ... edits [r + 1, 1, n, k]."""
         steps = np.asarray(factors, np.float32)[:, None, None] * self.arrays[: len(factors)]
-        return jnp.asarray(
-            np.concatenate([[self.codes], self.codes + np.cumsum(steps, 0)])[:, None]
-        )
+        return np.concatenate([[self.codes], self.codes + np.cumsum(steps, 0)])[:, None]
 
     def without_missed(self, may: np.ndarray, first: jax.Array, window: Window) -> np.ndarray:
         """The regions less what the tuned generator still shows otherwise: something in front."""
@@ -181,7 +176,7 @@ class FaceSession:
     def attributes(self, undo, may) -> Attributes:
         """The first attributes, as many as there are regions [r, v, v]."""
         count = len(may)
-        return Attributes(self.classes[:count], undo[:count], jnp.asarray(may[None]), self.shapes)
+        return Attributes(self.classes[:count], undo[:count], may[None], self.shapes)
 
     def blended(self, generator, window, undo, first, may, factors) -> tuple[WindowEdit, jax.Array]:
         """The edit of the first few attributes with the given factors, and T."""
@@ -189,11 +184,11 @@ class FaceSession:
         edit = edit_window(
             self.classifier,
             self.image,
-            jnp.stack([first, *drawn]),
+            [first, *drawn],
             window,
             self.attributes(undo, may[: len(factors)]),
             self.config,
-            None if self.user_mask is None else jnp.asarray(self.user_mask[None]),
+            None if self.user_mask is None else self.user_mask[None],
         )
         return edit, drawn[-1]
 
@@ -206,7 +201,7 @@ class FaceSession:
         for strength in asked:
             one, result = self.reached_next(strength, raw, edit, found, shown)
             found.append(one)
-            shown = from_unit(np.asarray(result[0].fused[0]))
+            shown = from_unit(np.asarray(result[0].fused)[0])
         return found, result
 
     def reached_next(
@@ -218,7 +213,7 @@ class FaceSession:
         rendered = functools.cache(lambda factor: edit([*factors, factor]))
 
         def score(factor: float) -> float:
-            picture = from_unit(np.asarray(rendered(factor)[0].fused[0]))
+            picture = from_unit(np.asarray(rendered(factor)[0].fused)[0])
             return self.editor.score(picture, direction)
 
         if raw or not _is_measured(direction):
@@ -235,9 +230,9 @@ class FaceSession:
         top, left = int(window.top) * factor, int(window.left) * factor
         place = top, top + window.height * factor, left, left + window.width * factor
         shown = []
-        for part in jax.device_get((first[0], last[0])):
+        for part in jax.device_get((first, last)):
             picture = self.aligned.copy()
-            picture[place[0] : place[1], place[2] : place[3]] = from_unit(part)
+            picture[place[0] : place[1], place[2] : place[3]] = from_unit(part[0])
             shown.append(picture)
         return self.face_edit(
             inverted=shown[0],
@@ -247,7 +242,7 @@ class FaceSession:
             mask=result.mask[0],
             cam_mask=self.enlarged(result.cam_mask)[0],
             domain=None if self.domain is None else self.enlarged(self.domain)[0],
-            edited_latents=np.asarray(self.ladder(factors)[-1, 0]),
+            edited_latents=self.ladder(factors)[-1, 0],
             report=report,
             window_pixels=place,
         )
@@ -269,7 +264,7 @@ class FaceSession:
 
     def enlarged(self, masks: np.ndarray) -> np.ndarray:
         """Masks [b, v, v] at the photograph's size."""
-        return np.asarray(resize(jnp.asarray(masks), self.aligned.shape[:2], "bilinear"))
+        return np.asarray(_resized(masks, size=self.aligned.shape[:2], method="bilinear"))
 
     def unchanged(self, asked, looked: float) -> FaceEdit:
         """The photograph as it is, for nothing of it may change."""
@@ -283,7 +278,7 @@ class FaceSession:
             inverted=self.aligned,
             edited=self.aligned,
             fused=self.aligned,
-            source=np.asarray(self.image[0]) / 2 + np.float32(0.5),
+            source=np.asarray(self.image)[0] / 2 + np.float32(0.5),
             mask=nothing,
             cam_mask=nothing,
             domain=None,
@@ -296,6 +291,11 @@ def blend_of(config: WindowConfig, directions: Sequence[Direction]) -> WindowCon
     """The choices of a blend for some edits: a membrane would take a beard's shade off again."""
     shades = any(known(direction.name).shades for direction in directions)
     return dataclasses.replace(config, membrane=config.membrane and not shades)
+
+
+def _placed(window: Window) -> Window:
+    """A window whose place is an argument of programs, and its shape a part of them."""
+    return Window(np.int32(window.top), np.int32(window.left), window.height, window.width)
 
 
 def _is_measured(direction: Direction) -> bool:

@@ -12,16 +12,19 @@ both            Diff-CAM that leaves alone what is out of domain
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from diffcam_jax.editing.compose import blend
 from diffcam_jax.editing.config import DECOMPOSING, METHODS, VARIANTS
-from diffcam_jax.editing.edit import Edits, edit_batch
+from diffcam_jax.editing.edit import Edit, Edits, edit_batch
+from diffcam_jax.editing.over_devices import PipelineOverDevices
+from diffcam_jax.editing.pipeline import Pipeline
 from diffcam_jax.errors import UserError
 from diffcam_jax.evaluation.bench import Bench, groups
 from diffcam_jax.evaluation.codes import Coded
@@ -87,7 +90,7 @@ def edit(
         jnp.asarray(world.classes([attribute])),
     )
     config = dataclasses.replace(VARIANTS[variant], classifier_size=min(256, pictures.shape[1]))
-    run = functools.partial(edit_batch, world.pipeline, images, jnp.asarray(codes), edits)
+    run = functools.partial(_editing(world.pipeline), images, jnp.asarray(codes), edits)
     methods = [name for name in systems if name != WHOLE]
     if WHOLE in systems and not set(methods) & set(METHODS):
         methods.append("diffcam")
@@ -102,6 +105,14 @@ def edit(
             everywhere = np.ones(pictures.shape[1:3], np.float32)
             found[WHOLE] = [Edited(picture, everywhere) for picture in from_unit(result.edited)]
     return {name: found[name] for name in systems}
+
+
+@functools.lru_cache(maxsize=1)
+def _editing(pipeline: Pipeline) -> Callable[..., Edit]:
+    """`edit_batch` with its networks, on all devices."""
+    if jax.local_device_count() == 1:
+        return functools.partial(edit_batch, pipeline)
+    return PipelineOverDevices(pipeline).edit
 
 
 class Group(NamedTuple):
@@ -137,7 +148,8 @@ def edited(
         )
 
     waiting = (one for one in bench.progress(chosen, f"{protocol}: {attribute}") if missing(one))
-    for few in groups(waiting, AT_A_TIME):
+    size = AT_A_TIME * jax.local_device_count()
+    for few in groups(waiting, size):
         read = []
         for one in few:
             with bench.listing(one.item.name):
@@ -145,7 +157,7 @@ def edited(
         if not read:
             continue
         # A short last batch is filled up, so that one program does for all.
-        filled = read + [read[-1]] * (AT_A_TIME - len(read))
+        filled = read + [read[-1]] * (size - len(read))
         pictures, codes = (
             np.stack([pixels for _, pixels in filled]),
             np.stack([one.code for one, _ in filled]),

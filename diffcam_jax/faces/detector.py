@@ -8,6 +8,7 @@ largest face that is looked for there.
 A box is [4] float64: left, top, right, bottom, in pixels of the photograph.
 """
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -38,7 +39,7 @@ class FaceDetector:
     def __init__(self) -> None:
         import cv2
 
-        path = store.fetch("yunet")
+        path, self._one_at_a_time = store.fetch("yunet"), threading.Lock()
         try:
             with quiet_native_stderr():
                 self._network: Any = cv2.FaceDetectorYN.create(
@@ -79,8 +80,9 @@ class FaceDetector:
     def _tile(self, level: np.ndarray, left: int, top: int) -> Float[np.ndarray, "n 5"]:
         """Boxes and scores of a tile, in pixels of the level."""
         part = np.ascontiguousarray(level[top : top + _TILE, left : left + _TILE, ::-1])
-        self._network.setInputSize((part.shape[1], part.shape[0]))
-        _, found = self._network.detect(part)
+        with self._one_at_a_time:  # the size is the network's own
+            self._network.setInputSize((part.shape[1], part.shape[0]))
+            _, found = self._network.detect(part)
         if found is None:
             return np.zeros((0, 5))
         x, y, w, h, score = found[:, [0, 1, 2, 3, -1]].T.astype(np.float64)

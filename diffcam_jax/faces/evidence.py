@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw
 
+from diffcam_jax.command.kept_jit import kept_jit
 from diffcam_jax.errors import UserError
 from diffcam_jax.faces.chips import chip, lab, resized
 from diffcam_jax.faces.landmarks import FaceLandmarker
@@ -160,7 +161,7 @@ def _parser() -> Callable[[np.ndarray], tuple[jax.Array, jax.Array]]:
     params, _ = store.load_pretrained("bisenet")
     params = jax.device_put(params)
 
-    @jax.jit
+    @kept_jit
     def run(params: dict, images: jax.Array) -> tuple[jax.Array, jax.Array]:
         logits = BiSeNet().apply({"params": params}, to_unit(images))
         labels = upsample_logits(logits, SIDE).argmax(-1).astype(jnp.uint8)

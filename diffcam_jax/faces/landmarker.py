@@ -1,9 +1,11 @@
 """Opening MediaPipe's landmarkers, for faces and hands alike."""
 
 import contextlib
+import importlib.util
 import os
 import sys
 import tempfile
+import threading
 import weakref
 from collections.abc import Iterator
 from typing import Any
@@ -12,6 +14,9 @@ import numpy as np
 
 from diffcam_jax.errors import UserError
 from diffcam_jax.pretrained import store
+
+# One thread at a time may exchange the process's stderr.
+_quiet = threading.Lock()
 
 
 class Landmarker:
@@ -27,10 +32,12 @@ class Landmarker:
 
     def __init__(self, kind: str, **options: Any) -> None:
         path = store.fetch(f"{kind}_landmarker")
+        _leave_out_pyplot()
         from mediapipe.tasks.python import vision
         from mediapipe.tasks.python.core.base_options import BaseOptions
 
         name = f"{kind.capitalize()}Landmarker"
+        self._one_at_a_time = threading.Lock()
         base = BaseOptions(model_asset_path=str(path))
         settings = getattr(vision, f"{name}Options")(base_options=base, **options)
         with quiet_native_stderr():
@@ -59,7 +66,8 @@ class Landmarker:
         import mediapipe as mp
 
         data = np.ascontiguousarray(pixels)
-        return self._landmarker.detect(mp.Image(image_format=mp.ImageFormat.SRGB, data=data))
+        with self._one_at_a_time:
+            return self._landmarker.detect(mp.Image(image_format=mp.ImageFormat.SRGB, data=data))
 
 
 def _free(landmarker: Any) -> None:
@@ -74,16 +82,42 @@ def _free(landmarker: Any) -> None:
 @contextlib.contextmanager
 def quiet_native_stderr() -> Iterator[None]:
     """Hides what C++ libraries write to stderr while they start."""
-    try:
-        sys.stderr.flush()
-        saved = os.dup(2)
-    except (AttributeError, OSError):  # no stderr at all, as under pythonw
-        yield
-        return
-    with tempfile.TemporaryFile() as sink:
-        os.dup2(sink.fileno(), 2)
+    with _quiet:
+        shown = sys.stderr
         try:
+            shown.flush()
+            saved = os.dup(2)
+        except (AttributeError, OSError):  # no stderr at all, as under pythonw
             yield
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
+            return
+        in_background = threading.current_thread() is not threading.main_thread()
+        if in_background and _is_two(shown):
+            # What the main thread writes meanwhile is to be seen. The file stays open, for that
+            # thread may be about to write to it when this one is done.
+            sys.stderr = open(os.dup(2), "w", buffering=1, errors="backslashreplace")  # noqa: SIM115
+        with tempfile.TemporaryFile() as sink:
+            os.dup2(sink.fileno(), 2)
+            try:
+                yield
+            finally:
+                os.dup2(saved, 2)
+                sys.stderr = shown
+                os.close(saved)
+
+
+def _is_two(stream: Any) -> bool:
+    """Whether a stream writes to the process's own stderr."""
+    try:
+        return stream.fileno() == 2
+    except OSError:  # it was redirected within Python
+        return False
+
+
+def _leave_out_pyplot() -> None:
+    """Lets MediaPipe import matplotlib's plots, which it draws with, only once it draws."""
+    name = "matplotlib.pyplot"
+    if name in sys.modules or (spec := importlib.util.find_spec(name)) is None:
+        return
+    spec.loader = importlib.util.LazyLoader(spec.loader)
+    sys.modules[name] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)

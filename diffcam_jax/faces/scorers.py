@@ -14,7 +14,7 @@ from jaxtyping import Float, UInt8
 from diffcam_jax.errors import UserError, suggestion
 from diffcam_jax.faces.evidence import LEFT_EYE_OUTER, RIGHT_EYE_OUTER, Evidence, gather
 from diffcam_jax.faces.landmarks import FaceLandmarker
-from diffcam_jax.nn.bisenet import CLASSES
+from diffcam_jax.nn.conventions import CLASSES
 
 # Rows of the 478 landmarks; left and right are the picture's.
 LEFT_EYE, RIGHT_EYE = (33, 133, 159, 145), (362, 263, 386, 374)

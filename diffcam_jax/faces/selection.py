@@ -1,6 +1,5 @@
 """Which faces of a photograph are meant, and the squares around them."""
 
-import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -8,17 +7,8 @@ from jaxtyping import Float, UInt8, UInt16
 
 from diffcam_jax.errors import UserError
 from diffcam_jax.faces import align
-from diffcam_jax.faces.landmarks import MAX_FACES, DetectedFace, FaceLandmarker
-
-
-@functools.cache
-def shared_landmarker() -> FaceLandmarker:
-    """The landmarker that a process uses for all of its photographs, opened when first needed.
-
-    Raises:
-        UserError: see `FaceLandmarker`.
-    """
-    return FaceLandmarker()
+from diffcam_jax.faces.landmarks import MAX_FACES, DetectedFace
+from diffcam_jax.faces.shared import face_landmarker
 
 
 def find_quads(
@@ -43,7 +33,7 @@ def find_quads(
     if points is not None:
         return [align.ffhq_quad(points)]
     wanted = 1 if which == "largest" else MAX_FACES if which == "all" else int(which)
-    faces = select_faces(shared_landmarker().detect(pixels, wanted), which)
+    faces = select_faces(face_landmarker().detect(pixels, wanted), which)
     return [align.ffhq_quad(face.points) for face in faces]
 
 

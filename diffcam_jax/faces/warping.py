@@ -93,5 +93,11 @@ def pad(image: np.ndarray, margins: np.ndarray, blur: float) -> np.ndarray:
         image, (-(-width // factor), -(-height // factor)), interpolation=cv2.INTER_AREA
     )
     blurred = cv2.resize(cv2.GaussianBlur(small, (0, 0), blur / factor), (width, height))
-    image = image + (blurred - image) * np.clip(3 * outside + 1, 0, 1)
-    return image + (np.median(small, axis=(0, 1)) - image) * np.clip(outside, 0, 1)
+    # In place, for these arrays are large: image += (blurred - image) * weight, twice.
+    blurred -= image
+    blurred *= np.clip(3 * outside + 1, 0, 1)
+    image += blurred
+    np.subtract(np.median(small, axis=(0, 1)), image, out=blurred)
+    blurred *= np.clip(outside, 0, 1)
+    image += blurred
+    return image

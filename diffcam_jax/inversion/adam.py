@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
@@ -81,23 +82,30 @@ class State:
     before: Float[Array, " b"]
 
 
-def initial(unknown: Unknown) -> State:
+def initial(unknown: tuple[Array | np.ndarray, ...]) -> State:
     """The state before the first step."""
     count = len(unknown[0])
-    # The type is explicit: a step returns such arrays, and other types would compile it a second
-    # time.
-    never = jnp.full(count, jnp.inf, jnp.float32)
-    return State(
+
+    # NumPy makes the arrays, for JAX would compile every operation. Their types are those that a
+    # step returns, or it would be compiled a second time.
+    def put(x: Any) -> Array:
         # The step donates the state, so no two of its arrays may share a buffer.
-        unknown=tuple(jnp.array(x) for x in unknown),
-        best=tuple(jnp.array(x) for x in unknown),
-        best_loss=never,
-        moments=tuple(jax.vmap(optax.scale_by_adam().init)(x) for x in unknown),
-        slowed=jnp.ones(count),
-        failures=jnp.zeros(count, jnp.int32),
-        active=jnp.ones(count, bool),
-        window=jnp.full((LONGEST_PATIENCE, count), jnp.inf, jnp.float32),
-        before=jnp.copy(never),
+        return jax.device_put(np.array(x), may_alias=False)
+
+    def full(value: float, *shape: int) -> Array:
+        return put(np.full(shape, value, np.float32))
+
+    shapes = tuple(jax.eval_shape(jax.vmap(optax.scale_by_adam().init), x) for x in unknown)
+    return State(
+        unknown=tuple(map(put, unknown)),
+        best=tuple(map(put, unknown)),
+        best_loss=full(np.inf, count),
+        moments=jax.tree.map(lambda leaf: put(np.zeros(leaf.shape, leaf.dtype)), shapes),
+        slowed=full(1.0, count),
+        failures=put(np.zeros(count, np.int32)),
+        active=put(np.ones(count, bool)),
+        window=full(np.inf, LONGEST_PATIENCE, count),
+        before=full(np.inf, count),
     )
 
 

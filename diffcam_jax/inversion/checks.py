@@ -1,6 +1,7 @@
 """Checks the inputs of an inversion, before anything is computed."""
 
 import dataclasses
+import math
 
 import flax.linen as nn
 import numpy as np
@@ -180,3 +181,16 @@ def check_tuning(mask: Array | np.ndarray | None, restarts: int) -> None:
 
 def _size(mask: Array | np.ndarray) -> str:
     return " x ".join(str(side) for side in mask.shape)
+
+
+def check_tuning_settings(settings: TuningSettings) -> None:
+    """Checks that settings are possible.
+
+    Raises:
+        UserError: names the setting.
+    """
+    for name, value in dataclasses.asdict(settings).items():
+        if not (math.isfinite(value) and value >= 0):
+            raise UserError(f"{name}={value}: settings of a tuning are finite and not negative")
+    if settings.steps < 1:
+        raise UserError("steps=0: take at least one step, or omit the tuning")

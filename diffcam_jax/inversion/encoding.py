@@ -16,6 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from diffcam_jax.command.kept_jit import kept_jit
+from diffcam_jax.errors import UserError
 from diffcam_jax.files.model_folder import ModelFolder
 from diffcam_jax.nn.latents import WPLUS_ROWS, to_wplus
 from diffcam_jax.nn.network import Network
@@ -126,11 +128,24 @@ def encode(
 
     Returns:
         W+ [b,n,k], or W [b,k].
+
+    Raises:
+        UserError: the encoder's codes and `latent_avg` differ in width.
     """
     offsets = encoder.apply(variables, shrink(images))
     if offsets.ndim == 2 and rows is not None:
         offsets = to_wplus(offsets, rows)
+    _check_width(offsets, latent_avg)
     return offsets + latent_avg
+
+
+def _check_width(offsets: Float[Array, "b *rows k"], codes: Float[Array, "... m"]) -> None:
+    """Whether the codes that offsets are added to have their width."""
+    if offsets.shape[-1] != codes.shape[-1]:
+        raise UserError(
+            f"the encoder gives codes of {offsets.shape[-1]} numbers, its latent_avg has "
+            f"{codes.shape[-1]}; convert the encoder again, with its own latent_avg"
+        )
 
 
 def restyle_loop(
@@ -175,7 +190,7 @@ def restyle_loop(
     return all_codes, pictures
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@kept_jit(static_argnames="encoder")
 def _correct(
     encoder: nn.Module,
     variables: Mapping[str, Any],
@@ -183,7 +198,9 @@ def _correct(
     images: Float[Array, "b h w 3"],
     current: Float[Array, "b h w 3"],
 ) -> Float[Array, "b n k"]:
-    return codes + encoder.apply(variables, jnp.concatenate([images, current], axis=-1))
+    offsets = encoder.apply(variables, jnp.concatenate([images, current], axis=-1))
+    _check_width(offsets, codes)
+    return codes + offsets
 
 
 def read(generator: Network, encoder: Encoder, images: jax.Array) -> jax.Array:
@@ -207,11 +224,11 @@ def read(generator: Network, encoder: Encoder, images: jax.Array) -> jax.Array:
     return codes[-1]
 
 
-@functools.partial(jax.jit, static_argnums=(0, 4, 5))
+@kept_jit(static_argnames=("module", "side", "rows"))
 def _encode(
     module: nn.Module, variables: dict, average: jax.Array, images: jax.Array, side: int, rows: int
 ) -> jax.Array:
     return encode(module, variables, average, fit(images, side), rows)
 
 
-_draw = jax.jit(draw, static_argnames=("generator", "size"))
+_draw = kept_jit(draw, static_argnames=("generator", "size"))

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from diffcam_jax.command.kept_jit import kept_jit
 from diffcam_jax.command.progress import Progress
 from diffcam_jax.directions.space import generator_hash
 from diffcam_jax.errors import UserError
@@ -88,7 +89,9 @@ class Inverter:
             began = trees.tree_hash(self._begins.network.variables)
         else:
             began = self._pivots.recipe if self._way.tunes else "mean"
+        chosen = getattr(self.generator.module, "chosen", None)  # it decides where the mean is
         return {
+            **({} if chosen is None else {"class": chosen}),
             "generator": generator_hash(self.generator),
             "method": self.method,
             "space": self.space,
@@ -245,14 +248,14 @@ class Inverter:
         return Inversion(codes, loss, np.zeros((0, len(codes)), np.float32), 0, seconds, 0.0, ())
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@kept_jit(static_argnames="problem")
 def _target(
     problem: prior.PriorProblem | FitProblem, frozen: Any, images: Array, mask: Array | None
 ) -> Any:
     return problem.target(frozen, images, mask)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@kept_jit(static_argnames="problem")
 def _error(problem: FitProblem, frozen: Frozen, images: Array, codes: Array) -> Float[Array, " b"]:
     return losses.mse(problem.draw(frozen, codes), problem.target(frozen, images).image)
 

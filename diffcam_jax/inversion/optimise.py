@@ -3,24 +3,26 @@
 The step is compiled once for a problem and its shapes. The loop reads the step before the running
 one, so that it never keeps the device waiting.
 
-An accelerator processes all pictures in one step. On a CPU each has a lane of its own, with one
-program for all: the maps of several pictures fill gigabytes, which the system allocates page by
-page in every step (at 256 pixels two pictures in one step of the embedded generator took 3.5 times
-the CPU seconds, each, of one alone). Lanes are distributed over the devices that JAX makes of the
-CPU (JAX_NUM_CPU_DEVICES): those of different devices run in parallel. A settled lane costs nothing.
+Accelerators share the pictures, each with one step for its part. On a CPU every picture has a lane
+of its own, with one program for all: the maps of several pictures fill gigabytes, which the system
+allocates page by page in every step (at 256 pixels two pictures in one step of the embedded
+generator took 3.5 times the CPU seconds, each, of one alone). Lanes are distributed over the
+devices that JAX makes of the CPU (JAX_NUM_CPU_DEVICES): those of different devices run in parallel.
+A settled lane costs nothing.
 """
 
 import dataclasses
+import itertools
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 from tqdm import tqdm
 
+from diffcam_jax.command.kept_jit import kept_jit
 from diffcam_jax.command.progress import Progress, tell
 from diffcam_jax.inversion.adam import Problem, State, StepSettings, Unknown, initial, step
 
@@ -55,7 +57,7 @@ def cosine(index: int, steps: int, begin: int = 0) -> float:
     return 0.5 * (1 + float(np.cos(np.pi * progress))) if index >= begin else 0.0
 
 
-_jitted_step = jax.jit(step, static_argnums=0, donate_argnums=1)
+_jitted_step = kept_jit(step, static_argnames="problem", donate_argnames="state")
 
 
 def minimise(
@@ -63,7 +65,7 @@ def minimise(
     frozen: Any,
     target: Any,
     weights: Any,
-    start: Unknown,
+    start: tuple[Array | np.ndarray, ...],
     steps: int,
     step_settings: Callable[[int], StepSettings],
     seconds: float | None = None,
@@ -124,10 +126,8 @@ def minimise(
     count = next((i + 1 for i, row in enumerate(moving) if not row.any()), len(moving))
     ends = [(lane.state.best_loss, lane.state.failures, lane.state.active) for lane in lanes]
     loss, failures, active = (np.concatenate(parts) for parts in zip(*jax.device_get(ends)))
-    best = tuple(
-        jnp.concatenate(parts)
-        for parts in zip(*jax.device_get([lane.state.best for lane in lanes]))
-    )
+    every = zip(*jax.device_get([lane.state.best for lane in lanes]))
+    best = tuple(jax.device_put(np.concatenate(parts)) for parts in every)
     return Minimum(
         best,
         loss,
@@ -148,7 +148,8 @@ class _Lane:
         state: their state.
         frozen: see `step`.
         target: see `step`.
-        place: index of the device of a CPU; None on an accelerator.
+        place: index of the device of a CPU, where steps wait for each other; None on an
+            accelerator.
         rows: losses and activity of every step.
         loss: their mean loss when last read.
         moving: whether any picture still moved then.
@@ -163,19 +164,24 @@ class _Lane:
     moving: bool = True
 
 
-def _lanes(start: Unknown, frozen: Any, target: Any) -> list[_Lane]:
-    if jax.default_backend() != "cpu":
-        return [_Lane(initial(start), frozen, target, None)]
-    devices = jax.local_devices()[: len(start[0])]
+def _lanes(start: Any, frozen: Any, target: Any) -> list[_Lane]:
+    count, on_cpu = len(start[0]), jax.default_backend() == "cpu"
+    devices = jax.local_devices()[:count]
     copies = [
         frozen if device == devices[0] else jax.device_put(frozen, device) for device in devices
     ]
     lanes = []
-    for i in range(len(start[0])):
-        own, aim = jax.tree.map(lambda x: x[i : i + 1], (start, target))  # noqa: B023
+    for i, rows in enumerate(_shares(count, count if on_cpu else len(devices))):
+        own, aim = jax.tree.map(lambda x: x[rows], (start, target))  # noqa: B023
         place = i % len(devices)
         given = initial(own), copies[place], aim
-        lanes.append(
-            _Lane(*(given if len(devices) == 1 else jax.device_put(given, devices[place])), place)
-        )
+        if len(devices) > 1:
+            given = jax.device_put(given, devices[place])
+        lanes.append(_Lane(*given, place if on_cpu else None))
     return lanes
+
+
+def _shares(count: int, parts: int) -> list[slice]:
+    """A number of rows in parts whose sizes differ by one at most."""
+    ends = [count * part // parts for part in range(parts + 1)]
+    return [slice(low, high) for low, high in itertools.pairwise(ends)]

@@ -6,6 +6,7 @@ size limit; the least recently used files are removed first. A file that cannot 
 absent.
 """
 
+import contextlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +17,7 @@ from jaxtyping import Float, UInt8
 
 from diffcam_jax.errors import UserError
 from diffcam_jax.files import trees
-from diffcam_jax.files.cache_dir import cache_dir, cache_key
+from diffcam_jax.files.cache_dir import cache_dir, cache_key, tell_unkept
 from diffcam_jax.inversion.tuning import Deltas
 from diffcam_jax.ops.window import Window
 
@@ -78,7 +79,7 @@ class TunedCache:
             return
 
     def save(self, entry: Entry) -> None:
-        """Keeps an entry; a folder that cannot be written is ignored, so no edit fails on it."""
+        """Keeps an entry; where it cannot be written, one line says so, and no edit fails."""
         if sum(array.nbytes for array in entry.deltas.values()) > LARGEST:
             return
         window = [int(x) for x in _numbers(entry.window)]
@@ -87,8 +88,8 @@ class TunedCache:
             metadata = {"kind": "tuned", "window": window, "loss": float(entry.loss)}
             trees.save(self._path(entry.window), tree, metadata)
             self._evict()
-        except OSError:
-            return
+        except OSError as error:
+            tell_unkept("tunings", self.folder, error.strerror)
 
     def _path(self, window: Window) -> Path:
         place = "_".join(str(int(number)) for number in _numbers(window))
@@ -98,9 +99,10 @@ class TunedCache:
         files = sorted(self.folder.glob("*.safetensors"), key=_used, reverse=True)
         kept = 0
         for path in files:
-            kept += path.stat().st_size
-            if kept > LIMIT:
-                path.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):  # removed by another process meanwhile
+                kept += path.stat().st_size
+                if kept > LIMIT:
+                    path.unlink()
 
 
 def _numbers(window: Window) -> tuple[Any, ...]:

@@ -15,7 +15,6 @@ steps fit better and edit less.
 
 import dataclasses
 import functools
-import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -25,9 +24,11 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Float, Int
 
+from diffcam_jax.command.kept_jit import kept_jit
 from diffcam_jax.command.progress import Progress
 from diffcam_jax.errors import UserError
 from diffcam_jax.inversion.adam import CHANCES, StepSettings, Unknown
+from diffcam_jax.inversion.checks import check_tuning_settings
 from diffcam_jax.inversion.judges import Judge, LpipsAlex, Seen
 from diffcam_jax.inversion.optimise import cosine, minimise
 from diffcam_jax.inversion.settings import TuningSettings
@@ -227,7 +228,12 @@ def _halved(pictures: Float[Array, "b h w 3"]) -> Float[Array, "b h2 w2 3"]:
     return resize(pictures, (pictures.shape[1] // 2, pictures.shape[2] // 2), "area")
 
 
-_target = jax.jit(TuningProblem.target, static_argnums=0)
+_target = kept_jit(TuningProblem.target, static_argnames="self")
+
+
+@kept_jit
+def _deviations(tensors: tuple[Array, ...]) -> tuple[Float[Array, ""], ...]:
+    return tuple(jnp.std(tensor) for tensor in tensors)
 
 
 def step_settings(
@@ -281,21 +287,20 @@ def tune(
     Reference:
         Roich et al. (2106.05744); see above for the differences.
     """
-    check_settings(settings)
+    check_tuning_settings(settings)
     check_generator(generator)
     paths = tuned_paths(generator.variables)
     flat = flatten_dict(generator.variables["params"])
-    deviations = tuple(max(float(np.std(flat[path])), LEAST_DEVIATION) for path in paths)
+    spread = jax.device_get(_deviations(tuple(flat[path] for path in paths)))
+    deviations = tuple(max(float(x), LEAST_DEVIATION) for x in spread)
     judges = (LpipsAlex(),) if settings.lpips else ()
     frozen = Frozen(generator, (_lpips(),) if settings.lpips else ())
     problem = TuningProblem(window.height, window.width, paths, judges)
     count = len(codes)
-    top, left = (
-        jnp.broadcast_to(jnp.asarray(x, jnp.int32), count) for x in (window.top, window.left)
-    )
-    target = _target(problem, frozen, jnp.asarray(codes), jnp.asarray(images), top, left)
+    top, left = (np.broadcast_to(np.asarray(x, np.int32), count) for x in (window.top, window.left))
+    target = _target(problem, frozen, codes, images, top, left)
     zeros = {path: np.zeros((count, *flat[path].shape), np.float16) for path in paths}
-    first = tuple(jnp.asarray({**zeros, **(start or {})}[path], jnp.float32) for path in paths)
+    first = tuple(np.asarray({**zeros, **(start or {})}[path], np.float32) for path in paths)
     found = minimise(
         problem,
         frozen,
@@ -331,16 +336,3 @@ def _notes(failures: np.ndarray, late: bool, made: int, steps: int) -> tuple[str
     if late:
         notes.append(f"the tuning ran out of time at step {made} of {steps}")
     return tuple(notes)
-
-
-def check_settings(settings: TuningSettings) -> None:
-    """Checks that settings are possible.
-
-    Raises:
-        UserError: names the setting.
-    """
-    for name, value in dataclasses.asdict(settings).items():
-        if not (math.isfinite(value) and value >= 0):
-            raise UserError(f"{name}={value}: settings of a tuning are finite and not negative")
-    if settings.steps < 1:
-        raise UserError("steps=0: take at least one step, or omit the tuning")

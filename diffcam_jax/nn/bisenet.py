@@ -19,30 +19,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from diffcam_jax.nn.conventions import CLASSES
 from diffcam_jax.ops.image import IMAGENET_MEAN, IMAGENET_STD
 from diffcam_jax.ops.pool import max_pool
-
-CLASSES = (
-    "background",
-    "skin",
-    "left_brow",
-    "right_brow",
-    "left_eye",
-    "right_eye",
-    "eyeglasses",
-    "left_ear",
-    "right_ear",
-    "earring",
-    "nose",
-    "mouth",
-    "upper_lip",
-    "lower_lip",
-    "neck",
-    "necklace",
-    "cloth",
-    "hair",
-    "hat",
-)
 
 BATCH_NORM_EPS = 1e-5
 

@@ -10,8 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-# StyleGAN2 at 1024x1024 has 18 rows; generators with fewer layers ignore the last rows.
-WPLUS_ROWS = 18
+from diffcam_jax.nn.conventions import WPLUS_ROWS
 
 
 @flax.struct.dataclass
@@ -53,13 +52,29 @@ def moments(w: Float[Array, "n k"]) -> LatentStats:
 
 
 def sample_w(
-    model: nn.Module, variables: Mapping[str, Any], key: jax.Array, n: int
+    model: nn.Module,
+    variables: Mapping[str, Any],
+    key: jax.Array,
+    n: int,
+    label: Float[Array, "n c"] | None = None,
 ) -> Float[Array, "n *rows k"]:
     """Draws `n` codes w = mapping(z) with z normal.
 
     They are [n, rows, k] where every row has a mapping of its own.
+
+    Args:
+        model: generator with a `mapping` method and a `latent_size`.
+        variables: its variables.
+        key: PRNG key of the draws.
+        n: number of draws.
+        label: of each draw, for a conditional generator; by default its chosen class.
+
+    Raises:
+        UserError: the generator is conditional, and no class was chosen.
     """
-    return model.apply(variables, jax.random.normal(key, (n, model.latent_size)), method="mapping")
+    labels = () if label is None else (label,)
+    z = jax.random.normal(key, (n, model.latent_size))
+    return model.apply(variables, z, *labels, method="mapping")
 
 
 def wplus_rows(generator: nn.Module) -> int:

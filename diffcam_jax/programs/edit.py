@@ -2,7 +2,7 @@
 
     python edit.py PHOTO --attribute smiling=1 --out out
     python edit.py FOLDER --attribute old=0.7 --attribute smiling=-0.5 --out out --stages
-    python edit.py PHOTO --attribute smiling=1 --method both --out out
+    python edit.py --ray auto --src s3://bucket/in --out s3://bucket/out --attribute smiling=1
     python edit.py PHOTO --edited FILE --out out
     python edit.py --list
 
@@ -12,6 +12,8 @@ An installed package has the same as `diffcam-edit`.
 import argparse
 import functools
 import time
+from pathlib import Path
+from typing import Any
 
 from diffcam_jax.command.program import as_called, launch
 from diffcam_jax.errors import UserError, exit_code
@@ -36,17 +38,38 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Edits what the flags ask for; returns the exit code."""
+    """Lists the attributes, or edits what the flags ask for; returns the exit code."""
+    from diffcam_jax.directions.importers import read_directions
+
+    directions = read_directions(options.directions)
+    if options.list:
+        for direction in directions.values():
+            print(f"{direction.name:16} {direction.range[0]:+.1f} .. {direction.range[1]:+.1f}")
+        print(as_called("next: python edit.py PHOTO --attribute smiling=1 --out out"))
+        return 0
+    if options.ray:
+        from diffcam_jax.programs import edit_cluster
+
+        return edit_cluster.run(options, directions)
+
+    from diffcam_jax.faces.shared import open_ahead
+
+    open_ahead()  # while JAX is imported
+    return edit(options, directions)
+
+
+def edit(options: argparse.Namespace, directions: dict[str, Any]) -> int:
+    """Edits what the flags ask for by directions, given by name; returns the exit code."""
     from tqdm import tqdm
 
     from diffcam_jax.command.arguments import networks
     from diffcam_jax.command.compilation import keep_compiled_programs
     from diffcam_jax.command.device import check_device
-    from diffcam_jax.editing.checkpoints import read_directions
+    from diffcam_jax.command.side_by_side import cores, side_by_side
     from diffcam_jax.editor.editor import Editor
-    from diffcam_jax.editor.results import reached, spent
+    from diffcam_jax.editor.results import EditResult
     from diffcam_jax.faces import samples
-    from diffcam_jax.faces.photo import read_photo, without_metadata
+    from diffcam_jax.faces.photo import Photo, read_photo, without_metadata
     from diffcam_jax.programs import (
         edit_request,
         edit_results,
@@ -56,19 +79,14 @@ def run(options: argparse.Namespace) -> int:
         reports,
     )
 
-    # ---------------------------------------------------------------- what is asked for; checked
-    # before any network is loaded
-    directions = read_directions(options.directions)
-    if options.list:
-        for direction in directions.values():
-            print(f"{direction.name:16} {direction.range[0]:+.1f} .. {direction.range[1]:+.1f}")
-        print(as_called("next: python edit.py PHOTO --attribute smiling=1 --out out"))
-        return 0
+    # ---------------------------------------------------------------- asked for; before networks
     if options.edited is None:
         strengths = edit_request.parse_strengths(options.attribute, directions)
     given = [samples.hopper()] if options.demo else options.photos
     photos = photographs.find(given, lambda photo: reports.is_result(photo, options.out))
     single = photographs.is_single(given, photos)
+    if not single:
+        photos = photos[options.part[0] - 1 :: options.part[1]]
     if options.edited is None:
         request = edit_request.read(options, strengths, single)
     else:
@@ -90,42 +108,43 @@ def run(options: argparse.Namespace) -> int:
     @functools.cache
     def editor() -> Editor:
         check_device()
-        keep_compiled_programs()  # the next start is quick
+        keep_compiled_programs(ahead=True)  # the next start is quick
         return Editor.from_checkpoints(request.config, directions=directions, **networks(options))
 
     if not single:
         editor()  # a broken installation is not the fault of every photograph in turn
 
-    # ---------------------------------------------------------------- edit
+    # ---------------------------------------------------------------- edit; several at a time
+    def edited(path: Path) -> tuple[Photo, EditResult, float]:
+        start = time.perf_counter()
+        reports.check(options.out, path, options.stages)
+        photo = read_photo(path, first_frame=options.first_frame)
+        photographs.tell_notes(path, photo)
+        photo = without_metadata(photo) if options.strip else photo
+        if options.edited is None:
+            given = photo.pixels, request.strengths
+            result = editor().edit(*given, **request.choices, progress=single)
+        else:
+            other = edited_request.read_edited(options.edited, photo, options.first_frame)
+            result = editor().blend(photo.pixels, other, request.names, **request.choices)
+        return photo, result, time.perf_counter() - start
+
     failed: dict[str, str] = {}
-    for path in tqdm(todo, desc="photographs", unit="photo", disable=single):
+    results = side_by_side(edited, todo, 1 if single else options.jobs or cores())
+    for path, outcome in tqdm(results, "photographs", len(todo), unit="photo", disable=single):
         try:
+            photo, result, seconds = outcome()
             start = time.perf_counter()
-            reports.check(options.out, path, options.stages)
-            photo = read_photo(path, first_frame=options.first_frame)
-            photographs.tell_notes(path, photo)
-            photo = without_metadata(photo) if options.strip else photo
-            if options.edited is None:
-                given = photo.pixels, request.strengths
-                result = editor().edit(*given, **request.choices, progress=single)
-            else:
-                edited = edited_request.read_edited(options.edited, photo, options.first_frame)
-                result = editor().blend(photo.pixels, edited, request.names, **request.choices)
             edit_results.write_pictures(options.out, path, photo, result, options.stages)
-            seconds = time.perf_counter() - start
+            seconds += time.perf_counter() - start
             report = edit_results.write_report(options.out, path, result, settings[path], seconds)
         except UserError as error:
             photographs.note_failure(failed, path, error, single)
 
     # ---------------------------------------------------------------- what came of it
     if single:
-        print("\n".join([*reached(report), spent(report)]))
-        further = "" if options.edited else "; every further edit of this photograph takes seconds"
-        print(f"look at {shown}{further}")
+        edit_results.tell_one(report, shown, again=options.edited is None)
     else:
-        reports.write_errors(options.out, failed)
-        print(
-            f"{len(todo) - len(failed)} edited, {len(photos) - len(todo)} done before, "
-            f"{len(failed)} failed; look into {options.out}"
-        )
+        reports.write_errors(options.out, failed, options.part)
+        edit_results.tell(options.out, len(todo) - len(failed), len(photos) - len(todo), failed)
     return 1 if failed else 0

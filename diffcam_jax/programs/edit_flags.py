@@ -31,7 +31,7 @@ def parse(given: list[str] | None) -> argparse.Namespace:
         help="the photograph as another program edited it, or a crop of the face: take its edit, "
         "and nothing else of it",
     )
-    arguments.add_output(parser)
+    arguments.add_output(parser, arguments.place)
     parser.add_argument(
         "--stages", action="store_true", help="also write every stage and one labelled panel"
     )
@@ -52,12 +52,42 @@ def parse(given: list[str] | None) -> argparse.Namespace:
         action="store_true",
         help="leave date, place, camera, author and the like out of the result",
     )
+    parser.add_argument(
+        "--jobs",
+        type=arguments.positive,
+        metavar="N",
+        help="photographs of a folder that are edited at a time (default: one a core, at most 4); "
+        "with --ray: workers (default: one a GPU, or one for four cores)",
+    )
+    parser.add_argument(
+        "--part",
+        type=arguments.part,
+        default=(1, 1),
+        metavar="I/N",
+        help="of a folder that N machines share; every I from 1 to N is to be run",
+    )
+    parser.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="edit --src on a Ray cluster: local, auto or ray://HOST:PORT; --out may be a URI, too",
+    )
+    parser.add_argument(
+        "--src",
+        metavar="URI",
+        help="with --ray: a folder, or a place such as s3://bucket/photographs; folders in it are "
+        "edited, too",
+    )
     parser.add_argument("--force", action="store_true", help="edit again what is done already")
     parser.add_argument("--list", action="store_true", help="list the attributes with their ranges")
     parser.add_argument(
         "--demo", action="store_true", help="edit the portrait that comes with matplotlib"
     )
-    return parser.parse_args(given)
+    options = parser.parse_args(given)
+    if options.ray is None and options.src is not None:
+        parser.error(f"--src {options.src}: add --ray local, or give the folder without --src")
+    if options.ray is None and isinstance(options.out, str):
+        parser.error(f"--out {options.out}: is no folder; add --ray local and --src")
+    return options
 
 
 def _add_mask(parser: argparse.ArgumentParser) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from diffcam_jax.command import arguments
 from diffcam_jax.directions import Direction
-from diffcam_jax.editor.results import EditResult
+from diffcam_jax.editor.results import EditResult, reached, spent
 from diffcam_jax.editor.stages import write_stages
 from diffcam_jax.faces.photo import Photo, write_photo
 from diffcam_jax.programs import output, photographs, reports
@@ -106,3 +106,28 @@ def write_report(
 def place(out: Path, photo: Path, stages: bool) -> Path:
     """The picture to look at."""
     return out / photo.stem / "stages.png" if stages else out / f"{photo.stem}.png"
+
+
+def tell_one(report: dict[str, Any], shown: Path, again: bool) -> None:
+    """Prints what came of a single photograph.
+
+    Args:
+        report: see `write_report`.
+        shown: the picture to look at.
+        again: whether further edits of the photograph are quicker.
+    """
+    print("\n".join([*reached(report), spent(report)]))
+    further = "; every further edit of this photograph takes seconds" if again else ""
+    print(f"look at {shown}{further}")
+
+
+def tell(out: Path | str, edited: int, before: int, failed: Mapping[str, str]) -> None:
+    """Prints what came of a folder.
+
+    Args:
+        out: output folder, or its URI.
+        edited: number of photographs.
+        before: number of those that were done before.
+        failed: name -> reason.
+    """
+    print(f"{edited} edited, {before} done before, {len(failed)} failed; look into {out}")
