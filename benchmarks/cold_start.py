@@ -122,14 +122,16 @@ def main() -> None:
                     alone = checkout.edit(one, out)
                     all_of_them = checkout.edit(many, root / f"all_{label}")
                     each = [(b - a) / (options.folder - 1) for a, b in zip(alone, all_of_them)]
+                    if not turn:
+                        continue
                     further[label].append(Spent(each[0], each[1], all_of_them.peak))
     print("| process | clock, s | CPU, s | cores busy | peak, GiB |\n|---|---|---|---|---|")
     for title, runs in (("one edit", single), ("`--list`", lists), ("each further", further)):
         for label, found in runs.items():
             if found:
-                print(line(f"{title}, {label}", found[-1:] if title == "each further" else found))
+                print(line(f"{title}, {label}", found))
         if all(runs.values()):
-            ours, theirs = (median(runs[label][-options.repeats :]) for label in both)
+            ours, theirs = (median(runs[label]) for label in both)
             print(
                 f"| {title}, ratio | {ours.clock / theirs.clock:.2f} "
                 f"| {ours.cpu / theirs.cpu:.2f} | | {ours.peak / theirs.peak:.2f} |"

@@ -230,6 +230,16 @@ def test_decompression_bomb_is_refused_on_its_header(tmp_path, size):
     assert "header claims" in refusal(path)
 
 
+@pytest.mark.parametrize(("channels", "limit"), [(3, "120 million"), (4, "90 million")])
+def test_sixteen_bits_with_transparency_may_have_fewer_pixels(tmp_path, channels, limit):
+    """Each takes a third more memory."""
+    path = tmp_path / "large.png"
+    path.write_bytes(png16(picture(channels, np.uint16), size=(11_000, 11_000)))
+    assert f"11000x11000 pixels and the limit is {limit}" in refusal(path)
+    path.write_bytes(png16(picture(channels, np.uint16), size=(10_000, 10_000)))
+    assert ("limit is" in refusal(path)) == (channels == 4)
+
+
 def test_pixel_limit_is_the_callers(tmp_path):
     path = saved(tmp_path, picture(3))
     assert "80x66" in refusal(path, max_pixels=80 * 66 - 1)

@@ -23,6 +23,7 @@ Plane = UInt8[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"]
 MIN_SIDE = 64  # pixels; the smallest picture in which a face can still be found and aligned
 # A 108-megapixel phone passes; Pillow itself refuses anything above 178 million.
 MAX_PIXELS = 120_000_000
+_DEEP_WITH_ALPHA = bytes([16, 6])  # bits and colour type in a PNG's header
 MAX_BYTES = 1 << 30
 _FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "TIFF", "WEBP")
 # Further frames of these are depth maps, previews, bursts or pages, not motion.
@@ -97,6 +98,8 @@ def open_header(path: Path, data: bytes, max_pixels: int, first_frame: bool = Fa
     opened = _opened(path, data)
     image = opened.image
     width, height = image.size
+    if png.is_png(data) and data[24:26] == _DEEP_WITH_ALPHA:
+        max_pixels = max_pixels * 3 // 4  # each takes a third more memory
     if width * height > max_pixels:
         raise UserError(
             f"{path}: the header claims {width}x{height} pixels and the limit is "
