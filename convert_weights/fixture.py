@@ -18,7 +18,7 @@ from diffcam_jax.errors import UserError
 from diffcam_jax.files.json_text import decode
 from diffcam_jax.formats import read_npz
 
-_MOST_NUMBERS = 1 << 26  # of an array
+_MOST_NUMBERS = 1 << 27
 
 
 class Fixture:

@@ -1,8 +1,11 @@
 """How a program starts, and how its messages name the programs of this project."""
 
+import contextlib
 import re
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from diffcam_jax.command.allocator import collect_rarely, keep_freed_memory
@@ -17,6 +20,25 @@ def launch(main: Callable[[], int]) -> int:
     keep_freed_memory()
     collect_rarely()
     return main()
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Holds ctrl-c back until the block has ended.
+
+    For imports: a native module whose import is cut off can end the process later without a word.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # which no signal reaches
+        return
+    asked: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: asked.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if asked:
+        raise KeyboardInterrupt
 
 
 def as_called(text: str) -> str:

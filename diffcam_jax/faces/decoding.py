@@ -71,8 +71,9 @@ def read_bytes(path: Path) -> bytes:
                 f"{MAX_BYTES / 1e6:,.0f} MB"
             )
         # A device or a pipe has no size: read() is bounded for those.
+        bound = size if path.is_file() else MAX_BYTES
         with path.open("rb") as file:
-            data = file.read(MAX_BYTES)
+            data = file.read(bound)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file; check the name") from error
     except (OSError, ValueError) as error:

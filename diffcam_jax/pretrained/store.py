@@ -129,11 +129,13 @@ def _make_ready(part: parts.Part, archive: parts.Archive) -> None:
                 )
             try:
                 source = _archive_file(part, archive, downloads)
-                for other in together:
-                    if state(other) != "cached":
-                        _install(other, archive, source)
+                missing = [other for other in together if state(other) != "cached"]
+                records = [_install(other, archive, source) for other in missing]
             finally:
                 shutil.rmtree(downloads, ignore_errors=True)
+            # Last: what a record calls cached is never fetched again, nor is the download removed.
+            for other, record in zip(missing, records, strict=True):
+                write_atomically(_record_path(other), json.dumps(record, indent=1).encode())
     except OSError as error:
         raise UserError(
             f"cannot write to the cache folder {cache_dir()} ({error}); "
@@ -167,7 +169,8 @@ def _archive_file(part: parts.Part, archive: parts.Archive, downloads: Path) -> 
     return downloads / archive.filename
 
 
-def _install(part: parts.Part, archive: parts.Archive, source: Path) -> None:
+def _install(part: parts.Part, archive: parts.Archive, source: Path) -> dict[str, Any]:
+    """Writes a part, and returns its record."""
     path = path_of(part)
     path.parent.mkdir(parents=True, exist_ok=True)
     members = read_members(source, part.members)
@@ -184,8 +187,7 @@ def _install(part: parts.Part, archive: parts.Archive, source: Path) -> None:
         (content,) = files.values()
         write_atomically(path, content)
         digests = {"": hashlib.sha256(content).hexdigest()}
-    record = {"archive": archive.sha256, "revision": part.revision, "files": digests}
-    write_atomically(_record_path(part), json.dumps(record, indent=1).encode())
+    return {"archive": archive.sha256, "revision": part.revision, "files": digests}
 
 
 def _provenance(part: parts.Part) -> dict[str, Any]:

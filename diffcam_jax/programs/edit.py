@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from diffcam_jax.command.program import as_called, launch
+from diffcam_jax.command.program import as_called, launch, uninterrupted
 from diffcam_jax.errors import UserError, exit_code
 from diffcam_jax.programs import edit_flags
 
@@ -26,20 +26,18 @@ def command() -> int:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs an edit.
+    """Runs an edit and returns its exit code: 0, 1 when one of several failed, 2 for bad input.
 
     Args:
         arguments: without the program's name; None takes those of the process.
-
-    Returns:
-        The exit code: 0, 1 when a photograph of several failed, 2 for bad input.
     """
     return exit_code(lambda: run(edit_flags.parse(arguments)))
 
 
 def run(options: argparse.Namespace) -> int:
     """Lists the attributes, or edits what the flags ask for; returns the exit code."""
-    from diffcam_jax.directions.importers import read_directions
+    with uninterrupted():
+        from diffcam_jax.directions.importers import read_directions
 
     directions = read_directions(options.directions)
     if options.list:
@@ -52,9 +50,11 @@ def run(options: argparse.Namespace) -> int:
 
         return edit_cluster.run(options, directions)
 
-    from diffcam_jax.faces.shared import open_ahead
+    with uninterrupted():
+        from diffcam_jax.faces.shared import open_ahead
 
-    open_ahead()  # while JAX is imported
+        open_ahead()  # while JAX is imported
+        from diffcam_jax.programs import edited_request  # noqa: F401  with all that an edit needs
     return edit(options, directions)
 
 
