@@ -1,9 +1,10 @@
 """Mistakes of the user: the one exception for them, its hints, and how a script ends with it."""
 
+import contextlib
 import errno
 import io
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 _LONGEST = 8000  # characters of a line
 
@@ -98,6 +99,24 @@ def misfit(error: Exception) -> UserError | None:
 def no_room(error: BaseException | None) -> bool:
     """Whether an error says that nothing more can be written: a full or a read-only disk."""
     return isinstance(error, OSError) and error.errno in _NO_ROOM
+
+
+@contextlib.contextmanager
+def refusing(tell: Callable[[Exception], str]) -> Iterator[None]:
+    """Makes whatever a block raises a `UserError`: a damaged file can end in any exception.
+
+    Args:
+        tell: the message for an exception; a `UserError` has its own and passes.
+
+    Raises:
+        UserError: the block raised any exception.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(tell(error)) from error
 
 
 def refusal(error: OSError) -> UserError:

@@ -85,6 +85,12 @@ def flags(root: Path) -> list[str]:
     return [*given, "--directions", str(root / "directions.safetensors")]
 
 
+def edit_flags(root: Path) -> list[str]:
+    """The flags of a quick edit of aligned photographs, with the networks in folders below root."""
+    fast = ["--aligned", "--tune", "0", "--variant", "official"]
+    return [*flags(root), *fast, "--attribute", "old=1"]
+
+
 def photograph(dtype=np.uint8, size=(200, 240)) -> np.ndarray:
     """Noise, [h, w, 3]."""
     rng = np.random.default_rng(0)

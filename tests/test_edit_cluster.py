@@ -27,8 +27,7 @@ OWN = {"RAY_AUTH_TOKEN": "0" * 64, "RAY_USAGE_STATS_ENABLED": "0"}
 
 @pytest.fixture(scope="module")
 def flags(tmp_path_factory):
-    found = small_editor.flags(tmp_path_factory.mktemp("networks"))
-    return [*found, "--aligned", "--tune", "0", "--variant", "official", "--attribute", "old=1"]
+    return small_editor.edit_flags(tmp_path_factory.mktemp("networks"))
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,7 @@ BAD = "c_is_no_picture.png"
 
 @pytest.fixture(scope="module")
 def flags(tmp_path_factory):
-    found = small_editor.flags(tmp_path_factory.mktemp("networks"))
-    return [*found, "--aligned", "--tune", "0", "--variant", "official", "--attribute", "old=1"]
+    return small_editor.edit_flags(tmp_path_factory.mktemp("networks"))
 
 
 @pytest.fixture(scope="module")

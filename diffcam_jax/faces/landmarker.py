@@ -94,7 +94,7 @@ def quiet_native_stderr() -> Iterator[None]:
         if in_background and _is_two(shown):
             # What the main thread writes meanwhile is to be seen. The file stays open, for that
             # thread may be about to write to it when this one is done.
-            sys.stderr = open(os.dup(2), "w", buffering=1, errors="backslashreplace")  # noqa: SIM115
+            sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
         with tempfile.TemporaryFile() as sink:
             os.dup2(sink.fileno(), 2)
             try:

@@ -16,7 +16,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from diffcam_jax.errors import UserError
+from diffcam_jax.errors import UserError, refusing
 
 _TORCH_DTYPES = {
     "DoubleStorage": "<f8",
@@ -71,15 +71,9 @@ def opened(source: str | os.PathLike | bytes, kind: str) -> Iterator[io.Buffered
     name = f"the {kind}" if isinstance(source, bytes) else str(source)
     if not isinstance(source, bytes) and not Path(source).is_file():
         raise UserError(f"no {kind} at {name}; check the path")
-    try:
-        with io.BytesIO(source) if isinstance(source, bytes) else _Bounded(source) as file:
-            yield file
-    except UserError:
-        raise
-    except Exception as error:  # a damaged pickle can end in nearly any exception
-        raise UserError(
-            f"{name} is not a readable {kind} ({reason(error)}); get it again"
-        ) from error
+    refused = refusing(lambda e: f"{name} is not a readable {kind} ({reason(e)}); get it again")
+    with refused, io.BytesIO(source) if isinstance(source, bytes) else _Bounded(source) as file:
+        yield file
 
 
 class _Bounded(io.BufferedReader):

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from diffcam_jax.errors import UserError
+from diffcam_jax.errors import refusing
 from diffcam_jax.formats.array_pickle import opened, reason
 
 # What an archive may unpack to, by its own size: numbers that were trained hardly shrink.
@@ -39,14 +39,8 @@ def read_npy(data: bytes, read_objects: Callable[[bytes], Any] | None = None) ->
     Raises:
         UserError: the content is damaged, or an array of objects.
     """
-    try:
+    with refusing(lambda e: f"not a readable array of NumPy ({reason(e)}); get the file again"):
         return _array(data, read_objects)
-    except UserError:
-        raise
-    except Exception as error:  # a damaged header can end in nearly any exception
-        raise UserError(
-            f"not a readable array of NumPy ({reason(error)}); get the file again"
-        ) from error
 
 
 def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:

@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from diffcam_jax.errors import UserError
+from diffcam_jax.errors import UserError, refusing
 
 MEMBER_LIMIT = 2 << 30  # bytes of one file inside an archive
 # What a file may unpack to, by the size of the archive: numbers that were trained hardly shrink.
@@ -75,16 +75,9 @@ def read_members(path: Path, members: Sequence[str], limit: int = MEMBER_LIMIT) 
     return found
 
 
-@contextlib.contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:  # a damaged archive can end in nearly any exception
-        raise UserError(
-            f"{path} is not a readable wheel, zip or tar archive ({error}); get it again"
-        ) from error
+def _readable(path: Path) -> contextlib.AbstractContextManager[None]:
+    damaged = f"{path} is not a readable wheel, zip or tar archive"
+    return refusing(lambda e: f"{damaged} ({e}); get it again")
 
 
 def _most(path: Path) -> int:

@@ -4,6 +4,7 @@ Before an input is read it lies in the file `current`, so that one that ends the
 """
 
 import contextlib
+import functools
 import json
 import os
 import random
@@ -212,9 +213,13 @@ def replay(cases: Sequence[tuple[str, str]], home: Path, smallest: bool) -> None
         session, data = sessions[name], bytes.fromhex(digits)
         outcome = first = session.outcome(data)
         if smallest and first.fault:
-            data = shrunk(data, lambda tried: session.outcome(tried).fault == first.fault)  # noqa: B023
+            data = shrunk(data, functools.partial(_has_fault, session, first.fault))
             outcome = session.outcome(data)
         tell("replayed", reader=name, fault=outcome.fault, told=outcome.told, data=data.hex())
+
+
+def _has_fault(session: Session, fault: str, data: bytes) -> bool:
+    return session.outcome(data).fault == fault
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from diffcam_jax.errors import UserError
+from diffcam_jax.errors import UserError, refusing
 from diffcam_jax.faces.photo import SUFFIXES
 
 MOST_PHOTOGRAPHS = 200
@@ -61,29 +61,24 @@ def pack(path: Path, done: Mapping[str, Path], failed: Mapping[str, str]) -> Non
 
 def _unpacked(path: Path, folder: Path, most_bytes: int) -> Iterable[tuple[str, Path]]:
     """Each picture of an archive under a number of its own, read no further than is allowed."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for number, entry in enumerate(archive.infolist()):
-                name = entry.filename.replace("\\", "/").rsplit("/", 1)[-1]
-                hidden = name.startswith(".") or "__MACOSX" in entry.filename
-                if entry.is_dir() or hidden or Path(name).suffix.lower() not in SUFFIXES:
-                    continue
-                if number > 10 * MOST_PHOTOGRAPHS:
-                    raise UserError(f"{path.name}: too many files; send fewer at a time")
-                target = folder / f"{path.stem[:40]}-{number}"
-                with archive.open(entry) as source, target.open("wb") as file:
-                    while chunk := source.read(_CHUNK):
-                        most_bytes -= len(chunk)
-                        if most_bytes < 0:
-                            raise UserError(f"{path.name}: too large once unpacked; send less")
-                        file.write(chunk)
-                yield name[:100], target
-    except UserError:
-        raise
-    except Exception as error:  # a damaged archive can end in nearly any exception
-        raise UserError(
-            f"{path.name}: the archive is damaged or encrypted ({error}); pack it again"
-        ) from error
+    damaged = f"{path.name}: the archive is damaged or encrypted"
+    refused = refusing(lambda e: f"{damaged} ({e}); pack it again")
+    with refused, zipfile.ZipFile(path) as archive:
+        for number, entry in enumerate(archive.infolist()):
+            name = entry.filename.replace("\\", "/").rsplit("/", 1)[-1]
+            hidden = name.startswith(".") or "__MACOSX" in entry.filename
+            if entry.is_dir() or hidden or Path(name).suffix.lower() not in SUFFIXES:
+                continue
+            if number > 10 * MOST_PHOTOGRAPHS:
+                raise UserError(f"{path.name}: too many files; send fewer at a time")
+            target = folder / f"{path.stem[:40]}-{number}"
+            with archive.open(entry) as source, target.open("wb") as file:
+                while chunk := source.read(_CHUNK):
+                    most_bytes -= len(chunk)
+                    if most_bytes < 0:
+                        raise UserError(f"{path.name}: too large once unpacked; send less")
+                    file.write(chunk)
+            yield name[:100], target
 
 
 def _unique(found: list[tuple[str, Path]]) -> list[tuple[str, Path]]:
