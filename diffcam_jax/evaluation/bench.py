@@ -6,7 +6,7 @@ The settings, the networks, the instruments, the results so far, and what went w
 import functools
 import itertools
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -30,13 +30,14 @@ class Bench:
     Args:
         config: of the run, see configs/eval.
         store: of its results.
+        part: (i, n) measures every n-th picture only, from the i-th on, counted from 1.
 
     Attributes:
         problems: what could not be measured -> why; a bad picture is listed, not fatal.
     """
 
-    def __init__(self, config: ConfigDict, store: Store) -> None:
-        self.config, self.store = config, store
+    def __init__(self, config: ConfigDict, store: Store, part: tuple[int, int] = (1, 1)) -> None:
+        self.config, self.store, self._part = config, store, part
         self.problems: dict[str, str] = {}
 
     @functools.cached_property
@@ -76,7 +77,12 @@ class Bench:
         for text in part.sources:
             source, limit = pictures.parse_source(text)
             found += pictures.items(source, self.size, limit, self.config, prior)
-        return found
+        return self.own(found)
+
+    def own(self, everything: Sequence) -> list:
+        """What of everything belongs to the part that is measured."""
+        number, count = self._part
+        return list(everything[number - 1 :: count])
 
     def listing(self, name: str) -> "_Listing":
         """A block whose UserError is listed under a name instead of ending the run."""

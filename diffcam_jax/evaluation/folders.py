@@ -48,7 +48,7 @@ def run(bench: Bench, compared: list[Path]) -> list[Section]:
         UserError: a folder is missing or empty, sizes of pairs differ, or there are too few
             pictures.
     """
-    files = {folder: _files(folder) for folder in compared}
+    files = {folder: _files(bench, folder) for folder in compared}
     truth, others = compared[0], compared[1:]
     told = {other: lacking(truth, files[truth], other, files[other]) for other in others}
     paired = [other for other in others if not told[other]]
@@ -102,8 +102,8 @@ def run(bench: Bench, compared: list[Path]) -> list[Section]:
     return [Section("Folders", [__doc__ or ""], [table], sheet)]
 
 
-def _files(folder: Path) -> dict[str, Path]:
-    """name without its ending -> file."""
+def _files(bench: Bench, folder: Path) -> dict[str, Path]:
+    """Name without its ending -> file, of the pictures that belong to the part."""
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give folders of pictures")
     files: dict[str, Path] = {}
@@ -115,7 +115,7 @@ def _files(folder: Path) -> dict[str, Path]:
                 "remove one"
             )
         files[stem] = folder / name
-    return files
+    return {stem: files[stem] for stem in bench.own(list(files))}
 
 
 def lacking(truth: Path, of_truth: dict[str, Path], other: Path, of_other: dict[str, Path]) -> str:

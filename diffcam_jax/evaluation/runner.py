@@ -1,8 +1,10 @@
 """Runs what a configuration asks for and writes the report."""
 
+import contextlib
+import functools
 import importlib
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -37,12 +39,7 @@ def evaluate(config: ConfigDict, workdir: Path, compared: Sequence[str], command
     """
     with store.opened(workdir) as kept:
         bench = Bench(config, kept)
-        sections: list[Section] = []
-        if compared:
-            sections += folders.run(bench, [Path(folder) for folder in compared])
-        else:
-            for name in config.protocols:
-                sections += importlib.import_module(f"diffcam_jax.evaluation.{name}").run(bench)
+        sections = [section for run in _runs(bench, compared) for section in run()]
         title = "Comparison of folders" if compared else f"Evaluation: {config.name}"
         document = Document(title, command, facts(config), sections, bench.problems)
         try:
@@ -52,6 +49,36 @@ def evaluate(config: ConfigDict, workdir: Path, compared: Sequence[str], command
                 f"cannot write the report to {workdir} ({error.strerror}); make room"
             ) from error
     return document
+
+
+def measure_part(
+    config: ConfigDict, workdir: Path, compared: Sequence[str], part: tuple[int, int]
+) -> None:
+    """Measures a part of the pictures, for a run of everything that takes it over.
+
+    What a protocol makes of its part is dropped, and so is what keeps it from finishing, such as
+    too few pictures: the run of everything says what concerns all of them.
+
+    Args:
+        config: see `evaluate`.
+        workdir: see `evaluate`; other parts may be measured there at the same time.
+        compared: see `evaluate`.
+        part: (i, n), counted from 1.
+    """
+    config = config.copy_and_resolve_references()
+    config.features, config.bootstrap = "thumbnail", 0  # sets are compared by the last run
+    with store.opened(workdir, part[0]) as kept:
+        for run in _runs(Bench(config, kept, part), compared):
+            with contextlib.suppress(UserError):
+                run()
+
+
+def _runs(bench: Bench, compared: Sequence[str]) -> list[Callable[[], list[Section]]]:
+    """What makes the sections of a report."""
+    if compared:
+        return [functools.partial(folders.run, bench, [Path(folder) for folder in compared])]
+    modules = (f"diffcam_jax.evaluation.{name}" for name in bench.config.protocols)
+    return [functools.partial(importlib.import_module(name).run, bench) for name in modules]
 
 
 def facts(config: ConfigDict) -> dict[str, str]:

@@ -3,6 +3,7 @@
 A run that was cut short goes on behind its last line.
 
 OUT/metrics.jsonl     a line for each measurement: "protocol", "subject", "picture", values by name
+OUT/metrics_I.jsonl   the same of part I, until a run of everything takes them over
 OUT/pictures          PNG by protocol, subject and picture: what was measured
 OUT/arrays            features and codes, by the hash of what they were made from
 """
@@ -42,24 +43,26 @@ class Store:
 
     Args:
         folder: of the run; made when missing.
+        part: number of the part that is measured, which has a file of its own beside those of
+            others; 0 measures everything, alone, and takes over what parts have measured.
 
     Raises:
-        UserError: metrics.jsonl cannot be read.
+        UserError: a file of measurements cannot be read.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, part: int = 0) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / "metrics.jsonl"
-        try:
-            lines = path.read_text().splitlines() if path.exists() else []
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path} cannot be read ({error}); choose another --workdir") from error
-        self._values = dict(record for line in lines if (record := _record(line)))
+        path = folder / (f"metrics_{part}.jsonl" if part else "metrics.jsonl")
+        others = sorted({*folder.glob("metrics*.jsonl")} - {path})
+        own = _records(path)
+        self._values = own | {k: v for other in others for k, v in _records(other).items()}
         # A line cut short by a kill must not run into the next one.
-        write_atomically(
-            path, "".join(_line(key, values) for key, values in self._values.items()).encode()
-        )
+        kept = own if part else self._values
+        write_atomically(path, "".join(_line(key, values) for key, values in kept.items()).encode())
+        if not part:
+            for other in others:
+                other.unlink()
         self._file = path.open("a", buffering=1)
 
     def close(self) -> None:
@@ -130,9 +133,9 @@ class Store:
 
 
 @contextlib.contextmanager
-def opened(folder: Path) -> Iterator[Store]:
+def opened(folder: Path, part: int = 0) -> Iterator[Store]:
     """A store for the length of a block."""
-    store = Store(folder)
+    store = Store(folder, part)
     try:
         yield store
     finally:
@@ -150,6 +153,14 @@ def _safe(name: str) -> str:
 def _line(key: Key, values: Mapping[str, float]) -> str:
     valid = {name: value if math.isfinite(value) else str(value) for name, value in values.items()}
     return json.dumps({**key._asdict(), **valid}) + "\n"
+
+
+def _records(path: Path) -> dict[Key, dict[str, float]]:
+    try:
+        lines = path.read_text().splitlines() if path.exists() else []
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error}); choose another --workdir") from error
+    return dict(record for line in lines if (record := _record(line)))
 
 
 def _record(line: str) -> tuple[Key, dict[str, float]] | None:

@@ -2,6 +2,8 @@
 
     python evaluate.py --config NAME --workdir OUT [--config.FIELD=VALUE ...]
     python evaluate.py --folders A B [C ...] --workdir OUT     B, C ... against A
+    ... --part I/N           every N-th picture; without it, a last run takes over all parts
+    ... --coordinator HOST:PORT --num_processes N --process_id I     on each host that shares OUT
 
 NAME is a configuration of this project from any folder, such as masks or editing:debug (a mode
 after the colon), or the path of a .py file. Folders are compared by file name and as sets. A run
@@ -9,12 +11,14 @@ that was cut short goes on with the same command; OUT/report.html opens in any b
 network. An installed package has the same as diffcam-evaluate.
 """
 
+import argparse
 import pathlib
 import sys
 
 from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
 
+from diffcam_jax.command import arguments, processes
 from diffcam_jax.command import flags as command_flags
 from diffcam_jax.command.program import as_called
 from diffcam_jax.command.workdir import check_config, claim, write_config
@@ -30,6 +34,8 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "folders", None, "Folder of pictures to compare others with; they follow it."
     )
+    flags.DEFINE_string("part", None, "I/N measures every N-th picture, and writes no report.")
+    processes.define_flags()
 
 
 def command() -> None:
@@ -64,16 +70,31 @@ def main(argv: list[str]) -> None:
         raise UserError("one folder cannot be compared with anything; give --folders A B")
     if not given.workdir:
         raise UserError("no folder for the results; add --workdir OUT")
-    run(given.config, pathlib.Path(given.workdir), compared)
+    if given.part and given.coordinator:
+        raise UserError("processes share the pictures among themselves; leave --part out")
+    try:
+        part = arguments.part(given.part) if given.part else None
+    except argparse.ArgumentTypeError as error:
+        raise UserError(f"--part: {error}") from error
+    if given.num_processes > 1:
+        part = given.process_id + 1, given.num_processes
+    run(given.config, pathlib.Path(given.workdir), compared, part)
 
 
-def run(config: ConfigDict, workdir: pathlib.Path, compared: list[str]) -> None:
+def run(
+    config: ConfigDict,
+    workdir: pathlib.Path,
+    compared: list[str],
+    part: tuple[int, int] | None = None,
+) -> None:
     """Measures, or goes on with it, and writes the report.
 
     Args:
         config: of the run.
         workdir: of the run.
         compared: folders of pictures; without any the protocols of the configuration run.
+        part: (i, n) measures the i-th of n parts first; of several processes that do so together,
+            the first then writes the report.
 
     Raises:
         UserError: the configuration, a folder or a network cannot be used.
@@ -81,19 +102,31 @@ def run(config: ConfigDict, workdir: pathlib.Path, compared: list[str]) -> None:
     from diffcam_jax.command.compilation import keep_compiled_programs
     from diffcam_jax.command.device import check_device
     from diffcam_jax.evaluation import settings
-    from diffcam_jax.evaluation.runner import evaluate
+    from diffcam_jax.evaluation.runner import evaluate, measure_part
 
+    given = flags.FLAGS
     settings.check(config)
+    processes.connect(given.coordinator, given.num_processes, given.process_id)
     check_device()
     keep_compiled_programs()
-    with claim(workdir):
-        # ------------------------------------------------------------ the same run as before
-        folders = [str(pathlib.Path(folder).absolute()) for folder in compared]
-        record = {**command_flags.plain(config), "folders": folders}
-        check_config(workdir, record)
-        write_config(workdir, record)
 
-        # ------------------------------------------------------------ measuring and report
+    # ---------------------------------------------------------------- the same run as before
+    folders = [str(pathlib.Path(folder).absolute()) for folder in compared]
+    record = {**command_flags.plain(config), "folders": folders}
+    check_config(workdir, record)
+
+    # ---------------------------------------------------------------- a part of it
+    if part:
+        with claim(workdir / f"part_{part[0]}"):
+            measure_part(config, workdir, compared, part)
+        processes.wait_for_all("measured")
+        if not given.coordinator or given.process_id:
+            print(f"measured part {part[0]} of {part[1]}; next: the same without --part")
+            return
+
+    # ---------------------------------------------------------------- measuring and report
+    with claim(workdir):
+        write_config(workdir, record)
         called = " ".join([as_called("python evaluate.py"), *sys.argv[1:]])
         document = evaluate(config, workdir, compared, called)
 

@@ -18,6 +18,7 @@ from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from diffcam_jax.command import flags as command_flags
+from diffcam_jax.command import processes
 from diffcam_jax.command.program import as_called
 from diffcam_jax.command.workdir import check_config, claim, write_config
 from diffcam_jax.errors import UserError
@@ -31,11 +32,7 @@ def define_flags() -> None:
     flags.DEFINE_boolean(
         "resume", True, "Go on from the last checkpoint; --noresume deletes what is there."
     )
-    flags.DEFINE_string(
-        "coordinator", None, "host:port of process 0, for a run of several processes."
-    )
-    flags.DEFINE_integer("num_processes", 1, "How many processes the run has.")
-    flags.DEFINE_integer("process_id", 0, "Number of this process.")
+    processes.define_flags()
 
 
 def command() -> None:
@@ -58,7 +55,6 @@ def main(argv: list[str]) -> None:
     from diffcam_jax.command.compilation import keep_compiled_programs
     from diffcam_jax.command.device import check_device
     from diffcam_jax.train import settings
-    from diffcam_jax.train.devices import connect
 
     given = flags.FLAGS
     if len(argv) > 1:
@@ -68,10 +64,9 @@ def main(argv: list[str]) -> None:
         raise UserError("no folder for the run; add --workdir DIR")
     workdir = pathlib.Path(given.workdir)
     settings.check(given.config)  # before a folder is made, or other processes are waited for
+    processes.connect(given.coordinator, given.num_processes, given.process_id)
     check_device()
     keep_compiled_programs()
-    if given.coordinator:
-        connect(given.coordinator, given.num_processes, given.process_id)
     with claim(workdir) if given.process_id == 0 else contextlib.nullcontext():
         train(given.config, workdir, given["dry-run"].value, given.resume)
 

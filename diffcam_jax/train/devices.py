@@ -155,29 +155,3 @@ class Devices:
             check_vma=False,
         )
         return jax.jit(mapped, donate_argnums=0)
-
-
-def connect(coordinator: str, processes: int, process: int) -> None:
-    """Joins the other processes of a run; has to be called before anything else uses JAX.
-
-    Args:
-        coordinator: host:port of process 0.
-        processes: how many there are.
-        process: number of this one.
-
-    Raises:
-        UserError: no answer, or numbers that make no sense.
-    """
-    if not 0 <= process < processes or ":" not in coordinator:
-        raise UserError(
-            f"--coordinator {coordinator} --num_processes {processes} --process_id {process}: "
-            "give host:port and a number "
-            f"from 0 to {processes - 1}"
-        )
-    try:
-        jax.distributed.initialize(coordinator, processes, process, initialization_timeout=60)
-    except (RuntimeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(
-            f"cannot join the run at {coordinator} ({reason}); start all processes within a minute"
-        ) from error
