@@ -1,7 +1,8 @@
 """Tests trace and compile networks most of the time.
 
 What is compiled is kept below `.pytest_cache`, by content: for the other workers, for programs that
-tests start, and for the next run. Garbage is looked for rarely, as by
+tests start, and for the next run. Programs are compiled with few optimisations: that takes two
+thirds of the time, and most of them run once. Garbage is looked for rarely, as by
 `diffcam_jax.command.allocator.collect_rarely`, which cannot be called here: shapes are only checked
 in modules that are imported later.
 """
@@ -17,6 +18,7 @@ gc.set_threshold(100_000, 20, 100)
 _COMPILED = Path(__file__).parent.parent / ".pytest_cache" / "compiled"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_COMPILED))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.03")
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 # Every compiled program is a few mappings of memory, and Linux allows a process 65,530 of them.
 _MAPPINGS = 12_000

@@ -125,7 +125,7 @@ def test_manipulation_is_a_straight_line_through_the_code():
     code, steps = codes(2), codes(3, seed=1)
     amounts = manipulation.strengths()
     np.testing.assert_array_equal(amounts, [-3, -2, -1, 0, 1, 2, 3])
-    moved = manipulation.manipulate(code, steps, amounts)
+    moved = manipulation.manipulate(code, [direction(array=step) for step in steps], amounts)
     assert moved.shape == (2, 3, 7, ROWS, K)
     np.testing.assert_array_equal(moved[:, :, 3], np.broadcast_to(code[:, None], (2, 3, ROWS, K)))
     expected = code[1] + 2 * steps[2]
@@ -133,11 +133,11 @@ def test_manipulation_is_a_straight_line_through_the_code():
 
 
 def test_layers_confine_a_boundary():
-    (step,) = manipulation.boundary_steps({"smile": direction()}, ROWS, K, "", (2, 4))
-    np.testing.assert_array_equal(step.any(1), [False, False, True, True, False, False])
+    (found,) = manipulation.fitted({"smile": direction()}, ROWS, K, "", (2, 4))
+    np.testing.assert_array_equal(found.array.any(1), [False, False, True, True, False, False])
     one_row = direction(array=np.ones((1, K), np.float32), layers=(0, 1))
-    (step,) = manipulation.boundary_steps({"smile": one_row}, ROWS, K, "", (5, 6))
-    np.testing.assert_array_equal(step.any(1), [False] * 5 + [True])
+    (found,) = manipulation.fitted({"smile": one_row}, ROWS, K, "", (5, 6))
+    np.testing.assert_array_equal(found.array.any(1), [False] * 5 + [True])
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_layers_confine_a_boundary():
 )
 def test_boundaries_that_do_not_fit_are_refused(given, layers, message):
     with pytest.raises(UserError, match=message):
-        manipulation.boundary_steps({"smile": given}, ROWS, K, "mine", layers)
+        manipulation.fitted({"smile": given}, ROWS, K, "mine", layers)
 
 
 def test_boundaries_are_read_from_names_and_files(tmp_path):

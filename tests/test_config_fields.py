@@ -64,7 +64,7 @@ ZERO = {
     "seed", "devices", "log_every", "sample_every", "eval_every", "checkpoint_every", "r1_every",
     "path_every", "warmup", "layers", "split", "judged", "frozen", "correlated", "start", "shift",
     "pyramid", "stages", "limit", "samples", "edited_faces", "inversion_steps", "bootstrap",
-    "num_classes",
+    "num_classes", "axes", "tries",
     # weights and probabilities
     "r1_gamma", "path_weight", "style_mixing", "ada_target", "pixel_weight", "perceptual_weight",
     "adversarial_weight", "weight_decay", "label_smoothing", "weight", "emphasis", "none", "hide",

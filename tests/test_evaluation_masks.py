@@ -39,7 +39,8 @@ def test_the_papers_variant_takes_the_evidence_the_right_way_round(config, monke
     name, strength, side = world.classifier.names[1], 1.5, 32
     direction = world.directions[name].array
     codes = np.random.default_rng(0).standard_normal((2, *direction.shape)).astype(np.float32)
-    found, pair = masks.draw(world, codes, name, strength, "paper", side)
+    moves = np.broadcast_to(np.float32(strength) * direction, codes.shape)
+    found, pair = masks.draw(world, codes, moves, name, "paper", side)
 
     network = world.classifier.network
     draw = fast(lambda w: world.generator(w, method="synthesis", size=side))

@@ -33,6 +33,7 @@ LEVELS = [
     "applications",
     "train",
     "evaluation",
+    "domain",
     "programs",
 ]
 HEAVY = {

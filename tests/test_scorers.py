@@ -11,7 +11,7 @@ import scipy.ndimage
 import skimage.color
 
 from diffcam_jax.errors import UserError
-from diffcam_jax.faces import evidence, scorers
+from diffcam_jax.faces import evidence, mesh, scorers, scorers_colours, scorers_expressions
 from diffcam_jax.faces.chips import chip, lab, resized, similarity_transform
 from diffcam_jax.faces.evidence import SIDE, Evidence
 from diffcam_jax.metrics.identity import IDENTITY_TEMPLATE
@@ -26,16 +26,16 @@ def face(**changes):
     everything skin.
     """
     points = np.full((478, 2), 128, np.float32)
-    points[33], points[263], points[scorers.NOSE_TIP] = (78, 110), (178, 110), (128, 150)
+    points[33], points[263], points[mesh.NOSE_TIP] = (78, 110), (178, 110), (128, 150)
     angles = np.linspace(np.pi, 0, 14)
     jaw = np.stack([128 + 60 * np.cos(angles), 170 + 60 * np.sin(angles)], 1)
-    points[list(scorers.LOWER_FACE[:14])] = jaw
-    points[list(scorers.LOWER_FACE[14:])] = np.linspace((188, 168), (68, 168), 8)
-    for centre, rows in zip((85, 170), scorers.CHEEKS, strict=True):
+    points[list(mesh.LOWER_FACE[:14])] = jaw
+    points[list(mesh.LOWER_FACE[14:])] = np.linspace((188, 168), (68, 168), 8)
+    for centre, rows in zip((85, 170), mesh.CHEEKS, strict=True):
         t = np.linspace(0, 2 * np.pi, len(rows), endpoint=False)
         points[list(rows)] = np.stack([centre + 12 * np.cos(t), 140 + 12 * np.sin(t)], 1)
-    t = np.linspace(0, 2 * np.pi, len(scorers.OUTER_LIPS), endpoint=False)
-    points[list(scorers.OUTER_LIPS)] = np.stack([128 + 20 * np.cos(t), 185 + 6 * np.sin(t)], 1)
+    t = np.linspace(0, 2 * np.pi, len(mesh.OUTER_LIPS), endpoint=False)
+    points[list(mesh.OUTER_LIPS)] = np.stack([128 + 20 * np.cos(t), 185 + 6 * np.sin(t)], 1)
     values = dict(
         picture=np.full((SIDE, SIDE, 3), 170, np.uint8),
         points=points,
@@ -59,7 +59,7 @@ def test_blendshape_and_landmark_scores():
     assert value("smiling", e) == pytest.approx(0.3)
     assert value("eyes_closed", e) == pytest.approx(0.15)
     assert value("mouth_open", e) == 0
-    e.points[scorers.INNER_LIP_BOTTOM] += (0, 25)
+    e.points[mesh.INNER_LIP_BOTTOM] += (0, 25)
     assert value("mouth_open", e) == pytest.approx(0.25)
 
 
@@ -67,13 +67,13 @@ def test_blendshape_and_landmark_scores():
 @pytest.mark.parametrize("yaw", [-30, 0, 15])
 def test_yaw_of_a_turned_head(yaw, roll):
     head = np.array(
-        [[-50, 0, 0], [50, 0, 0], [0, 40, 100 * scorers.NOSE_HEIGHT]]
+        [[-50, 0, 0], [50, 0, 0], [0, 40, 100 * scorers_expressions.NOSE_HEIGHT]]
     )  # x, y, towards the camera
     a, r = np.radians(yaw), np.radians(roll)
     turned = head @ np.array([[np.cos(a), 0, -np.sin(a)], [0, 1, 0], [np.sin(a), 0, np.cos(a)]])
     flat = turned[:, :2] @ np.array([[np.cos(r), np.sin(r)], [-np.sin(r), np.cos(r)]])
     e = face()
-    e.points[[33, 263, scorers.NOSE_TIP]] = flat + 128
+    e.points[[33, 263, mesh.NOSE_TIP]] = flat + 128
     assert value("yaw", e) == pytest.approx(yaw, abs=1e-3)
 
 
@@ -123,7 +123,9 @@ def test_lab_equals_scikit_image():
 def test_box_blur_equals_scipy():
     x = np.random.default_rng(0).normal(size=(9, 12)).astype(np.float32)
     np.testing.assert_allclose(
-        scorers._box_blur(x, 2), scipy.ndimage.uniform_filter(x, 5, mode="nearest"), atol=1e-6
+        scorers_colours.box_blur(x, 2),
+        scipy.ndimage.uniform_filter(x, 5, mode="nearest"),
+        atol=1e-6,
     )
 
 

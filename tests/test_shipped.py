@@ -9,11 +9,13 @@ import pytest
 
 from diffcam_jax.directions import load_directions
 from diffcam_jax.directions.acts import REGIONS
+from diffcam_jax.directions.flows import load_flow
 from diffcam_jax.directions.recipe import ATTRIBUTES
 from diffcam_jax.editing import checkpoints, pipeline
 from diffcam_jax.files import model_folder, trees
 
 MEGABYTES = {checkpoints.ENCODER: 12, checkpoints.DEGHOSTER: 5, checkpoints.ALIGNER: 2}
+FLOW = "styleflow_mobile"
 
 
 def shipped_files():
@@ -26,7 +28,7 @@ def test_all_that_ships_is_below_24_megabytes():
         assert (checkpoints._SHIPPED / name / "model.safetensors").stat().st_size < most * 1e6
 
 
-@pytest.mark.parametrize("name", sorted(MEGABYTES))
+@pytest.mark.parametrize("name", [*sorted(MEGABYTES), FLOW])
 def test_a_folder_says_how_it_was_made(name):
     config = json.loads((checkpoints._SHIPPED / name / "config.json").read_text())
     training = config["training"]
@@ -39,9 +41,19 @@ def test_a_folder_says_how_it_was_made(name):
     assert sum(leaf.size for leaf in leaves) <= config["parameters"][role]
 
 
+def test_the_flow_is_small_and_says_what_its_attributes_do():
+    assert (checkpoints._SHIPPED / FLOW / "model.safetensors").stat().st_size < 4e6
+    edits = load_flow(checkpoints._SHIPPED / FLOW)
+    assert len(edits) == 8 and len({edit.generator for edit in edits.values()}) == 1
+    for name, edit in edits.items():
+        assert edit.name == name and edit.score in edit.conditions and edit.classes
+        assert edit.move > 0 and edit.step > 0 and np.isfinite(edit.ceiling)
+        assert edit.range[0] <= -1 and edit.range[1] >= 1
+
+
 def test_directions_say_where_they_act_and_how_far():
     shipped = load_directions()
-    assert set(shipped) == set(ATTRIBUTES)
+    assert set(shipped) <= set(ATTRIBUTES) and list(shipped)[:10] == list(ATTRIBUTES)[:10]
     for name, direction in shipped.items():
         assert direction.classes and (direction.classes, direction.box) == REGIONS[name][:2]
         assert direction.score == ATTRIBUTES[name].score

@@ -18,7 +18,8 @@ import optax
 
 from diffcam_jax.nn.stylegan2_discriminator import minibatch_stddev
 from diffcam_jax.train.checkpoint import Checkpoints
-from diffcam_jax.train.devices import Devices, connect
+from diffcam_jax.command.processes import connect
+from diffcam_jax.train.devices import Devices
 from diffcam_jax.train.loop import fit
 from diffcam_jax.train.report import Report
 from diffcam_jax.train.state import Net, TrainState, average, gradients, update

@@ -2,7 +2,7 @@
 
     reconstruction.search(inverter, pictures)             # aligned photographs -> W+ codes
     interpolation.between(a, b)                           # codes between two
-    manipulation.manipulate(codes, steps, strengths)      # codes along boundaries
+    manipulation.manipulate(codes, edits, strengths)      # codes along boundaries
     mixing.mix(content, style, from_layer)                # coarse rows of one, fine rows of another
     diffusion.diffuse(inverter, targets, contexts, mask)  # a part of one picture in another
 

@@ -105,11 +105,13 @@ class Choice(NamedTuple):
         aligned: the picture already is an FFHQ crop.
         which: "largest", or its number counted from 1, largest first.
         points: its landmarks [n, 2] in pixels, 5, 68 or 478, in the place of detection.
+        square: not a face but the largest centred square, whatever it shows.
     """
 
     aligned: bool = False
     which: int | str = "largest"
     points: Float[np.ndarray, "n 2"] | None = None
+    square: bool = False
 
 
 def read_face(path: Path, size: int, choice: Choice = Choice()) -> UInt8[np.ndarray, "s s 3"]:
@@ -126,7 +128,7 @@ def read_face(path: Path, size: int, choice: Choice = Choice()) -> UInt8[np.ndar
     """
     pixels = read_photo(path).pixels
     try:
-        (quad,) = find_quads(pixels, choice.which, choice.aligned, choice.points)
+        (quad,) = find_quads(pixels, choice.which, choice.aligned, choice.points, choice.square)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     return np.rint(align.crop(pixels, quad, size) * 255).astype(np.uint8)

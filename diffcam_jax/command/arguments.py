@@ -3,7 +3,10 @@
 import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from diffcam_jax.files.domain import Domain
 
 # Role of a network, which is also its flag -> help.
 ROLES = {
@@ -70,6 +73,26 @@ def add_networks(parser: argparse.ArgumentParser, roles: Sequence[str] = tuple(R
     for role in roles:
         parser.add_argument(f"--{role}", type=Path, metavar="DIR", help=ROLES[role])
     parser.add_argument("--class", metavar="N", help="which class a conditional generator draws")
+    parser.add_argument(
+        "--domain", type=Path, metavar="DIR", help="all of them, of a folder of diffcam-domain"
+    )
+
+
+def domain(options: argparse.Namespace) -> tuple["Domain", dict[str, Path]]:
+    """What kind of pictures is meant, and the places of its networks and directions.
+
+    Raises:
+        UserError: the folder of --domain holds none.
+    """
+    from diffcam_jax.files.domain import FACES, read
+
+    return (FACES, {}) if options.domain is None else read(options.domain)
+
+
+def directions(options: argparse.Namespace) -> list[Path] | None:
+    """The sources of directions: those that were given, else the domain's; None for the shipped."""
+    own = domain(options)[1].get("directions")
+    return options.directions or (None if own is None else [own])
 
 
 def networks(options: argparse.Namespace) -> dict[str, Path | str]:
@@ -77,16 +100,31 @@ def networks(options: argparse.Namespace) -> dict[str, Path | str]:
 
     They are the arguments of `editing.checkpoints.resolve`.
     """
-    found = {role: getattr(options, role, None) for role in ROLES}
+    own = domain(options)[1]
+    roles = [role for role in ROLES if hasattr(options, role)]
+    found = {role: getattr(options, role) or own.get(role) for role in roles}
     found["chosen"] = getattr(options, "class", None)
     return {name: value for name, value in found.items() if value is not None}
 
 
 def networks_again(options: argparse.Namespace) -> str:
     """The same flags once more, for the command that a message suggests."""
-    flags = {"chosen": "class"}
-    given = networks(options).items()
+    flags, own = {"chosen": "class"}, domain(options)[1]
+    given = [(n, value) for n, value in networks(options).items() if value != own.get(n)]
+    given += [] if options.domain is None else [("domain", options.domain)]
     return "".join(f" --{flags.get(name, name)} {value}" for name, value in given)
+
+
+def add_directions(parser: argparse.ArgumentParser) -> None:
+    """Adds the flag for directions and other edits, which may be given several times."""
+    parser.add_argument(
+        "--directions",
+        type=Path,
+        action="append",
+        metavar="FILE|DIR",
+        help="what to use instead of the shipped directions: a file, a folder of .npy, or a flow; "
+        "repeat for several, among them the word shipped for the shipped ones",
+    )
 
 
 def add_faces(parser: argparse.ArgumentParser, every: bool) -> None:

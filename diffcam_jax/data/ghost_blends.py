@@ -21,7 +21,8 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from diffcam_jax.data.augment import AugmentConfig, augment
 from diffcam_jax.data.edit_samples import toy_generator
-from diffcam_jax.directions import Direction
+from diffcam_jax.directions import Edit
+from diffcam_jax.directions.edits import linear
 from diffcam_jax.editing import diffcam
 from diffcam_jax.editing.classifier import Classifier
 from diffcam_jax.editing.compose import blend, resize_mask, training_mask
@@ -139,7 +140,7 @@ def disturb(
     return augment(key, images, images, jnp.zeros(len(images), bool), config)[0]
 
 
-def ghost_networks(pipeline: Pipeline, directions: Mapping[str, Direction]) -> GhostNetworks:
+def ghost_networks(pipeline: Pipeline, directions: Mapping[str, Edit]) -> GhostNetworks:
     """Selects the edits that both the directions and the classifier know.
 
     Args:
@@ -147,8 +148,9 @@ def ghost_networks(pipeline: Pipeline, directions: Mapping[str, Direction]) -> G
         directions: by name, with the rows of the generator.
 
     Raises:
-        UserError: there is no such edit.
+        UserError: there is no such edit, or one is not linear.
     """
+    directions = linear(directions, "what a deghosting network learns from")
     judge = pipeline.classifier
     names = tuple(name for name in directions if name in judge.names)
     if not names:

@@ -24,6 +24,7 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8
 from tqdm import tqdm
 
+from diffcam_jax.command import arguments
 from diffcam_jax.command.compilation import keep_compiled_programs
 from diffcam_jax.command.device import check_device
 from diffcam_jax.data.edit_samples import EditableGenerator, Recipe, draw_code
@@ -279,7 +280,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--variant", choices=("official", "paper"), default="official", help="of the mask"
     )
-    for role in ("generator", "encoder", "classifier", "directions"):
+    arguments.add_directions(parser)
+    for role in ("generator", "encoder", "classifier"):
         parser.add_argument(
             f"--{role}", type=Path, help="converted folder; default: the embedded part, no encoder"
         )

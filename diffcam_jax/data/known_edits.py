@@ -21,6 +21,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
+from diffcam_jax.command import arguments
 from diffcam_jax.command.allocator import keep_freed_memory
 from diffcam_jax.command.compilation import keep_compiled_programs
 from diffcam_jax.command.device import check_device
@@ -164,7 +165,8 @@ def main(argv: list[str] | None = None) -> int:
         "--held-out", type=int, default=32, help="pairs for evaluation (default: %(default)s)"
     )
     parser.add_argument("--seed", type=int, default=0)
-    for role in ("generator", "classifier", "directions"):
+    arguments.add_directions(parser)
+    for role in ("generator", "classifier"):
         parser.add_argument(
             f"--{role}", type=Path, help="converted folder; default: the embedded part"
         )

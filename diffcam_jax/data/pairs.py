@@ -1,4 +1,4 @@
-"""Pairs (I', T) of the embedded generator and the class of their edit (2207.08134, section 3.3).
+"""Pairs (I', T) of a generator and the class of their edit (2207.08134, section 3.3).
 
 Two sources give the same batches, {"inverted", "edited": uint8 [b, s, s, 3] RGB, "label": int32
 [b]}, as a pure function of the step: `OnlinePairs` runs the generator (for a GPU), `CachedPairs`
@@ -28,6 +28,7 @@ import numpy as np
 from jaxtyping import Array, Int, UInt8
 from tqdm import tqdm
 
+from diffcam_jax.command import arguments
 from diffcam_jax.command.compilation import keep_compiled_programs
 from diffcam_jax.command.device import check_device
 from diffcam_jax.data.edit_samples import (
@@ -36,10 +37,11 @@ from diffcam_jax.data.edit_samples import (
     Recipe,
     draw_code,
     draw_strengths,
-    embedded_generator,
+    editable_generator,
     make_sample,
-    render_sample,
+    moved_codes,
 )
+from diffcam_jax.directions.scoring import draw_uint8
 from diffcam_jax.editing import checkpoints, pipeline
 from diffcam_jax.errors import UserError, exit_code
 from diffcam_jax.files import trees
@@ -48,9 +50,6 @@ from diffcam_jax.formats.array_pickle import reason
 from diffcam_jax.ops.image import quantise
 
 SHARD = 16  # samples in a file
-
-
-_render_sample = jax.jit(render_sample, static_argnums=1)
 
 
 def choose(
@@ -75,7 +74,7 @@ class OnlinePairs:
             editable.fingerprint(),
         )
         self.count = sys.maxsize
-        self._recipe, self._batch_size = recipe, batch_size
+        self._editable, self._recipe, self._batch_size = editable, recipe, batch_size
 
         @jax.jit
         def render(
@@ -91,18 +90,24 @@ class OnlinePairs:
             return quantise(editable.generator(codes, method="synthesis", size=recipe.size))
 
         self._render = functools.partial(render, editable)
-        self._sample = functools.partial(_render_sample, editable, recipe)
 
     def __getitem__(self, step: int) -> dict[str, np.ndarray]:
         first = self.held_out + step * self._batch_size
-        indices = jnp.arange(first, first + self._batch_size)
+        indices = range(first, first + self._batch_size)
         _, labels = choose(self._recipe.seed, step, self._batch_size, 0, 1, len(self.names))
-        before, after = np.split(np.asarray(self._render(indices, jnp.asarray(labels))), 2)
+        if self._editable.edits:
+            given = self._editable, self._recipe
+            codes = [moved_codes(*given, i, [int(c)]) for i, c in zip(indices, labels, strict=True)]
+            codes = jnp.asarray(np.stack(codes, 1).reshape(-1, *codes[0].shape[1:]))
+            drawn = np.asarray(draw_uint8(*self._editable.generator, codes, self._recipe.size))
+        else:
+            drawn = np.asarray(self._render(jnp.asarray(indices), jnp.asarray(labels)))
+        before, after = np.split(drawn, 2)
         return {"inverted": before, "edited": after, "label": labels}
 
     def sample(self, index: int) -> UInt8[np.ndarray, "_ s s 3"]:
         """Returns I' and its N edits of a sample; those below `held_out` are for evaluation."""
-        return np.asarray(self._sample(jnp.asarray(index)))
+        return make_sample(self._editable, self._recipe, index)
 
 
 class CachedPairs:
@@ -235,7 +240,8 @@ def run(options: argparse.Namespace) -> int:
             f"--encoder {options.encoder} is of no use without --encoded; add --encoded 0.5"
         )
     found = shipped_encode(options.encoder) if options.encoded else ()
-    write(embedded_generator(options.directions), recipe, options.out, options.count, *found)
+    editable = editable_generator(options.directions, options.generator)
+    write(editable, recipe, options.out, options.count, *found)
     return 0
 
 
@@ -250,7 +256,10 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--size", type=int, default=256, help="side of the pictures")
-    parser.add_argument("--directions", help="safetensors file; default: the shipped directions")
+    arguments.add_directions(parser)
+    parser.add_argument(
+        "--generator", type=pathlib.Path, metavar="DIR", help="default: the embedded generator"
+    )
     parser.add_argument(
         "--encoded",
         type=float,

@@ -1,4 +1,4 @@
-"""Commands for semantic directions: list, fit, validate, measure, import, sefa, ganspace.
+"""Commands for semantic directions: list, fit, validate, measure, import, and searches.
 
 `python -m diffcam_jax.directions --help` describes them.
 """
@@ -7,6 +7,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from diffcam_jax.command import arguments
 from diffcam_jax.errors import exit_code
 
 
@@ -17,10 +18,13 @@ def main(arguments: list[str] | None = None) -> int:
         The exit code.
     """
     options = _parser().parse_args(arguments)
-    from diffcam_jax.directions import commands  # here: a wrong flag is reported without JAX
 
     def run() -> int:
-        getattr(commands, options.run)(options)
+        # Here: a wrong flag is reported without JAX.
+        from diffcam_jax.directions import commands, searches
+
+        module = searches if hasattr(searches, options.run) else commands
+        getattr(module, options.run)(options)
         return 0
 
     return exit_code(run)
@@ -43,10 +47,9 @@ def _parser() -> argparse.ArgumentParser:
         "--layers", type=int, nargs=2, metavar=("FIRST", "END"), help="rows that may change"
     )
 
-    listing = commands.add_parser("list", help="show the directions of a file")
-    listing.add_argument(
-        "--directions", type=Path, help="directions file (default: the shipped ones)"
-    )
+    listing = commands.add_parser("list", help="show what is known of directions")
+    arguments.add_directions(listing)
+    listing.add_argument("--json", action="store_true", help="for programs")
     listing.set_defaults(run="show")
 
     fit = commands.add_parser(
@@ -84,6 +87,17 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument(
         "--count", type=int, help="number of samples from each end, instead of --ratio"
     )
+    fit.add_argument(
+        "--method",
+        choices=("svm", "centroids", "regression", "stylespace"),
+        help="of the fit (default: regression for scorers, svm for labels)",
+    )
+    fit.add_argument(
+        "--probes",
+        type=int,
+        metavar="N",
+        help="faces by which directions are restricted to their regions; 0 for none",
+    )
     fit.add_argument("--plain", action="store_true", help="no whitening, as in InterFaceGAN")
     fit.add_argument("--tries", type=int, default=32, help="samples for calibrating the strength")
     fit.add_argument(
@@ -117,6 +131,19 @@ def _parser() -> argparse.ArgumentParser:
     take.add_argument("--out", type=Path, required=True, help="directions file to add it to")
     take.add_argument("--scale", type=float, help="strength 1 is this many times the stored array")
     take.add_argument("--norm", type=float, help="strength 1 has this Frobenius norm (default 20)")
+    take.add_argument(
+        "--classes",
+        nargs="+",
+        metavar="CLASS",
+        help="parts of the face that it may change, such as skin or hair (default: by its name)",
+    )
+    take.add_argument(
+        "--box",
+        nargs=4,
+        type=float,
+        metavar=("TOP", "BOTTOM", "LEFT", "RIGHT"),
+        help="fractions of the aligned picture within which it may act",
+    )
     take.set_defaults(run="take")
 
     sefa = commands.add_parser(
@@ -137,6 +164,33 @@ def _parser() -> argparse.ArgumentParser:
     ganspace.add_argument("--seed", type=int, default=1)
     ganspace.add_argument("--out", type=Path, required=True)
     ganspace.set_defaults(run="ganspace")
+
+    explore = commands.add_parser(
+        "explore", parents=[where, layers], help="name components by the scores that they move"
+    )
+    explore.add_argument("--method", choices=("sefa", "ganspace"), default="sefa")
+    explore.add_argument("--components", type=int, default=10, metavar="N")
+    explore.add_argument("--faces", type=int, default=16, metavar="N", help="that are scored")
+    explore.add_argument("--length", type=float, default=3.0, help="of SeFa: strength 1 in W")
+    explore.add_argument(
+        "--samples", type=int, default=8000, metavar="N", help="of GANSpace: codes that are drawn"
+    )
+    explore.add_argument("--seed", type=int, default=1)
+    explore.add_argument(
+        "--out", type=Path, required=True, help="folder for a directions file, a table and a sheet"
+    )
+    explore.set_defaults(run="explore")
+
+    compare = commands.add_parser(
+        "compare", parents=[where], help="several sources of the same attributes in one table"
+    )
+    compare.add_argument("--directions", nargs="+", required=True, metavar="SOURCE")
+    compare.add_argument(
+        "--attributes", nargs="+", default=[], metavar="NAME", help="default: all shared ones"
+    )
+    compare.add_argument("--samples", type=int, default=100)
+    compare.add_argument("--out", type=Path, required=True, help="folder for compared.md")
+    compare.set_defaults(run="compare")
     return parser
 
 

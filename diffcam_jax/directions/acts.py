@@ -41,10 +41,21 @@ class Acts(NamedTuple):
     shades: bool = False
 
 
+_LOWER: Box = (0.45, 0.98, 0.1, 0.9)
+_AROUND_EYES: Box = (0.34, 0.62, 0.12, 0.88)
+_BROW_BOX: Box = (0.2, 0.6, 0.1, 0.9)
+_SMILE = Acts(("skin", "nose", *_MOUTH), _LOWER)
+_LIDS = Acts(("skin", *_BROWS, *_EYES), _AROUND_EYES)
+_FOREHEAD = Acts(("skin", *_BROWS, *_EYES, "hair"), _BROW_BOX)
+_NOSE = Acts(("skin", "nose"), (0.38, 0.75, 0.25, 0.75))
+_SHAPE = Acts(_PERSON, WHOLE)
+_HAIR = Acts(("hair", "skin", *_BROWS, *_EARS), WHOLE)
+_DYED = Acts(("hair",), WHOLE, shades=True)
+_TANNED = Acts(("skin", "nose", *_EARS), WHOLE, shades=True)
 REGIONS = {
-    "smiling": Acts(("skin", "nose", *_MOUTH), (0.45, 0.98, 0.1, 0.9)),
-    "mouth_open": Acts(("skin", "nose", *_MOUTH), (0.45, 0.98, 0.1, 0.9)),
-    "eyes_closed": Acts(("skin", *_BROWS, *_EYES), (0.34, 0.62, 0.12, 0.88)),
+    "smiling": _SMILE,
+    "mouth_open": _SMILE,
+    "eyes_closed": _LIDS,
     "old": Acts(_PERSON, WHOLE),
     "gender": Acts(_PERSON, WHOLE),
     # Behind lenses are this person's eyes: those of a generator make another person.
@@ -61,8 +72,40 @@ REGIONS = {
         shades=True,
     ),
     "bushy_eyebrows": Acts(("skin", *_BROWS, *_EYES, "hair"), (0.3, 0.55, 0.12, 0.88)),
-    "hair_color": Acts(("hair",), WHOLE, shades=True),
+    "hair_color": _DYED,
     "yaw": Acts(HEAD, WHOLE),  # turns the whole head
+    "pitch": Acts(HEAD, WHOLE),
+    "closed_smile": _SMILE,
+    "pucker": _SMILE,
+    "surprise": Acts(("skin", "nose", *_BROWS, *_EYES, *_MOUTH, "hair"), (0.2, 0.98, 0.05, 0.95)),
+    "brow_raise": _FOREHEAD,
+    "frown": _FOREHEAD,
+    "brow_height": _FOREHEAD,
+    "squint": _LIDS,
+    "eye_size": _LIDS,
+    "gaze": Acts(("skin", *_EYES), (0.38, 0.58, 0.15, 0.85)),
+    "gaze_up": Acts(("skin", *_BROWS, *_EYES), _AROUND_EYES),
+    "eye_makeup": Acts(("skin", *_BROWS, *_EYES), (0.34, 0.6, 0.1, 0.9), shades=True),
+    "face_width": _SHAPE,
+    "jaw_width": _SHAPE,
+    "chin_length": Acts(("skin", *_MOUTH), (0.6, 1.0, 0.1, 0.9)),
+    "nose_width": _NOSE,
+    "nose_length": _NOSE,
+    "mouth_width": Acts(("skin", *_MOUTH), (0.55, 0.98, 0.15, 0.85)),
+    "lip_fullness": Acts(("skin", *_MOUTH), (0.55, 0.98, 0.15, 0.85)),
+    "lipstick": Acts(("upper_lip", "lower_lip", "mouth"), WHOLE, shades=True),
+    "hair_length": _HAIR,
+    "bangs": Acts(("hair", "skin", *_BROWS), (0.0, 0.6, 0.0, 1.0)),
+    "baldness": _HAIR,
+    "curly_hair": Acts(("hair",), WHOLE),
+    "black_hair": _DYED,
+    "blond_hair": _DYED,
+    "red_hair": _DYED,
+    "grey_hair": _DYED,
+    "skin_tone": _TANNED,
+    "skin_undertone": _TANNED,
+    "blush": Acts(("skin", "nose"), (0.45, 0.85, 0.05, 0.95), shades=True),
+    "light_side": Acts(HEAD, WHOLE, shades=True),
 }
 
 # Names of the same attributes in other projects: Diff-CAM's files, and InterFaceGAN's.

@@ -3,12 +3,14 @@
 import argparse
 import dataclasses
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import jax
 import numpy as np
 
 from diffcam_jax import directions as records
+from diffcam_jax.directions.edits import Edit
 from diffcam_jax.directions.space import (
     code_space,
     draw,
@@ -20,14 +22,17 @@ from diffcam_jax.errors import UserError, suggestion
 from diffcam_jax.files import codes as code_files
 from diffcam_jax.files import trees
 from diffcam_jax.nn.latents import wplus_rows
+from diffcam_jax.nn.network import Network
 
 HEADING = "## What the directions change"
 REPORT = """{heading}
 
 `python -m diffcam_jax.directions validate --out docs`: {samples} new samples, each moved by +1
-along each direction. *Right way* is the fraction of samples whose own score rose, *identity* the
-mean SFace cosine of before and after, the other columns the mean change of every score in standard
-deviations over the samples (own score in bold).
+along each direction. *Own score* is the mean rise of the direction's score in standard deviations
+over the samples, *with room* that of the half of them with the lower scores, *right way* the
+fraction whose score rose, *other scores* the largest mean changes of scores that are not tied with
+its own, *identity* the mean SFace cosine of before and after, *outside* the mean absolute change of
+the picture outside of the direction's region relative to that inside.
 
 {table}
 
@@ -36,13 +41,11 @@ deviations over the samples (own score in bold).
 
 
 def show(options: argparse.Namespace) -> None:
-    """list: a line for each direction of a file."""
-    for direction in records.load_directions(options.directions).values():
-        low, high = direction.range
-        print(
-            f"{direction.name:16} {low:+g} .. {high:+g}  layers "
-            f"{direction.layers[0]}-{direction.layers[1] - 1}  {direction.method}"
-        )
+    """list: what is known of the directions and other edits of files and folders."""
+    from diffcam_jax.directions import importers, listing
+
+    edits = importers.read_directions(options.directions).values()
+    print(listing.as_json(edits) if options.json else listing.in_lines(edits))
 
 
 def fit(options: argparse.Namespace) -> None:
@@ -53,12 +56,14 @@ def fit(options: argparse.Namespace) -> None:
         value = getattr(options, name)
         if value is not None and value < least:
             raise UserError(f"--{name} {value}: give at least {least}")
+    if options.probes is not None and options.probes < 0:
+        raise UserError(f"--probes {options.probes}: give a number of faces, or 0 for none")
     for name in ("truncation", "length"):
         if not 0 < getattr(options, name) < np.inf:
             raise UserError(f"--{name} {getattr(options, name):g}: give a number above 0")
     if options.codes is not None and options.labels is None:
         raise UserError("--codes needs --labels; scorers draw their own samples")
-    _check_out(options.out)
+    check_out(options.out)
     made = _fit_labels(options) if options.labels else _fit_scorers(options)
     records.save_directions(options.out, made)
     generator = f" --generator {options.generator}" if options.generator else ""
@@ -68,15 +73,17 @@ def fit(options: argparse.Namespace) -> None:
     )
 
 
-def _fitting(options: argparse.Namespace, licence: str):
-    from diffcam_jax.directions.make import Fitting
+def _fitting(options: argparse.Namespace, licence: str, method: str):
+    from diffcam_jax.directions.plans import Fitting
 
-    return Fitting(not options.plain, options.ratio, options.count, options.length, licence)
+    way = options.method or method
+    space = (not options.plain, options.ratio, options.count, options.length)
+    return Fitting(*space, licence, method=way)
 
 
 def _fit_scorers(options: argparse.Namespace) -> dict[str, records.Direction]:
     from diffcam_jax.directions import recipe, scoring
-    from diffcam_jax.directions.make import Attribute
+    from diffcam_jax.directions.plans import Attribute
 
     scorer = scoring.built_in()
     known = tuple(dict.fromkeys((*recipe.ATTRIBUTES, *scorer.names)))
@@ -107,7 +114,7 @@ def _fit_scorers(options: argparse.Namespace) -> dict[str, records.Direction]:
     }
     for attribute in chosen.values():
         records.check_layers(attribute.layers, rows)
-    embedded = options.generator is None
+    licence = recipe.LICENCE if options.generator is None else "as the generator"
     made, _ = recipe.fit_scored(
         generator,
         chosen,
@@ -117,14 +124,18 @@ def _fit_scorers(options: argparse.Namespace) -> dict[str, records.Direction]:
         options.seed,
         options.tries,
         options.truncation,
-        _fitting(options, recipe.LICENCE if embedded else "as the generator"),
+        dataclasses.replace(
+            _fitting(options, licence, recipe.METHOD), slack=recipe.SLACK * (options.still is None)
+        ),
+        recipe.PROBED if options.probes is None else options.probes,
     )
     return made
 
 
 def _fit_labels(options: argparse.Namespace) -> dict[str, records.Direction]:
     from diffcam_jax.directions.labels import read_labels
-    from diffcam_jax.directions.make import Attribute, make_directions
+    from diffcam_jax.directions.make import make_directions
+    from diffcam_jax.directions.plans import Attribute
 
     generator = open_generator(options.generator)
     rows = wplus_rows(generator.module)
@@ -156,7 +167,7 @@ def _fit_labels(options: argparse.Namespace) -> dict[str, records.Direction]:
         else f"{count} samples (seed {options.seed})"
     )
     fitting = dataclasses.replace(
-        _fitting(options, "as the generator"), samples=f"{samples}, {options.labels.name}"
+        _fitting(options, "as the generator", "svm"), samples=f"{samples}, {options.labels.name}"
     )
     made, _ = make_directions(generator, attributes, codes, labels, fitting)
     return made
@@ -172,9 +183,9 @@ def validate(options: argparse.Namespace) -> None:
 
     generator = open_generator(options.generator)
     chosen = records.load_directions(options.directions)
-    _check_own(generator, chosen)
+    check_own(generator, chosen)
     path = options.out / "directions.md"
-    _check_out(path)
+    check_out(path)
     options.out.mkdir(parents=True, exist_ok=True)
     strip(generator, chosen, options.out / "directions.jpg")
     table = markdown_table(measured(generator, chosen, options.samples))
@@ -193,8 +204,8 @@ def measure(options: argparse.Namespace) -> None:
         raise UserError(f"--count {options.count}: give at least 2")
     generator = open_generator(options.generator)
     chosen = records.load_directions(options.directions)
-    _check_own(generator, chosen)
-    _check_out(options.out)
+    check_own(generator, chosen)
+    check_out(options.out)
     made = measured(generator, chosen, scoring.built_in(), options.count)
     records.save_directions(options.out, made)
     print(markdown_table(made), f"\nwrote {options.out}", sep="\n")
@@ -210,8 +221,8 @@ def take(options: argparse.Namespace) -> None:
         generator = open_generator(options.generator)
         direction = direction.fitted(wplus_rows(generator.module), generator.module.latent_size)
         direction = dataclasses.replace(direction, generator=generator_hash(generator))
-    known[options.name] = direction
-    _check_out(options.out)
+    known[options.name] = _acting(direction, options.classes, options.box)
+    check_out(options.out)
     records.save_directions(options.out, known)
     print(
         f"wrote {options.out} with {', '.join(known)}; next: edit.py PHOTO --directions "
@@ -219,70 +230,24 @@ def take(options: argparse.Namespace) -> None:
     )
 
 
-def sefa(options: argparse.Namespace) -> None:
-    """sefa: directions from the generator's weights."""
-    from diffcam_jax.directions.sefa import modulation_kernels, sefa_directions
-
-    generator = open_generator(options.generator)
-    model, rows = generator.module, wplus_rows(generator.module)
-    first, end = options.layers or (0, model.num_styles)
-    records.check_layers((first, end), rows)
-    kernels = modulation_kernels(model, generator.variables["params"], (first, end))
-    made = {}
-    for i, vector in enumerate(sefa_directions(kernels, options.count)):
-        method = f"SeFa, eigenvector {i} of the modulation weights of rows {first} to {end - 1}"
-        made[f"sefa_{i}"] = records.from_vector(
-            vector,
-            f"sefa_{i}",
-            rows,
-            (first, end),
-            options.length,
-            generator_hash(generator),
-            method,
-        )
-    _write(options.out, made, options.generator)
+def _acting(
+    direction: records.Direction, classes: list[str] | None, box: list[float] | None
+) -> records.Direction:
+    """A direction with the regions that flags record."""
+    classes = direction.classes if classes is None else tuple(classes)
+    box = direction.box if box is None else tuple(box)
+    try:
+        return dataclasses.replace(direction, classes=classes, box=box)
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
-def ganspace(options: argparse.Namespace) -> None:
-    """ganspace: principal components of codes; strength 1 is one standard deviation."""
-    from diffcam_jax.directions.ganspace import ganspace_directions
+def check_out(path: Path) -> None:
+    """Checks that a file can be written, before a long computation begins.
 
-    if options.samples < 2:
-        raise UserError(f"--samples {options.samples}: give at least 2")
-    generator = open_generator(options.generator)
-    rows = wplus_rows(generator.module)
-    layers = tuple(options.layers or (0, rows))
-    records.check_layers(layers, rows)
-    codes = draw(generator, jax.random.key(options.seed), options.samples)
-    components = ganspace_directions(codes, options.count)
-    made = {}
-    for i in range(options.count):
-        method = f"GANSpace, component {i} of {options.samples} codes (seed {options.seed})"
-        direction = records.from_vector(
-            components.step(i),
-            f"ganspace_{i}",
-            rows,
-            layers,
-            None,
-            generator_hash(generator),
-            method,
-        )
-        made[direction.name] = dataclasses.replace(direction, range=(-3.0, 3.0))
-    _write(options.out, made, options.generator)
-
-
-def _write(out: Path, made: dict[str, records.Direction], generator: Path | None) -> None:
-    _check_out(out)
-    records.save_directions(out, made)
-    flag = f" --generator {generator}" if generator else ""
-    print(
-        f"wrote {out}; next: python -m diffcam_jax.directions validate --directions {out}{flag} "
-        "--out DIR"
-    )
-
-
-def _check_out(path: Path) -> None:
-    """Checks that a file can be written, before a long computation begins."""
+    Raises:
+        UserError: it cannot.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -293,7 +258,12 @@ def _check_out(path: Path) -> None:
         raise UserError(f"{path} cannot be written; choose another --out")
 
 
-def _check_own(generator, chosen: dict[str, records.Direction]) -> None:
+def check_own(generator: Network, chosen: Mapping[str, Edit]) -> None:
+    """Checks that directions were made for this generator.
+
+    Raises:
+        UserError: names those that were made for another.
+    """
     own = generator_hash(generator)
     foreign = [name for name, direction in chosen.items() if direction.generator not in ("", own)]
     if foreign:

@@ -1,21 +1,33 @@
-"""Fits boundaries to scored codes and conditions them on each other, as in InterFaceGAN.
+"""Fits boundaries to scored codes and conditions them on each other.
 
 Codes are in any coordinates, flattened to [n, d] (see `space`); a boundary is in those it was
-fitted in.
+fitted in. There are three ways to its normal:
 
-Source: Shen et al., Interpreting the Latent Space of GANs (1907.10786).
+* svm: separates the highest from the lowest scores, as InterFaceGAN does;
+* centroids: from the mean code of the lowest to that of the highest scores, as StyleGAN2
+  distillation does;
+* regression: the ridge regression of all scores, by their ranks.
+
+Source: Shen et al., Interpreting the Latent Space of GANs (1907.10786); Viazovetskyi et al.,
+StyleGAN2 Distillation for Feed-forward Image Manipulation (2003.03581), section 3.
 """
 
 import dataclasses
 
 import numpy as np
 from jaxtyping import Bool, Float
+from scipy.stats import norm, rankdata
+from sklearn.linear_model import Ridge
 from sklearn.metrics import average_precision_score, precision_recall_curve
 from sklearn.svm import LinearSVC
 
 from diffcam_jax.errors import UserError
 
 FEWEST = 10
+METHODS = ("svm", "centroids", "regression")
+# Of the ridge regression, for coordinates of unit variance: hundreds of weights are fitted to a few
+# thousand samples.
+RIDGE = 300.0
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -68,10 +80,12 @@ def fit_boundary(
     count: int | None = None,
     penalty: float = 1e-3,
     seed: int = 0,
+    method: str = "svm",
+    ranked: bool = True,
 ) -> Boundary:
-    """Separates the samples with the highest scores from those with the lowest by a linear SVM.
+    """The boundary between the samples with the highest scores and those with the lowest.
 
-    It is trained on 70 % of them and tested on 30 %.
+    It is fitted to 70 % of them and tested on 30 %; a regression also sees those between.
 
     Args:
         codes: in the coordinates of the boundary.
@@ -82,6 +96,9 @@ def fit_boundary(
         penalty: C of the SVM; small, since hundreds of weights are fitted to a few thousand
             samples.
         seed: of the split.
+        method: one of `METHODS`.
+        ranked: whether a regression is one of ranks. Those of rare attributes, such as eyeglasses,
+            are the noise of the many faces without: their scores themselves tell more.
 
     Raises:
         UserError: a class has fewer than 10 samples, or the scores of both overlap.
@@ -117,23 +134,52 @@ def fit_boundary(
     train, held_out = np.split(
         np.random.default_rng(seed).permutation(2 * wanted), [int(0.7 * 2 * wanted)]
     )
-    svm = LinearSVC(C=penalty, dual=False, random_state=seed).fit(
-        codes[chosen[train]], labels[train]
-    )
     between = np.setdiff1d(valid, chosen)
+    if method == "svm":
+        svm = LinearSVC(C=penalty, dual=False, random_state=seed)
+        normal = svm.fit(codes[chosen[train]], labels[train]).coef_[0]
+    elif method == "centroids":
+        seen = codes[chosen[train]]
+        normal = seen[labels[train] == 1].mean(0) - seen[labels[train] == 0].mean(0)
+    else:
+        seen = np.concatenate([chosen[train], between])
+        target = by_rank(scores[seen]) if ranked else by_size(scores[seen])
+        normal = Ridge(RIDGE).fit(codes[seen], target).coef_
+    length = np.linalg.norm(normal)
+    if method == "svm":
+        offset = float(svm.intercept_[0] / length)
+    else:  # halfway between the means of both classes
+        along = codes[chosen[train]] @ normal / length
+        offset = -(along[labels[train] == 1].mean() + along[labels[train] == 0].mean()) / 2
+    boundary = Boundary(
+        (normal / length).astype(np.float32), float(offset), np.nan, np.nan, len(train)
+    )
     halfway = (scores[low].mean() + scores[high].mean()) / 2
-    remaining = svm.score(codes[between], scores[between] > halfway) if len(between) else np.nan
-    length = np.linalg.norm(svm.coef_[0])
-    return Boundary(
-        normal=(svm.coef_[0] / length).astype(np.float32),
-        offset=float(svm.intercept_[0] / length),
-        accuracy=float(svm.score(codes[chosen[held_out]], labels[held_out])),
-        remaining=float(remaining),
-        samples=len(train),
+
+    def right(rows: np.ndarray, truth: np.ndarray) -> float:
+        found = boundary.decision(codes[rows]) > 0
+        return float(np.mean(found == truth)) if len(rows) else float("nan")
+
+    return dataclasses.replace(
+        boundary,
+        accuracy=right(chosen[held_out], labels[held_out] == 1),
+        remaining=right(between, scores[between] > halfway),
     )
 
 
-def condition(normal: Float[np.ndarray, " d"], others: list[np.ndarray]) -> Float[np.ndarray, " d"]:
+def by_rank(scores: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """The normal distribution's quantiles at the scores' ranks: few large ones do not decide."""
+    return norm.ppf((rankdata(scores) - 0.5) / len(scores))
+
+
+def by_size(scores: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """Scores in standard deviations from their mean, between -2 and 4."""
+    return np.clip((scores - scores.mean()) / max(scores.std(), 1e-12), -2, 4)
+
+
+def condition(
+    normal: Float[np.ndarray, " d"], others: list[np.ndarray], slack: float = 0.0
+) -> Float[np.ndarray, " d"]:
     """Conditional manipulation: removes the components of a normal in the span of the others.
 
     The coefficients c of the others N solve their Gram system (N N^T) c = N normal, by least
@@ -142,9 +188,11 @@ def condition(normal: Float[np.ndarray, " d"], others: list[np.ndarray]) -> Floa
     Args:
         normal: direction to keep.
         others: any number of directions [d] of attributes that should not change.
+        slack: added to the diagonal of the Gram system of unit vectors. Dozens of others that
+            resemble each other and the normal would else leave little but the errors of all.
 
     Returns:
-        Unit vector, orthogonal to all of `others`.
+        Unit vector, orthogonal to all of `others` without slack.
 
     Raises:
         UserError: nothing is left.
@@ -157,7 +205,12 @@ def condition(normal: Float[np.ndarray, " d"], others: list[np.ndarray]) -> Floa
     size = np.linalg.norm(rest)
     if others:
         basis = np.stack(others).astype(np.float64)
-        rest = rest - np.linalg.lstsq(basis.T, rest, rcond=None)[0] @ basis
+        if slack:
+            basis = basis / np.linalg.norm(basis, axis=1, keepdims=True)
+            gram = basis @ basis.T + slack * np.eye(len(basis))
+            rest = rest - np.linalg.solve(gram, basis @ rest) @ basis
+        else:
+            rest = rest - np.linalg.lstsq(basis.T, rest, rcond=None)[0] @ basis
     length = np.linalg.norm(rest)
     if length <= 1e-6 * size:
         raise UserError(

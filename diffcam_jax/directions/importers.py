@@ -1,25 +1,32 @@
-"""Directions from other projects' files: `.npy`, InterFaceGAN and idinvert boundaries, `.pt`.
+"""Edits from files and folders of every kind, among them those of other projects.
 
-No file is executed: NumPy files are read without pickles, dictionaries through a reader that knows
-arrays only.
+Other projects have `.npy` and `.pt` files, and boundaries of InterFaceGAN and idinvert. No file is
+executed: NumPy files are read without pickles, dictionaries through a reader that knows arrays
+only.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from diffcam_jax import formats
-from diffcam_jax.directions import Direction, load_directions
+from diffcam_jax.directions import Direction, Edit, load_directions
 from diffcam_jax.directions.acts import WHOLE, Acts, acts
 from diffcam_jax.errors import UserError
+from diffcam_jax.files.json_text import decode
 from diffcam_jax.nn.conventions import WPLUS_ROWS
 
 # 2 log2(s) - 2 rows for generators of 16 to 1024 pixels; idinvert's 14 x 512 boundaries belong to
 # 256.
 KNOWN_ROWS = (1, 6, 8, 10, 12, 14, 16, WPLUS_ROWS)
 MAX_BYTES = 16 << 20
+SHIPPED = "shipped"  # the source that means the directions of this package
+FLOW = "styleflow"  # the kind of a flow's folder, and the source that means the one that ships
+_SHIPPED_FLOW = Path(__file__).parent.parent / "data_files" / "styleflow_mobile"
+
+Source = str | Path
 
 
 def read_direction_array(path: Path) -> tuple[np.ndarray, tuple[int, int]]:
@@ -70,15 +77,13 @@ def read_direction_array(path: Path) -> tuple[np.ndarray, tuple[int, int]]:
         raise UserError(
             f"{path}: not a direction file ({error}); expected an array of 18x512 or 1x512"
         ) from error
-    if (
-        array.shape[1:] != (512,)
-        or array.shape[0] not in KNOWN_ROWS
-        or not np.isfinite(array).all()
-    ):
+    if array.shape[1:] != (512,) or array.shape[0] not in KNOWN_ROWS:
         raise UserError(
             f"{path}: an array of shape {array.shape} is not a direction; expected 18x512 or "
-            "1x512 finite numbers"
+            "1x512 numbers"
         )
+    if not np.isfinite(array).all():
+        raise UserError(f"{path}: some numbers are not finite; take an undamaged copy")
     if not layers:
         return array, (0, len(array))
     # Selected layers of a single row, which generators of any number of rows could use: repeat it
@@ -154,7 +159,7 @@ def import_folder(source: Path, norm: float = 20.0, generator: str = "") -> dict
         generator: hash of the generator they belong to, when known.
 
     Raises:
-        UserError: there are no files, or one is not a direction.
+        UserError: there are no files, one is not a direction, or two have one name.
     """
     suffixes = (".npy", ".pt", ".pth")
     files = [source]
@@ -164,29 +169,86 @@ def import_folder(source: Path, norm: float = 20.0, generator: str = "") -> dict
         raise UserError(
             f"{source} holds no direction files; give a folder of {', '.join(suffixes)} files"
         )
+    by_name: dict[str, Path] = {}
+    for path in files:
+        if path.stem in by_name:
+            raise UserError(
+                f"{by_name[path.stem]} and {path} would both be the direction {path.stem}; rename "
+                "one of them"
+            )
+        by_name[path.stem] = path
     return {
-        path.stem: import_direction(path, path.stem, norm=norm, generator=generator)
-        for path in files
+        name: import_direction(path, name, norm=norm, generator=generator)
+        for name, path in by_name.items()
     }
 
 
 def read_directions(
-    source: str | Path | Mapping[str, Direction] | None,
-) -> Mapping[str, Direction]:
-    """Directions by name.
+    sources: Source | Sequence[Source] | Mapping[str, Edit] | None,
+) -> Mapping[str, Edit]:
+    """Directions and other edits by name.
 
     Args:
-        source: a file or folder of this project, a folder of .npy files, directions as they are, or
-            None for those that ship.
+        sources: one or several files or folders of this project, folders of .npy files, folders of
+            flows, "shipped" for the directions that ship, and "styleflow" for the flow that does; or
+            edits as they are, or None for the directions that ship.
 
     Raises:
-        UserError: the file or folder holds none.
+        UserError: one of them holds none, or two have an edit of one name.
     """
-    if source is None or isinstance(source, Mapping):
-        return load_directions() if source is None else source
-    path = Path(source)
+    if isinstance(sources, Mapping):
+        return sources
+    if sources is None:
+        return load_directions()
+    several = [sources] if isinstance(sources, str | Path) else sources
+    return together({str(source): _read(Path(source)) for source in several})
+
+
+def together(sources: Mapping[str, Mapping[str, Edit]]) -> dict[str, Edit]:
+    """The edits of several sources.
+
+    Args:
+        sources: edits by name, by what each source is called.
+
+    Raises:
+        UserError: two have an edit of one name.
+    """
+    found: dict[str, Edit] = {}
+    origins: dict[str, str] = {}
+    for source, edits in sources.items():
+        for name, edit in edits.items():
+            if name in found:
+                raise UserError(
+                    f"{origins[name]} and {source} both have a direction {name}; leave one of "
+                    "them out, or import it under another name"
+                )
+            found[name], origins[name] = edit, source
+    return found
+
+
+def listed(text: str) -> list[str] | None:
+    """The sources in a field of a configuration, separated by commas; None where it is empty."""
+    return text.split(",") if text else None
+
+
+def _read(path: Path) -> Mapping[str, Edit]:
+    if str(path) == SHIPPED and not path.exists():
+        return load_directions()
+    flow = _SHIPPED_FLOW if str(path) == FLOW and not path.exists() else path
+    if _kind(flow) == FLOW:
+        from diffcam_jax.directions.flows import load_flow  # here: it comes with JAX
+
+        return load_flow(flow)
     if (path / "model.safetensors").is_file():
         return load_directions(path / "model.safetensors")
     if path.is_dir() or path.suffix != ".safetensors":
         return import_folder(path)
     return load_directions(path)
+
+
+def _kind(folder: Path) -> str | None:
+    """The kind of a folder of networks; None where it is none, or a damaged one."""
+    try:
+        return decode((folder / "config.json").read_text())["kind"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -7,87 +7,27 @@ directions are one use of it (`recipe`), another in Python is
     {"wings": labels})
 """
 
-import dataclasses
-import math
 from collections.abc import Callable, Mapping
 
 import jax
 import numpy as np
-from jaxtyping import Float
 
 from diffcam_jax.directions import Direction, check_layers, on_layers
-from diffcam_jax.directions.acts import WHOLE, Acts, acts
+from diffcam_jax.directions.acts import WHOLE, Acts, acts, known
+from diffcam_jax.directions.calibration import Score, calibrate, clean_range, usual_move
 from diffcam_jax.directions.fit import Boundary, condition, fit_boundary
-from diffcam_jax.directions.scoring import Scorer, score_codes
+from diffcam_jax.directions.local import localised, without
+from diffcam_jax.directions.plans import Attribute, Fitting, Trial
+from diffcam_jax.directions.scoring import score_codes, scored_codes
+from diffcam_jax.directions.sensitivity import inside
 from diffcam_jax.directions.space import CodeSpace, code_space, draw, generator_hash, truncated
+from diffcam_jax.directions.stylespace import sparse
+from diffcam_jax.directions.ties import RARE
 from diffcam_jax.errors import UserError
 from diffcam_jax.nn.latents import wplus_rows
 from diffcam_jax.nn.network import Network
 
-Score = Callable[[np.ndarray], np.ndarray]
-
-
-@dataclasses.dataclass(frozen=True)
-class Attribute:
-    """Recipe of one direction.
-
-    Attributes:
-        score: name of the score that it raises.
-        layers: half-open range of W+ rows it may change.
-        still: attributes, or scores, whose directions are projected out.
-        shift: rise of the mean score at strength 1, in standard deviations of the score over the
-            samples.
-        among: (score, lowest, highest) limits of the samples on which it is fitted: no eyes behind
-            sunglasses, beards among men.
-        most: largest allowed step, in prior standard deviations along the direction.
-    """
-
-    score: str
-    layers: tuple[int, int]
-    still: tuple[str, ...] = ()
-    shift: float = 1.5
-    among: tuple[tuple[str, float, float], ...] = ()
-    most: float = 4.0
-
-
-@dataclasses.dataclass(frozen=True)
-class Fitting:
-    """How boundaries are fitted and steps are measured.
-
-    Attributes:
-        whitened: fit in whitened coordinates; False is InterFaceGAN's way.
-        ratio: see `fit.fit_boundary`.
-        count: see `fit.fit_boundary`.
-        length: strength 1 in prior standard deviations where no scorer can calibrate it.
-        licence: of the directions.
-        samples: description of the samples on which they were fitted.
-    """
-
-    whitened: bool = True
-    ratio: float = 0.25
-    count: int | None = None
-    length: float = 2.0
-    licence: str = "as the generator"
-    samples: str = ""
-
-
-@dataclasses.dataclass(frozen=True)
-class Trial:
-    """New samples on which strengths are calibrated.
-
-    Attributes:
-        scorer: of their pictures.
-        count: number of samples.
-        seed: of the draws; another one than that of the fitted samples.
-        psi: their truncation.
-        face: the score that tells whether a picture is still clean; None uses the attribute's own.
-    """
-
-    scorer: Scorer
-    count: int = 32
-    seed: int = 2
-    psi: float = 0.8
-    face: str | None = None
+WAYS = {"svm": "linear SVM", "centroids": "centroids", "regression": "ridge regression"}
 
 
 def needed_scores(attributes: Mapping[str, Attribute]) -> list[str]:
@@ -119,11 +59,21 @@ def fit_boundaries(
         *attributes,
         *dict.fromkeys(o for a in attributes.values() for o in a.still if o not in attributes),
     ]:
-        own = np.asarray(scores[attributes[name].score if name in attributes else name], np.float64)
+        score, method = name, fitting.method
+        if name in attributes:
+            score, method = attributes[name].score, attributes[name].method or method
+        own = np.asarray(scores[score], np.float64)
         for other, lowest, highest in attributes[name].among if name in attributes else ():
             own = np.where((scores[other] >= lowest) & (scores[other] <= highest), own, np.nan)
         try:
-            boundaries[name] = fit_boundary(codes, own, fitting.ratio, fitting.count)
+            boundaries[name] = fit_boundary(
+                codes,
+                own,
+                fitting.ratio,
+                fitting.count,
+                method=method,
+                ranked=score not in RARE,
+            )
         except UserError as error:
             raise UserError(f"{name}: {error}") from error
     return boundaries
@@ -134,122 +84,21 @@ def conditioned_steps(
     boundaries: Mapping[str, Boundary],
     space: CodeSpace,
     rows: int,
+    slack: float = 0.0,
 ) -> dict[str, np.ndarray]:
     """Steps [rows, k] of one prior standard deviation along each conditioned direction.
 
-    They are zero outside the layers of the attribute.
+    They are zero outside the layers of the attribute; for slack see `fit.condition`.
     """
     steps = {}
     for name, attribute in attributes.items():
         normal = condition(
-            boundaries[name].normal, [boundaries[o].normal for o in attribute.still if o != name]
+            boundaries[name].normal,
+            [boundaries[o].normal for o in attribute.still if o != name],
+            slack,
         )
         steps[name] = on_layers(space.step(normal), rows, attribute.layers)
     return steps
-
-
-def calibrate(
-    attribute: Attribute,
-    step: np.ndarray,
-    codes: np.ndarray,
-    spread: float,
-    score: Score,
-    ladder: tuple[float, ...] = (1.5, 3.0, 4.5),
-) -> float:
-    """Length of strength 1: where the mean score has risen by `attribute.shift` deviations.
-
-    Only samples in the lower half of the score count: who already smiles cannot smile much more.
-
-    Args:
-        attribute: its recipe.
-        step: [rows, k], one prior standard deviation.
-        codes: [n, rows, k] samples.
-        spread: standard deviation of the score over the prior.
-        score: codes [n, rows, k] -> scores [n].
-        ladder: lengths to try, ascending.
-
-    Returns:
-        Length in prior standard deviations, at most `attribute.most`.
-
-    Raises:
-        UserError: no sample has a score.
-    """
-    before = score(codes)
-    if not np.isfinite(before).any():
-        raise UserError(
-            f"none of the {len(codes)} samples for the strength of {attribute.score} has a "
-            "score; use more"
-        )
-    low = before <= np.nanmedian(before)
-    base, before = codes[low], before[low]
-    lengths, rises = [0.0], [0.0]
-    for length in ladder:
-        rise = score(base + length * step) - before
-        if not np.isfinite(rise).any():
-            break
-        lengths.append(length)
-        rises.append(float(np.nanmean(rise)) / spread)
-        if rises[-1] >= attribute.shift:
-            break
-    # Interpolation needs ascending values; a score that saturates keeps its best rise.
-    return float(
-        min(np.interp(attribute.shift, np.maximum.accumulate(rises), lengths), attribute.most)
-    )
-
-
-def clean_range(
-    array: np.ndarray, codes: np.ndarray, score: Score, ladder: tuple[float, ...] = (2.0, 1.5)
-) -> tuple[float, float]:
-    """Strengths between which every sample that has a score keeps one.
-
-    For a face this means that the landmarker still finds it.
-
-    Args:
-        array: [rows, k] direction at strength 1.
-        codes: [n, rows, k] samples.
-        score: codes [n, rows, k] -> scores [n], NaN without a face.
-        ladder: strengths to try, descending; below the last one 1 is assumed to be clean.
-
-    Returns:
-        (lowest, highest).
-    """
-    codes = codes[np.isfinite(score(codes))]
-    if not len(codes):
-        return -1.0, 1.0
-
-    def furthest(sign: float) -> float:
-        clean = (
-            strength
-            for strength in ladder
-            if np.isfinite(score(codes + sign * strength * array)).all()
-        )
-        return sign * next(clean, 1.0)
-
-    return furthest(-1.0), furthest(1.0)
-
-
-def usual_move(
-    before: Float[np.ndarray, " n"],
-    after: Float[np.ndarray, " n"],
-) -> tuple[float, float]:
-    """The usual rise of an attribute's score at strength 1, and its ceiling.
-
-    Args:
-        before: scores of samples, in the score's own unit; NaN where there is none.
-        after: those of the same samples at strength 1.
-
-    Returns:
-        (mean rise over the samples in the lower half of `before`, 90 % quantile of `after`), as
-        `Direction.move` and `.ceiling`; 0 and infinity when no sample has both scores, or when the
-        score does not rise and so does not measure the direction.
-    """
-    both = np.isfinite(before) & np.isfinite(after)
-    if not both.any():
-        return 0.0, math.inf
-    before, after = before[both].astype(np.float64), after[both].astype(np.float64)
-    low = before <= np.median(before)
-    move = float(np.mean(after[low] - before[low]))
-    return (move, float(np.quantile(after, 0.9))) if move > 0 else (0.0, math.inf)
 
 
 def make_directions(
@@ -299,23 +148,28 @@ def make_directions(
         trial.scorer.check(
             [a.score for a in attributes.values()] + [trial.face] * (trial.face is not None)
         )
-        drawn = truncated(
-            draw(generator, jax.random.key(trial.seed), trial.count), space.mean, trial.psi
-        )
-        fresh = np.broadcast_to(drawn, (len(drawn), rows, size))
+        fresh = trial_codes(generator, trial)
     directions = {}
-    for name, step in conditioned_steps(attributes, boundaries, space, rows).items():
+    steps = conditioned_steps(attributes, boundaries, space, rows, fitting.slack)
+    for name, step in steps.items():
         attribute, boundary = attributes[name], boundaries[name]
         length, limits, unit = fitting.length, (-2.0, 2.0), "prior standard deviations"
         where = acts(name) or Acts((), WHOLE)
+        how = ""
+        if attribute.restricted and acts(name) is not None:
+            step, how = _restricted(step, fitting, where, space)
+            for other in attribute.apart if fitting.sensitivity is not None else ():
+                away = on_layers(space.step(boundaries[other].normal), rows, attribute.layers)
+                away, _ = _restricted(away, fitting, known(other), space)
+                step = without(step, away, space)
         measured = {}
         if trial is not None:
             spread = float(np.nanstd(scores[attribute.score]))
-            own = _scored(generator, trial.scorer, attribute.score)
+            own = _scored(generator, trial, attribute.score)
             length = calibrate(attribute, step, fresh, spread, own)
             move, ceiling = usual_move(own(fresh), own(fresh + length * step))
             measured = {"score": attribute.score, "move": move, "ceiling": ceiling}
-            face = _scored(generator, trial.scorer, trial.face or attribute.score)
+            face = _scored(generator, trial, trial.face or attribute.score)
             limits = clean_range(length * step, fresh[:16], face)
             unit += f" (aim: {attribute.score} rises by {attribute.shift} of its own)"
         print(
@@ -331,8 +185,10 @@ def make_directions(
             layers=attribute.layers,
             generator=generator_hash(generator),
             normalisation=f"{length:.4f} {unit}",
-            method=f"linear SVM in {way} on {fitting.samples or f'{len(codes)} samples'}"
-            + (f", conditioned on {', '.join(attribute.still)}" if attribute.still else ""),
+            method=f"{WAYS[attribute.method or fitting.method]} in {way} on "
+            + (fitting.samples or f"{len(codes)} samples")
+            + (f", conditioned on {_in_words(attribute.still)}" if attribute.still else "")
+            + how,
             licence=fitting.licence,
             classes=where.classes,
             box=where.box,
@@ -341,6 +197,42 @@ def make_directions(
     return directions, boundaries
 
 
-def _scored(generator: Network, scorer: Scorer, name: str) -> Score:
-    """A function from codes [n, rows, k] to one score [n] of their pictures."""
-    return lambda codes: np.asarray(score_codes(generator, codes, scorer, [name])[name])
+def _restricted(
+    step: np.ndarray, fitting: Fitting, where: Acts, space: CodeSpace
+) -> tuple[np.ndarray, str]:
+    """A step restricted to a region as a plan says, and how that is called."""
+    if fitting.channels is not None:
+        found = sparse(step, fitting.channels, inside(fitting.channels.labels, where), space)
+        about = f"{len(found.channels)} style channels, {found.realised:.0%} of them realised"
+        return found.step, f", by {about}"
+    if fitting.sensitivity is not None:
+        zones = inside(fitting.sensitivity.labels, where)
+        return localised(step, fitting.sensitivity, zones, space), ", restricted to its region"
+    return step, ""
+
+
+def _in_words(names: tuple[str, ...]) -> str:
+    return ", ".join(names) if len(names) <= 6 else f"{len(names)} other scores"
+
+
+def trial_codes(generator: Network, trial: Trial) -> np.ndarray:
+    """W+ codes [n, rows, k] of a trial's samples."""
+    rows, size = wplus_rows(generator.module), generator.module.latent_size
+    mean = code_space(generator).mean
+    drawn = truncated(draw(generator, jax.random.key(trial.seed), trial.count), mean, trial.psi)
+    return np.broadcast_to(drawn, (len(drawn), rows, size))
+
+
+def scored(generator: Network, trial: Trial, names: list[str]) -> Callable[[np.ndarray], Mapping]:
+    """A function from codes [n, rows, k] to the scores of their pictures, name -> [n]."""
+
+    def score(codes: np.ndarray) -> Mapping[str, np.ndarray]:
+        if trial.work is None:
+            return score_codes(generator, codes, trial.scorer, names)
+        return scored_codes(generator, codes, trial.scorer, names, trial.work, progress=False)
+
+    return score
+
+
+def _scored(generator: Network, trial: Trial, name: str) -> Score:
+    return lambda codes: np.asarray(scored(generator, trial, [name])(codes)[name])

@@ -7,7 +7,8 @@ import jax
 import numpy as np
 
 from diffcam_jax.directions import Direction
-from diffcam_jax.directions.acts import HEAD, WHOLE, acts, shipped_name
+from diffcam_jax.directions.acts import WHOLE, acts, shipped_name
+from diffcam_jax.directions.listing import classes_in_words
 from diffcam_jax.directions.make import usual_move
 from diffcam_jax.directions.recipe import ATTRIBUTES
 from diffcam_jax.directions.scoring import Scorer, score_codes
@@ -70,16 +71,8 @@ def markdown_table(directions: Mapping[str, Direction]) -> str:
     for name, direction in directions.items():
         box = " ".join(f"{share:g}" for share in direction.box)
         box = "whole" if direction.box == WHOLE else box
-        cells = [name, _classes_in_words(direction.classes), box]
+        cells = [name, classes_in_words(direction.classes), box]
         measures = (direction.move, direction.ceiling) if direction.move else ()
         cells += [direction.score or "none", *(f"{x:.3g}" for x in measures)]
         lines.append("| " + " | ".join(cells + ["unknown"] * (6 - len(cells))) + " |")
     return "\n".join(lines)
-
-
-def _classes_in_words(classes: tuple[str, ...]) -> str:
-    """Classes in words, in their order; left and right counterparts become one."""
-    if classes in ((), HEAD):
-        return "the whole head"
-    sides = (name.removeprefix("left_").removeprefix("right_") for name in classes)
-    return ", ".join(dict.fromkeys(sides)).replace("_", " ")

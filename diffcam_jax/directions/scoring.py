@@ -128,7 +128,12 @@ def score_codes(
 
 
 def scored_codes(
-    generator: Network, codes: np.ndarray, scorer: Scorer, names: list[str], work: Path
+    generator: Network,
+    codes: np.ndarray,
+    scorer: Scorer,
+    names: list[str],
+    work: Path,
+    progress: bool = True,
 ) -> dict[str, np.ndarray]:
     """Scores of many codes; finished parts are kept in `work`, so an interrupted run continues.
 
@@ -138,6 +143,7 @@ def scored_codes(
         scorer: of the pictures.
         names: of the scores to compute.
         work: folder, created if it is missing.
+        progress: whether to show a bar.
 
     Returns:
         Name -> [n].
@@ -148,7 +154,7 @@ def scored_codes(
     scorer.check(names)
     identity = generator_hash(generator)
     parts = []
-    with tqdm(total=len(codes), desc="scoring", unit="sample") as bar:
+    with tqdm(total=len(codes), desc="scoring", unit="sample", disable=not progress) as bar:
         for start in range(0, len(codes), PART):
             part = np.ascontiguousarray(codes[start : start + PART])
             digest = hashlib.sha256(identity.encode() + part.tobytes()).hexdigest()

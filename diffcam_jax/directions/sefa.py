@@ -4,11 +4,8 @@ import flax.linen as nn
 import numpy as np
 from jaxtyping import Float
 
-from diffcam_jax.directions import check_layers
+from diffcam_jax.directions import check_layers, styles
 from diffcam_jax.errors import UserError
-from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
-from diffcam_jax.nn.stylegan1 import StyleGAN1Generator
-from diffcam_jax.nn.stylegan2 import StyleGAN2Generator
 
 
 def modulation_kernels(model: nn.Module, params: dict, layers: tuple[int, int]) -> list[np.ndarray]:
@@ -26,25 +23,8 @@ def modulation_kernels(model: nn.Module, params: dict, layers: tuple[int, int]) 
         UserError: the range lies outside the generator, or the generator is of another kind.
     """
     check_layers(layers, model.num_styles)
-    match model:
-        case MobileStyleGAN():
-            blocks = [params[f"block_{i}"] for i in range(len(model.widths) - 1)]
-            by_row = [[params["conv1"]["modulation"]]]
-            for block in blocks:
-                by_row.append([block["up"], block["conv1"]["modulation"]])
-                by_row.append([block["conv2"]["modulation"]])
-            by_row.append([params["to_image"]["modulation"]])
-        case StyleGAN2Generator():
-            convs = [params[f"convs_{i}"]["modulation"] for i in range(2 * len(model.widths) - 2)]
-            by_row = [[params["conv1"]["modulation"]], *([layer] for layer in convs), []]
-        case StyleGAN1Generator():
-            by_row = [[params[f"layer_{i}"]["style"]] for i in range(model.num_styles)]
-        case _:
-            raise UserError(
-                f"SeFa does not know the modulations of {type(model).__name__}; use StyleGAN v1 "
-                "or 2"
-            )
-    kernels = [np.asarray(layer["kernel"]) for row in by_row[slice(*layers)] for layer in row]
+    by_row = list(styles.kernels(model, params))
+    kernels = [kernel for row in by_row[slice(*layers)] for kernel in row]
     if not kernels:
         raise UserError(
             f"layer {layers[0]} drives colours only; choose a range with a convolution in it"

@@ -9,7 +9,7 @@ import dataclasses
 import math
 from collections.abc import Callable
 
-from diffcam_jax.directions import Direction
+from diffcam_jax.directions import Edit
 from diffcam_jax.directions.acts import known
 
 # Bounds of a search: largest number of rendered results, and accepted distance from the goal, in
@@ -52,15 +52,13 @@ class Reached:
     tries: tuple[tuple[float, float], ...] = ()
 
 
-def has_room(direction: Direction, asked: float, before: float) -> bool:
+def has_room(direction: Edit, asked: float, before: float) -> bool:
     """Whether a photograph with this score can still move by a fair fraction of the request."""
     room = min(asked * direction.move, direction.ceiling - before)
     return asked < 0 or room >= LEAST_ROOM * asked * direction.move
 
 
-def reach(
-    direction: Direction, asked: float, before: float, score: Callable[[float], float]
-) -> Reached:
+def reach(direction: Edit, asked: float, before: float, score: Callable[[float], float]) -> Reached:
     """Searches the factor whose result has moved by `asked` usual moves.
 
     A negative strength is never enlarged: below its lowest value a score cannot tell how far an
@@ -126,7 +124,7 @@ def _between(low: float, below: float, high: float, above: float, wanted: float)
 
 
 def _chosen(
-    direction: Direction,
+    direction: Edit,
     asked: float,
     before: float,
     wanted: float,

@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffcam_jax.directions import Direction
+from diffcam_jax.directions.edits import Edit, conditions, measured
 from diffcam_jax.directions.recipe import ATTRIBUTES, PSI
 from diffcam_jax.directions.scoring import draw_pictures, draw_uint8
 from diffcam_jax.directions.space import code_space, draw, truncated
+from diffcam_jax.directions.ties import still
 from diffcam_jax.faces.panel import labelled_grid
 from diffcam_jax.nn.latents import wplus_rows
 from diffcam_jax.nn.network import Network
@@ -19,7 +20,7 @@ STRIP_STRENGTHS = (-1.0, -0.5, 0.0, 0.5, 1.0)
 
 
 def validate(
-    generator: Network, directions: Mapping[str, Direction], count: int = 100, seed: int = 100
+    generator: Network, directions: Mapping[str, Edit], count: int = 100, seed: int = 100
 ) -> dict:
     """Moves new samples by +1 along each direction and scores them before and after.
 
@@ -31,43 +32,72 @@ def validate(
 
     Returns:
         "scores" (names), and per direction: "shift" (mean change of every score, in standard
-        deviations over the samples), "identity" (mean SFace cosine before and after) and
-        "right_way" (fraction of samples whose own score rose).
+        deviations over the samples), "identity" (mean SFace cosine before and after), "outside"
+        (mean absolute difference of the picture outside of its region, relative to that inside),
+        "own" (its score, "" if it has none), "right_way" (fraction of samples whose own score
+        rose) and "room" (the mean rise among the lower half of the samples by their own score).
 
     Raises:
         UserError: a direction does not fit the generator.
     """
-    from diffcam_jax.faces import scorers
+    from diffcam_jax.directions.effects import effect, look
+    from diffcam_jax.faces.scorers import SCORERS
     from diffcam_jax.metrics.identity import Identity
 
-    directions, identity = _fitted(generator, directions), Identity()
-    base = _samples(generator, count, seed, PSI)
-    names = [attribute.score for attribute in ATTRIBUTES.values()]
-    unmoved = draw_pictures(generator, base)
-    before = scorers.score(unmoved, names)
-    spread = {name: float(np.std(_finite(before[name]))) for name in names}
-    table: dict = {"scores": names, "directions": {}}
+    directions, who = fitted_to(generator, directions), Identity()
+    base = samples(generator, count, seed, PSI)
+    before = look(generator, base, list(SCORERS), who)
+    spread = {name: max(float(np.nanstd(values)), 1e-6) for name, values in before.scores.items()}
+    table: dict = {"scores": list(SCORERS), "directions": {}}
     for direction in directions.values():
-        moved = draw_pictures(generator, base + direction.array)
-        after = scorers.score(moved, names)
-        shift = {
-            name: _mean(after[name] - before[name]) / max(spread[name], 1e-6) for name in names
+        found = effect(generator, direction, base, before, who)
+        shift = {name: _mean(change) / spread[name] for name, change in found.scores.items()}
+        entry = {
+            "shift": shift,
+            "identity": _mean(found.identity),
+            "outside": found.outside_share(),
+            "own": own_score(direction),
         }
-        entry = {"shift": shift, "identity": _mean(identity(unmoved, moved))}
-        if direction.name in ATTRIBUTES:
-            own = ATTRIBUTES[direction.name].score
-            change = after[own] - before[own]
+        if own := entry["own"]:
+            change = found.scores[own]
+            low = before.scores[own] <= np.nanmedian(before.scores[own])
             entry["right_way"] = _mean((_finite(change) > 0).astype(float))
+            entry["room"] = _mean(change[low]) / spread[own]
         table["directions"][direction.name] = entry
     return table
 
 
-def _fitted(generator: Network, directions: Mapping[str, Direction]) -> dict[str, Direction]:
+def own_score(direction: Edit) -> str:
+    """The score that a direction is to raise, by its record or by its name; "" if there is none."""
+    from diffcam_jax.faces.scorers import SCORERS
+
+    recipe = ATTRIBUTES.get(direction.name)
+    known = (direction.score, recipe.score if recipe else "", direction.name)
+    return next((name for name in known if name in SCORERS), "")
+
+
+def crosstalk(entry: Mapping) -> list[tuple[str, float]]:
+    """The changes of all scores that a direction is to leave alone, the largest first.
+
+    Args:
+        entry: of a direction in the result of `validate`.
+    """
+    shift, own = entry["shift"], entry["own"]
+    others = [(name, shift[name]) for name in (still(own) if own else shift) if name in shift]
+    return sorted(others, key=lambda pair: -abs(pair[1]))
+
+
+def fitted_to(generator: Network, directions: Mapping[str, Edit]) -> dict[str, Edit]:
+    """The same directions with the rows of a generator.
+
+    Raises:
+        UserError: one does not fit it.
+    """
     rows, size = wplus_rows(generator.module), generator.module.latent_size
     return {name: direction.fitted(rows, size) for name, direction in directions.items()}
 
 
-def _samples(generator: Network, count: int, seed: int, psi: float) -> np.ndarray:
+def samples(generator: Network, count: int, seed: int, psi: float) -> np.ndarray:
     """W+ codes [count, rows, k] of the prior, truncated."""
     codes = truncated(draw(generator, jax.random.key(seed), count), code_space(generator).mean, psi)
     return np.broadcast_to(codes, (count, wplus_rows(generator.module), codes.shape[2]))
@@ -83,25 +113,26 @@ def _mean(values: np.ndarray) -> float:
 
 
 def markdown_table(table: dict) -> str:
-    """The validation as a Markdown table: a row per direction, a column per score.
-
-    Scores are in standard deviations.
-    """
-    head = ["direction", "right way", "identity", *table["scores"]]
+    """The validation as a Markdown table, a row per direction; scores in standard deviations."""
+    head = ["direction", "own score", "with room", "right way", "other scores", "identity"]
+    head.append("outside")
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for name, entry in table["directions"].items():
-        own = ATTRIBUTES[name].score if name in ATTRIBUTES else None
-        cells = [f"{entry.get('right_way', float('nan')):.0%}", f"{entry['identity']:.2f}"]
-        for score in table["scores"]:
-            value = f"{entry['shift'][score]:+.2f}"
-            cells.append(f"**{value}**" if score == own else value)
-        lines.append("| " + " | ".join([name, *cells]) + " |")
+        own = entry["own"]
+        rise = (
+            [f"{entry['shift'][own]:+.2f}", f"{entry['room']:+.2f}", f"{entry['right_way']:.0%}"]
+            if own
+            else ["none"] * 3
+        )
+        others = ", ".join(f"{score} {x:+.2f}" for score, x in crosstalk(entry)[:2])
+        cells = [name, *rise, others, f"{entry['identity']:.2f}", f"{entry['outside']:.2f}"]
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
 def strip(
     generator: Network,
-    directions: Mapping[str, Direction],
+    directions: Mapping[str, Edit],
     path: Path,
     seed: int = 100,
     faces: int = 2,
@@ -118,12 +149,17 @@ def strip(
     Raises:
         UserError: a direction does not fit the generator.
     """
-    base, strengths = _samples(generator, faces, seed, 0.7), STRIP_STRENGTHS * faces
+    base, strengths = samples(generator, faces, seed, 0.7), STRIP_STRENGTHS * faces
     size = min(256, generator.module.resolution)
-    rows = []
-    for name, direction in _fitted(generator, directions).items():
-        codes = base[:, None] + np.asarray(STRIP_STRENGTHS)[None, :, None, None] * direction.array
-        codes = jnp.asarray(codes.reshape(-1, *codes.shape[2:]), jnp.float32)
-        pictures = np.asarray(draw_uint8(generator.module, generator.variables, codes, size))
+    rows, directions = [], fitted_to(generator, directions)
+    condition = {}
+    if conditions(list(directions.values())):
+        condition = measured(draw_pictures(generator, base), list(directions.values()))
+    condition = {name: np.repeat(x, len(STRIP_STRENGTHS)) for name, x in condition.items()}
+    codes = np.repeat(base, len(STRIP_STRENGTHS), 0)
+    for name, direction in directions.items():
+        moved = direction.moved(codes, np.array(strengths, np.float32), condition)
+        moved = jnp.asarray(moved, jnp.float32)
+        pictures = np.asarray(draw_uint8(generator.module, generator.variables, moved, size))
         rows.append([(f"{name} {x:+g}", picture) for x, picture in zip(strengths, pictures)])
     labelled_grid(rows, 128).save(path, quality=90)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from diffcam_jax.directions import Direction
+from diffcam_jax.directions import Edit
 from diffcam_jax.directions.space import generator_hash
 from diffcam_jax.editing.alignment import settings_of
 from diffcam_jax.editing.classifier import Classifier, classifier_from_folder, load_classifier
@@ -165,11 +165,11 @@ def from_checkpoints(**folders: str | Path | None) -> Pipeline:
     return load(resolve(**folders))
 
 
-def fit_directions(directions: Mapping[str, Direction], generator: Network) -> dict[str, Direction]:
-    """The same with one row for every row of a generator's codes.
+def fit_directions(directions: Mapping[str, Edit], generator: Network) -> dict[str, Edit]:
+    """The same edits, fitted to the rows of a generator's codes.
 
     Args:
-        directions: by name.
+        directions: and other edits, by name.
         generator: that they are to move.
 
     Raises:
@@ -180,7 +180,7 @@ def fit_directions(directions: Mapping[str, Direction], generator: Network) -> d
     if foreign:
         raise UserError(
             f"directions {', '.join(foreign)} were made for another generator; give --directions "
-            "with those of this one (a folder of .npy files), or fit them"
+            "with those of this one (a file, a flow, a folder of .npy files), or fit them"
         )
     rows, size = wplus_rows(module), module.latent_size
     return {name: direction.fitted(rows, size) for name, direction in directions.items()}

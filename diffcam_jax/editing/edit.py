@@ -30,12 +30,14 @@ class Edits(NamedTuple):
     """What is asked for.
 
     Attributes:
-        directions: [r, rows, k] steps in W+, in the order in which they are applied.
+        steps: in W+, in the order in which they are applied: what strength 1 adds to all codes
+            [r, rows, k], or what each edit adds to each code at its own strength [r, b, rows, k],
+            as `asked.edits_of` finds it for edits that are not linear.
         strengths: [b, r] of each picture; negative undoes an attribute, 0 changes nothing.
-        classes: [r] index of each direction among the classifier's classes.
+        classes: [r] index of each edit's attribute among the classifier's classes.
     """
 
-    directions: Float[Array, "r rows k"]
+    steps: Float[Array, "r rows k"] | Float[Array, "r b rows k"]
     strengths: Float[Array, "b r"]
     classes: Int[Array, " r"]
 
@@ -95,7 +97,7 @@ def edit_batch(
         pipeline: the networks; without a deghosting network the blend is the result.
         images: I [b, s, s, 3] in [-1, 1], s the generator's resolution.
         codes: W+ codes [b, rows, k] of I, from an encoder or `inversion`.
-        edits: directions, strengths and classes.
+        edits: steps, strengths and classes.
         config: static choices.
         user_mask: optional [b, s, s] in [0, 1]; as a "union" it lets the edit act out of domain,
             too.
@@ -152,7 +154,9 @@ def edit_batch(
 
 def code_ladder(codes: Float[Array, "b rows k"], edits: Edits) -> list[Float[Array, "b rows k"]]:
     """Codes after 0, 1, ... r edits (section 3.6): the pairs are neighbours in this list."""
-    steps = edits.strengths.T[:, :, None, None] * edits.directions[:, None]
+    steps = edits.steps
+    if steps.ndim == 3:
+        steps = edits.strengths.T[:, :, None, None] * steps[:, None]
     return list(itertools.accumulate(steps, initial=codes))
 
 

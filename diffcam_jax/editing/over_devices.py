@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from diffcam_jax.editing.config import EditConfig
@@ -37,16 +38,22 @@ class PipelineOverDevices:
         user_mask: Float[Array, "b s s"] | None = None,
     ) -> Edit:
         """See `edit_batch`; the number of pictures need not be one of devices."""
-        given = edits.directions, edits.classes
-        return self.editing(config)(given, (images, codes, edits.strengths, user_mask))
+        shared = edits.steps.ndim == 3
+        given = edits.steps if shared else None, edits.classes
+        own = None if shared else jnp.moveaxis(edits.steps, 1, 0)
+        return self.editing(config)(given, (images, codes, edits.strengths, user_mask, own))
 
     def editing(self, config: EditConfig) -> OverDevices:
-        """The program of an edit, of ((directions, classes), (images, codes, strengths, mask))."""
+        """The program of an edit, of ((steps, classes), (images, codes, strengths, mask, own)).
+
+        Steps are those of all pictures, or None where every picture has its own.
+        """
         if config not in self._editing:
 
             def edit(networks: Pipeline, given, batch) -> Edit:
-                (directions, classes), (images, codes, strengths, mask) = given, batch
-                edits = Edits(directions, strengths, classes)
+                (steps, classes), (images, codes, strengths, mask, own) = given, batch
+                steps = jnp.moveaxis(own, 0, 1) if steps is None else steps
+                edits = Edits(steps, strengths, classes)
                 return edit_batch(networks, images, codes, edits, config, mask)
 
             self._editing[config] = OverDevices(edit, self._networks, self._devices)

@@ -16,18 +16,22 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from PIL import Image, ImageDraw
 
-from diffcam_jax.directions import Direction
-from diffcam_jax.directions.acts import HEAD, known
+from diffcam_jax.directions import Edit
+from diffcam_jax.directions.acts import HEAD, WHOLE, known
 from diffcam_jax.faces import evidence
 from diffcam_jax.faces.hands import HandLandmarker, hand_mask
 from diffcam_jax.faces.landmarks import FaceLandmarker
-from diffcam_jax.faces.scorers import OUTER_LIPS
+from diffcam_jax.faces.mesh import OUTER_LIPS
 from diffcam_jax.nn.conventions import CLASSES
 
 LIPS = ("mouth", "upper_lip", "lower_lip")
 # Share of the lips' outline that must be parsed as lips: it is 0.75 and more on bare faces, a
 # child's included, and 0.52 and less behind hands.
 VISIBLE = 0.6
+UNKNOWN = (
+    "where it may act is not recorded, so the whole head may change; python -m "
+    "diffcam_jax.directions import records it by --classes and --box"
+)
 MARGIN = 2  # pixels of 256 that a region keeps away from what it must not touch
 FRAME = 2  # further ones around worn glasses: the parsing takes a thin bridge for the nose
 SHADE = 16  # over which light and colours that are meant fade in: a line would show their border
@@ -75,13 +79,23 @@ def _has(labels: np.ndarray, classes: tuple[str, ...]) -> np.ndarray:
     return np.isin(labels, [CLASSES.index(name) for name in classes])
 
 
-def mouth_is_hidden(face: Face, direction: Direction) -> bool:
+def mouth_is_hidden(face: Face, direction: Edit) -> bool:
     """Whether an edit of the mouth has no mouth to act on."""
     acts_on_mouth = "mouth" in direction.classes and "hair" not in direction.classes
     return acts_on_mouth and face.mouth_visible < VISIBLE
 
 
-def may_act(face: Face, direction: Direction) -> Float[np.ndarray, "256 256"]:
+def notes(face: Face, direction: Edit) -> list[str]:
+    """What a person should know of where an edit may act, a line each."""
+    found = []
+    if mouth_is_hidden(face, direction):
+        found.append("the mouth is covered; it stays as it is")
+    if not direction.classes and direction.box == WHOLE:
+        found.append(UNKNOWN)
+    return found
+
+
+def may_act(face: Face, direction: Edit) -> Float[np.ndarray, "256 256"]:
     """Where a direction may change the photograph: 1 well inside, exactly 0 where it may not."""
     import cv2
 
@@ -103,7 +117,7 @@ def may_act(face: Face, direction: Direction) -> Float[np.ndarray, "256 256"]:
 
 
 def kept_shapes(
-    face: Face, directions: Sequence[Direction], may: Float[np.ndarray, "r 256 256"]
+    face: Face, directions: Sequence[Edit], may: Float[np.ndarray, "r 256 256"]
 ) -> Float[np.ndarray, "256 256"]:
     """Where edits leave the photograph's shapes and change their light alone, from 0 to 1.
 

@@ -18,7 +18,7 @@ from jaxtyping import Float, UInt8, UInt16
 import diffcam_jax
 from diffcam_jax import inversion
 from diffcam_jax.command.progress import Progress, tell
-from diffcam_jax.directions import Direction, check_strengths, importers
+from diffcam_jax.directions import Edit, check_strengths, importers
 from diffcam_jax.editing import checkpoints
 from diffcam_jax.editing.config import VARIANTS, EditConfig, check_method
 from diffcam_jax.editing.pipeline import Pipeline, check, hashes
@@ -27,14 +27,17 @@ from diffcam_jax.editor.codes import Coder
 from diffcam_jax.editor.face_edit import FaceEditor
 from diffcam_jax.editor.pasting import check_mask, paste_faces
 from diffcam_jax.editor.results import EditResult
-from diffcam_jax.editor.whole_edit import edit_whole, edits_of
+from diffcam_jax.editor.whole_edit import edit_whole
 from diffcam_jax.errors import UserError
 from diffcam_jax.faces import align
 from diffcam_jax.faces.panel import grey
 from diffcam_jax.faces.selection import find_quads
+from diffcam_jax.files.domain import FACES, Domain
+from diffcam_jax.files.domain import read as read_domain
 from diffcam_jax.inversion.tuning import TuningSettings
 
 Pixels = UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]
+Directions = importers.Source | Sequence[importers.Source] | Mapping[str, Edit] | None
 
 PRODUCT_CONFIG = VARIANTS["product"]
 # Steps of the tuning: of a photograph on its own, and what fits four seconds a photograph.
@@ -46,24 +49,26 @@ class Editor:
 
     Attributes:
       networks: generator, encoder, classifier, deghosting network and alignment network.
-      directions: name -> Direction that can be asked for.
+      directions: name -> edit that can be asked for.
       config: default choices of an edit.
     """
 
     def __init__(
         self,
         networks: Pipeline,
-        directions: Mapping[str, Direction] | None = None,
+        directions: Directions = None,
         config: EditConfig = PRODUCT_CONFIG,
         method: str | None = None,
+        domain: Domain = FACES,
     ) -> None:
         """Takes networks as they are.
 
         Args:
             networks: that edit together.
-            directions: by name; None for those that ship.
+            directions: and other edits, by name or as files; see `importers.read_directions`.
             config: default choices of an edit.
             method: instead of `config.method`.
+            domain: what kind of pictures they draw.
 
         Raises:
             UserError: networks and directions do not fit together, or cannot be used so.
@@ -78,31 +83,42 @@ class Editor:
         self.hashes = hashes(networks)
         self.networks = networks = jax.device_put(networks)
         self.generator, self.classes = networks.generator.module, networks.classifier.names
-        self._faces = FaceEditor(networks, self.directions)
+        self.domain = domain
+        self._faces = FaceEditor(networks, self.directions, domain)
         self._coder = Coder(networks)
 
     @classmethod
     def from_pretrained(
         cls,
-        name: str = "ffhq",
-        directions: Mapping[str, Direction] | None = None,
+        name: str | Path = "ffhq",
+        directions: Directions = None,
         config: EditConfig = PRODUCT_CONFIG,
         method: str | None = None,
     ) -> "Editor":
-        """The embedded editor for faces; parts that are missing in the cache are fetched once.
+        """The embedded editor for faces, or that of a domain of your own.
+
+        Parts of the embedded one that are missing in the cache are fetched once.
 
         Args:
-            name: "ffhq".
-            directions: instead of those that ship.
+            name: "ffhq", or a folder that `diffcam-domain` has made.
+            directions: instead of those that ship; see `importers.read_directions`.
             config: default choices of an edit.
             method: instead of `config.method`.
 
         Raises:
             UserError: unknown name or method, or a part is neither cached nor can it be fetched.
         """
-        if name != "ffhq":
-            raise UserError(f"no pretrained editor is called {name!r}; there is ffhq")
-        return cls.from_checkpoints(config, method=method, directions=directions)
+        if name == "ffhq":
+            return cls.from_checkpoints(config, method=method, directions=directions)
+        if not Path(name).is_dir():
+            raise UserError(
+                f"no pretrained editor is called {str(name)!r}; there is ffhq, and the folder of a "
+                "domain of your own"
+            )
+        domain, places = read_domain(Path(name))
+        own = places.pop("directions")
+        given = {"method": method, "directions": directions or own, "domain": domain}
+        return cls.from_checkpoints(config, **given, **places)
 
     @classmethod
     def from_checkpoints(
@@ -110,7 +126,8 @@ class Editor:
         config: EditConfig = EditConfig(),
         *,
         method: str | None = None,
-        directions: str | Path | Mapping[str, Direction] | None = None,
+        directions: Directions = None,
+        domain: Domain = FACES,
         **folders: str | Path | None,
     ) -> "Editor":
         """An editor from converted official checkpoints.
@@ -121,6 +138,7 @@ class Editor:
             config: default choices of an edit.
             method: instead of `config.method`.
             directions: see `importers.read_directions`.
+            domain: what kind of pictures they draw.
             **folders: generator, encoder, classifier, deghoster, aligner; see
                 `checkpoints.resolve`.
 
@@ -130,7 +148,7 @@ class Editor:
         plan = checkpoints.resolve(**folders)
         check_method(method or config.method, plan.aligner is not None)  # before anything is loaded
         found = importers.read_directions(directions)
-        return cls(checkpoints.load(plan), found, config, method)
+        return cls(checkpoints.load(plan), found, config, method, domain)
 
     def invert(
         self,
@@ -208,7 +226,7 @@ class Editor:
         tuning = TuningSettings().with_steps(tune) if tune else None
         tell(progress, "find faces")
         networks = self.networks if deghost else self.networks.replace(deghoster=None)
-        quads = find_quads(pixels, face, aligned, landmarks)
+        quads = self._find(pixels, face, aligned, landmarks)
         found = time.perf_counter()
         faces = []
         for number, quad in enumerate(quads):
@@ -224,8 +242,7 @@ class Editor:
                 given = original, codes, quad, strengths, config, tuning
                 edit = self._faces(*given, raw_strength, mask, cache, progress)
             else:
-                edits = edits_of(strengths, self.directions, self.classes, len(codes))
-                given = original, codes, quad, edits, list(strengths), config, mask
+                given = original, codes, quad, strengths, self.directions, config, mask
                 edit = edit_whole(networks, *given)
             edit.report["seconds"] = {
                 "align": round(cropped - begun, 3),
@@ -287,10 +304,14 @@ class Editor:
           UserError: unknown attribute, no face, mask of another size, or the edited picture is not
             one of this photograph (see `faces.registration.register`).
         """
-        find = functools.partial(find_quads, pixels, face, aligned, landmarks)
+        find = functools.partial(self._find, pixels, face, aligned, landmarks)
         config = config or self.config
         given = self._faces, pixels, edited, names, find, config, user_mask, self.hashes
         return external_edit.blend(*given)
+
+    def _find(self, pixels: Pixels, face: int | str, aligned: bool, landmarks) -> list[np.ndarray]:
+        """The squares to edit, see `selection.find_quads`."""
+        return find_quads(pixels, face, aligned, landmarks, self.domain.crop == "square")
 
     def _crop(self, pixels: Pixels, quad: np.ndarray) -> UInt8[np.ndarray, "s s 3"]:
         face = align.crop(pixels, quad, self.generator.resolution)

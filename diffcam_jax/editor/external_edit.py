@@ -215,8 +215,7 @@ class ExternalEdit:
         """Where each attribute may act [r, v, v], whose shapes are kept [v, v], and shares."""
         face = regions.look(aligned, face_landmarker(), hand_landmarker())
         for name, direction in zip(self.names, self.directions):
-            if regions.mouth_is_hidden(face, direction):
-                self.notes.append(f"{name}: the mouth is covered; it stays as it is")
+            self.notes += [f"{name}: {note}" for note in regions.notes(face, direction)]
         # Shades need not fade out towards the border of their region: where they end is seen.
         plain = [dataclasses.replace(direction, name="") for direction in self.directions]
         may = np.stack([regions.may_act(face, direction) for direction in plain])

@@ -6,13 +6,14 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from diffcam_jax.command.progress import Progress
-from diffcam_jax.directions import Direction
+from diffcam_jax.directions import Edit
 from diffcam_jax.editing.config import EditConfig
 from diffcam_jax.editing.pipeline import Pipeline
 from diffcam_jax.editor.face_session import FaceSession
 from diffcam_jax.editor.results import FaceEdit
 from diffcam_jax.faces import evidence, scorers
 from diffcam_jax.faces.shared import face_landmarker
+from diffcam_jax.files.domain import FACES, Domain
 from diffcam_jax.inversion.tuning import TuningSettings
 
 
@@ -22,10 +23,13 @@ class FaceEditor:
     Args:
         networks: on the device.
         directions: by name, with the rows of this generator.
+        domain: what kind of pictures they are.
     """
 
-    def __init__(self, networks: Pipeline, directions: Mapping[str, Direction]) -> None:
-        self.networks, self.directions = networks, directions
+    def __init__(
+        self, networks: Pipeline, directions: Mapping[str, Edit], domain: Domain = FACES
+    ) -> None:
+        self.networks, self.directions, self.domain = networks, directions, domain
 
     def __call__(
         self,
@@ -60,7 +64,7 @@ class FaceEditor:
         session = FaceSession(self, aligned, codes, quad, list(strengths), config, user_mask)
         return session.run(list(strengths.values()), settings, raw, cache, progress)
 
-    def score(self, image: UInt8[np.ndarray, "s s 3"], direction: Direction) -> float:
+    def score(self, image: UInt8[np.ndarray, "s s 3"], direction: Edit) -> float:
         """The direction's own score of an aligned picture; NaN where it has none."""
         scorer = scorers.SCORERS[direction.score]
         found = list(evidence.gather(image[None], scorer.needs, face_landmarker(), 1))

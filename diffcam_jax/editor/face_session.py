@@ -21,8 +21,8 @@ import numpy as np
 
 from diffcam_jax.command.kept_jit import kept_jit
 from diffcam_jax.command.progress import tell
-from diffcam_jax.directions import Direction, direction_matrix
 from diffcam_jax.directions.acts import known
+from diffcam_jax.directions.edits import Edit, measured, steps
 from diffcam_jax.directions.strength import NO_ROOM, Reached, has_room, reach
 from diffcam_jax.editing import regions, window_edit, windows
 from diffcam_jax.editing.compose import refine
@@ -56,7 +56,6 @@ class FaceSession:
         self.names, self.user_mask = names, user_mask
         self.directions = [editor.directions[name] for name in names]
         self.config = dataclasses.replace(config, window=blend_of(config.window, self.directions))
-        self.arrays = direction_matrix(editor.directions, names, len(codes))
         self.classes = np.array([self.classifier.names.index(name) for name in names], np.int32)
         self.size = min(config.classifier_size, aligned.shape[0])
         self.image = jax.device_put(to_unit(aligned)[None])
@@ -112,14 +111,14 @@ class FaceSession:
         }
         return self.outcome(result, first, last, window, [r.factor for r in reached], report)
 
-    def has_room(self, direction: Direction, asked: float) -> bool:
+    def has_room(self, direction: Edit, asked: float) -> bool:
         """Whether the photograph can still move; a face or direction without a score can."""
         if not _is_measured(direction):
             return True
         before = self.score_before(direction)
         return not np.isfinite(before) or has_room(direction, asked, before)
 
-    def score_before(self, direction: Direction) -> float:
+    def score_before(self, direction: Edit) -> float:
         """The photograph's own score, measured once."""
         if direction.name not in self.before:
             self.before[direction.name] = self.editor.score(self.aligned, direction)
@@ -127,16 +126,17 @@ class FaceSession:
 
     def allowed(self) -> np.ndarray:
         """Where each attribute may act [r, v, v]: by parsing, covered mouths and domain."""
-        face = regions.look(self.aligned, face_landmarker(), hand_landmarker())
-        for name, direction in zip(self.names, self.directions, strict=True):
-            if regions.mouth_is_hidden(face, direction):
-                self.notes.append(f"{name}: the mouth is covered; it stays as it is")
-        may = np.stack([regions.may_act(face, direction) for direction in self.directions])
-        shapes = regions.kept_shapes(face, self.directions, may)[None]
-        self.shapes = _resized(shapes, size=(self.size, self.size), method="area")
-        self.kept["parsing"] = round(float(1 - may.max(0).mean()), 4)
-        self.kept["hands"] = round(float(face.hands.mean()), 4)
-        may = np.asarray(_resized(may, size=(self.size, self.size), method="area"))
+        domain = self.editor.domain
+        if domain.parsing:
+            may, shapes = self.parsed()
+            shapes, may = (
+                _resized(x, size=(self.size, self.size), method="area") for x in (shapes[None], may)
+            )
+        else:
+            inside = domain.inside(self.size)
+            may = np.repeat(inside[None], len(self.names), 0)
+            shapes = (inside == 0).astype(np.float32)[None]
+        self.shapes, may = shapes, np.asarray(may)
         if self.config.method == "both":
             given = self.editor.networks.decomposer, self.image, self.codes[None]
             out = _domain_mask(*given, size=self.size)
@@ -144,6 +144,16 @@ class FaceSession:
             self.kept["domain"] = round(float((out > 0.5).mean()), 4)
             may = may * (1 - out)
         return may
+
+    def parsed(self) -> tuple[np.ndarray, np.ndarray]:
+        """Where each attribute may act on a face [r, 256, 256], and which shapes stay."""
+        face = regions.look(self.aligned, face_landmarker(), hand_landmarker())
+        for name, direction in zip(self.names, self.directions, strict=True):
+            self.notes += [f"{name}: {note}" for note in regions.notes(face, direction)]
+        may = np.stack([regions.may_act(face, direction) for direction in self.directions])
+        self.kept["parsing"] = round(float(1 - may.max(0).mean()), 4)
+        self.kept["hands"] = round(float(face.hands.mean()), 4)
+        return may, regions.kept_shapes(face, self.directions, may)
 
     def drafted(self, asked, undo, may) -> np.ndarray:
         """Above 0.5 where the untuned edit acts and may act [v, v]."""
@@ -162,10 +172,16 @@ class FaceSession:
             wanted |= np.asarray(small)[0] > 0
         return wanted.astype(np.float32)
 
+    @functools.cached_property
+    def condition(self) -> dict[str, np.ndarray]:
+        """What edits that are not linear have to know of the photograph."""
+        return measured(self.aligned[None], self.directions)
+
     def ladder(self, factors) -> np.ndarray:
         """Codes after 0, 1, ... edits [r + 1, 1, n, k]."""
-        steps = np.asarray(factors, np.float32)[:, None, None] * self.arrays[: len(factors)]
-        return np.concatenate([[self.codes], self.codes + np.cumsum(steps, 0)])[:, None]
+        chosen, codes = self.directions[: len(factors)], self.codes[None]
+        found = steps(chosen, codes, np.array([factors], np.float32), self.condition)
+        return np.concatenate([codes[None], codes + np.cumsum(found, 0)])
 
     def without_missed(self, may: np.ndarray, first: jax.Array, window: Window) -> np.ndarray:
         """The regions less what the tuned generator still shows otherwise: something in front."""
@@ -287,7 +303,7 @@ class FaceSession:
         )
 
 
-def blend_of(config: WindowConfig, directions: Sequence[Direction]) -> WindowConfig:
+def blend_of(config: WindowConfig, directions: Sequence[Edit]) -> WindowConfig:
     """The choices of a blend for some edits: a membrane would take a beard's shade off again."""
     shades = any(known(direction.name).shades for direction in directions)
     return dataclasses.replace(config, membrane=config.membrane and not shades)
@@ -298,7 +314,7 @@ def _placed(window: Window) -> Window:
     return Window(np.int32(window.top), np.int32(window.left), window.height, window.width)
 
 
-def _is_measured(direction: Direction) -> bool:
+def _is_measured(direction: Edit) -> bool:
     """Whether a score tells how far the direction moves a face."""
     return direction.move > 0 and direction.score in scorers.SCORERS
 

@@ -1,43 +1,20 @@
 """One face edited as published: the whole picture, without a window and without tuning."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from diffcam_jax.directions import Direction, direction_matrix
+from diffcam_jax.directions import Edit
+from diffcam_jax.editing.asked import edits_of
 from diffcam_jax.editing.config import EditConfig
-from diffcam_jax.editing.edit import Edits, edit_batch
+from diffcam_jax.editing.edit import edit_batch
 from diffcam_jax.editing.pipeline import Pipeline
 from diffcam_jax.editor.results import FaceEdit, judged
 from diffcam_jax.ops.image import from_unit, to_unit
-
-
-def edits_of(
-    strengths: Mapping[str, float],
-    directions: Mapping[str, Direction],
-    classes: Sequence[str],
-    rows: int,
-) -> Edits:
-    """What is asked for, as `edit_batch` takes it, for one picture.
-
-    Args:
-        strengths: by attribute, in the order in which they are applied.
-        directions: by name.
-        classes: of the classifier. An attribute that is none of them gets this far only with a
-            method that asks no classifier.
-        rows: of the generator's codes.
-    """
-    names = list(strengths)
-    found = [classes.index(name) if name in classes else -1 for name in names]
-    return Edits(
-        jnp.asarray(direction_matrix(directions, names, rows)),
-        jnp.asarray([list(strengths.values())], jnp.float32),
-        jnp.asarray(np.array(found, np.int32)),
-    )
 
 
 def edit_whole(
@@ -45,8 +22,8 @@ def edit_whole(
     aligned: UInt8[np.ndarray, "s s 3"],
     codes: Float[np.ndarray, "rows k"],
     quad: Float[np.ndarray, "4 2"],
-    edits: Edits,
-    names: Sequence[str],
+    strengths: Mapping[str, float],
+    directions: Mapping[str, Edit],
     config: EditConfig,
     user_mask: Float[np.ndarray, "s s"] | None,
 ) -> FaceEdit:
@@ -57,12 +34,20 @@ def edit_whole(
         aligned: the face.
         codes: its W+ code.
         quad: where it lies in the photograph.
-        edits: of one picture, see `edits_of`.
-        names: of the attributes.
+        strengths: by attribute, in the order in which they are applied. One that is no class of
+            the classifier gets this far only with a method that asks no classifier.
+        directions: and other edits, by name.
         config: choices.
         user_mask: where the edit may act, or also acts.
+
+    Raises:
+        UserError: an edit cannot move this face, see `Edit.moved`.
     """
-    size, classes = len(aligned), networks.classifier.names
+    size, names, classes = len(aligned), list(strengths), networks.classifier.names
+    chosen = np.array([classes.index(n) if n in classes else -1 for n in names], np.int32)
+    amounts = np.array([list(strengths.values())], np.float32)
+    given = [directions[name] for name in names], amounts, chosen
+    edits = edits_of(*given, aligned[None], codes[None])
     config = dataclasses.replace(config, classifier_size=min(config.classifier_size, size))
     by_hand = None if user_mask is None else jnp.asarray(user_mask[None])
     image, code = jnp.asarray(to_unit(aligned)[None]), jnp.asarray(codes[None])

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float
 
 from diffcam_jax import inversion
+from diffcam_jax.directions.edits import measured, steps
 from diffcam_jax.errors import UserError
 from diffcam_jax.evaluation.bench import Bench
 from diffcam_jax.evaluation.pictures import Item
@@ -196,3 +197,14 @@ def coded(bench: Bench, items: Sequence[Item], methods: Sequence[str]) -> list[C
                 )
             found.append(coders[fitting[0]](item))
     return found
+
+
+def move(bench: Bench, one: Coded, attribute: str, strength: float) -> Float[np.ndarray, "rows k"]:
+    """What an edit adds to the code of a picture.
+
+    Raises:
+        UserError: it cannot move such a face, see `Edit.moved`.
+    """
+    chosen = [bench.world.directions[attribute]]
+    condition = measured(one.item.read()[None], chosen) if chosen[0].conditions else {}
+    return steps(chosen, one.code[None], np.full((1, 1), strength), condition)[0, 0]

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
+from diffcam_jax.directions.edits import is_linear
 from diffcam_jax.editing.compose import blend
 from diffcam_jax.editing.config import DECOMPOSING, METHODS, VARIANTS
 from diffcam_jax.editing.edit import Edit, Edits, edit_batch
@@ -27,7 +28,7 @@ from diffcam_jax.editing.over_devices import PipelineOverDevices
 from diffcam_jax.editing.pipeline import Pipeline
 from diffcam_jax.errors import UserError
 from diffcam_jax.evaluation.bench import Bench, groups
-from diffcam_jax.evaluation.codes import Coded
+from diffcam_jax.evaluation.codes import Coded, move
 from diffcam_jax.evaluation.instruments import AT_A_TIME
 from diffcam_jax.evaluation.store import Key
 from diffcam_jax.ops.image import from_unit, to_unit
@@ -70,6 +71,7 @@ def edit(
     strength: float,
     systems: Sequence[str],
     variant: str,
+    moves: Float[np.ndarray, "b n k"] | None = None,
 ) -> dict[str, list[Edited]]:
     """Edits a few pictures by every system.
 
@@ -81,11 +83,13 @@ def edit(
         strength: by how much.
         systems: of `SYSTEMS`.
         variant: of `VARIANTS`.
+        moves: what the edit adds to each code, see `codes.move`; a linear edit needs none.
     """
     world, found = bench.world, {}
     images = jnp.asarray(to_unit(pictures))
+    steps = world.directions[attribute].array[None] if moves is None else moves[None]
     edits = Edits(
-        jnp.asarray(world.directions[attribute].array[None]),
+        jnp.asarray(steps),
         jnp.full((len(codes), 1), strength, jnp.float32),
         jnp.asarray(world.classes([attribute])),
     )
@@ -149,23 +153,24 @@ def edited(
 
     waiting = (one for one in bench.progress(chosen, f"{protocol}: {attribute}") if missing(one))
     size = AT_A_TIME * jax.local_device_count()
+    linear = is_linear([bench.world.directions[attribute]])
     for few in groups(waiting, size):
         read = []
         for one in few:
             with bench.listing(one.item.name):
-                read.append((one, one.item.read()))
+                added = () if linear else move(bench, one, attribute, part.strength)
+                read.append((one, one.item.read(), added))
         if not read:
             continue
         # A short last batch is filled up, so that one program does for all.
         filled = read + [read[-1]] * (size - len(read))
-        pictures, codes = (
-            np.stack([pixels for _, pixels in filled]),
-            np.stack([one.code for one, _ in filled]),
-        )
-        results = edit(bench, pictures, codes, attribute, part.strength, part.systems, part.variant)
+        chosen, pictures, moves = zip(*filled)
+        pictures, codes = np.stack(pictures), np.stack([one.code for one in chosen])
+        given = pictures, codes, attribute, part.strength, part.systems, part.variant
+        results = edit(bench, *given, None if linear else np.stack(moves))
         count = len(read)
         yield Group(
-            [one for one, _ in read],
+            list(chosen[:count]),
             pictures[:count],
             {s: found[:count] for s, found in results.items()},
         )

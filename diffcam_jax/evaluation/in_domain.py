@@ -15,16 +15,18 @@ the pictures show (score above the median): the area under the curve of precisio
 of inverting that leaves the domain loses it.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from diffcam_jax.directions.edits import is_linear
 from diffcam_jax.directions.fit import attribute_curves
 from diffcam_jax.errors import UserError
 from diffcam_jax.evaluation import published
 from diffcam_jax.evaluation.bench import Bench
-from diffcam_jax.evaluation.codes import Coded, Coder, usable
+from diffcam_jax.evaluation.codes import Coded, Coder, move, usable
 from diffcam_jax.evaluation.document import Section, curve_plot, picture_figure
 from diffcam_jax.evaluation.editing import scored
 from diffcam_jax.evaluation.instruments import SetScore, swd
@@ -121,14 +123,12 @@ def _between(bench: Bench, found: Sequence[Coded]) -> list[np.ndarray]:
 
 def _moved(bench: Bench, found: Sequence[Coded]) -> list[np.ndarray]:
     """Every code moved forwards and backwards, the attributes in turn."""
-    part = bench.config.in_domain
-    arrays = [bench.world.directions[name].array for name in part.attributes]
-    moves = [
-        sign * part.strength * arrays[i % len(arrays)]
-        for i in range(len(found))
-        for sign in (1, -1)
-    ]
-    return [one.code + move for one, move in zip([o for o in found for _ in range(2)], moves)]
+    part, moved = bench.config.in_domain, []
+    for one, attribute in zip(found, itertools.cycle(part.attributes)):
+        with bench.listing(one.item.name):
+            for sign in (1, -1):
+                moved.append(one.code + move(bench, one, attribute, sign * part.strength))
+    return moved
 
 
 def _made(
@@ -173,9 +173,12 @@ def _edits(bench: Bench, found: Sequence[Coded], method: str) -> list[dict[str, 
         unit = spread(scores[attribute].values())
         for one in bench.progress(found, f"{method}: {attribute}"):
             key = Key(NAME, f"{method} {attribute}", one.item.name)
-            records.append(
-                bench.once(key, lambda o=one, a=attribute, s=unit: _edit(bench, o, a, s, compared))
-            )
+            with bench.listing(one.item.name):
+                records.append(
+                    bench.once(
+                        key, lambda o=one, a=attribute, s=unit: _edit(bench, o, a, s, compared)
+                    )
+                )
     return records
 
 
@@ -232,7 +235,7 @@ def _order(
 
 
 def _edit(bench: Bench, one: Coded, attribute: str, unit: float, compared: str) -> dict[str, float]:
-    step = bench.config.in_domain.strength * bench.world.directions[attribute].array
+    step = move(bench, one, attribute, bench.config.in_domain.strength)
     pictures = bench.world.draw(np.stack([one.code, one.code + step]), bench.size)
     before, after = bench.judge.scores(pictures, [attribute])[attribute]
     kept = bench.pairs[compared](one.item.read()[None], pictures[1:])[0]
@@ -248,10 +251,11 @@ def _semantic(bench: Bench, codes: dict[str, list[Coded]], settings) -> tuple[Ta
             values = np.array([scores[attribute][one.item.name] for one in found])
             valid = np.isfinite(values)
             labels = values[valid] > np.median(values[valid]) if valid.any() else values[valid] > 0
-            if not labels.any():
+            direction = bench.world.directions[attribute]
+            if not labels.any() or not is_linear([direction]):  # a flow classifies no codes
                 cells.append("-")
                 continue
-            curve = attribute_curves(arrays[valid], labels, bench.world.directions[attribute].array)
+            curve = attribute_curves(arrays[valid], labels, direction.array)
             cells.append(f"{curve.average_precision:.3f} (chance {curve.positives:.2f})")
             if attribute == part.attributes[0]:
                 curves[method] = (curve.recall, curve.precision)

@@ -17,7 +17,7 @@ import numpy as np
 from diffcam_jax.editing.config import METHODS, VARIANTS
 from diffcam_jax.evaluation import edits
 from diffcam_jax.evaluation.bench import Bench, groups
-from diffcam_jax.evaluation.codes import Coded, coded
+from diffcam_jax.evaluation.codes import Coded, coded, move
 from diffcam_jax.evaluation.document import Section, bar_plot, picture_figure
 from diffcam_jax.evaluation.instruments import AT_A_TIME
 from diffcam_jax.evaluation.networks import World
@@ -100,16 +100,16 @@ def run(bench: Bench) -> list[Section]:
 
 
 def draw(
-    world: World, codes: np.ndarray, attribute: str, strength: float, variant: str, side: int
+    world: World, codes: np.ndarray, moves: np.ndarray, attribute: str, variant: str, side: int
 ) -> tuple[dict, list]:
     """Masks [b, side, side] of every method, and the pairs of pictures behind them.
 
-    The pictures are uint8 [b, side, side, 3].
+    The pictures are uint8 [b, side, side, 3]; `moves` is what the edit adds to each code.
     """
     pair, masks = _draw(
         world.pipeline,
         jnp.asarray(codes),
-        jnp.asarray(world.directions[attribute].array[None]) * strength,
+        jnp.asarray(moves),
         jnp.full(len(codes), world.classes([attribute])[0]),
         VARIANTS[variant].cam,
         side,
@@ -137,9 +137,17 @@ def measure(bench: Bench, everyone: Sequence[Coded], attribute: str) -> list:
         return one is first or any(bench.store.get(key) is None for key in keys)
 
     waiting = (one for one in bench.progress(everyone, f"{NAME}: {attribute}") if missing(one))
-    for group in groups(waiting, AT_A_TIME):
-        codes = np.stack([one.code for one in group + [group[-1]] * (AT_A_TIME - len(group))])
-        masks, pair = draw(world, codes, attribute, part.strength, part.variant, side)
+    for few in groups(waiting, AT_A_TIME):
+        group, moves = [], []
+        for one in few:
+            with bench.listing(one.item.name):
+                moves.append(move(bench, one, attribute, part.strength))
+                group.append(one)
+        if not group:
+            continue
+        filled = np.minimum(np.arange(AT_A_TIME), len(group) - 1)
+        codes, steps = (np.stack(x)[filled] for x in ([one.code for one in group], moves))
+        masks, pair = draw(world, codes, steps, attribute, part.variant, side)
         before, after = np.split(
             bench.judge.regions(np.concatenate(pair), [attribute])[attribute], 2
         )

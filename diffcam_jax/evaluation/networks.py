@@ -4,6 +4,7 @@ The embedded ones, folders of converted or trained ones, or toys without any fil
 """
 
 import functools
+import hashlib
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -14,7 +15,8 @@ from jaxtyping import Array, Float, Int, UInt8
 
 from diffcam_jax.data.drawn import Prior, make_prior
 from diffcam_jax.data.edit_samples import toy_generator
-from diffcam_jax.directions import Direction, importers
+from diffcam_jax.directions import Direction, Edit, importers
+from diffcam_jax.directions.edits import is_linear
 from diffcam_jax.directions.scoring import draw_uint8
 from diffcam_jax.editing import checkpoints
 from diffcam_jax.editing.alignment import Settings, aligner_for
@@ -38,13 +40,13 @@ class World(NamedTuple):
 
     Attributes:
         pipeline: that edit together.
-        directions: attribute -> its direction, with the rows of this generator.
+        directions: attribute -> its direction or other edit, fitted to this generator.
         hashes: what the numbers depend on: network -> the first 12 digits of its hash.
         toy: random networks; their numbers mean nothing.
     """
 
     pipeline: Pipeline
-    directions: Mapping[str, Direction]
+    directions: Mapping[str, Edit]
     hashes: Mapping[str, str]
     toy: bool = False
 
@@ -111,9 +113,10 @@ def open_world(config) -> World:
 
     Args:
         config: generator_class, of a conditional generator; generator, encoder, classifier,
-            deghoster, aligner, directions: "" is the embedded one, a folder of converted weights or
-            of a training run; generator "toy" is a world of random networks without any file, and
-            with aligner "toy" it has an encoder and an alignment network.
+            deghoster, aligner: "" is the embedded one, a folder of converted weights or of a
+            training run; directions: "" are those that ship, or files and folders separated by
+            commas, see `importers.read_directions`; generator "toy" is a world of random networks
+            without any file, and with aligner "toy" it has an encoder and an alignment network.
 
     Raises:
         UserError: one cannot be had, or they do not fit together.
@@ -124,12 +127,19 @@ def open_world(config) -> World:
     plan = checkpoints.resolve(**folders, chosen=config.generator_class or None)
     networks = checkpoints.load(plan)
     # The directions that ship belong to the embedded generator.
-    own = {} if not config.directions and not plan.is_embedded else config.directions or None
+    own = importers.listed(config.directions)
+    own = {} if own is None and not plan.is_embedded else own
     directions = checkpoints.fit_directions(importers.read_directions(own), networks.generator)
-    arrays = {name: direction.array for name, direction in directions.items()}
-    known = {**hashes(networks), "directions": trees.tree_hash(arrays)}
+    known = {**hashes(networks), "directions": _hash(directions)}
     short = {name: digest[:12] for name, digest in known.items() if digest}
     return World(jax.device_put(networks), directions, short)
+
+
+def _hash(edits: Mapping[str, Edit]) -> str:
+    """Changes with any number that decides what an edit does."""
+    if is_linear(list(edits.values())):
+        return trees.tree_hash({name: edit.array for name, edit in edits.items()})
+    return hashlib.sha256(" ".join(edit.sha256 for edit in edits.values()).encode()).hexdigest()
 
 
 @functools.cache

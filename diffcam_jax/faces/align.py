@@ -96,6 +96,13 @@ def frame_quad(height: int, width: int) -> Quad:
     return np.array([[0, 0], [0, height], [width, height], [width, 0]], np.float64)
 
 
+def centre_quad(height: int, width: int) -> Quad:
+    """The quad of the largest centred square of a picture, the corners [4, 2] float64."""
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return np.array([left, top]) + frame_quad(side, side)
+
+
 def crop(pixels: Pixels, quad: Quad, size: int) -> Float32[np.ndarray, "{size} {size} 3"]:
     """Cuts the quad out of a photograph.
 

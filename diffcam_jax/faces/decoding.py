@@ -20,7 +20,7 @@ from diffcam_jax.faces.exif import ORIENTATION
 Pixels = UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]
 Plane = UInt8[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"]
 
-MIN_SIDE = 64  # pixels; the smallest picture in which a face can still be found and aligned
+MIN_SIDE = 16  # pixels; a smaller picture shows nothing that could be edited
 # A 108-megapixel phone passes; Pillow itself refuses anything above 178 million.
 MAX_PIXELS = 120_000_000
 _DEEP_WITH_ALPHA = bytes([16, 6])  # bits and colour type in a PNG's header
@@ -109,7 +109,7 @@ def open_header(path: Path, data: bytes, max_pixels: int, first_frame: bool = Fa
         )
     if min(width, height) < MIN_SIDE:
         raise UserError(
-            f"{path}: {width}x{height} pixels are too few for a face; the smallest picture is "
+            f"{path}: {width}x{height} pixels are too few; the smallest picture is "
             f"{MIN_SIDE}x{MIN_SIDE}"
         )
     try:

@@ -95,7 +95,11 @@ class Evidence:
     @property
     def eye_distance(self) -> float:
         """Distance of the outer eye corners in pixels of `picture`."""
-        return float(np.linalg.norm(self.points[RIGHT_EYE_OUTER] - self.points[LEFT_EYE_OUTER]))
+        return self.distance(RIGHT_EYE_OUTER, LEFT_EYE_OUTER)
+
+    def distance(self, first: int, second: int) -> float:
+        """Distance of two landmarks, given by their rows, in pixels of `picture`."""
+        return float(np.linalg.norm(self.points[first] - self.points[second]))
 
 
 def gather(

@@ -16,6 +16,7 @@ def find_quads(
     which: int | str = "largest",
     aligned: bool = False,
     points: Float[np.ndarray, "n 2"] | None = None,
+    square: bool = False,
 ) -> list[Float[np.ndarray, "4 2"]]:
     """The squares around the requested faces of a photograph, as `align.crop` takes them.
 
@@ -24,10 +25,13 @@ def find_quads(
         which: see `select_faces`.
         aligned: whether the whole photograph already is a crop like FFHQ's.
         points: landmarks of one face, instead of detection.
+        square: take the largest centred square, whatever it shows.
 
     Raises:
         UserError: there is no such face, or the photograph is not square though aligned.
     """
+    if square:
+        return [align.centre_quad(*pixels.shape[:2])]
     if aligned:
         return [align.frame_quad(*pixels.shape[:2])]
     if points is not None:

@@ -42,6 +42,7 @@ Path = tuple[str, ...]
 Deltas = dict[Path, Float[np.ndarray, "..."]]
 
 # A layer's name, and the number of its first layer of 16 pixels.
+_LEAST = 64  # pixels
 _LAYERS = (("block", 1), ("convs", 2), ("to_rgbs", 1))
 # The smallest standard deviation to which a tensor's rate refers: biases may all be equal.
 LEAST_DEVIATION = 1e-2
@@ -192,7 +193,8 @@ class TuningProblem:
 
         full = jax.vmap(window)(images, top, left)
         half = _halved(full)
-        seen = tuple(j.see(v, half) for j, v in zip(self.judges, frozen.judges, strict=True))
+        shown = _shown(half)
+        seen = tuple(j.see(v, shown) for j, v in zip(self.judges, frozen.judges, strict=True))
         return Target(codes, top, left, full, half, seen)
 
     def draw(self, frozen: Frozen, target: Target, unknown: Unknown) -> Float[Array, "b h w 3"]:
@@ -216,16 +218,23 @@ class TuningProblem:
         """LPIPS + squared errors at half and at full size, one value per picture."""
         full = self.draw(frozen, target, unknown)
         half = _halved(full)
+        shown = _shown(half)
         total = weights.half * losses.mse(half, target.half)
         total = total + weights.full * losses.mse(full, target.full)
         parts = zip(self.judges, frozen.judges, target.seen, weights.judges, strict=True)
         for judge, variables, theirs, weight in parts:
-            total = total + weight * judge.distance(variables, judge.see(variables, half), theirs)
+            total = total + weight * judge.distance(variables, judge.see(variables, shown), theirs)
         return total
 
 
 def _halved(pictures: Float[Array, "b h w 3"]) -> Float[Array, "b h2 w2 3"]:
     return resize(pictures, (pictures.shape[1] // 2, pictures.shape[2] // 2), "area")
+
+
+def _shown(half: Float[Array, "b h w 3"]) -> Float[Array, "b h2 w2 3"]:
+    """As judges see windows: large enough for the networks that they are."""
+    times = -(-_LEAST // min(half.shape[1:3]))
+    return resize(half, (times * half.shape[1], times * half.shape[2]), "bilinear")
 
 
 _target = kept_jit(TuningProblem.target, static_argnames="self")

@@ -18,7 +18,7 @@ from diffcam_jax.errors import UserError
 from diffcam_jax.faces.chips import chip
 from diffcam_jax.faces.evidence import find_face
 from diffcam_jax.faces.landmarks import FaceLandmarker
-from diffcam_jax.faces.scorers import LEFT_EYE, MOUTH_LEFT, MOUTH_RIGHT, NOSE_TIP, RIGHT_EYE
+from diffcam_jax.faces.mesh import LEFT_EYE, MOUTH_LEFT, MOUTH_RIGHT, NOSE_TIP, RIGHT_EYE
 from diffcam_jax.metrics.batches import Batched, Pictures, aligned
 from diffcam_jax.nn.irse import identity_crop
 from diffcam_jax.ops.image import to_unit

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Shaped
 from diffcam_jax.errors import UserError
 from diffcam_jax.faces.evidence import SIDE, Evidence, gather
 from diffcam_jax.faces.landmarks import FaceLandmarker
-from diffcam_jax.faces.scorers import LOWER_FACE, OUTER_LIPS
+from diffcam_jax.faces.mesh import LOWER_FACE, OUTER_LIPS
 from diffcam_jax.metrics.batches import Pictures, runs
 from diffcam_jax.ops.image import resize
 

@@ -183,14 +183,52 @@ def flow(
         z, and the change of the log density along the way: log p(codes) is that of z under the
         Gaussian less this change.
     """
+    return _flow(network, codes, condition, trace, train=False)[:2]
+
+
+def training_flow(
+    network: Network, codes: Codes, condition: Condition, trace: Trace
+) -> tuple[Float[Array, "b n k"], Float[Array, "b n 1"], dict[str, Any]]:
+    """`flow` with the batch norms in training.
+
+    Returns:
+        z, the change of the log density, and the batch norms' statistics after this batch.
+    """
+    z, change, after = _flow(network, codes, condition, trace, train=True)
+    return z, change, after.variables["batch_stats"]
+
+
+def log_likelihood(z: Float[Array, "b n k"], change: Float[Array, "b n 1"]) -> Float[Array, "b n"]:
+    """The log density of codes, in nats, from what `flow` returns for them."""
+    gaussian = -0.5 * (z**2 + jnp.log(2 * jnp.pi)).sum(-1)
+    return gaussian - change[..., 0]
+
+
+def _flow(
+    network: Network, codes: Codes, condition: Condition, trace: Trace | None, train: bool
+) -> tuple[Array, Array, Network]:
     change = jnp.zeros((*codes.shape[:2], 1))
-    for index in range(network.module.blocks):
-        codes, scale = network(index, codes, method="norm")
-        end = network(index, method="end_time")
-        codes, added = _solve(network, index, codes, condition, 0.0, end, trace)
-        change = change - scale + added
-    codes, scale = network(network.module.blocks, codes, method="norm")
-    return codes, change - scale
+    for index in range(network.module.blocks + 1):
+        codes, scale, network = _normalised(network, index, codes, train)
+        change = change - scale
+        if index < network.module.blocks:
+            end = network(index, method="end_time")
+            codes, added = _solve(network, index, codes, condition, 0.0, end, trace)
+            change = change + added
+    return codes, change, network
+
+
+def _normalised(
+    network: Network, index: int, codes: Codes, train: bool
+) -> tuple[Array, Array, Network]:
+    """Codes after a batch norm, the Jacobian's term, and the network with what it has learned."""
+    if not train:
+        return *network(index, codes, method="norm"), network
+    module, variables = network
+    (codes, scale), changed = module.apply(
+        variables, index, codes, train, method="norm", mutable=["batch_stats"]
+    )
+    return codes, scale, Network(module, {**variables, **changed})
 
 
 def inverse(network: Network, z: Codes, condition: Condition) -> Float[Array, "b n k"]:
@@ -225,7 +263,7 @@ def exact_trace(field: Field, x: Codes) -> tuple[Array, Array]:
 
 
 def _solve(network, index, x, condition, start, end, trace) -> tuple[Array, Array]:
-    """The codes at the end, and the integral of minus the divergence."""
+    """The codes at the end, and the integral of minus the divergence; NaN without a solution."""
     import diffrax  # here: programs that use no flow start without it
 
     def derivative(time, state, _):
@@ -245,8 +283,10 @@ def _solve(network, index, x, condition, start, end, trace) -> tuple[Array, Arra
         (x, jnp.zeros((*x.shape[:2], 1))),
         stepsize_controller=diffrax.PIDController(TOLERANCE, TOLERANCE),
         max_steps=MOST_STEPS,
+        throw=False,  # what checks it on the host cannot be kept in a compiled program
     )
-    return jax.tree.map(lambda leaf: leaf[-1], solution.ys)
+    solved = solution.result == diffrax.RESULTS.successful
+    return jax.tree.map(lambda leaf: jnp.where(solved, leaf[-1], jnp.nan), solution.ys)
 
 
 def _field(network, index, time, condition, codes) -> Array:

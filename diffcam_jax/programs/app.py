@@ -127,14 +127,15 @@ def _claim(options: argparse.Namespace) -> "Iterator[JobStore]":
 
 
 def _editor(options: argparse.Namespace) -> "Editor":
-    from diffcam_jax.command.arguments import networks
+    from diffcam_jax.command import arguments
     from diffcam_jax.editing import checkpoints
     from diffcam_jax.editor.editor import Editor
     from diffcam_jax.programs.edit_request import variant
 
-    folders = networks(options)
-    config = variant(checkpoints.resolve(**folders))
-    return Editor.from_checkpoints(config, directions=options.directions, **folders)
+    folders = arguments.networks(options)
+    config = variant(checkpoints.resolve(**folders), trained=options.domain is not None)
+    given = {"directions": arguments.directions(options), "domain": arguments.domain(options)[0]}
+    return Editor.from_checkpoints(config, **given, **folders)
 
 
 def _announce(address: str, token: str, options: argparse.Namespace) -> None:

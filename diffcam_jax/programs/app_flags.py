@@ -48,11 +48,7 @@ def parse(given: list[str] | None) -> argparse.Namespace:
         "--per-minute", type=int, default=30, help="edits that a client may ask for (default: 30)"
     )
     arguments.add_networks(parser)
-    parser.add_argument(
-        "--directions",
-        type=Path,
-        help="directions to use instead of the shipped ones: a file, or a folder of .npy",
-    )
+    arguments.add_directions(parser)
     return parser.parse_args(given)
 
 

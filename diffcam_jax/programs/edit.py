@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from diffcam_jax.command import arguments
 from diffcam_jax.command.program import as_called, launch, uninterrupted
 from diffcam_jax.errors import UserError, exit_code
 from diffcam_jax.programs import edit_flags
@@ -25,13 +26,13 @@ def command() -> int:
     return launch(main)
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(given: list[str] | None = None) -> int:
     """Runs an edit and returns its exit code: 0, 1 when one of several failed, 2 for bad input.
 
     Args:
-        arguments: without the program's name; None takes those of the process.
+        given: without the program's name; None takes those of the process.
     """
-    return exit_code(lambda: run(edit_flags.parse(arguments)))
+    return exit_code(lambda: run(edit_flags.parse(given)))
 
 
 def run(options: argparse.Namespace) -> int:
@@ -39,11 +40,13 @@ def run(options: argparse.Namespace) -> int:
     with uninterrupted():
         from diffcam_jax.directions.importers import read_directions
 
-    directions = read_directions(options.directions)
+    directions = read_directions(arguments.directions(options))
     if options.list:
         for direction in directions.values():
             print(f"{direction.name:16} {direction.range[0]:+.1f} .. {direction.range[1]:+.1f}")
-        print(as_called("next: python edit.py PHOTO --attribute smiling=1 --out out"))
+        again = arguments.networks_again(options)
+        name = "smiling" if "smiling" in directions else next(iter(directions))
+        print(as_called(f"next: python edit.py PHOTO --attribute {name}=1{again} --out out"))
         return 0
     if options.ray:
         from diffcam_jax.programs import edit_cluster
@@ -62,7 +65,6 @@ def edit(options: argparse.Namespace, directions: dict[str, Any]) -> int:
     """Edits what the flags ask for by directions, given by name; returns the exit code."""
     from tqdm import tqdm
 
-    from diffcam_jax.command.arguments import networks
     from diffcam_jax.command.compilation import keep_compiled_programs
     from diffcam_jax.command.device import check_device
     from diffcam_jax.command.side_by_side import cores, side_by_side
@@ -109,7 +111,8 @@ def edit(options: argparse.Namespace, directions: dict[str, Any]) -> int:
     def editor() -> Editor:
         check_device()
         keep_compiled_programs(ahead=True)  # the next start is quick
-        return Editor.from_checkpoints(request.config, directions=directions, **networks(options))
+        given = {"directions": directions, "domain": arguments.domain(options)[0]}
+        return Editor.from_checkpoints(request.config, **given, **arguments.networks(options))
 
     if not single:
         editor()  # a broken installation is not the fault of every photograph in turn

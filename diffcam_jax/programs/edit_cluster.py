@@ -16,8 +16,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from diffcam_jax.command.arguments import networks
-from diffcam_jax.directions import Direction
+from diffcam_jax.command import arguments
+from diffcam_jax.directions import Edit
 from diffcam_jax.errors import UserError
 from diffcam_jax.programs import (
     cluster_files,
@@ -33,7 +33,7 @@ _BATCH = 16  # photographs that are done again at most when a worker dies
 _SHOWN = 20  # failures; all of them are in the manifest
 
 
-def run(options: argparse.Namespace, directions: Mapping[str, Direction]) -> int:
+def run(options: argparse.Namespace, directions: Mapping[str, Edit]) -> int:
     """Edits what the flags ask for on a cluster.
 
     Args:
@@ -73,7 +73,11 @@ def run(options: argparse.Namespace, directions: Mapping[str, Direction]) -> int
             out,
             request,
             settings,
-            {"directions": directions, **networks(options)},
+            {
+                "directions": directions,
+                "domain": arguments.domain(options)[0],
+                **arguments.networks(options),
+            },
             options.first_frame,
             options.strip,
         )

@@ -38,11 +38,7 @@ def parse(given: list[str] | None) -> argparse.Namespace:
     arguments.add_faces(parser, every=True)
     _add_mask(parser)
     arguments.add_networks(parser)
-    parser.add_argument(
-        "--directions",
-        type=Path,
-        help="directions to use instead of the shipped ones: a file, or a folder of .npy",
-    )
+    arguments.add_directions(parser)
     _add_optimisation(parser)
     parser.add_argument(
         "--first-frame", action="store_true", help="edit the first frame of an animation"

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from diffcam_jax.command import arguments
-from diffcam_jax.directions import Direction, check_strengths
+from diffcam_jax.directions import Edit, check_strengths
 from diffcam_jax.editing import checkpoints
 from diffcam_jax.editing.config import DECOMPOSING, VARIANTS, EditConfig, check_method
 from diffcam_jax.editor.editor import TUNE, TUNE_QUICKLY
@@ -35,7 +35,7 @@ class Request(NamedTuple):
         return list(self.strengths)
 
 
-def parse_strengths(pairs: Sequence[str], directions: Mapping[str, Direction]) -> dict[str, float]:
+def parse_strengths(pairs: Sequence[str], directions: Mapping[str, Edit]) -> dict[str, float]:
     """NAME=STRENGTH pairs as a dictionary.
 
     Raises:
@@ -77,7 +77,7 @@ def read(options: argparse.Namespace, strengths: dict[str, float], single: bool)
     face = photographs.parse_face(options.face)
     plan = checkpoints.resolve(**arguments.networks(options))
     config = dataclasses.replace(
-        variant(plan, options.variant),
+        variant(plan, options.variant, options.domain is not None),
         method=options.method,
         user_mask=options.mask_mode,
     )
@@ -97,15 +97,16 @@ def read(options: argparse.Namespace, strengths: dict[str, float], single: bool)
     return Request(strengths, config, choices)
 
 
-def variant(plan: checkpoints.Plan, name: str | None = None) -> EditConfig:
+def variant(plan: checkpoints.Plan, name: str | None = None, trained: bool = False) -> EditConfig:
     """The rules of an edit.
 
     Args:
         plan: which networks edit; by default those that ship follow the product's rules, and others
             the official ones.
         name: of `VARIANTS`, instead.
+        trained: whether the networks are those of a domain, which follow the product's rules, too.
     """
-    ours = plan.is_embedded and plan.classifier is None
+    ours = trained or (plan.is_embedded and plan.classifier is None)
     return VARIANTS[name or ("product" if ours else "official")]
 
 

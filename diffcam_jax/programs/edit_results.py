@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from diffcam_jax.command import arguments
-from diffcam_jax.directions import Direction
+from diffcam_jax.directions import Edit
 from diffcam_jax.editor.results import EditResult, reached, spent
 from diffcam_jax.editor.stages import write_stages
 from diffcam_jax.faces.photo import Photo, write_photo
@@ -21,7 +21,7 @@ from diffcam_jax.programs.edit_request import Request
 
 
 def settings_of(
-    options: argparse.Namespace, request: Request, directions: Mapping[str, Direction], photo: Path
+    options: argparse.Namespace, request: Request, directions: Mapping[str, Edit], photo: Path
 ) -> dict[str, Any]:
     """Everything that decides what an edit gives; a photograph with other settings is not done.
 

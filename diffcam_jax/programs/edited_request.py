@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from diffcam_jax.command import arguments
-from diffcam_jax.directions import Direction
+from diffcam_jax.directions import Edit
 from diffcam_jax.editing.config import VARIANTS
 from diffcam_jax.errors import UserError, suggestion
 from diffcam_jax.faces.photo import Photo, read_photo
@@ -29,7 +29,7 @@ _OF_OWN_EDITS = {
 }
 
 
-def read(options: argparse.Namespace, directions: Mapping[str, Direction], single: bool) -> Request:
+def read(options: argparse.Namespace, directions: Mapping[str, Edit], single: bool) -> Request:
     """The request in the flags.
 
     Args:
@@ -60,7 +60,7 @@ def read(options: argparse.Namespace, directions: Mapping[str, Direction], singl
     return Request(dict.fromkeys(parse_names(options.attribute, directions), None), config, choices)
 
 
-def parse_names(given: Sequence[str], directions: Mapping[str, Direction]) -> list[str]:
+def parse_names(given: Sequence[str], directions: Mapping[str, Edit]) -> list[str]:
     """The attributes that another program edited.
 
     Args:

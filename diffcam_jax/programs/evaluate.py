@@ -34,6 +34,7 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "folders", None, "Folder of pictures to compare others with; they follow it."
     )
+    flags.DEFINE_string("domain", None, "Folder of diffcam-domain, whose networks are measured.")
     flags.DEFINE_string("part", None, "I/N measures every N-th picture, and writes no report.")
     processes.define_flags()
 
@@ -78,7 +79,26 @@ def main(argv: list[str]) -> None:
         raise UserError(f"--part: {error}") from error
     if given.num_processes > 1:
         part = given.process_id + 1, given.num_processes
+    if given.domain:
+        of_domain(given.config, pathlib.Path(given.domain))
     run(given.config, pathlib.Path(given.workdir), compared, part)
+
+
+def of_domain(config: ConfigDict, folder: pathlib.Path) -> None:
+    """Names the networks of a domain, where the configuration names none.
+
+    Raises:
+        UserError: the folder holds no domain.
+    """
+    from diffcam_jax.files import domain
+
+    kind, places = domain.read(folder)
+    for role, place in places.items():
+        if role in config and not config[role]:
+            config[role] = str(place)
+    if not kind.parsing:  # what measures faces has nothing to say
+        config.judge = "channels"
+        config.pairs = tuple(name for name in config.pairs if name != "identity")
 
 
 def run(

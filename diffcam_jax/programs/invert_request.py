@@ -166,7 +166,8 @@ def _choice(options: argparse.Namespace, photos: Sequence[Path]) -> Choice:
             f"--landmarks are those of one photograph, and {len(photos)} were given; give them "
             "one by one"
         )
-    return Choice(options.aligned, face, photographs.read_landmarks(options.landmarks))
+    square = arguments.domain(options)[0].crop == "square"
+    return Choice(options.aligned, face, photographs.read_landmarks(options.landmarks), square)
 
 
 def _inverter(studio: Studio, method: str, options: argparse.Namespace) -> Inverter:

@@ -21,8 +21,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--direction",
         action="append",
         required=True,
-        metavar="NAME|FILE",
-        help="shipped, or .npy, .pt, .safetensors; repeat for rows",
+        metavar="NAME|FILE|DIR",
+        help="shipped, or .npy, .pt, .safetensors, or a flow; repeat for rows",
     )
     parser.add_argument(
         "--scale",
@@ -45,13 +45,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Moves faces along directions; returns the exit code."""
     from diffcam_jax.applications import faces, manipulation, sheets
+    from diffcam_jax.directions.edits import measured
     from diffcam_jax.programs import invert_request
 
     amounts = manipulation.strengths(*options.range, options.steps)
     layers = manipulation.parse_layers(options.layers)
-    directions = {}
-    for source in options.direction:
-        directions |= manipulation.read_boundaries(source, options.scale)
+    directions = manipulation.read_all(options.direction, options.scale)
     work, (given,) = invert_request.gather(options, options.sources)
     if len({face.name for face in given}) < len(given):
         raise UserError(
@@ -59,12 +58,14 @@ def run(options: argparse.Namespace) -> int:
         )
     studio = work.studio
     size = studio.generator.module.latent_size
-    steps = manipulation.boundary_steps(directions, studio.rows, size, studio.hash, layers)
+    edits = manipulation.fitted(directions, studio.rows, size, studio.hash, layers)
     own = invert_request.outputs(options, work, *(f"manipulate_{face.name}.png" for face in given))
     coded = invert_request.encode(work, given)
     own.claim()
     for face in coded:
-        moved = manipulation.manipulate(face.code[None], steps, amounts)[0]
+        shown = studio.draw(face.code[None]) if face.picture is None else face.picture[None]
+        condition = measured(shown, edits)
+        moved = manipulation.manipulate(face.code[None], edits, amounts, condition)[0]
         pictures = studio.draw_grid(moved, faces.SHEET_SIDE)
         place = options.out / f"manipulate_{face.name}.png"
         sheets.write_strengths(place, face.picture, list(directions), amounts, pictures)

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 from collections.abc import Mapping
 
-from diffcam_jax.directions import Direction
+from diffcam_jax.directions import Edit
 from diffcam_jax.editor.editor import Editor
 from diffcam_jax.service.limits import Limits, Rate
 from diffcam_jax.service.queue import Queue
@@ -35,7 +35,7 @@ class Context:
         return self.queue.store
 
     @functools.cached_property
-    def directions(self) -> Mapping[str, Direction]:
+    def directions(self) -> Mapping[str, Edit]:
         """The attributes that can be edited: those that the classifier can locate."""
         known = self.editor.classes
         return {name: found for name, found in self.editor.directions.items() if name in known}

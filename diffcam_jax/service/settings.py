@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from diffcam_jax.directions import Direction, check_strengths
+from diffcam_jax.directions import Edit, check_strengths
 from diffcam_jax.editing.config import DECOMPOSING, METHODS
 from diffcam_jax.editor.editor import TUNE
 from diffcam_jax.errors import UserError, suggestion
@@ -62,7 +62,7 @@ def decode(text: str) -> Any:
         ) from error
 
 
-def parse(given: Any, directions: Mapping[str, Direction], edited: bool = False) -> Settings:
+def parse(given: Any, directions: Mapping[str, Edit], edited: bool = False) -> Settings:
     """Checks settings that came from outside.
 
     Args:
@@ -87,7 +87,7 @@ def parse(given: Any, directions: Mapping[str, Direction], edited: bool = False)
     return Settings(attributes, **chosen)
 
 
-def _attributes(given: Any, directions: Mapping[str, Direction], edited: bool) -> dict[str, float]:
+def _attributes(given: Any, directions: Mapping[str, Edit], edited: bool) -> dict[str, float]:
     if isinstance(given, list) and all(isinstance(name, str) for name in given):
         given = dict.fromkeys(given, 1.0)
     if not isinstance(given, Mapping):

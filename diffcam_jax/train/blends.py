@@ -162,7 +162,7 @@ def ghost_maker(
     pipeline, ghosts = None, toy_ghost_networks()
     if not toy:
         folders = {role: networks[role] or None for role in networks}
-        found = importers.read_directions(folders.pop("directions"))
+        found = importers.read_directions(importers.listed(folders.pop("directions") or ""))
         pipeline = checkpoints.from_checkpoints(**folders)
         ghosts = ghost_networks(pipeline, checkpoints.fit_directions(found, pipeline.generator))
     low, high = ghost.strength

@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 
 from diffcam_jax.data import edit_samples, pairs
 from diffcam_jax.data.augment import AugmentConfig, augment, flippable
+from diffcam_jax.directions import importers
 from diffcam_jax.editing.classifier import Classifier, load_classifier, save_classifier
 from diffcam_jax.editing.diffcam import diff_cam
 from diffcam_jax.errors import UserError
@@ -89,7 +90,7 @@ def make_source(
         editable = (
             edit_samples.toy_generator()
             if toy
-            else edit_samples.embedded_generator(config.data.directions or None)
+            else edit_samples.editable_generator(importers.listed(config.data.directions))
         )
         recipe = edit_samples.Recipe(seed=config.seed, size=config.data.size)
         source = pairs.OnlinePairs(editable, recipe, whole, config.eval_size)

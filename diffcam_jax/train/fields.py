@@ -5,6 +5,7 @@ data or on networks is checked where these are opened. `encoder_fields` has the 
 and alignment networks; `settings` puts them together.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from diffcam_jax.command.rules import (
@@ -232,4 +233,47 @@ DEGHOST_MOBILE: Table = {
     "learning_rate": above(),
     "betas": _BETAS,
     "ema": decay(),
+}
+
+
+def _is_edit(value: Any) -> bool:
+    if not isinstance(value, Sequence) or isinstance(value, str | bytes) or len(value) != 5:
+        return False
+    name, score, first, end, deviations = value
+    return (
+        all(text().fits(word) and word for word in (name, score))
+        and whole(0).fits(first)
+        and whole(1).fits(end)
+        and first < end
+        and above().fits(deviations)
+    )
+
+
+STYLEFLOW: Table = {
+    **FLOAT32_ONLY,
+    "generator": text(),
+    "data": Section(
+        {
+            "folder": text(),
+            "faces": whole(1),
+            "psi": above(0, 2),
+            "seed": whole(0, 2**32 - 2),
+        }
+    ),
+    "conditions": some(text()),
+    "edits": each(
+        Rule("(name, score, first row, end row, rise in deviations), the rise above 0", _is_edit)
+    ),
+    "model": Section(
+        {
+            "axes": whole(0, note="0 takes codes as they are"),
+            "widths": some(whole(1)),
+            "blocks": whole(1),
+        }
+    ),
+    "trace": one_of("hutchinson", "exact"),
+    "learning_rate": above(),
+    "warmup": whole(0),
+    "weight_decay": real(0),
+    "tries": whole(0, note="0 leaves the effect of edits unmeasured"),
 }

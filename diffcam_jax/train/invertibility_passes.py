@@ -19,6 +19,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from ml_collections import ConfigDict
 
 from diffcam_jax.directions import importers
+from diffcam_jax.directions.edits import linear
 from diffcam_jax.editing import checkpoints
 from diffcam_jax.editing.alignment import aligner_for, settings_of
 from diffcam_jax.editing.compose import blend
@@ -113,7 +114,8 @@ def load_edits(config: ConfigDict, generator: Any) -> Float[Array, "n rows k"] |
     rows = wplus_rows(generator)
     if config.generator == "toy":
         return jax.random.normal(jax.random.key(1), (2, rows, generator.latent_size))
-    found = importers.read_directions(config.directions or None)
+    found = importers.read_directions(importers.listed(config.directions))
+    found = linear(found, "what an alignment network learns from")
     return jnp.stack(
         [jnp.asarray(one.fitted(rows, generator.latent_size).array) for one in found.values()]
     )

@@ -30,6 +30,7 @@ TRAINERS = {
     "encoder/traditional": "encoder_traditional",
     "encoder/mobile": "encoder_mobile",
     "invertibility": "invertibility",
+    "styleflow": "styleflow",
 }
 
 

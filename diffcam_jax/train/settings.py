@@ -20,6 +20,7 @@ TABLES: dict[str, rules.Table] = {
     "encoder/traditional": encoder_fields.TRADITIONAL,
     "encoder/mobile": encoder_fields.ENCODER_MOBILE,
     "invertibility": encoder_fields.INVERTIBILITY,
+    "styleflow": fields.STYLEFLOW,
 }
 _EXAMPLES = {"deghost/mobile": "deghost_mobile", "encoder/mobile": "encoder_mobile"}
 _EXAMPLES |= {"diffcam": "diffcam_mobile", "invertibility": "invertibility_mobile"}

@@ -13,7 +13,7 @@ from tests.colour_files import gamma, grey_profile, parametric, table
 from tests.hostile.law import Reader
 from tests.photo_files import chunk, png16
 
-SIDE = 64  # of the smallest picture that is read
+SIDE = 64
 _XMP = (
     b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF><rdf:Description tiff:Orientation="6" '
     b'exif:PixelXDimension="64" xmpNote:HasExtendedXMP="00FF"><xmp:Thumbnails>a</xmp:Thumbnails>'

@@ -12,7 +12,15 @@ import numpy as np
 import pytest
 
 from diffcam_jax.errors import exit_code
-from tests.hostile import conversions, fuzz, networks, photographs, services, structures
+from tests.hostile import (
+    conversions,
+    domains,
+    fuzz,
+    networks,
+    photographs,
+    services,
+    structures,
+)
 from tests.hostile.mutations import shrunk
 
 CORPUS = fuzz.ROOT / "tests" / "data" / "hostile"
@@ -22,6 +30,7 @@ TABLES = {
     "networks": networks.NETWORKS,
     "conversions": conversions.CONVERSIONS,
     "services": services.SERVICES,
+    "domains": domains.DOMAINS,
 }
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from diffcam_jax.directions import Direction
+from diffcam_jax.directions import Edit
 from diffcam_jax.editor.editor import TUNE
 from diffcam_jax.service.page import links, status
 from diffcam_jax.service.page.photograph import PREVIEW
@@ -87,7 +87,7 @@ class Controls:
         ]
 
 
-def one_photograph(directions: Mapping[str, Direction]) -> Controls:
+def one_photograph(directions: Mapping[str, Edit]) -> Controls:
     """Draws the tab for one photograph.
 
     Args:
@@ -127,7 +127,7 @@ def _draw_input(made: dict[str, Any]) -> None:
     )
 
 
-def _draw_sliders(directions: Mapping[str, Direction]) -> dict[str, gr.Slider]:
+def _draw_sliders(directions: Mapping[str, Edit]) -> dict[str, gr.Slider]:
     grouped = {name for names in GROUPS.values() for name in names}
     groups = {**GROUPS, "Other": tuple(name for name in directions if name not in grouped)}
     sliders = {}

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
-from diffcam_jax.directions import Direction
+from diffcam_jax.directions import Edit
 from diffcam_jax.editing.config import DECOMPOSING, METHODS
 from diffcam_jax.editor.editor import TUNE
 from diffcam_jax.service.settings import MOST_STEPS
@@ -61,7 +61,7 @@ def query(form: Form) -> str:
     return urlencode(given)
 
 
-def read(given: Mapping[str, str], directions: Mapping[str, Direction]) -> Form:
+def read(given: Mapping[str, str], directions: Mapping[str, Edit]) -> Form:
     """The settings in a query; what is unknown or impossible there keeps its default.
 
     Args:

@@ -1,0 +1,1 @@
+"""Domains of one's own: from a folder of pictures to an editor, one command."""
