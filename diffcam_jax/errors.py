@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import io
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 
@@ -69,6 +70,9 @@ def exit_code(run: Callable[[], int], name: str = "error") -> int:
     except UserError as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # who read the output, such as head, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except OSError as error:
         if error.errno is None:  # not the system's
             raise

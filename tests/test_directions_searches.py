@@ -155,9 +155,9 @@ def test_a_component_is_named_by_what_it_raises():
 @pytest.mark.weights
 def test_explore_command(tmp_path, capsys):
     command = ["explore", "--components", "2", "--faces", "2", "--out", str(tmp_path)]
-    assert main([*command, "--method", "sefa", "--layers", "0", "4", "--length", "6"]) == 0
+    assert main([*command, "--method", "sefa", "--layers", "3", "7", "--length", "3"]) == 0
     made = load_directions(tmp_path / "explored.safetensors")
-    assert len(made) == 2 and all(d.layers == (0, 4) for d in made.values())
+    assert len(made) == 2 and all(d.layers == (3, 7) for d in made.values())
     table = (tmp_path / "explored.md").read_text()
     assert all(f"| {name} |" in table for name in made) and "sefa_1" in table
     assert (tmp_path / "explored.jpg").stat().st_size > 10_000

@@ -109,3 +109,12 @@ def test_ctrl_c_during_imports_is_one_line():
         _, told = process.communicate(timeout=120)
     assert process.returncode == 130
     assert told == "stopped; run the same command again to continue\n"
+
+
+def test_who_reads_the_output_may_stop_early():
+    code = "from diffcam_jax.errors import exit_code; exit(exit_code(lambda: print('x' * 10**6)))"
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, **pipes) as process:
+        process.stdout.close()
+        told = process.stderr.read()
+    assert (process.returncode, told) == (1, b"")

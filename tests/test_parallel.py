@@ -15,8 +15,8 @@ import numpy as np
 import optax
 import pytest
 
-from diffcam_jax.errors import UserError
 from diffcam_jax.command.processes import connect
+from diffcam_jax.errors import UserError
 from diffcam_jax.train.devices import Devices
 from diffcam_jax.train.state import Net, TrainState, average, gradients, update
 from tests.tiny_run import Numbers, Tiny, go, sgd_trainer

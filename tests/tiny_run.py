@@ -16,9 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from diffcam_jax.command.processes import connect
 from diffcam_jax.nn.stylegan2_discriminator import minibatch_stddev
 from diffcam_jax.train.checkpoint import Checkpoints
-from diffcam_jax.command.processes import connect
 from diffcam_jax.train.devices import Devices
 from diffcam_jax.train.loop import fit
 from diffcam_jax.train.report import Report

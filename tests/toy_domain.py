@@ -1,4 +1,4 @@
-"""Coloured shapes with known attributes: a domain of one's own that trains within minutes."""
+"""Coloured discs with known attributes: a domain of one's own that trains within minutes."""
 
 from pathlib import Path
 
@@ -6,18 +6,19 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 SIDE = 64
+RED, BLUE = np.array([210, 50, 40]), np.array([40, 60, 210])
 
 
-def draw(red: bool, wide: float, seed: int, side: int = SIDE) -> Image.Image:
-    """A disc, red or blue, of a width in [0, 1], on a grey ground."""
+def draw(red: float, wide: float, seed: int) -> Image.Image:
+    """A disc from blue to red, of a width in [0, 1], on a grey ground."""
     rng = np.random.default_rng(seed)
-    big = 4 * side
+    big = 4 * SIDE
     picture = Image.new("RGB", (big, big), (int(rng.integers(190, 230)),) * 3)
     x, y = big / 2 + rng.uniform(-4, 4, 2)
     half = big * (0.2 + 0.2 * wide)
-    colour = (200, 40, 40) if red else (40, 60, 200)
-    ImageDraw.Draw(picture).ellipse((x - half, y - 36, x + half, y + 36), colour)
-    return picture.resize((side, side), Image.Resampling.BOX)
+    colour = tuple(map(int, red * RED + (1 - red) * BLUE))
+    ImageDraw.Draw(picture).ellipse((x - half, y - 72, x + half, y + 72), colour)
+    return picture.resize((SIDE, SIDE), Image.Resampling.BOX)
 
 
 def write(folder: Path, count: int) -> Path:
@@ -25,9 +26,8 @@ def write(folder: Path, count: int) -> Path:
     (folder / "pictures").mkdir(parents=True)
     lines = ["file,red,wide"]
     for i in range(count):
-        rng = np.random.default_rng(1000 + i)
-        red, wide = bool(rng.integers(2)), round(float(rng.uniform()), 3)
+        red, wide = np.random.default_rng(1000 + i).uniform(size=2).round(3)
         draw(red, wide, i).save(folder / "pictures" / f"{i:04d}.png")
-        lines.append(f"{i:04d}.png,{int(red)},{wide}")
+        lines.append(f"{i:04d}.png,{red},{wide}")
     (folder / "labels.csv").write_text("\n".join(lines) + "\n")
     return folder / "labels.csv"

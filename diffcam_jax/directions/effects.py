@@ -52,8 +52,11 @@ class Effect(NamedTuple):
     outside: np.ndarray
 
     def outside_share(self) -> float:
-        """Mean change outside of the region relative to that inside."""
-        return float(np.nanmean(self.outside) / max(np.nanmean(self.inside), 1e-6))
+        """Mean change outside of the region relative to that inside; NaN without a face."""
+        seen = np.isfinite(self.inside)
+        if not seen.any():
+            return float("nan")
+        return float(self.outside[seen].mean() / max(self.inside[seen].mean(), 1e-6))
 
 
 def look(

@@ -54,7 +54,8 @@ def explore(
     found = []
     for name, direction in components.items():
         seen = effect(generator, direction, codes, before, who)
-        shifts = [(s, _mean(x) / spread[s]) for s, x in seen.scores.items() if spread[s] > 0]
+        means = {s: _mean(x) for s, x in seen.scores.items() if spread[s] > 0}
+        shifts = [(s, mean / spread[s]) for s, mean in means.items() if np.isfinite(mean)]
         shifts.sort(key=lambda pair: -abs(pair[1]))
         found.append(Proposal(direction, name, tuple(shifts), _mean(seen.identity)))
     found.sort(key=lambda proposal: -_most(proposal))

@@ -190,8 +190,8 @@ def read_directions(
 
     Args:
         sources: one or several files or folders of this project, folders of .npy files, folders of
-            flows, "shipped" for the directions that ship, and "styleflow" for the flow that does; or
-            edits as they are, or None for the directions that ship.
+            flows, "shipped" for the directions that ship, and "styleflow" for the flow that ships;
+            or edits as they are, or None for the directions that ship.
 
     Raises:
         UserError: one of them holds none, or two have an edit of one name.

@@ -37,7 +37,7 @@ def _raises(score: str, shift: float = 1.3, layers: tuple[int, int] = _FINER, **
 
 def _around_eyes(score: str, shift: float = 1.3, also: tuple[str, ...] = ()) -> Attribute:
     """Fitted to faces without glasses, and kept apart from these; `also` names tied scores."""
-    names = (*still(score), *also)
+    names = tuple(dict.fromkeys((*still(score), *also, "eyeglasses")))
     return Attribute(score, _FINER, names, shift, (NO_GLASSES,), apart=("eyeglasses",))
 
 
@@ -65,7 +65,7 @@ ATTRIBUTES = {
     "bushy_eyebrows": _around_eyes("bushy_eyebrows"),
     "hair_color": _raises("hair_color", 1.6, _ALL),
     "yaw": _whole_head("yaw", 1.0, _POSE, ("smiling", "gender", "age")),
-    "pitch": _raises("pitch", 1.3, _POSE, restricted=False),
+    "pitch": _raises("pitch", 1.3, (0, 5), restricted=False),
     "surprise": _around_eyes("surprise", 1.8, ("smiling", "closed_smile", "mouth_width")),
     "brow_raise": _around_eyes("brow_raise"),
     "frown": _around_eyes("frown"),

@@ -47,7 +47,7 @@ def validate(
     directions, who = fitted_to(generator, directions), Identity()
     base = samples(generator, count, seed, PSI)
     before = look(generator, base, list(SCORERS), who)
-    spread = {name: max(float(np.nanstd(values)), 1e-6) for name, values in before.scores.items()}
+    spread = {name: max(float(np.std(_finite(x))), 1e-6) for name, x in before.scores.items()}
     table: dict = {"scores": list(SCORERS), "directions": {}}
     for direction in directions.values():
         found = effect(generator, direction, base, before, who)
@@ -60,7 +60,7 @@ def validate(
         }
         if own := entry["own"]:
             change = found.scores[own]
-            low = before.scores[own] <= np.nanmedian(before.scores[own])
+            low = before.scores[own] <= np.median(_finite(before.scores[own]))
             entry["right_way"] = _mean((_finite(change) > 0).astype(float))
             entry["room"] = _mean(change[low]) / spread[own]
         table["directions"][direction.name] = entry

@@ -11,8 +11,8 @@ from diffcam_jax.faces.evidence import LEFT_EYE_OUTER, RIGHT_EYE_OUTER, Evidence
 # Height of the nose tip above the plane of the outer eye corners, relative to their distance, in
 # MediaPipe's canonical face.
 NOSE_HEIGHT = 0.45
-# Both relative to the distance from the line between the eyes to that between the mouth's corners:
-# how far down the nose tip is in the usual picture, and how high above the face in the canonical one.
+# Relative to the distance from the line between the eyes to that between the mouth's corners: how
+# far down the nose tip is in the usual picture, and how high above the face in the canonical one.
 TIP_DOWN, TIP_HEIGHT = 0.64, 0.52
 # Opening of the mouth, in eye distances, at which teeth show.
 TEETH = 0.05
