@@ -238,7 +238,7 @@ def test_a_wrong_flag_is_one_clear_line():
         "--config=configs/none.py": "the config file fails: [Errno 2] No such file or directory: "
         "'configs/none.py'",
         "--config=configs/diffcam_mobile.py:foo": "the config file fails: ValueError: mode "
-        "'foo': allowed are stage1, stage2, stage3, debug",
+        "'foo': allowed are stage1, stage2, stage3, paper, debug",
         "--wrkdir=x": "Unknown command line flag 'wrkdir'. Did you mean: workdir",
     }
     code = (
