@@ -13,7 +13,7 @@ from diffcam_jax.command import configs, program
 from diffcam_jax.errors import UserError
 
 ROOT = Path(__file__).parent.parent
-COMMANDS = ("edit", "invert", "train", "evaluate", "app", "convert")
+COMMANDS = ("edit", "invert", "train", "evaluate", "app", "convert", "domain")
 SCRIPTS = COMMANDS[:5]
 
 

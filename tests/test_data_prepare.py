@@ -44,7 +44,7 @@ def folder(tmp_path_factory):
     write(folder / "large.jpg", 256, 256)
     (folder / "text.png").write_text("hello")
     (folder / "cut.png").write_bytes((folder / "0/00.png").read_bytes()[:900])
-    write(folder / "tiny.png", 20, 20)
+    write(folder / "tiny.png", 8, 8)
     write(folder / ".hidden.png")
     (folder / "notes.txt").write_text("no picture")
     return folder

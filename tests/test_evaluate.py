@@ -166,8 +166,8 @@ def test_folders_of_other_names_or_counts_are_compared_as_sets(tmp_path, capsys)
 
 
 def test_pictures_that_are_too_small_are_no_riddle(tmp_path):
-    a, b = fill(tmp_path / "a", side=32), fill(tmp_path / "b", side=32)
-    with pytest.raises(UserError, match=r"0 pictures can be .*32x32 pixels are too few") as caught:
+    a, b = fill(tmp_path / "a", side=8), fill(tmp_path / "b", side=8)
+    with pytest.raises(UserError, match=r"0 pictures can be .*8x8 pixels are too few") as caught:
         compare(tmp_path, a, b)
     assert "\n" not in str(caught.value)
 

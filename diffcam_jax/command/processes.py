@@ -3,8 +3,11 @@
 ... --coordinator HOST:PORT --num_processes N --process_id I      on each of them
 """
 
+import argparse
+
 from absl import flags
 
+from diffcam_jax.command import arguments
 from diffcam_jax.errors import UserError
 
 
@@ -15,6 +18,27 @@ def define_flags() -> None:
     )
     flags.DEFINE_integer("num_processes", 1, "How many processes the run has.")
     flags.DEFINE_integer("process_id", 0, "Number of this process.")
+
+
+def part(text: str | None, processes: int, process: int) -> tuple[int, int] | None:
+    """The part of the work that this process does, (number from 1 on, count); None for all of it.
+
+    Args:
+        text: "I/N" of somebody who starts the parts one by one, or None.
+        processes: how many there are that connect.
+        process: number of this one.
+
+    Raises:
+        UserError: the text is no part, or both ways to share are asked for.
+    """
+    if text is None:
+        return (process + 1, processes) if processes > 1 else None
+    if processes > 1:
+        raise UserError("processes share the pictures among themselves; leave --part out")
+    try:
+        return arguments.part(text)
+    except argparse.ArgumentTypeError as error:
+        raise UserError(f"--part: {error}") from error
 
 
 def connect(coordinator: str | None, processes: int, process: int) -> None:

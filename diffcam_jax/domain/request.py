@@ -30,7 +30,6 @@ class Request:
         labels: CSV of numbers by picture, None for directions without labels.
         size: side of the generator's pictures, of `SIDES`.
         align: cut out faces as in FFHQ, instead of the largest centred square.
-        deghosting: train a deghosting network, too.
         licence: terms of the pictures, which their networks inherit.
         steps: of each training.
         drawn: pictures drawn for the encoder.
@@ -43,7 +42,6 @@ class Request:
     labels: Path | None
     size: int
     align: bool = False
-    deghosting: bool = False
     licence: str = "that of the pictures"
     steps: dict[str, int] = dataclasses.field(default_factory=lambda: dict(STEPS))
     drawn: int = DRAWN
@@ -101,8 +99,8 @@ def _checked(given: dict[str, Any]) -> Request:
         raise ValueError("a number is none")
     if given["steps"].keys() != STEPS.keys():
         raise ValueError("other stages are trained")
-    if not all(type(given[name]) is bool for name in ("align", "deghosting")):
-        raise ValueError("align or deghosting is neither true nor false")
+    if type(given["align"]) is not bool:
+        raise ValueError("align is neither true nor false")
     paths = {name: given[name] and Path(given[name]) for name in ("pictures", "labels")}
     return Request(**{**given, **paths, "overrides": tuple(given["overrides"])})
 

@@ -1,5 +1,7 @@
 """Checks the whole configuration of an evaluation before anything is measured."""
 
+from pathlib import Path
+
 from ml_collections import ConfigDict
 
 from diffcam_jax.command import rules
@@ -16,6 +18,7 @@ from diffcam_jax.command.rules import (
 )
 from diffcam_jax.errors import UserError
 from diffcam_jax.evaluation import PROTOCOLS
+from diffcam_jax.files import domain
 
 _NAMES = each(text())
 _SOURCES = some(text())
@@ -108,3 +111,18 @@ def check(config: ConfigDict) -> None:
             raise UserError(
                 f"config.protocols names {name}, but there are no settings for it (config.{name})"
             )
+
+
+def of_domain(config: ConfigDict, folder: Path) -> None:
+    """Names the networks of a domain, where the configuration names none.
+
+    Raises:
+        UserError: the folder holds no domain.
+    """
+    kind, places = domain.read(folder)
+    for role, place in places.items():
+        if role in config and not config[role]:
+            config[role] = str(place)
+    if not kind.parsing:  # what measures faces has nothing to say
+        config.judge = "channels"
+        config.pairs = tuple(name for name in config.pairs if name != "identity")

@@ -44,9 +44,8 @@ def run(options: argparse.Namespace) -> int:
     if options.list:
         for direction in directions.values():
             print(f"{direction.name:16} {direction.range[0]:+.1f} .. {direction.range[1]:+.1f}")
-        again = arguments.networks_again(options)
-        name = "smiling" if "smiling" in directions else next(iter(directions))
-        print(as_called(f"next: python edit.py PHOTO --attribute {name}=1{again} --out out"))
+        again = f"{next(iter(directions))}=1{arguments.networks_again(options)}"
+        print(as_called(f"next: python edit.py PHOTO --attribute {again} --out out"))
         return 0
     if options.ray:
         from diffcam_jax.programs import edit_cluster
@@ -87,8 +86,7 @@ def edit(options: argparse.Namespace, directions: dict[str, Any]) -> int:
     given = [samples.hopper()] if options.demo else options.photos
     photos = photographs.find(given, lambda photo: reports.is_result(photo, options.out))
     single = photographs.is_single(given, photos)
-    if not single:
-        photos = photos[options.part[0] - 1 :: options.part[1]]
+    photos = photos if single else photos[options.part[0] - 1 :: options.part[1]]
     if options.edited is None:
         request = edit_request.read(options, strengths, single)
     else:
@@ -105,8 +103,7 @@ def edit(options: argparse.Namespace, directions: dict[str, Any]) -> int:
         print(f"done before (--force edits again); look at {shown}")
         return 0
 
-    # ---------------------------------------------------------------- networks, once for all
-    # photographs; after the first photograph is read, so that a mistyped name is told at once
+    # ------------------------ networks; once, after a photograph is read: wrong names end it sooner
     @functools.cache
     def editor() -> Editor:
         check_device()

@@ -11,15 +11,14 @@ that was cut short goes on with the same command; OUT/report.html opens in any b
 network. An installed package has the same as diffcam-evaluate.
 """
 
-import argparse
 import pathlib
 import sys
 
 from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from diffcam_jax.command import arguments, processes
 from diffcam_jax.command import flags as command_flags
+from diffcam_jax.command import processes
 from diffcam_jax.command.program import as_called
 from diffcam_jax.command.workdir import check_config, claim, write_config
 from diffcam_jax.errors import UserError
@@ -62,6 +61,8 @@ def main(argv: list[str]) -> None:
     Raises:
         UserError: a flag, the configuration, a folder or a network cannot be used.
     """
+    from diffcam_jax.evaluation import settings
+
     given = flags.FLAGS
     logging.set_verbosity(logging.ERROR)
     compared = [given.folders, *argv[1:]] if given.folders else []
@@ -71,34 +72,10 @@ def main(argv: list[str]) -> None:
         raise UserError("one folder cannot be compared with anything; give --folders A B")
     if not given.workdir:
         raise UserError("no folder for the results; add --workdir OUT")
-    if given.part and given.coordinator:
-        raise UserError("processes share the pictures among themselves; leave --part out")
-    try:
-        part = arguments.part(given.part) if given.part else None
-    except argparse.ArgumentTypeError as error:
-        raise UserError(f"--part: {error}") from error
-    if given.num_processes > 1:
-        part = given.process_id + 1, given.num_processes
+    part = processes.part(given.part, given.num_processes, given.process_id)
     if given.domain:
-        of_domain(given.config, pathlib.Path(given.domain))
+        settings.of_domain(given.config, pathlib.Path(given.domain))
     run(given.config, pathlib.Path(given.workdir), compared, part)
-
-
-def of_domain(config: ConfigDict, folder: pathlib.Path) -> None:
-    """Names the networks of a domain, where the configuration names none.
-
-    Raises:
-        UserError: the folder holds no domain.
-    """
-    from diffcam_jax.files import domain
-
-    kind, places = domain.read(folder)
-    for role, place in places.items():
-        if role in config and not config[role]:
-            config[role] = str(place)
-    if not kind.parsing:  # what measures faces has nothing to say
-        config.judge = "channels"
-        config.pairs = tuple(name for name in config.pairs if name != "identity")
 
 
 def run(
