@@ -24,6 +24,18 @@ os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 _MAPPINGS = 12_000
 
 
+# The longest tests, where others test the same network or command more briefly; a name without
+# brackets means all of its parameters.
+_LONG = frozenset((Path(__file__).parent / "long_tests.txt").read_text().split())
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leaves the longest tests to `make nightly`, so that the suite stays within its time."""
+    for item in items:
+        if not _LONG.isdisjoint((item.nodeid, item.nodeid.partition("[")[0])):
+            item.add_marker("nightly")
+
+
 @pytest.fixture(scope="module", autouse=True)
 def forget_what_was_compiled():
     """Programs of past modules are let go, before a worker holds gigabytes of them."""

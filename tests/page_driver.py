@@ -25,7 +25,13 @@ def server(results: Path, *flags: str) -> Iterator[str]:
     log = results.parent / "server.log"
     with log.open("w") as errors:
         process = subprocess.Popen(
-            [*command, *flags], cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, text=True
+            [*command, *flags],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            # Whole networks are tuned there: programs have to be quick.
+            env={**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "0"},
         )
     try:
         line = process.stdout.readline()

@@ -24,7 +24,7 @@ from tests.hostile import (
 from tests.hostile.mutations import shrunk
 
 CORPUS = fuzz.ROOT / "tests" / "data" / "hostile"
-RUNS = 40  # for each reader
+RUNS = 25  # for each reader
 TABLES = {
     "photographs": photographs.PHOTOGRAPHS,
     "networks": networks.NETWORKS,
