@@ -68,16 +68,6 @@ def context(
 
 
 @contextlib.contextmanager
-def quick_compilation() -> Iterator[None]:
-    """Programs need not be quick here, as in `tests.fast`."""
-    name = "jax_disable_most_optimizations"
-    before = jax.config.read(name)
-    jax.config.update(name, True)
-    yield
-    jax.config.update(name, before)
-
-
-@contextlib.contextmanager
 def serve(parts: Context) -> Iterator[httpx.Client]:
     """Serves on a free port of this computer; gives a client that calls it."""
     ready = threading.Event()

@@ -1,35 +1,18 @@
 """An evaluation that several machines share gives the tables of one machine."""
 
-import importlib
 import json
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from diffcam_jax.evaluation import runner, settings
+from diffcam_jax.evaluation import runner
 from diffcam_jax.evaluation.store import Key, opened
+from tests.test_evaluate import config, fill
 
 ROOT = Path(__file__).parent.parent
-
-
-def config(name):
-    made = importlib.import_module(f"configs.eval.{name}").get_config("debug")
-    settings.check(made)
-    return made
-
-
-def fill(folder: Path, noise: int) -> Path:
-    folder.mkdir()
-    ramp = np.linspace(0, 200, 64 * 64 * 3).reshape(64, 64, 3)
-    for i in range(5):
-        random = np.random.default_rng((i, noise)).integers(0, noise + 1, ramp.shape)
-        Image.fromarray((ramp + random).astype(np.uint8)).save(folder / f"{i}.png")
-    return folder
 
 
 def untimed(folder: Path) -> dict:
@@ -77,7 +60,7 @@ def start(*arguments, out):
 
 
 def test_two_processes_compare_folders_together(tmp_path):
-    a, b = fill(tmp_path / "a", 0), fill(tmp_path / "b", 9)
+    a, b = fill(tmp_path / "a"), fill(tmp_path / "b", noise=9)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"

@@ -11,7 +11,7 @@ from diffcam_jax.programs import edit
 from diffcam_jax.service.intake import Intake
 from diffcam_jax.service.work import do
 from tests import small_editor
-from tests.service_world import SMILE, context, editor, quick_compilation
+from tests.service_world import SMILE, context, editor
 from tests.test_photo_metadata import RIGHTS, some_exif
 
 SIDE = small_editor.SIDE
@@ -19,7 +19,7 @@ SIDE = small_editor.SIDE
 
 @pytest.fixture(scope="module", autouse=True)
 def home(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch, quick_compilation():
+    with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DIFFCAM_HOME", str(tmp_path_factory.mktemp("home")))
         yield
 

@@ -20,7 +20,6 @@ from tests.service_world import (
     ended,
     form,
     photo,
-    quick_compilation,
     refused,
     serve,
     until,
@@ -31,7 +30,7 @@ from tests.test_edit_script import bomb
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory):
     root = tmp_path_factory.mktemp("service")
-    with pytest.MonkeyPatch.context() as patch, quick_compilation():
+    with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DIFFCAM_HOME", str(root / "home"))
         yield context(root / "edits")
 

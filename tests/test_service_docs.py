@@ -6,7 +6,7 @@ import pytest
 
 from diffcam_jax.service.settings import Settings
 from tests.docs_pages import ROOT, blocks
-from tests.service_world import context, photo, quick_compilation, serve
+from tests.service_world import context, photo, serve
 from tests.test_service_api import picture
 
 PAGE = ROOT / "docs/service.md"
@@ -15,7 +15,7 @@ PAGE = ROOT / "docs/service.md"
 @pytest.fixture(scope="module")
 def client(tmp_path_factory):
     root = tmp_path_factory.mktemp("service")
-    with pytest.MonkeyPatch.context() as patch, quick_compilation():
+    with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DIFFCAM_HOME", str(root / "home"))
         with serve(context(root / "edits")) as client:
             yield client

@@ -1,6 +1,7 @@
 """Flags that several programs share: networks, faces, output. Free of arrays: help is quick."""
 
 import argparse
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,9 +85,14 @@ def domain(options: argparse.Namespace) -> tuple["Domain", dict[str, Path]]:
     Raises:
         UserError: the folder of --domain holds none.
     """
+    return _domain(options.domain)
+
+
+@functools.cache  # asked for again for each photograph of a folder
+def _domain(folder: Path | None) -> tuple["Domain", dict[str, Path]]:
     from diffcam_jax.files.domain import FACES, read
 
-    return (FACES, {}) if options.domain is None else read(options.domain)
+    return (FACES, {}) if folder is None else read(folder)
 
 
 def directions(options: argparse.Namespace) -> list[Path] | None:

@@ -1,7 +1,7 @@
 """How long a step has to be: strength 1, the clean range, and the usual move of a score."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -46,19 +46,38 @@ def calibrate(
         )
     low = before <= np.nanmedian(before)
     base, before = codes[low], before[low]
+
+    def rise(length: float) -> float:
+        return mean_rise(before, score(base + length * step)) / spread
+
+    return min(length_of(rise, attribute.shift, ladder), attribute.most)
+
+
+def mean_rise(before: Float[np.ndarray, " n"], after: Float[np.ndarray, " n"]) -> float:
+    """The mean rise of the samples that have both scores; NaN when none has."""
+    rise = after - before
+    return float(np.nanmean(rise)) if np.isfinite(rise).any() else math.nan
+
+
+def length_of(rise: Callable[[float], float], aim: float, ladder: Sequence[float]) -> float:
+    """The length at which a rise reaches its aim, or the one with the largest rise that was tried.
+
+    Args:
+        rise: of a length; NaN where nothing can be measured any more, and further on.
+        aim: the rise that is wanted.
+        ladder: lengths to try, ascending.
+    """
     lengths, rises = [0.0], [0.0]
     for length in ladder:
-        rise = score(base + length * step) - before
-        if not np.isfinite(rise).any():
+        found = rise(length)
+        if math.isnan(found):
             break
         lengths.append(length)
-        rises.append(float(np.nanmean(rise)) / spread)
-        if rises[-1] >= attribute.shift:
+        rises.append(found)
+        if found >= aim:
             break
     # Interpolation needs ascending values; a score that saturates keeps its best rise.
-    return float(
-        min(np.interp(attribute.shift, np.maximum.accumulate(rises), lengths), attribute.most)
-    )
+    return float(np.interp(aim, np.maximum.accumulate(rises), lengths))
 
 
 def clean_range(
@@ -81,15 +100,25 @@ def clean_range(
     if not len(codes):
         return -1.0, 1.0
 
-    def furthest(sign: float) -> float:
-        clean = (
-            strength
-            for strength in ladder
-            if np.isfinite(score(codes + sign * strength * array)).all()
-        )
-        return sign * next(clean, 1.0)
+    def is_clean(strength: float) -> bool:
+        return bool(np.isfinite(score(codes + strength * array)).all())
 
-    return furthest(-1.0), furthest(1.0)
+    return clean_strengths(is_clean, ladder)
+
+
+def clean_strengths(
+    is_clean: Callable[[float], bool], ladder: Sequence[float]
+) -> tuple[float, float]:
+    """The lowest and the highest strength that are clean.
+
+    Args:
+        is_clean: of a strength.
+        ladder: sizes to try, descending; below the last one 1 is assumed to be clean.
+    """
+    low, high = (
+        sign * next((size for size in ladder if is_clean(sign * size)), 1.0) for sign in (-1.0, 1.0)
+    )
+    return low, high
 
 
 def usual_move(

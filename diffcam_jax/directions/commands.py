@@ -6,17 +6,14 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-import jax
 import numpy as np
 
 from diffcam_jax import directions as records
 from diffcam_jax.directions.edits import Edit
 from diffcam_jax.directions.space import (
-    code_space,
-    draw,
     generator_hash,
     open_generator,
-    truncated,
+    prior_codes,
 )
 from diffcam_jax.errors import UserError, suggestion
 from diffcam_jax.files import codes as code_files
@@ -152,11 +149,7 @@ def _fit_labels(options: argparse.Namespace) -> dict[str, records.Direction]:
         if name not in labels:
             raise UserError(f"{options.labels} has no column {name!r}; {suggestion(name, labels)}")
     if options.codes is None:
-        codes = truncated(
-            draw(generator, jax.random.key(options.seed), count),
-            code_space(generator).mean,
-            options.truncation,
-        )
+        codes = prior_codes(generator, options.seed, count, options.truncation)
     wanted = options.attributes or [name for name in labels if name not in still]
     attributes = {
         name: Attribute(name, layers, tuple(o for o in still if o != name)) for name in wanted

@@ -9,7 +9,8 @@ import numpy as np
 from diffcam_jax.directions import Direction
 from diffcam_jax.directions.acts import acts
 from diffcam_jax.directions.effects import effect, look
-from diffcam_jax.directions.validate import samples, strip
+from diffcam_jax.directions.space import samples
+from diffcam_jax.directions.validate import strip
 from diffcam_jax.faces.scorers import SCORERS
 from diffcam_jax.metrics.identity import Identity
 from diffcam_jax.nn.network import Network
@@ -48,7 +49,7 @@ def explore(
         count: number of generated faces.
     """
     who = Identity()
-    codes = samples(generator, count, SEED, PSI)
+    codes = samples(generator, SEED, count, PSI)
     before = look(generator, codes, list(SCORERS), who)
     spread = {name: _mean(np.abs(x - _mean(x)) ** 2) ** 0.5 for name, x in before.scores.items()}
     found = []

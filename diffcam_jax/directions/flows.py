@@ -9,6 +9,7 @@ which attributes there are.
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 import math
@@ -23,7 +24,7 @@ from jaxtyping import Array, Float
 
 from diffcam_jax.command.kept_jit import kept_jit
 from diffcam_jax.directions.acts import WHOLE
-from diffcam_jax.directions.record import Direction, check_layers
+from diffcam_jax.directions.record import MOST_ROWS, check_record
 from diffcam_jax.errors import UserError
 from diffcam_jax.files import model_folder, trees
 from diffcam_jax.files.model_folder import ModelFolder
@@ -31,7 +32,6 @@ from diffcam_jax.nn.network import Network
 from diffcam_jax.nn.styleflow import StyleFlow, flow, inverse
 
 KIND, ROLE = "styleflow", "flow"
-_MOST_ROWS = 64  # of W+ codes; the largest generators read 18
 _RECORD = ("range", "layers", "classes", "box", "score", "move", "ceiling")
 Codes = Float[Array | np.ndarray, "b n k"]
 
@@ -74,6 +74,12 @@ class ConditionalFlow:
     def size(self) -> int:
         """Numbers of a row of a code."""
         return self.network.module.features if self.axes is None else len(self.axes)
+
+    @functools.cached_property
+    def sha256(self) -> str:
+        """Hash of its numbers, computed once."""
+        frame = {} if self.axes is None else {"mean": self.mean, "axes": self.axes}
+        return trees.tree_hash({"flow": dict(self.network.variables), **frame})
 
     def condition(self, scores: Mapping[str, np.ndarray]) -> Float[np.ndarray, "b c"]:
         """The scores of faces as a condition in their own units.
@@ -153,6 +159,9 @@ class FlowEdit:
     rows: int
     flow: ConditionalFlow
 
+    def __post_init__(self) -> None:
+        check_record(self, self.rows)
+
     @property
     def conditions(self) -> tuple[str, ...]:
         """Names of the scores whose values for the photograph `moved` needs."""
@@ -161,9 +170,7 @@ class FlowEdit:
     @property
     def sha256(self) -> str:
         """Hash of the numbers that decide what the edit does."""
-        frame = {} if self.flow.axes is None else {"mean": self.flow.mean, "axes": self.flow.axes}
-        numbers = trees.tree_hash({"flow": dict(self.flow.network.variables), **frame})
-        record = [numbers, self.flow.measures, self.score, self.step, self.layers]
+        record = [self.flow.sha256, self.flow.measures, self.score, self.step, self.layers]
         return hashlib.sha256(json.dumps(record).encode()).hexdigest()
 
     def fitted(self, rows: int, size: int) -> "FlowEdit":
@@ -256,7 +263,7 @@ def edits_of(folder: ModelFolder) -> dict[str, FlowEdit]:
     given = folder.config["edits"]
     flow_ = _flow_of(folder, given["conditions"])
     rows = given["rows"]
-    if not isinstance(rows, int) or not 1 <= rows <= _MOST_ROWS:
+    if not isinstance(rows, int) or not 1 <= rows <= MOST_ROWS:
         raise ValueError(f"{rows} rows")
     made = {}
     for name, entry in given["attributes"].items():
@@ -266,11 +273,8 @@ def edits_of(folder: ModelFolder) -> dict[str, FlowEdit]:
             if key in entry
         }
         record = {"classes": (), "box": WHOLE, "ceiling": math.inf, **record}
-        check_layers(record["layers"], rows)
         about = {key: str(folder.config.get(key, "")) for key in ("generator", "licence")}
         about |= {"normalisation": str(entry["normalisation"]), "method": str(given["method"])}
-        # A direction's record has the same fields, and refuses the same nonsense.
-        Direction(name, np.zeros((rows, 1), np.float32), **record, **about)
         if record["score"] not in {measure.score for measure in flow_.measures}:
             raise ValueError(f"{name}: {record['score']!r} is no condition of this flow")
         step = float(entry["step"])

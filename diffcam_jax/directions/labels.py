@@ -38,7 +38,7 @@ def read_labels(
         UserError: the file is missing or not a table, a column is unknown, a row is missing,
             duplicate or of no code, or a cell is not a number.
     """
-    header, rows = _read_table(path)
+    header, rows = read_table(path)
     kind = header[0].strip().lower() if header else ""
     if kind not in ("index", "file") or len(header) < 2:
         raise UserError(
@@ -91,8 +91,12 @@ def read_labels(
     }
 
 
-def _read_table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Header, and (line number, cells) of every other line that is not empty."""
+def read_table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Header, and (line number, cells) of every other line that is not empty; both may be.
+
+    Raises:
+        UserError: the file is missing, too large, or no CSV file.
+    """
     if not path.is_file():
         raise UserError(f"{path}: no such file; give a CSV file of labels")
     if path.stat().st_size > MAX_BYTES:

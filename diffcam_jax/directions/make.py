@@ -9,7 +9,6 @@ directions are one use of it (`recipe`), another in Python is
 
 from collections.abc import Callable, Mapping
 
-import jax
 import numpy as np
 
 from diffcam_jax.directions import Direction, check_layers, on_layers
@@ -20,7 +19,7 @@ from diffcam_jax.directions.local import localised, without
 from diffcam_jax.directions.plans import Attribute, Fitting, Trial
 from diffcam_jax.directions.scoring import score_codes, scored_codes
 from diffcam_jax.directions.sensitivity import inside
-from diffcam_jax.directions.space import CodeSpace, code_space, draw, generator_hash, truncated
+from diffcam_jax.directions.space import CodeSpace, code_space, generator_hash, samples
 from diffcam_jax.directions.stylespace import sparse
 from diffcam_jax.directions.ties import RARE
 from diffcam_jax.errors import UserError
@@ -217,10 +216,7 @@ def _in_words(names: tuple[str, ...]) -> str:
 
 def trial_codes(generator: Network, trial: Trial) -> np.ndarray:
     """W+ codes [n, rows, k] of a trial's samples."""
-    rows, size = wplus_rows(generator.module), generator.module.latent_size
-    mean = code_space(generator).mean
-    drawn = truncated(draw(generator, jax.random.key(trial.seed), trial.count), mean, trial.psi)
-    return np.broadcast_to(drawn, (len(drawn), rows, size))
+    return samples(generator, trial.seed, trial.count, trial.psi)
 
 
 def scored(generator: Network, trial: Trial, names: list[str]) -> Callable[[np.ndarray], Mapping]:

@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Mapping
 
-import jax
 import numpy as np
 
 from diffcam_jax.directions import Direction
@@ -12,7 +11,7 @@ from diffcam_jax.directions.listing import classes_in_words
 from diffcam_jax.directions.make import usual_move
 from diffcam_jax.directions.recipe import ATTRIBUTES
 from diffcam_jax.directions.scoring import Scorer, score_codes
-from diffcam_jax.directions.space import code_space, draw, truncated
+from diffcam_jax.directions.space import samples
 from diffcam_jax.nn.latents import wplus_rows
 from diffcam_jax.nn.network import Network
 
@@ -41,8 +40,7 @@ def measured(
     rows, size = wplus_rows(generator.module), generator.module.latent_size
     own = {name: _score_of(direction, scorer) for name, direction in directions.items()}
     steps = {name: d.fitted(rows, size).array for name, d in directions.items()}
-    drawn = truncated(draw(generator, jax.random.key(SEED), count), code_space(generator).mean, PSI)
-    codes = np.broadcast_to(drawn, (count, rows, size))
+    codes = samples(generator, SEED, count, PSI)
     names = sorted(set(own.values()) - {""})
     before = score_codes(generator, codes, scorer, names) if names else {}
     made = {}

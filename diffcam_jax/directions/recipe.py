@@ -3,7 +3,6 @@
 import dataclasses
 from pathlib import Path
 
-import jax
 import numpy as np
 
 from diffcam_jax.directions import Direction, scoring
@@ -12,7 +11,7 @@ from diffcam_jax.directions.fit import Boundary
 from diffcam_jax.directions.make import make_directions, needed_scores
 from diffcam_jax.directions.plans import Attribute, Fitting, Trial
 from diffcam_jax.directions.sensitivity import probe
-from diffcam_jax.directions.space import code_space, draw, truncated
+from diffcam_jax.directions.space import prior_codes
 from diffcam_jax.directions.stylespace import probe_channels
 from diffcam_jax.directions.ties import still
 from diffcam_jax.nn.latents import wplus_rows
@@ -96,6 +95,15 @@ def on_generator(attribute: Attribute, rows: int) -> Attribute:
     return dataclasses.replace(attribute, layers=(first, min(end, rows)))
 
 
+def pool(generator: Network, seed: int, count: int, psi: float) -> np.ndarray:
+    """Codes [n, r, k] of the prior for `count` samples or somewhat more, the first of which count.
+
+    Whole pools: the last bits of a code depend on how many are drawn, and scores on disk are
+    identified by the bits of their code.
+    """
+    return prior_codes(generator, seed, -(-count // POOL) * POOL, psi)
+
+
 def fit_scored(
     generator: Network,
     attributes: dict[str, Attribute],
@@ -136,10 +144,7 @@ def fit_scored(
     scorer = scoring.built_in() if scorer is None else scorer
     needed = needed_scores(attributes)
     scorer.check(needed)
-    # Whole pools: the last bits of a code depend on how many are drawn, and scores on disk are
-    # identified by the bits of their code.
-    drawn = draw(generator, jax.random.key(seed), -(-samples // POOL) * POOL)[:samples]
-    codes = truncated(drawn, code_space(generator).mean, psi)
+    codes = pool(generator, seed, samples, psi)[:samples]
     scores = scoring.scored_codes(generator, codes, scorer, needed, work)
     fitting = dataclasses.replace(
         fitting, samples=f"{samples} samples (seed {seed}, truncation {psi:g})"

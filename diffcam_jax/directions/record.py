@@ -11,7 +11,7 @@ import hashlib
 import math
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float
@@ -19,6 +19,8 @@ from jaxtyping import Float
 from diffcam_jax.directions.acts import WHOLE
 from diffcam_jax.errors import UserError
 from diffcam_jax.nn.conventions import CLASSES
+
+MOST_ROWS = 64  # of W+ codes in a file; the largest generators read 18
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -69,26 +71,7 @@ class Direction:
                 f"direction {self.name!r}: expected float32 [rows, k], got {self.array.dtype} "
                 f"{self.array.shape}"
             )
-        check_layers(self.layers, len(self.array))
-        if unknown := [name for name in self.classes if name not in CLASSES]:
-            raise ValueError(
-                f"direction {self.name!r}: no face-parsing class is called {', '.join(unknown)}; "
-                f"known are {', '.join(CLASSES)}"
-            )
-        low, high = self.range
-        if not -math.inf < low <= high < math.inf:
-            raise ValueError(f"direction {self.name!r}: {self.range} is no range of strengths")
-        top, bottom, left, right = self.box
-        if not (0 <= top < bottom <= 1 and 0 <= left < right <= 1):
-            raise ValueError(
-                f"direction {self.name!r}: box {self.box} is not (top, bottom, left, right) "
-                f"as ascending fractions from 0 to 1"
-            )
-        if not 0 <= self.move < math.inf or not self.ceiling > -math.inf:
-            raise ValueError(
-                f"direction {self.name!r}: expected a finite move of at least 0 and a ceiling, "
-                f"got {self.move:g} and {self.ceiling:g}"
-            )
+        check_record(self, len(self.array))
 
     @property
     def sha256(self) -> str:
@@ -133,6 +116,39 @@ class Direction:
         """Codes after this edit, see `edits.Edit`; rows that the array does not have stay."""
         amount = np.asarray(strength, np.float32)[..., None, None]
         return codes + amount * for_rows(self.array, codes.shape[1])
+
+
+def check_record(edit: Any, rows: int) -> None:
+    """Checks what the records of all edits have in common.
+
+    Args:
+        edit: a `Direction`, or another implementation of `edits.Edit`.
+        rows: of the codes that it is for.
+
+    Raises:
+        UserError: see `check_layers`.
+        ValueError: a class, the range, the box, the move or the ceiling makes no sense.
+    """
+    check_layers(edit.layers, rows)
+    if unknown := [name for name in edit.classes if name not in CLASSES]:
+        raise ValueError(
+            f"direction {edit.name!r}: no face-parsing class is called {', '.join(unknown)}; "
+            f"known are {', '.join(CLASSES)}"
+        )
+    low, high = edit.range
+    if not -math.inf < low <= high < math.inf:
+        raise ValueError(f"direction {edit.name!r}: {edit.range} is no range of strengths")
+    top, bottom, left, right = edit.box
+    if not (0 <= top < bottom <= 1 and 0 <= left < right <= 1):
+        raise ValueError(
+            f"direction {edit.name!r}: box {edit.box} is not (top, bottom, left, right) "
+            f"as ascending fractions from 0 to 1"
+        )
+    if not 0 <= edit.move < math.inf or not edit.ceiling > -math.inf:
+        raise ValueError(
+            f"direction {edit.name!r}: expected a finite move of at least 0 and a ceiling, "
+            f"got {edit.move:g} and {edit.ceiling:g}"
+        )
 
 
 def check_layers(layers: tuple[int, int], rows: int) -> None:

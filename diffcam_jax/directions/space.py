@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Float
 
 from diffcam_jax.files import trees
-from diffcam_jax.nn.latents import moments, sample_w
+from diffcam_jax.nn.latents import moments, sample_w, wplus_rows
 from diffcam_jax.nn.network import Network
 from diffcam_jax.pretrained import networks as pretrained
 
@@ -115,6 +115,20 @@ def truncated(
 ) -> Float[np.ndarray, "n r k"]:
     """Codes moved towards the mean in every row: 1 changes nothing, 0 gives the mean."""
     return mean + psi * (codes - mean)
+
+
+def prior_codes(
+    generator: Network, seed: int, count: int, psi: float
+) -> Float[np.ndarray, "n r k"]:
+    """Codes of the prior, truncated; r as in `draw`."""
+    drawn = draw(generator, jax.random.key(seed), count)
+    return truncated(drawn, code_space(generator).mean, psi)
+
+
+def samples(generator: Network, seed: int, count: int, psi: float) -> Float[np.ndarray, "n rows k"]:
+    """Truncated W+ codes of the prior, with a row for every one that the generator reads."""
+    codes = prior_codes(generator, seed, count, psi)
+    return np.broadcast_to(codes, (count, wplus_rows(generator.module), codes.shape[2]))
 
 
 def code_space(generator: Network, whitened: bool = True, draws: int = 4096) -> CodeSpace:

@@ -8,13 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from diffcam_jax.directions.record import Direction, check_layers
+from diffcam_jax.directions.record import MOST_ROWS, Direction, check_layers
 from diffcam_jax.errors import UserError
 from diffcam_jax.files import trees
 from diffcam_jax.nn.conventions import WPLUS_ROWS
 from diffcam_jax.pretrained import store
-
-_MOST_ROWS = 64  # of W+ codes in a file; the largest generators read 18
 
 
 def save_directions(path: Path, directions: Mapping[str, Direction]) -> None:
@@ -66,7 +64,7 @@ def _of_record(record: Mapping[str, Any], stored: np.ndarray) -> Direction:
     given = {k: tuple(v) if isinstance(v, list) else v for k, v in record.items()}
     # The shipped file has no row counts: all its directions have the rows of 1024 pixels.
     rows, (first, end) = given.pop("rows", WPLUS_ROWS), given["layers"]
-    if not 1 <= rows <= _MOST_ROWS:
+    if not 1 <= rows <= MOST_ROWS:
         raise ValueError(f"{rows} rows")
     if stored.ndim != 2 or len(stored) != end - first:
         raise ValueError(f"numbers of shape {stored.shape} for the layers {first} to {end}")

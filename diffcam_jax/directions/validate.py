@@ -3,14 +3,13 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from diffcam_jax.directions.edits import Edit, conditions, measured
 from diffcam_jax.directions.recipe import ATTRIBUTES, PSI
 from diffcam_jax.directions.scoring import draw_pictures, draw_uint8
-from diffcam_jax.directions.space import code_space, draw, truncated
+from diffcam_jax.directions.space import samples
 from diffcam_jax.directions.ties import still
 from diffcam_jax.faces.panel import labelled_grid
 from diffcam_jax.nn.latents import wplus_rows
@@ -45,7 +44,7 @@ def validate(
     from diffcam_jax.metrics.identity import Identity
 
     directions, who = fitted_to(generator, directions), Identity()
-    base = samples(generator, count, seed, PSI)
+    base = samples(generator, seed, count, PSI)
     before = look(generator, base, list(SCORERS), who)
     spread = {name: max(float(np.std(_finite(x))), 1e-6) for name, x in before.scores.items()}
     table: dict = {"scores": list(SCORERS), "directions": {}}
@@ -97,12 +96,6 @@ def fitted_to(generator: Network, directions: Mapping[str, Edit]) -> dict[str, E
     return {name: direction.fitted(rows, size) for name, direction in directions.items()}
 
 
-def samples(generator: Network, count: int, seed: int, psi: float) -> np.ndarray:
-    """W+ codes [count, rows, k] of the prior, truncated."""
-    codes = truncated(draw(generator, jax.random.key(seed), count), code_space(generator).mean, psi)
-    return np.broadcast_to(codes, (count, wplus_rows(generator.module), codes.shape[2]))
-
-
 def _finite(values: np.ndarray) -> np.ndarray:
     """The values of samples that could be scored; a single 0 when there is none."""
     return values[np.isfinite(values)] if np.isfinite(values).any() else np.zeros(1)
@@ -149,7 +142,7 @@ def strip(
     Raises:
         UserError: a direction does not fit the generator.
     """
-    base, strengths = samples(generator, faces, seed, 0.7), STRIP_STRENGTHS * faces
+    base, strengths = samples(generator, seed, faces, 0.7), STRIP_STRENGTHS * faces
     size = min(256, generator.module.resolution)
     rows, directions = [], fitted_to(generator, directions)
     condition = {}

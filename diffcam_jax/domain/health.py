@@ -4,9 +4,11 @@ Each check returns what is wrong and what to try, or "". Thresholds are wide: th
 failed, not runs that could be better.
 """
 
-import json
 from pathlib import Path
 
+from diffcam_jax.files.json_text import read_lines
+
+METRICS = "metrics.jsonl"  # of a run of train.py
 FALLS = 0.9  # of the first distance, at most, at the end
 COLLAPSE = 2.0  # times the best distance
 OVERFIT = 3.0  # times the error of training
@@ -14,17 +16,13 @@ CHANCE = 1.5  # times the accuracy of guessing, at least
 
 
 def series(run: Path, name: str) -> list[tuple[int, float]]:
-    """(step, value) of a number in a run's metrics.jsonl, in their order."""
-    path = run / "metrics.jsonl"
-    records = [_record(line) for line in path.read_text().splitlines()] if path.exists() else []
-    return [(r["step"], r[name]) for r in records if isinstance(r.get(name), int | float)]
+    """(step, value) of a number of a run, in their order."""
+    return [(r["step"], r[name]) for r in read_lines(run / METRICS) if _has(r, name)]
 
 
-def _record(line: str) -> dict:
-    try:
-        return json.loads(line)
-    except ValueError:
-        return {}
+def _has(record: dict, name: str) -> bool:
+    """Whether a record has a number of this name; it is null where it was not finite."""
+    return record.get(name) is not None
 
 
 def generator(folder: Path) -> str:
@@ -63,33 +61,30 @@ def encoder(folder: Path) -> str:
 
 def classifier(folder: Path) -> str:
     """Checks that the classifier tells the edits apart."""
-    found = series(folder / "classifier", "eval/accuracy")
-    classes = {name for name in _last(folder / "classifier") if name.startswith("eval/accuracy/")}
+    found = [r for r in read_lines(folder / "classifier" / METRICS) if _has(r, "eval/accuracy")]
+    if not found:
+        return ""
+    classes = [name for name in found[-1] if name.startswith("eval/accuracy/")]
+    accuracy = found[-1]["eval/accuracy"]
     chance = 1 / max(len(classes), 1)
-    if found and len(classes) > 1 and found[-1][1] < min(CHANCE * chance, 0.9):
+    if len(classes) > 1 and accuracy < min(CHANCE * chance, 0.9):
         return (
-            f"the classifier guesses: it is right about {found[-1][1]:.0%} of unseen edits and "
+            f"the classifier guesses: it is right about {accuracy:.0%} of unseen edits and "
             f"chance is {chance:.0%}; look at classifier/samples: if edits show nothing, the "
             "labels do not describe what can be seen, or need more pictures"
         )
     return ""
 
 
-def _last(run: Path) -> dict:
-    path = run / "metrics.jsonl"
-    lines = path.read_text().splitlines() if path.exists() else []
-    return next((r for r in map(_record, reversed(lines)) if "eval/accuracy" in r), {})
-
-
 def figures(folder: Path, stage: str) -> str:
     """The last numbers of a stage, in a few words."""
-    run, shown = folder / stage, []
+    records, shown = read_lines(folder / stage / METRICS), []
     for name, words in (
         ("eval/frechet", "distance"),
         ("eval/fid", "FID"),
         ("eval/whitened", "error of codes"),
         ("eval/accuracy", "accuracy"),
     ):
-        if found := series(run, name):
-            shown.append(f"{words} {found[-1][1]:.3g}")
+        if found := [record[name] for record in records if _has(record, name)]:
+            shown.append(f"{words} {found[-1]:.3g}")
     return ", ".join(shown)

@@ -6,6 +6,7 @@ A training takes hours; what would end it, or make it pointless, is found within
 import collections
 import csv
 import hashlib
+import io
 import math
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from diffcam_jax.data.layouts import list_names
+from diffcam_jax.directions.labels import read_table
 from diffcam_jax.errors import UserError
 from diffcam_jax.faces.decoding import MAX_PIXELS, open_header, read_bytes
 
@@ -159,19 +161,14 @@ def _one_sided(of: Mapping[str, float]) -> str:
 
 def _table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """The header, and the cells of every other line by its number."""
-    try:
-        text = read_bytes(path).decode("utf-8-sig")
-        reader = csv.reader(text.splitlines(), strict=True)
-        lines = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if any(row)]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: no table of labels ({error}); give a CSV") from error
-    header = lines[0][1] if lines else []
+    header, rows = read_table(path)
+    header = [cell.strip() for cell in header]
     if len(header) < 2 or header[0].lower() != "file" or len({*header}) < len(header):
         raise UserError(
             f'{path}: the first line must be "file" and then a name for each attribute, all '
             f"different; it is {','.join(header)!r}"[:300]
         )
-    return header, lines[1:]
+    return header, [(line, [cell.strip() for cell in cells]) for line, cells in rows]
 
 
 def _number(cell: str) -> float | None:
@@ -194,8 +191,9 @@ def _counts(counted: collections.Counter) -> str:
 
 def table(names: Iterable[str], values: Mapping[str, Mapping[str, float]]) -> str:
     """Labels as `directions.labels.read_labels` takes them: a row for each picture."""
-    lines = [",".join(["file", *values])]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["file", *values])
     for name in names:
-        cells = [f"{of[name]:g}" if name in of else "" for of in values.values()]
-        lines.append(",".join([name, *cells]))
-    return "\n".join(lines) + "\n"
+        writer.writerow([name, *(f"{of[name]:g}" if name in of else "" for of in values.values())])
+    return text.getvalue()

@@ -14,6 +14,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from diffcam_jax.faces.panel import titled_grid
+from diffcam_jax.files.json_text import read_lines
 from diffcam_jax.files.trees import replacing, write_atomically
 from diffcam_jax.train.events import Events
 
@@ -32,8 +33,7 @@ class Report:
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / "metrics.jsonl"
-        lines = path.read_text().splitlines() if path.exists() else []
-        kept = [r for line in lines if (r := _record(line)) and r["step"] <= start]
+        kept = [record for record in read_lines(path) if record["step"] <= start]
         write_atomically(path, "".join(json.dumps(r) + "\n" for r in kept).encode())
         with contextlib.ExitStack() as opened:
             self._file = opened.enter_context(path.open("a", buffering=1))
@@ -75,14 +75,6 @@ class Report:
             save_picture(self.folder / "samples" / f"{name}_{step:06d}.png", picture)
             self._events.image(name, picture, step)
         self._events.flush()
-
-
-def _record(line: str) -> dict | None:
-    """Reads a line; one that was cut short by a kill is None."""
-    try:
-        return json.loads(line)
-    except ValueError:
-        return None
 
 
 def batch_grid(batch: Mapping[str, np.ndarray], rows: int = 8) -> UInt8[np.ndarray, "h w 3"] | None:

@@ -7,7 +7,6 @@ training. Codes are given along the leading principal axes of W, or as they are.
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
@@ -15,8 +14,8 @@ from ml_collections import ConfigDict
 
 from diffcam_jax.directions import scoring
 from diffcam_jax.directions.flows import Measure
-from diffcam_jax.directions.recipe import POOL
-from diffcam_jax.directions.space import code_space, draw, open_generator, truncated
+from diffcam_jax.directions.recipe import pool
+from diffcam_jax.directions.space import open_generator
 from diffcam_jax.errors import UserError
 from diffcam_jax.files.cache_dir import cache_dir
 from diffcam_jax.nn.latents import moments
@@ -155,11 +154,7 @@ def score_pool(
     """
     generator, scorer = open_scorer(config)
     data, names = config.data, tuple(config.conditions)
-    # Whole pools: scores on disk are known by the bits of their code, which depend on the number
-    # of draws.
-    pool = -(-data.faces // POOL) * POOL
-    drawn = draw(generator, jax.random.key(data.seed), pool)
-    drawn = truncated(drawn, code_space(generator).mean, data.psi)
+    drawn = pool(generator, data.seed, data.faces, data.psi)
     frame, codes = _frame(drawn, config.model.axes), drawn[: data.faces]
     work = scores_folder(config)
     scores = scoring.scored_codes(generator, codes, scorer, list(names), work)

@@ -7,22 +7,25 @@ it should.
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from jaxtyping import Float
 
 from diffcam_jax.directions import scoring
 from diffcam_jax.directions.acts import known
+from diffcam_jax.directions.calibration import (
+    clean_strengths,
+    length_of,
+    mean_rise,
+    usual_move,
+)
 from diffcam_jax.directions.flows import FlowEdit, edits_of
-from diffcam_jax.directions.make import usual_move
-from diffcam_jax.directions.space import code_space, draw, truncated
+from diffcam_jax.directions.space import samples
 from diffcam_jax.errors import UserError
 from diffcam_jax.files.model_folder import ModelFolder
-from diffcam_jax.nn.latents import wplus_rows
 from diffcam_jax.nn.network import Network
 from diffcam_jax.train.styleflow_codes import ScoredCodes
 
@@ -94,10 +97,8 @@ class Trial:
         work: Path,
     ) -> "Trial":
         """Draws the faces."""
-        mean = code_space(generator).mean
-        codes = truncated(draw(generator, jax.random.key(seed), count), mean, psi)
-        shape = count, wplus_rows(generator.module), codes.shape[2]
-        return cls(generator, scorer, np.ascontiguousarray(np.broadcast_to(codes, shape)), work)
+        codes = samples(generator, seed, count, psi)
+        return cls(generator, scorer, np.ascontiguousarray(codes), work)
 
     def scores(self, codes: np.ndarray, names: tuple[str, ...]) -> dict[str, np.ndarray]:
         """Scores of codes by name; those on disk are not computed again."""
@@ -140,29 +141,16 @@ def _measured(
         moved = dataclasses.replace(edit, step=step).moved(codes[rows], strength, chosen)
         return trial.scores(moved, (edit.score,))[edit.score]
 
-    step = _step(lambda size: after(size, 1.0, low), own[low], aim)
+    def rise(size: float) -> float:
+        return mean_rise(own[low], after(size, 1.0, low))
+
+    def is_clean(strength: float) -> bool:
+        return bool(np.isfinite(after(step, strength, some)).all())
+
+    step = length_of(rise, aim, [factor * aim for factor in LADDER]) or aim
     move, ceiling = usual_move(own, after(step, 1.0, np.arange(len(own))))
     some = np.arange(min(len(own), WATCHED))
-    limits = [
-        sign * next((s for s in FURTHEST if np.isfinite(after(step, sign * s, some)).all()), 1.0)
-        for sign in (-1.0, 1.0)
-    ]
+    limits = list(clean_strengths(is_clean, FURTHEST))
     found = {"step": step, "move": move, "range": limits}
     found["normalisation"] = f"the condition {edit.score} rises by {step:.4g}"
     return found | ({"ceiling": ceiling} if math.isfinite(ceiling) else {})
-
-
-def _step(
-    after: Callable[[float], np.ndarray], before: Float[np.ndarray, " n"], aim: float
-) -> float:
-    """The step at which the mean score has risen by `aim`, or the largest that was tried."""
-    steps, rises = [0.0], [0.0]
-    for factor in LADDER:
-        rise = after(factor * aim) - before
-        if not np.isfinite(rise).any():  # no longer recognised as faces
-            break
-        steps.append(factor * aim)
-        rises.append(float(np.nanmean(rise)))
-        if rises[-1] >= aim:
-            break
-    return float(np.interp(aim, np.maximum.accumulate(rises), steps)) or aim
