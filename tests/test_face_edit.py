@@ -28,7 +28,7 @@ def editor():
         for module, name in ((window_edit, "draft"), (face_session, "edit_window")):
             patch.setattr(module, name, fast(getattr(module, name), static_argnames="config"))
         patch.setattr(
-            optimise, "_jitted_step", fast(optimise.step, static_argnums=0, donate_argnums=1)
+            optimise, "jitted_step", fast(optimise.step, static_argnums=0, donate_argnums=1)
         )
         yield Editor.from_pretrained("ffhq")
 

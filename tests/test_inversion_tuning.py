@@ -17,7 +17,7 @@ from diffcam_jax.inversion import METHODS, TUNING, SearchSettings, TuningSetting
 from diffcam_jax.inversion.encoding import Encoder, read
 from diffcam_jax.inversion.pivotal import invert_by_tuning
 from diffcam_jax.inversion.result import Inversion
-from diffcam_jax.inversion.tuning import tuned_generator, tuned_paths
+from diffcam_jax.inversion.tuned_parts import tuned_generator, tuned_paths
 from diffcam_jax.nn.indomain_encoder import InDomainEncoder, encoder_widths
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
 from diffcam_jax.nn.network import Network

@@ -28,6 +28,7 @@ LEVELS = [
     "inversion",
     "editing",
     "editor",
+    "video",
     "service",
     "data",
     "applications",
@@ -45,6 +46,7 @@ HEAVY = {
     "onnxruntime",
     "sklearn",
     "matplotlib",
+    "av",
 }
 
 

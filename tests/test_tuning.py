@@ -15,16 +15,9 @@ from flax.traverse_util import flatten_dict
 from diffcam_jax.errors import UserError
 from diffcam_jax.inversion import optimise
 from diffcam_jax.inversion.adam import CHANCES
-from diffcam_jax.inversion.tuning import (
-    Frozen,
-    TuningProblem,
-    TuningSettings,
-    Weights,
-    is_tuned,
-    tune,
-    tuned_generator,
-    tuned_paths,
-)
+from diffcam_jax.inversion.tuned_parts import is_tuned, tuned_generator, tuned_paths
+from diffcam_jax.inversion.tuning import TuningSettings, tune
+from diffcam_jax.inversion.tuning_problem import Frozen, TuningProblem, Weights
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
 from diffcam_jax.nn.network import Network
 from diffcam_jax.nn.stylegan2 import StyleGAN2Generator
@@ -50,7 +43,7 @@ PLACES = np.array([[5, 16], [20, 0]])
 def quickly_compiled():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            optimise, "_jitted_step", fast(optimise.step, static_argnums=0, donate_argnums=1)
+            optimise, "jitted_step", fast(optimise.step, static_argnums=0, donate_argnums=1)
         )
         yield
 

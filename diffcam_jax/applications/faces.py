@@ -18,7 +18,7 @@ from diffcam_jax.errors import UserError
 from diffcam_jax.faces import align
 from diffcam_jax.faces.photo import read_photo
 from diffcam_jax.faces.selection import find_quads
-from diffcam_jax.inversion.tuning import Deltas, tuned_generator
+from diffcam_jax.inversion.tuned_parts import Deltas, tuned_generator
 from diffcam_jax.nn.latents import wplus_rows
 
 # Pictures on sheets are shown small; the last layers of a large generator cost the most.

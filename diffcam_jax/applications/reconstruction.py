@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, UInt8
 
 from diffcam_jax.files.code_cache import CodeCache
 from diffcam_jax.inversion import TUNING, Inverter
-from diffcam_jax.inversion.tuning import Deltas
+from diffcam_jax.inversion.tuned_parts import Deltas
 from diffcam_jax.metrics import pixel
 from diffcam_jax.ops.image import to_unit
 

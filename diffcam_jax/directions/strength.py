@@ -52,10 +52,16 @@ class Reached:
     tries: tuple[tuple[float, float], ...] = ()
 
 
+def room(direction: Edit, asked: float, before: float) -> float:
+    """The share of a request for which a photograph with this score has room, in [0, 1]."""
+    if asked <= 0 or not math.isfinite(before):
+        return 1.0
+    return min(max((direction.ceiling - before) / (asked * direction.move), 0.0), 1.0)
+
+
 def has_room(direction: Edit, asked: float, before: float) -> bool:
     """Whether a photograph with this score can still move by a fair fraction of the request."""
-    room = min(asked * direction.move, direction.ceiling - before)
-    return asked < 0 or room >= LEAST_ROOM * asked * direction.move
+    return room(direction, asked, before) >= LEAST_ROOM
 
 
 def reach(direction: Edit, asked: float, before: float, score: Callable[[float], float]) -> Reached:

@@ -243,9 +243,7 @@ def edit_window(
     maps = meant, jnp.max(allowed, axis=1), attributes.kept
     here, bound, shapes = (cut(x[..., None], scaled(place, grain))[..., 0] for x in maps)
     source, mask = compose(window, windows[0], windows[-1], here, bound, shapes, config.window)
-    # Exactly 0 where nothing may change, however far the rim reaches.
-    bound = jnp.clip(2 * resize(bound, mask.shape[1:], "bilinear"), 0, 1)
-    mask = mask * bound * border(place, cells, factor)
+    mask = mask * limit(bound, mask.shape[1:]) * border(place, cells, factor)
     if user_mask is not None:
         by_hand = cut(user_mask[..., None], scaled(place, factor))[..., 0]
         mask = with_user_mask(mask, by_hand, config.user_mask)
@@ -258,6 +256,16 @@ def edit_window(
         jnp.max(found.mask, axis=1),
         found.logits,
     )
+
+
+def limit(may: Float[Array, "b v u"], size: tuple[int, int]) -> Float[Array, "b h w"]:
+    """Exactly 0 where nothing may change, however far a mask's rim reaches; 1 well inside.
+
+    Args:
+        may: above 0 where an edit may act.
+        size: height and width of the result.
+    """
+    return jnp.clip(2 * resize(may, size, "bilinear"), 0, 1)
 
 
 def border(place: Window, cells: int, factor: int) -> Float[Array, "h w"]:

@@ -51,6 +51,7 @@ class Editor:
       networks: generator, encoder, classifier, deghosting network and alignment network.
       directions: name -> edit that can be asked for.
       config: default choices of an edit.
+      faces: edits one aligned face.
     """
 
     def __init__(
@@ -84,7 +85,7 @@ class Editor:
         self.networks = networks = jax.device_put(networks)
         self.generator, self.classes = networks.generator.module, networks.classifier.names
         self.domain = domain
-        self._faces = FaceEditor(networks, self.directions, domain)
+        self.faces = FaceEditor(networks, self.directions, domain)
         self._coder = Coder(networks)
 
     @classmethod
@@ -232,7 +233,7 @@ class Editor:
         for number, quad in enumerate(quads):
             tell(progress, "face", number, len(quads))
             begun = time.perf_counter()
-            original = self._crop(pixels, quad)
+            original = self.crop(pixels, quad)
             cropped = time.perf_counter()
             tell(progress, "invert")
             codes = self.invert(original, inversion_config, refine, cache, progress)
@@ -240,7 +241,7 @@ class Editor:
             mask = None if user_mask is None else self._crop_mask(user_mask, quad)
             if config.window is not None and config.method != "invertibility":
                 given = original, codes, quad, strengths, config, tuning
-                edit = self._faces(*given, raw_strength, mask, cache, progress)
+                edit = self.faces(*given, raw_strength, mask, cache, progress)
             else:
                 given = original, codes, quad, strengths, self.directions, config, mask
                 edit = edit_whole(networks, *given)
@@ -306,14 +307,15 @@ class Editor:
         """
         find = functools.partial(self._find, pixels, face, aligned, landmarks)
         config = config or self.config
-        given = self._faces, pixels, edited, names, find, config, user_mask, self.hashes
+        given = self.faces, pixels, edited, names, find, config, user_mask, self.hashes
         return external_edit.blend(*given)
 
     def _find(self, pixels: Pixels, face: int | str, aligned: bool, landmarks) -> list[np.ndarray]:
         """The squares to edit, see `selection.find_quads`."""
         return find_quads(pixels, face, aligned, landmarks, self.domain.crop == "square")
 
-    def _crop(self, pixels: Pixels, quad: np.ndarray) -> UInt8[np.ndarray, "s s 3"]:
+    def crop(self, pixels: Pixels, quad: Float[np.ndarray, "4 2"]) -> UInt8[np.ndarray, "s s 3"]:
+        """The aligned picture at a square, as large as the generator's; see `align.crop`."""
         face = align.crop(pixels, quad, self.generator.resolution)
         return np.round(face * 255).astype(np.uint8)
 

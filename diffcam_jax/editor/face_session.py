@@ -33,7 +33,7 @@ from diffcam_jax.editor.face_tuning import tuned_window
 from diffcam_jax.editor.results import FaceEdit, judged
 from diffcam_jax.faces import scorers
 from diffcam_jax.faces.shared import face_landmarker, hand_landmarker
-from diffcam_jax.inversion.tuning import tuned_generator
+from diffcam_jax.inversion.tuned_parts import tuned_generator
 from diffcam_jax.ops.image import from_unit, resize, to_unit
 from diffcam_jax.ops.window import Window
 
@@ -113,7 +113,7 @@ class FaceSession:
 
     def has_room(self, direction: Edit, asked: float) -> bool:
         """Whether the photograph can still move; a face or direction without a score can."""
-        if not _is_measured(direction):
+        if not is_measured(direction):
             return True
         before = self.score_before(direction)
         return not np.isfinite(before) or has_room(direction, asked, before)
@@ -232,7 +232,7 @@ class FaceSession:
             picture = from_unit(np.asarray(rendered(factor)[0].fused)[0])
             return self.editor.score(picture, direction)
 
-        if raw or not _is_measured(direction):
+        if raw or not is_measured(direction):
             one = Reached(strength, strength)
         else:
             before = self.editor.score(shown, direction) if done else self.score_before(direction)
@@ -314,7 +314,7 @@ def _placed(window: Window) -> Window:
     return Window(np.int32(window.top), np.int32(window.left), window.height, window.width)
 
 
-def _is_measured(direction: Edit) -> bool:
+def is_measured(direction: Edit) -> bool:
     """Whether a score tells how far the direction moves a face."""
     return direction.move > 0 and direction.score in scorers.SCORERS
 

@@ -20,7 +20,7 @@ from diffcam_jax.errors import UserError
 from diffcam_jax.evaluation.bench import Bench
 from diffcam_jax.evaluation.pictures import Item
 from diffcam_jax.evaluation.store import Key
-from diffcam_jax.inversion.tuning import Deltas
+from diffcam_jax.inversion.tuned_parts import Deltas
 from diffcam_jax.ops.image import to_unit
 
 KNOWN = "known"

@@ -26,7 +26,7 @@ from diffcam_jax.editing.pipeline import AlignmentNetwork, Pipeline, hashes
 from diffcam_jax.errors import UserError
 from diffcam_jax.files import trees
 from diffcam_jax.inversion.encoding import Encoder
-from diffcam_jax.inversion.tuning import Deltas, tuned_generator
+from diffcam_jax.inversion.tuned_parts import Deltas, tuned_generator
 from diffcam_jax.nn.classifier import DiffClassifier
 from diffcam_jax.nn.latents import sample_w, wplus_rows
 from diffcam_jax.nn.mobile_encoder import MobileEncoder

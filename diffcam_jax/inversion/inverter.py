@@ -32,7 +32,7 @@ from diffcam_jax.inversion.pivotal import in_space, invert_by_tuning
 from diffcam_jax.inversion.result import Inversion
 from diffcam_jax.inversion.settings import AnySettings
 from diffcam_jax.inversion.start import mean_code, random_codes
-from diffcam_jax.inversion.tuning import check_generator
+from diffcam_jax.inversion.tuned_parts import check_generator
 from diffcam_jax.losses import picture as losses
 from diffcam_jax.nn.latents import LatentStats, latent_stats, wplus_rows
 from diffcam_jax.nn.network import Network

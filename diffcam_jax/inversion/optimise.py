@@ -57,7 +57,7 @@ def cosine(index: int, steps: int, begin: int = 0) -> float:
     return 0.5 * (1 + float(np.cos(np.pi * progress))) if index >= begin else 0.0
 
 
-_jitted_step = kept_jit(step, static_argnames="problem", donate_argnames="state")
+jitted_step = kept_jit(step, static_argnames="problem", donate_argnames="state")
 
 
 def minimise(
@@ -97,7 +97,7 @@ def minimise(
                 # A step allocates its memory when it is dispatched: on a CPU a step waits for the
                 # previous one.
                 jax.block_until_ready(busy.get(lane.place))
-                lane.state, row = _jitted_step(
+                lane.state, row = jitted_step(
                     problem, lane.state, lane.frozen, lane.target, weights, step_settings(index)
                 )
                 lane.rows.append(row)

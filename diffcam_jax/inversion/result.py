@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from diffcam_jax.inversion.tuning import Deltas
+from diffcam_jax.inversion.tuned_parts import Deltas
 
 
 class Inversion(NamedTuple):

@@ -18,7 +18,7 @@ from jaxtyping import Float, UInt8
 from diffcam_jax.errors import UserError
 from diffcam_jax.files import trees
 from diffcam_jax.files.cache_dir import cache_dir, cache_key, tell_unkept
-from diffcam_jax.inversion.tuning import Deltas
+from diffcam_jax.inversion.tuned_parts import Deltas
 from diffcam_jax.ops.window import Window
 
 # Increase this when a tuning with the same settings gives other changes than before.

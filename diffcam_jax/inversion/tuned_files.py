@@ -16,7 +16,7 @@ from jaxtyping import Float
 from diffcam_jax.errors import UserError
 from diffcam_jax.files import trees
 from diffcam_jax.inversion.settings import TuningSettings
-from diffcam_jax.inversion.tuning import Deltas, Path
+from diffcam_jax.inversion.tuned_parts import Deltas, Path
 
 SUFFIX = ".tuned.safetensors"
 _KIND = "tuned"

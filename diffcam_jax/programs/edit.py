@@ -3,14 +3,14 @@
     python edit.py PHOTO --attribute smiling=1 --out out
     python edit.py FOLDER --attribute old=0.7 --attribute smiling=-0.5 --out out --stages
     python edit.py --ray auto --src s3://bucket/in --out s3://bucket/out --attribute smiling=1
+    python edit.py CLIP --attribute smiling=0@0s,1@2s --out out
     python edit.py PHOTO --edited FILE --out out
-    python edit.py --list
-
-An installed package has the same as `diffcam-edit`.
+    python edit.py --list                       (installed: diffcam-edit)
 """
 
 import argparse
 import functools
+import importlib
 import time
 from pathlib import Path
 from typing import Any
@@ -47,10 +47,9 @@ def run(options: argparse.Namespace) -> int:
         again = f"{next(iter(directions))}=1{arguments.networks_again(options)}"
         print(as_called(f"next: python edit.py PHOTO --attribute {again} --out out"))
         return 0
-    if options.ray:
-        from diffcam_jax.programs import edit_cluster
-
-        return edit_cluster.run(options, directions)
+    if options.ray or edit_flags.names_clip(options):
+        name = "edit_cluster" if options.ray else "edit_clip"
+        return importlib.import_module(f"diffcam_jax.programs.{name}").run(options, directions)
 
     with uninterrupted():
         from diffcam_jax.faces.shared import open_ahead

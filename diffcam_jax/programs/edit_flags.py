@@ -15,14 +15,14 @@ def parse(given: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Change one thing in a photograph and nothing else."
     )
-    parser.add_argument("photos", nargs="*", type=Path, metavar="PHOTO|FOLDER")
+    parser.add_argument("photos", nargs="*", type=Path, metavar="PHOTO|FOLDER|CLIP")
     parser.add_argument(
         "--attribute",
         action="append",
         default=[],
         metavar="NAME=STRENGTH",
-        help="1 is the attribute's usual move, measured on the result; repeat for several; with "
-        "--edited the NAME alone",
+        help="1 is the attribute's usual move, measured on the result; repeat for several; in a "
+        "clip also over time, NAME=0@0s,1@2s; with --edited the NAME alone",
     )
     parser.add_argument(
         "--edited",
@@ -40,6 +40,7 @@ def parse(given: list[str] | None) -> argparse.Namespace:
     arguments.add_networks(parser)
     arguments.add_directions(parser)
     _add_optimisation(parser)
+    _add_clips(parser)
     parser.add_argument(
         "--first-frame", action="store_true", help="edit the first frame of an animation"
     )
@@ -86,6 +87,15 @@ def parse(given: list[str] | None) -> argparse.Namespace:
     return options
 
 
+def names_clip(options: argparse.Namespace) -> bool:
+    """Whether a clip is to be edited, and not the first frame of an animation."""
+    from diffcam_jax.video.opening import is_clip
+
+    return options.frames or (
+        not options.first_frame and any(is_clip(path) for path in options.photos)
+    )
+
+
 def _add_mask(parser: argparse.ArgumentParser) -> None:
     """Where the edit may act."""
     parser.add_argument(
@@ -106,6 +116,18 @@ def _add_mask(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--no-deghost", action="store_true", help="keep the plain blend of photograph and edit"
+    )
+
+
+def _add_clips(parser: argparse.ArgumentParser) -> None:
+    """What only clips have."""
+    parser.add_argument(
+        "--frames", action="store_true", help="the folder holds the frames of one clip, by name"
+    )
+    parser.add_argument(
+        "--lossless",
+        action="store_true",
+        help="write a clip as FFV1: what is not edited stays exact (default: H.264)",
     )
 
 

@@ -20,6 +20,7 @@ from tests.hostile.law import Outcome, judge, snapshot
 from tests.hostile.mutations import changed, shrunk
 
 _ROOMS = ("command", "data", "directions", "faces", "files", "formats", "inversion", "service")
+_ROOMS += ("video",)
 _INSTRUMENTED = [f"diffcam_jax.{room}" for room in _ROOMS]
 _INSTRUMENTED += ["convert_weights", "diffcam_jax.pretrained.archives", "pickle", "zipfile"]
 _KEPT = 3  # inputs for each fault

@@ -13,6 +13,7 @@ import pytest
 
 from diffcam_jax.errors import exit_code
 from tests.hostile import (
+    clips,
     conversions,
     domains,
     fuzz,
@@ -27,6 +28,7 @@ CORPUS = fuzz.ROOT / "tests" / "data" / "hostile"
 RUNS = 25  # for each reader
 TABLES = {
     "photographs": photographs.PHOTOGRAPHS,
+    "clips": clips.CLIPS,
     "networks": networks.NETWORKS,
     "conversions": conversions.CONVERSIONS,
     "services": services.SERVICES,
