@@ -63,7 +63,7 @@ def context(
         **choices: token, loopback.
     """
     store = JobStore(root, lifetime)
-    workers = [worker(editor(), jax.devices()[0], store, limits.pixels)] if work is None else work
+    workers = [worker(editor(), jax.devices()[0], store, limits)] if work is None else work
     return Context(Queue(store, workers, waiting), editor(), limits, **choices)
 
 

@@ -87,7 +87,16 @@ def test_the_page_loads_nothing_from_elsewhere(client):
     assert "default-src 'none'" in page.headers["content-security-policy"]
 
 
-def test_pictures_of_stages_are_described_as_files(client):
+@pytest.mark.parametrize(
+    ("part", "kinds"),
+    [
+        ("result", {"image/png", "image/gif", "image/webp", "video/mp4", "video/x-matroska"}),
+        ("sheet", {"image/png"}),
+        ("stages/{name}", {"image/png"}),
+        ("report", {"application/json"}),
+    ],
+)
+def test_parts_of_an_edit_are_described_as_files(client, part, kinds):
     schema = client.get("/api/openapi.json").json()
-    content = schema["paths"]["/api/edits/{id}/result"]["get"]["responses"]["200"]["content"]
-    assert content == {"image/png": {"schema": {"type": "string", "format": "binary"}}}
+    content = schema["paths"][f"/api/edits/{{id}}/{part}"]["get"]["responses"]["200"]["content"]
+    assert content == dict.fromkeys(kinds, {"schema": {"type": "string", "format": "binary"}})

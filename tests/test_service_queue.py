@@ -121,6 +121,49 @@ def test_a_waiting_job_is_cancelled_at_once_and_a_running_one_at_its_next_step(s
     assert queue.find(last) is None
 
 
+def test_nobody_sees_a_cancelled_job_while_it_is_removed(tmp_path):
+    seen = []
+
+    class Watched(JobStore):
+        def remove(self, id: str) -> None:
+            seen.append(queue.find(id))
+            super().remove(id)
+            seen.append(queue.find(id))
+
+    steps = Steps()
+    queue = Queue(Watched(tmp_path, 3600.0), [steps], 10)
+    id = submit(queue)
+    until(lambda: steps.begun)
+    queue.cancel(id)
+    steps.allow()
+    until(lambda: not (tmp_path / id).exists() and len(seen) == 2)
+    assert seen == [None, None] and queue.find(id) is None
+    assert queue.close(5.0)
+
+
+def test_a_cancelled_job_whose_state_cannot_be_written_does_not_come_back(tmp_path):
+    class Full(JobStore):
+        def save(self, job) -> None:
+            if job.state == "failed":
+                raise OSError(errno.ENOSPC, "No space left on device")
+            super().save(job)
+
+    begun, cancelled = threading.Event(), threading.Event()
+
+    def work(job, progress):
+        begun.set()
+        assert cancelled.wait(30)
+        raise UserError("no face")
+
+    queue = Queue(Full(tmp_path, 3600.0), [work], 10)
+    id = submit(queue)
+    assert begun.wait(30)
+    queue.cancel(id)
+    cancelled.set()
+    until(lambda: queue.counts()["running"] == 0 and not (tmp_path / id).exists())
+    assert queue.close(5.0) and queue.find(id) is None
+
+
 @pytest.mark.parametrize(
     ("error", "words"),
     [

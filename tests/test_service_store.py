@@ -189,6 +189,41 @@ def test_further_faces_take_their_time_too(clock):
     assert two.now().seconds_left == one.now().seconds_left
 
 
+def test_a_clip_takes_its_time_frame_by_frame(clock):
+    estimator = Estimator()
+    photograph, wait = estimator.of_job(), [estimator.of_job(frames) for frames in (1, 101, 201)]
+    assert 0 < wait[1] - wait[0] == pytest.approx(wait[2] - wait[1])
+    for _ in range(12):
+        track = Track(estimator, 50)
+        for stage, steps, seconds in (("find faces", 50, 0.1), ("tuning", 10, 1), ("edit", 50, 2)):
+            for step in range(steps):
+                track(stage, step, steps)
+                clock.now += seconds
+        track.end()
+    assert estimator.of_job(100) == pytest.approx(100 * 0.1 + 10 + 100 * 2, rel=0.01)
+    assert estimator.of_job() == photograph
+
+
+def test_what_an_interrupted_clip_has_done_before_says_nothing_of_its_speed(clock):
+    estimator = Estimator()
+    before = estimator.of_job(50)
+    track = Track(estimator, 50)
+    track("edit", 40, 50)
+    clock.now += 5
+    track("edit", 41, 50)
+    assert track.now().seconds_left == pytest.approx(9 * 5)
+    assert estimator.of_job(50) == before
+
+
+def test_the_second_face_of_a_clip_is_tuned_as_long_as_the_first(clock):
+    track = Track(Estimator(), 1)
+    for _ in range(2):
+        for step in range(20):
+            track("tuning", step, 20)
+            clock.now += 1
+    assert track.now().seconds_left < 20
+
+
 def test_the_share_never_reaches_one(clock):
     track = Track(Estimator())
     track("write")

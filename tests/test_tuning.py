@@ -15,6 +15,7 @@ from flax.traverse_util import flatten_dict
 from diffcam_jax.errors import UserError
 from diffcam_jax.inversion import optimise
 from diffcam_jax.inversion.adam import CHANCES
+from diffcam_jax.inversion.shared_tuning import tune_together
 from diffcam_jax.inversion.tuned_parts import is_tuned, tuned_generator, tuned_paths
 from diffcam_jax.inversion.tuning import TuningSettings, tune
 from diffcam_jax.inversion.tuning_problem import Frozen, TuningProblem, Weights
@@ -311,3 +312,17 @@ def test_a_generator_without_such_layers_is_refused():
     given = Network(small, {"params": shapes(small)})
     with pytest.raises(UserError, match="supports StyleGAN2 and MobileStyleGAN"):
         tune(given, codes(1), np.zeros((1, 8, 8, 3), np.float32), Window(0, 0, 4, 4), SETTINGS)
+
+
+@GENERATORS
+def test_pictures_share_a_generator(kind):
+    """With one picture it is the tuning of that picture; with two it fits both."""
+    window = Window(3, 8, HEIGHT, WIDTH)
+    given = codes(), photographs(kind), window
+    alone = tune(network(kind), codes(1), photographs(kind)[:1], window, SETTINGS)
+    _, history = tune_together(network(kind), codes(1), photographs(kind)[:1], window, SETTINGS)
+    np.testing.assert_array_equal(history, alone.history[:, 0])
+    longer = SETTINGS.with_steps(24)
+    deltas, history = tune_together(network(kind), *given, longer)
+    assert (history[-2:] < 0.7 * history[:2]).all()
+    assert {path for path in deltas} == set(tuned_paths(network(kind).variables))

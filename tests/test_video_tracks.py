@@ -12,6 +12,7 @@ from diffcam_jax.faces.shared import face_landmarker
 from diffcam_jax.metrics.identity import Identity
 from diffcam_jax.video import smoothing
 from diffcam_jax.video.cuts import Cuts
+from diffcam_jax.video.pivot import sample_rows
 from diffcam_jax.video.tracks import Track, Tracker, choose
 
 
@@ -73,7 +74,22 @@ def still(start, count, side, person, weight=None):
     square = np.array([[0, 0], [0, side], [side, side], [side, 0]], float)
     weight = np.ones(count) if weight is None else weight
     embedding = np.eye(3)[person]
-    return Track(start, np.repeat(square[None], count, 0), weight, np.ones(count), embedding)
+    looks = np.zeros((count, 16, 16, 3), np.uint8)
+    quads = np.repeat(square[None], count, 0)
+    return Track(start, quads, weight, np.ones(count), looks, embedding)
+
+
+def test_samples_are_sharp_frames_with_nothing_before_the_face():
+    track = still(0, 40, 50, 0)
+    track.sharpness[:] = np.tile([1, 5], 20)
+    track.looks[:] = 100 + np.arange(40)[:, None, None, None] % 3
+    track.looks[8:12] = 220  # something passes, and is sharp
+    track.sharpness[8:12] = 9
+    track.sharpness[20:30] = 0  # not seen
+    rows = sample_rows(track)
+    assert len(rows) == 4 and rows == sorted(rows)
+    assert not set(rows) & (set(range(8, 12)) | set(range(20, 30)))
+    assert all(track.sharpness[row] == 5 for row in rows)
 
 
 def test_the_larger_person_of_every_scene_with_all_of_their_tracks():

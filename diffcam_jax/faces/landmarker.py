@@ -1,6 +1,7 @@
 """Opening MediaPipe's landmarkers, for faces and hands alike."""
 
 import contextlib
+import functools
 import importlib.util
 import os
 import sys
@@ -8,7 +9,7 @@ import tempfile
 import threading
 import weakref
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -92,9 +93,7 @@ def quiet_native_stderr() -> Iterator[None]:
             return
         in_background = threading.current_thread() is not threading.main_thread()
         if in_background and _is_two(shown):
-            # What the main thread writes meanwhile is to be seen. The file stays open, for that
-            # thread may be about to write to it when this one is done.
-            sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
+            sys.stderr = _beside()
         with tempfile.TemporaryFile() as sink:
             os.dup2(sink.fileno(), 2)
             try:
@@ -103,6 +102,15 @@ def quiet_native_stderr() -> Iterator[None]:
                 os.dup2(saved, 2)
                 sys.stderr = shown
                 os.close(saved)
+
+
+@functools.cache
+def _beside() -> TextIO:
+    """Another way to the process's stderr, on which the main thread's lines are seen meanwhile.
+
+    It stays open: that thread may be about to write to it when the other one is done.
+    """
+    return os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
 
 
 def _is_two(stream: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Edits photographs in a browser, and for other programs over HTTP.
+"""Edits photographs and clips in a browser, and for other programs over HTTP.
 
     python app.py
     python app.py --port 0 --no-browser --results DIR
@@ -65,7 +65,10 @@ def run(options: argparse.Namespace) -> int:
     from diffcam_jax.service.work import on_devices, worker
 
     limits = Limits(
-        round(options.max_mb * 1e6), round(options.max_megapixels * 1e6), options.per_minute
+        round(options.max_mb * 1e6),
+        round(options.max_megapixels * 1e6),
+        options.per_minute,
+        options.max_clip_frames,
     )
     with contextlib.ExitStack() as stack:
         bound = stack.enter_context(server.bind(options.host, options.port))
@@ -81,7 +84,7 @@ def run(options: argparse.Namespace) -> int:
         check_device()
         keep_compiled_programs()
         editors = on_devices(_editor(options))
-        workers = [worker(editor, device, store, limits.pixels) for device, editor in editors]
+        workers = [worker(editor, device, store, limits) for device, editor in editors]
 
         # ------------------------------------------------------------ serve
         queue = Queue(store, workers, options.waiting)

@@ -17,7 +17,7 @@ def parse(given: list[str] | None) -> argparse.Namespace:
         given: without the program's name; None takes those of the process.
     """
     parser = argparse.ArgumentParser(
-        description="Edit photographs in a browser, or over HTTP (see /api/docs)."
+        description="Edit photographs and clips in a browser, or over HTTP (see /api/docs)."
     )
     parser.add_argument("--host", default="127.0.0.1", help="address (default: 127.0.0.1)")
     parser.add_argument("--port", type=int, default=7860, help="default: 7860; 0: any free one")
@@ -45,6 +45,13 @@ def parse(given: list[str] | None) -> argparse.Namespace:
         "--max-megapixels", type=float, default=50.0, help="largest photograph (default: 50)"
     )
     parser.add_argument(
+        "--max-clip-frames",
+        type=int,
+        default=300,
+        metavar="N",
+        help="longest clip in frames (default: 300)",
+    )
+    parser.add_argument(
         "--per-minute", type=int, default=30, help="edits that a client may ask for (default: 30)"
     )
     arguments.add_networks(parser)
@@ -65,6 +72,7 @@ def check(options: argparse.Namespace) -> None:
         ("waiting", 10_000),
         ("max_mb", 1000),
         ("max_megapixels", 120),
+        ("max_clip_frames", 100_000),
         ("per_minute", 100_000),
     ):
         value = getattr(options, name)

@@ -5,6 +5,7 @@ store       jobs on disk, which outlive the server
 estimate    how long the stages of an edit take
 queue       one worker a device, places and expected times
 work        one job: photograph in, pictures and report out
+clips       the same for a clip
 limits      how large, and how often
 context     all of these together, as the page and the service use them
 intake      what is sent becomes a job, or leaves nothing behind

@@ -15,7 +15,7 @@ from diffcam_jax.service.context import Context
 from diffcam_jax.service.intake import Intake
 from diffcam_jax.service.refusals import Error, Refusal, come_again
 from diffcam_jax.service.settings import decode
-from diffcam_jax.service.store import Job
+from diffcam_jax.service.store import SHEET, Job
 
 router = APIRouter(tags=["edits"])
 
@@ -28,11 +28,20 @@ _WHY = {
     409: "the edit has not ended well, or not yet",
     413: "the form is too large",
     415: "the request has no form",
-    422: "a setting is wrong, or a file is no picture that can be edited",
+    422: "a setting is wrong, or a file is nothing that can be edited",
     429: "this client asks for edits too often; see Retry-After",
     503: "as many edits wait as may; see Retry-After",
     507: "the disk of the server is full",
 }
+_KINDS = {
+    ".png": "image/png",
+    ".gif": "image/gif",
+    ".webp": "image/webp",
+    ".mp4": "video/mp4",
+    ".mkv": "video/x-matroska",
+    ".json": "application/json",
+}
+_RESULTS = [kind for suffix, kind in _KINDS.items() if suffix != ".json"]
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 _FORM = {
     "type": "object",
@@ -41,7 +50,9 @@ _FORM = {
         "photo": {
             "type": "string",
             "format": "binary",
-            "description": "The photograph: AVIF, BMP, GIF, JPEG, PNG, TIFF or WEBP.",
+            "description": "The photograph: AVIF, BMP, GIF, JPEG, PNG, TIFF or WEBP. Or a clip: a "
+            "video, or an animated GIF, PNG or WEBP; then only attributes, face, method, tune, "
+            "raw_strength and aligned have a meaning.",
         },
         "mask": {
             "type": "string",
@@ -70,9 +81,9 @@ def why(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {code: {"model": Error, "description": _WHY[code]} for code in (*statuses, 401, 403)}
 
 
-def files(kind: str, text: str) -> dict[int | str, dict[str, Any]]:
+def files(text: str, *kinds: str) -> dict[int | str, dict[str, Any]]:
     """The file that an endpoint gives, for its description."""
-    content = {kind: {"schema": {"type": "string", "format": "binary"}}}
+    content = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in kinds}
     return {200: {"content": content, "description": text}}
 
 
@@ -123,7 +134,7 @@ Found, Done = Annotated[Job, Depends(found)], Annotated[Job, Depends(done)]
     },
 )
 async def create(request: Request, response: Response, context: Known) -> views.Edit:
-    """Takes a photograph and what to change in it. The answer says where the edit is."""
+    """Takes a photograph or a clip, and what to change in it. The answer says where the edit is."""
     # Everything that can be refused without the photograph comes before it.
     boundary = multipart.boundary(request)
     client = request.client.host if request.client else ""
@@ -161,21 +172,26 @@ def remove(job: Found, context: Known) -> None:
 
 @router.get(
     "/api/edits/{id}/result",
-    summary="The edited photograph",
+    summary="The edited photograph or clip",
     response_class=FileResponse,
-    responses=files("image/png", "The photograph, of its own size and depth.") | why(404, 409),
+    responses=files("Of its own size and depth.", *_RESULTS) | why(404, 409),
 )
 def result(job: Done, context: Known) -> FileResponse:
-    """The whole photograph after the edit; 16 bits, transparency and colour profile are kept."""
-    stem = PurePosixPath(job.name).stem
-    return _file(context.store.result(job, "result.png"), f"{stem}_edited.png")
+    """The whole photograph after the edit; 16 bits, transparency and colour profile are kept.
+
+    Of a clip the edited clip with its sound: a video as MP4, or as Matroska where MP4 cannot hold
+    the sound; an animation as GIF or WEBP.
+    """
+    found = context.store.edited(job)
+    suffix = found.suffix if found else ""
+    return _file(found, f"{PurePosixPath(job.name).stem}_edited{suffix}")
 
 
 @router.get(
     "/api/edits/{id}/report",
     summary="The report",
     response_class=FileResponse,
-    responses=files("application/json", "See the documentation of edits.") | why(404, 409),
+    responses=files("See the documentation of edits.", "application/json") | why(404, 409),
 )
 def report(job: Done, context: Known) -> FileResponse:
     """What was asked for, what was reached, how long it took, and which networks did it."""
@@ -186,7 +202,7 @@ def report(job: Done, context: Known) -> FileResponse:
     "/api/edits/{id}/before",
     summary="The photograph before the edit",
     response_class=FileResponse,
-    responses=files("image/png", "The photograph, upright and with 8 bits.") | why(404, 409),
+    responses=files("The photograph, upright and with 8 bits.", "image/png") | why(404, 409),
 )
 def before(job: Done, context: Known) -> FileResponse:
     """The photograph as a browser can show it beside the result."""
@@ -194,10 +210,21 @@ def before(job: Done, context: Known) -> FileResponse:
 
 
 @router.get(
+    "/api/edits/{id}/sheet",
+    summary="Frames of a clip",
+    response_class=FileResponse,
+    responses=files("The picture.", "image/png") | why(404, 409),
+)
+def sheet(job: Done, context: Known) -> FileResponse:
+    """A few frames of a clip, and below them what became of them."""
+    return _file(context.store.result(job, SHEET), "sheet.png")
+
+
+@router.get(
     "/api/edits/{id}/stages/{name}",
     summary="A stage of the edit",
     response_class=FileResponse,
-    responses=files("image/png", "The picture.") | why(404, 409),
+    responses=files("The picture.", "image/png") | why(404, 409),
 )
 def stage(
     job: Done,
@@ -235,5 +262,5 @@ def elsewhere(request: Request) -> None:
 def _file(path: Path | None, name: str) -> FileResponse:
     if path is None:
         raise Refusal(404, "this edit has no such part")
-    kind = "application/json" if path.suffix == ".json" else "image/png"
+    kind = _KINDS[path.suffix]
     return FileResponse(path, media_type=kind, filename=name, content_disposition_type="inline")

@@ -13,6 +13,7 @@ from typing import Any
 from diffcam_jax.editing.config import METHODS, check_method
 from diffcam_jax.errors import UserError
 from diffcam_jax.faces.decoding import open_header
+from diffcam_jax.service import clips
 from diffcam_jax.service.context import Context
 from diffcam_jax.service.settings import parse
 from diffcam_jax.service.store import PARTS, Job
@@ -56,11 +57,12 @@ class Intake:
         """Checks what was sent, and lets it wait for a worker.
 
         Args:
-            name: of the photograph's file as its sender has it; it is only ever shown.
+            name: of the photograph's or the clip's file as its sender has it; it is only ever
+                shown, and tells by its suffix that a file is to be a clip.
             given: settings, see `settings.parse`.
 
         Raises:
-            UserError: a setting is wrong, or a file is no picture that can be edited.
+            UserError: a setting is wrong, or a file is nothing that can be edited.
             Full: as many jobs wait as may.
             OSError: there is no room on the disk.
         """
@@ -75,11 +77,16 @@ class Intake:
             )
         if not self.path("photo").exists():
             raise UserError("no photograph was sent; send it as the file photo")
-        for part, label in _labels(name).items():
+        frames = 0
+        if not settings.first_frame and clips.is_one(self.path("photo"), name):
+            clips.check(self._folder, name, given, settings, editor)
+            with _ONE_AT_A_TIME:
+                frames = clips.length(self._folder, name, context.limits)
+        for part, label in _labels(name).items() if not frames else ():
             if self.path(part).exists():
                 pixels, first = context.limits.pixels, settings.first_frame
                 _check_picture(self.path(part), label, pixels, first)
-        job = context.store.add(self._id, name, given)
+        job = context.store.add(self._id, name, given, frames)
         context.queue.submit(job)
         self._finished = True
         return job

@@ -1,4 +1,4 @@
-"""How large requests and photographs may be, and how often a client may ask for an edit."""
+"""How large requests, photographs and clips may be, and how often a client may ask for an edit."""
 
 import collections
 import dataclasses
@@ -18,11 +18,13 @@ class Limits:
         request_bytes: largest accepted body of a request.
         pixels: largest accepted width x height of a picture.
         per_minute: how many edits a client may ask for in a minute.
+        clip_frames: most frames of a clip.
     """
 
     request_bytes: int = 50_000_000
     pixels: int = 50_000_000
     per_minute: int = 30
+    clip_frames: int = 300
 
 
 class Rate:

@@ -119,13 +119,13 @@ class Queue:
         """Expected seconds until a job has ended; None if it has."""
         with self._changed:
             running = {key: track.now().seconds_left for key, track in self._running.items()}
-            place = self._place(id)
+            place, waiting = self._place(id), list(self._waiting.values())
         if id in running:
             return running[id]
         if place is None:
             return None
-        rounds = 1 + place // self._workers
-        return round(sum(running.values()) / self._workers + self.estimator.of_job() * rounds, 1)
+        before = sum(running.values()) + sum(map(self._expected, waiting[:place]))
+        return round(before / self._workers + self._expected(waiting[place]), 1)
 
     def counts(self) -> dict[str, int]:
         """How many jobs wait and run."""
@@ -149,6 +149,9 @@ class Queue:
             thread.join(max(until - time.monotonic(), 0.0))
         return not any(thread.is_alive() for thread in self._threads)
 
+    def _expected(self, job: Job) -> float:
+        return self.estimator.of_job(job.frames)
+
     def _place(self, id: str) -> int | None:
         return list(self._waiting).index(id) if id in self._waiting else None
 
@@ -161,16 +164,19 @@ class Queue:
                     return
                 id = next(iter(self._waiting))
                 job = self._waiting.pop(id)
-                track = self._running[id] = Track(self.estimator)
+                track = self._running[id] = Track(self.estimator, job.frames)
             try:
                 self._do(job, work, track)
             finally:
                 with self._changed:
                     self._running.pop(id)
                     dropped = id in self._cancelled
-                    self._cancelled.discard(id)
                 if dropped:
+                    # Until it is gone from the disk, only this mark says that nobody may see it.
                     self.store.remove(id)
+                    with self._changed:
+                        self._unsaved.pop(id, None)
+                        self._cancelled.discard(id)
 
     def _do(self, job: Job, work: Work, track: Track) -> None:
         def listen(stage: str, done: int = 0, steps: int = 1) -> None:

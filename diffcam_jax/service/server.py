@@ -16,7 +16,7 @@ from diffcam_jax.service.context import Context
 from diffcam_jax.service.guard import Guard
 
 _ABOUT = """
-Edits faces in photographs: one thing changes, every other pixel stays.
+Edits faces in photographs and clips: one thing changes, every other pixel stays.
 
 Ask for an edit with `POST /api/edits`, look at it with `GET /api/edits/{id}` until it is done, and
 fetch `/result`. Whatever goes wrong is answered with a status of 4xx or 5xx and `{"error": "..."}`;

@@ -5,6 +5,8 @@ DIR/.temporary        of whatever else the server receives; emptied when it star
 DIR/ID/photo          what was sent, under fixed names: photo, and perhaps mask and edited
 DIR/ID/job.json       the job; written last, so that a folder without it is an upload that ended
 DIR/ID/result.png     the edited photograph; and mask.png, report.json, before.png, stages/NAME.png
+DIR/ID/result.mp4     or .mkv, .gif, .webp: the edited clip; and result_sheet.png, report.json
+DIR/ID/work           what an interrupted edit of a clip goes on from
 
 An ID is 128 random bits and the only key to a job. Nothing that comes from outside is ever part of
 a path, except IDs and names of stages, which are compared with a pattern.
@@ -28,6 +30,8 @@ ENDED = ("done", "failed")
 PARTS = ("photo", "mask", "edited")  # what may be sent
 # What a job leaves beside its stages; before.png is the photograph as a browser shows it.
 RESULTS = ("result.png", "mask.png", "report.json", "before.png")
+CLIPS = ("result.mp4", "result.mkv", "result.gif", "result.webp")
+SHEET = "result_sheet.png"  # some frames of a clip, and what became of them
 # A job during which the server ended so often is not tried again.
 MOST_ATTEMPTS = 2
 
@@ -42,13 +46,14 @@ class Job:
 
     Attributes:
         id: 32 hexadecimal digits.
-        name: of the photograph's file, for people.
+        name: of the photograph's or the clip's file, for people.
         settings: as JSON, see `settings.Settings`.
         state: of the job.
         created, ended: seconds since 1970; `ended` is 0 while the job has not ended.
         attempts: how often it was begun.
         error: why it failed, one line.
         inputs: which files were sent: "photo", "mask", "edited".
+        frames: of a clip, perhaps estimated; 0 for a photograph.
     """
 
     id: str
@@ -60,6 +65,7 @@ class Job:
     attempts: int = 0
     error: str = ""
     inputs: tuple[str, ...] = ("photo",)
+    frames: int = 0
 
 
 _FIELDS = tuple(field.name for field in dataclasses.fields(Job))
@@ -92,10 +98,10 @@ class JobStore:
         folder.mkdir(mode=0o700)
         return id, folder
 
-    def add(self, id: str, name: str, settings: Mapping[str, Any]) -> Job:
-        """A job whose files lie in its folder."""
+    def add(self, id: str, name: str, settings: Mapping[str, Any], frames: int = 0) -> Job:
+        """A job whose files lie in its folder; its fields are those of `Job`."""
         inputs = tuple(part for part in PARTS if (self.root / id / part).is_file())
-        job = Job(id, name, dict(settings), created=time.time(), inputs=inputs)
+        job = Job(id, name, dict(settings), created=time.time(), inputs=inputs, frames=frames)
         self.save(job)
         return job
 
@@ -133,16 +139,21 @@ class JobStore:
 
         Args:
             job: that is done.
-            name: of `RESULTS`, or of a stage.
+            name: of `RESULTS`, `CLIPS`, `SHEET`, or of a stage.
         """
         folder = self.folder(job)
-        if name in RESULTS:
+        if name in (*RESULTS, *CLIPS, SHEET):
             path = folder / name
         elif _PICTURE.fullmatch(name):
             path = folder / "stages" / f"{name}.png"
         else:
             return None
         return path if _is_own(path) else None
+
+    def edited(self, job: Job) -> Path | None:
+        """The edited photograph or clip of a job that is done."""
+        found = (self.result(job, name) for name in ("result.png", *CLIPS))
+        return next(filter(None, found), None)
 
     def stages(self, job: Job) -> list[str]:
         """The names of the stages that were kept."""
@@ -203,7 +214,7 @@ class JobStore:
                 continue
             if job.attempts >= MOST_ATTEMPTS:
                 job.state, job.ended = "failed", time.time()
-                job.error = "the server ended twice during this edit; try a smaller photograph"
+                job.error = "the server ended twice during this edit; try a smaller file"
             else:
                 job.state = "waiting"
                 waiting.append(job)
@@ -217,7 +228,7 @@ def _is_sound(job: Job) -> bool:
     return (
         job.state in get_args(State)
         and all(type(time) in (int, float) and 0 <= time < 1e12 for time in times)
-        and type(job.attempts) is int
+        and type(job.attempts) is type(job.frames) is int
         and all(isinstance(text, str) for text in texts)
         and isinstance(job.settings, dict)
         and all(part in PARTS for part in job.inputs)

@@ -25,9 +25,10 @@ class Links(BaseModel):
     """Where the parts of an edit are; null until it is done."""
 
     self: str = Field(description="The edit itself.")
-    result: str | None = Field(None, description="The edited photograph, PNG.")
+    result: str | None = Field(None, description="The edited photograph, PNG, or the edited clip.")
     report: str | None = Field(None, description="The report, JSON.")
     before: str | None = Field(None, description="The photograph before the edit, PNG of 8 bits.")
+    sheet: str | None = Field(None, description="Of a clip: frames before and after, PNG.")
     stages: dict[str, str] = Field({}, description="Pictures of the stages by name, PNG.")
 
 
@@ -35,7 +36,7 @@ class Edit(BaseModel):
     """An edit: what was asked for, and how far it is."""
 
     id: str = Field(description="The key to this edit. Whoever knows it can see the edit.")
-    photo: str = Field(description="Name of the photograph's file.")
+    photo: str = Field(description="Name of the photograph's or the clip's file.")
     state: State = Field(description="A done or failed edit does not change any more.")
     position: int | None = Field(None, description="While it waits: edits that come before it.")
     seconds_left: float | None = Field(None, description="Expected seconds until it has ended.")
@@ -127,7 +128,8 @@ def _links(context: Context, job: Job) -> Links:
     own = place(job)
     if job.state != "done":
         return Links(self=own)
-    parts = {part: f"{own}/{part}" for part in ("result", "report", "before")}
+    names = ("result", "report", "sheet" if job.frames else "before")
+    parts = {part: f"{own}/{part}" for part in names}
     stages = {name: f"{own}/stages/{name}" for name in context.store.stages(job)}
     return Links(self=own, stages=stages, **parts)
 

@@ -1,4 +1,4 @@
-"""One job from the photograph that was sent to the pictures and the report of its result."""
+"""One job from the photograph or clip that was sent to the files and the report of its result."""
 
 import dataclasses
 import json
@@ -25,6 +25,8 @@ from diffcam_jax.faces.photo import (
     write_photo,
 )
 from diffcam_jax.files.trees import write_atomically
+from diffcam_jax.service import clips
+from diffcam_jax.service.limits import Limits
 from diffcam_jax.service.settings import Settings, parse
 from diffcam_jax.service.store import Job, JobStore
 
@@ -33,14 +35,19 @@ def on_devices(editor: Editor) -> list[tuple[jax.Device, Editor]]:
     """The same editor for every device of this process; the one given serves the first."""
     first, *others = jax.local_devices()
     copies = (
-        Editor(jax.device_put(editor.networks, device), editor.directions, editor.config)
+        Editor(
+            jax.device_put(editor.networks, device),
+            editor.directions,
+            editor.config,
+            domain=editor.domain,
+        )
         for device in others
     )
     return [(first, editor), *zip(others, copies, strict=True)]
 
 
 def worker(
-    editor: Editor, device: jax.Device, store: JobStore, most_pixels: int
+    editor: Editor, device: jax.Device, store: JobStore, limits: Limits
 ) -> Callable[[Job, Listener], None]:
     """What does jobs on one device.
 
@@ -48,39 +55,42 @@ def worker(
         editor: whose networks are on that device.
         device: that computes.
         store: of the jobs.
-        most_pixels: largest accepted width x height of a photograph.
+        limits: of photographs and clips.
     """
 
     def work(job: Job, progress: Listener) -> None:
         with jax.default_device(device):
-            do(editor, job, store.folder(job), most_pixels, progress)
+            do(editor, job, store.folder(job), limits, progress)
 
     return work
 
 
-def do(editor: Editor, job: Job, folder: Path, most_pixels: int, progress: Listener) -> None:
-    """Edits the photograph of a job, and writes what comes of it into the job's folder.
+def do(editor: Editor, job: Job, folder: Path, limits: Limits, progress: Listener) -> None:
+    """Edits the photograph or clip of a job, and writes what comes of it into the job's folder.
 
     Args:
         editor: that edits.
         job: what is asked for.
         folder: of the job, with its inputs.
-        most_pixels: see `worker`.
+        limits: see `worker`.
         progress: is told of every stage.
 
     Raises:
-        UserError: the photograph, the mask, the picture that was edited elsewhere, or a setting is
-            at fault.
+        UserError: the photograph, the clip, the mask, the picture that was edited elsewhere, or a
+            setting is at fault.
         OSError: there is no room on the disk.
     """
     elsewhere = "edited" in job.inputs
     settings = parse(job.settings, editor.directions, elsewhere)
-    limits = most_pixels, settings.first_frame
-    photo = _read(folder / "photo", job.name, *limits)
+    if job.frames:
+        clips.do(editor, job, settings, folder, limits, progress)
+        return
+    choice = limits.pixels, settings.first_frame
+    photo = _read(folder / "photo", job.name, *choice)
     photo = without_metadata(photo) if settings.strip else photo
     mask = None
     if "mask" in job.inputs:
-        mask = as_mask(_read(folder / "mask", "the mask", *limits).pixels)
+        mask = as_mask(_read(folder / "mask", "the mask", *choice).pixels)
     choices: dict[str, Any] = {
         "face": settings.face,
         "aligned": settings.aligned,
@@ -90,7 +100,7 @@ def do(editor: Editor, job: Job, folder: Path, most_pixels: int, progress: Liste
         ),
     }
     if elsewhere:
-        edited = _read(folder / "edited", "the edited picture", *limits).pixels
+        edited = _read(folder / "edited", "the edited picture", *choice).pixels
         tell(progress, "blend")
         result = editor.blend(photo.pixels, edited, tuple(settings.attributes), **choices)
     else:

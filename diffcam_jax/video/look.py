@@ -63,7 +63,8 @@ class StillTracker:
             count = end - first
             quads = np.repeat(self._place[None], count, 0)
             ones = np.ones(count)
-            tracks.append(Track(first, quads, ones, ones, np.full(1, np.nan)))
+            looks = np.zeros((count, 16, 16, 3), np.uint8)
+            tracks.append(Track(first, quads, ones, ones, looks, np.full(1, np.nan)))
         return tracks
 
 
@@ -139,4 +140,4 @@ def load(path: Path) -> Looked | None:
         return None
 
 
-_ARRAYS = ("quads", "weight", "sharpness", "embedding")
+_ARRAYS = ("quads", "weight", "sharpness", "looks", "embedding")

@@ -17,7 +17,7 @@ from jaxtyping import Float, UInt8
 
 from diffcam_jax.command.kept_jit import kept_jit
 from diffcam_jax.command.progress import Progress
-from diffcam_jax.directions.strength import LEAST_ROOM, NO_ROOM, room
+from diffcam_jax.directions.strength import LEAST_ROOM, NO_ROOM, Reached, room
 from diffcam_jax.editing import windows
 from diffcam_jax.editing.config import EditConfig
 from diffcam_jax.editing.window_edit import draw_window
@@ -35,6 +35,8 @@ from diffcam_jax.video.tracks import Track
 
 # Frames that stand for a track, and how many of them the strength is measured on.
 SAMPLES, MEASURED = 4, 3
+# Share of a track's frames that samples are chosen from, the most typical ones.
+TYPICAL = 0.6
 # Steps of the tuning of all samples, relative to those of one photograph.
 TURNS = 2
 _tuned = kept_jit(tuned_generator)
@@ -64,8 +66,15 @@ class Pivot:
 
 
 def sample_rows(track: Track, count: int = SAMPLES) -> list[int]:
-    """The sharpest frame of each of `count` equal parts of a track, as rows of it, rising."""
+    """The frames that stand for a track, as rows of it, rising.
+
+    Those that look least like the whole track does on average are left out: something may pass
+    before the face. Of each of `count` equal parts of the others it is the sharpest.
+    """
     rows = np.flatnonzero((track.sharpness > 0) & (track.weight >= track.weight.max()))
+    usual = np.median(track.looks[rows], axis=0)
+    unlike = np.abs(track.looks[rows].astype(np.float32) - usual).mean((1, 2, 3))
+    rows = rows[unlike <= np.quantile(unlike, TYPICAL)]
     parts = np.array_split(rows, min(count, len(rows)))
     return [int(part[np.argmax(track.sharpness[part])]) for part in parts]
 
@@ -104,63 +113,46 @@ def find_pivot(
     Raises:
         UserError: see `inversion.tuning.tune`.
     """
-    asked, undo = list(peaks), np.array([peak < 0 for peak in peaks])
-    sessions, regions, wanted = [], [], None
-    for sample in samples:
-        session = FaceSession(
-            faces, sample.aligned, sample.codes, sample.quad, list(names), config, None
-        )
-        sessions.append(session)
-        regions.append(session.allowed())
-        drafted = session.drafted(asked, undo, regions[-1])
-        wanted = drafted if wanted is None else np.maximum(wanted, drafted)
-    generator = faces.networks.generator
-    window = windows.fit_window(wanted, generator.module.cells)
+    asked, generator = list(peaks), faces.networks.generator
+    sessions = [
+        FaceSession(faces, one.aligned, one.codes, one.quad, list(names), config, None)
+        for one in samples
+    ]
     condition = sessions[0].condition
-    report: dict[str, Any] = {"samples": len(samples)}
-    rooms = (
-        np.ones((len(sessions), len(asked)))
-        if raw
-        else np.array([_rooms(s, asked) for s in sessions])
-    )
-    idle = "nothing may change in these frames" if window is None else NO_ROOM
+    for session in sessions:
+        session.condition = condition
+    regions = [session.allowed() for session in sessions]
+    drafts = [s.drafted(asked, _undo(asked), may) for s, may in zip(sessions, regions)]
+    window = windows.fit_window(np.max(drafts, axis=0), generator.module.cells)
+    rooms = np.array([[1.0] * len(asked) if raw else _rooms(s, asked) for s in sessions])
     if window is None or (rooms < LEAST_ROOM).all():
-        return Pivot(None, {}, (0.0,) * len(asked), condition, {**report, "notes": [idle]})
-    deltas: Deltas = {}
-    if settings is not None:
-        codes = np.stack([sample.codes for sample in samples])
-        images = to_unit(np.stack([sample.aligned for sample in samples]))
-        steps = TURNS * settings.steps * len(samples) // SAMPLES
-        given = generator, codes, images, window, settings.with_steps(max(steps, 1))
-        deltas, history = tune_together(*given, progress)
-        begun, ended = (
-            float(history[part].mean())
-            for part in (slice(0, len(samples)), slice(-len(samples), None))
-        )
-        report["tuning"] = {"begun": _number(begun), "loss": _number(ended), "steps": len(history)}
-    pivot = Pivot(window, deltas, (), condition, report)
-    tuned, place = pivot.generator(generator), placed(window)
+        idle = "nothing may change in these frames" if window is None else NO_ROOM
+        report = {"samples": len(samples), "notes": [idle]}
+        return Pivot(None, {}, (0.0,) * len(asked), condition, report)
+    deltas, told = (
+        ({}, None) if settings is None else _tune(generator, samples, window, settings, progress)
+    )
+    pivot = Pivot(window, deltas, (), condition, {"samples": len(samples), "tuning": told})
     roomiest = np.argsort(-rooms.mean(1), kind="stable")[:MEASURED]
-    found_for = []
-    for i in roomiest:
-        session, session.condition = sessions[i], condition
-        first = draw_window(tuned, session.codes[None], place)
-        may = session.without_missed(regions[i], first, place)
-        edit = functools.partial(session.blended, tuned, place, undo, first, may)
-        found_for.append(session.reached(asked, raw, edit)[0])
+    tuned = pivot.generator(generator)
+    reached = [_reached(sessions[i], tuned, window, regions[i], asked, raw) for i in roomiest]
     factors = []
-    for j, name in enumerate(names):
+    for j in range(len(asked)):
         full = [
             r[j].factor / rooms[i, j]
-            for i, r in zip(roomiest, found_for)
+            for i, r in zip(roomiest, reached)
             if rooms[i, j] >= LEAST_ROOM
         ]
         factors.append(float(np.median(full)) if full else 0.0)
-        report.setdefault("reached", {})[name] = [_number(r[j].reached) for r in found_for]
     notes = {note for session in sessions for note in session.notes}
-    notes |= {f"{n}: {one.note}" for r in found_for for n, one in zip(names, r) if one.note}
-    report["notes"] = sorted(notes)
+    notes |= {f"{n}: {one.note}" for r in reached for n, one in zip(names, r) if one.note}
+    found = {n: [_number(r[j].reached) for r in reached] for j, n in enumerate(names)}
+    report = {**pivot.report, "reached": found, "notes": sorted(notes)}
     return dataclasses.replace(pivot, factors=tuple(factors), report=report)
+
+
+def _undo(asked: Sequence[float]) -> np.ndarray:
+    return np.array([strength < 0 for strength in asked])
 
 
 def _rooms(session: FaceSession, asked: Sequence[float]) -> list[float]:
@@ -171,6 +163,42 @@ def _rooms(session: FaceSession, asked: Sequence[float]) -> list[float]:
         else 1.0
         for direction, strength in zip(session.directions, asked, strict=True)
     ]
+
+
+def _tune(
+    generator: Network,
+    samples: Sequence[Sample],
+    window: Window,
+    settings: TuningSettings,
+    progress: Progress,
+) -> tuple[Deltas, dict[str, Any]]:
+    """The changes of the generator, and what the report says of them."""
+    codes = np.stack([sample.codes for sample in samples])
+    images = to_unit(np.stack([sample.aligned for sample in samples]))
+    steps = max(TURNS * settings.steps * len(samples) // SAMPLES, 1)
+    deltas, history = tune_together(
+        generator, codes, images, window, settings.with_steps(steps), progress
+    )
+    begun, ended = (
+        float(part.mean()) for part in (history[: len(samples)], history[-len(samples) :])
+    )
+    return deltas, {"begun": _number(begun), "loss": _number(ended), "steps": steps}
+
+
+def _reached(
+    session: FaceSession,
+    generator: Network,
+    window: Window,
+    may: np.ndarray,
+    asked: list[float],
+    raw: bool,
+) -> list[Reached]:
+    """What each attribute reaches on one sample."""
+    place = placed(window)
+    first = draw_window(generator, session.codes[None], place)
+    may = session.without_missed(may, first, place)
+    edit = functools.partial(session.blended, generator, place, _undo(asked), first, may)
+    return session.reached(asked, raw, edit)[0]
 
 
 def placed(window: Window) -> Window:

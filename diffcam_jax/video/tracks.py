@@ -45,6 +45,7 @@ class Track:
         quads: its square in every frame, smooth.
         weight: how far the edit counts in every frame, in [0, 1]: 0 where the face is hidden.
         sharpness: of every frame in which it was seen, 0 elsewhere; to choose samples by.
+        looks: the face itself, reduced; to tell frames in which something is in front of it.
         embedding: of the person, of unit length; NaN where none was found.
     """
 
@@ -52,6 +53,7 @@ class Track:
     quads: Float[np.ndarray, "n 4 2"]
     weight: Float[np.ndarray, " n"]
     sharpness: Float[np.ndarray, " n"]
+    looks: UInt8[np.ndarray, "n 16 16 3"]
     embedding: Float[np.ndarray, " k"]
 
     def at(self, number: int) -> int | None:
@@ -106,6 +108,7 @@ class _Growing:
     begins_scene: bool
     paths: list[np.ndarray] = dataclasses.field(default_factory=list)
     sharpness: list[float] = dataclasses.field(default_factory=list)
+    looks: list[np.ndarray] = dataclasses.field(default_factory=list)
     missing: int = 0
     embedding: np.ndarray | None = None
 
@@ -113,14 +116,17 @@ class _Growing:
     def last(self) -> np.ndarray:
         return self.paths[-1 - self.missing]
 
-    def grow(self, quad: np.ndarray, sharpness: float) -> None:
+    def grow(self, pixels: Pixels, quad: np.ndarray) -> None:
+        sharpness, small = _look(pixels, quad)
         self.paths.append(smoothing.parameters(quad[None])[0])
         self.sharpness.append(sharpness)
+        self.looks.append(small)
         self.missing = 0
 
     def miss(self) -> None:
         self.paths.append(self.last)
         self.sharpness.append(0.0)
+        self.looks.append(self.looks[-1])
         self.missing += 1
 
 
@@ -161,11 +167,11 @@ class Tracker:
                 track.miss()
                 missed.append(track)
             else:
-                track.grow(quad, _sharpness(pixels, quad))
+                track.grow(pixels, quad)
                 free = [other for other in free if other is not quad]
         for quad in free:
             self._growing.append(_Growing(number, begins))
-            self._growing[-1].grow(quad, _sharpness(pixels, quad))
+            self._growing[-1].grow(pixels, quad)
         gone = [track for track in missed if track.missing > _GAP]
         self._growing = [track for track in self._growing if track not in gone]
         self._end(gone, cut=False)
@@ -234,10 +240,9 @@ class Tracker:
                 path = smoothing.smooth(np.stack(track.paths[:count]), seen)
                 comes = not track.begins_scene and track.start > 0
                 weight = _weight(seen, comes, not (cut and not track.missing))
-                sharpness = np.array(track.sharpness[:count])
-                quads = smoothing.quads(path)
                 person = np.full(1, np.nan) if track.embedding is None else track.embedding
-                self.found.append(Track(track.start, quads, weight, sharpness, person))
+                told = np.array(track.sharpness[:count]), np.stack(track.looks[:count]), person
+                self.found.append(Track(track.start, smoothing.quads(path), weight, *told))
 
 
 def _weight(seen: Bool[np.ndarray, " n"], comes: bool, goes: bool) -> Float[np.ndarray, " n"]:
@@ -275,15 +280,19 @@ def _distinct(quads: list[np.ndarray]) -> list[np.ndarray]:
     return kept
 
 
-def _sharpness(pixels: Pixels, quad: np.ndarray) -> float:
-    """Mean squared Laplacian of the square's bounding box, reduced to a fixed size; above 0."""
+def _look(pixels: Pixels, quad: np.ndarray) -> tuple[float, UInt8[np.ndarray, "16 16 3"]]:
+    """How sharp the square's inner half is, above 0, and a small picture of it.
+
+    Sharpness is the median over its parts: a striped hand before the face makes no sharper face.
+    """
     import cv2
 
-    low = np.maximum(np.floor(quad.min(0)), 0).astype(int)
-    high = np.maximum(np.ceil(quad.max(0)).astype(int), low + 2)
+    low, high = quad.mean(0) + (quad.min(0) - quad.mean(0)) / 2, quad.mean(0) / 2 + quad.max(0) / 2
+    low = np.clip(np.floor(low), 0, np.array(pixels.shape[1::-1]) - 1).astype(int)
+    high = np.maximum(np.ceil(high).astype(int), low + 1)
     part = pixels[low[1] : high[1], low[0] : high[0]].astype(np.float32)
-    if not part.size:
-        return 1e-9
+    part = part * np.float32(255 / np.iinfo(pixels.dtype).max)
     grey = cv2.resize(part.mean(-1), (128, 128), interpolation=cv2.INTER_AREA)
-    scale = float(np.iinfo(pixels.dtype).max)
-    return float(np.square(cv2.Laplacian(grey / scale, cv2.CV_32F)).mean()) + 1e-9
+    edges = np.square(cv2.Laplacian(grey, cv2.CV_32F)).reshape(8, 16, 8, 16).mean((1, 3))
+    small = cv2.resize(part, (16, 16), interpolation=cv2.INTER_AREA)
+    return float(np.median(edges)) + 1e-9, np.rint(small).astype(np.uint8)

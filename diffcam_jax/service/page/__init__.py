@@ -5,6 +5,7 @@ session     what one visitor has open, with undo and redo
 photograph  opening a photograph: faces, boxes, the painted mask
 edits       an edit as a job of the service, followed until it has ended
 batch       many photographs
+clip        one clip
 archive     zip files of photographs, in and out
 links       settings in the page's address
 status      what is told while an edit runs
@@ -32,7 +33,7 @@ def mount(app: Any, context: Any) -> Any:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     import gradio as gr
 
-    from diffcam_jax.service.page import batch, events, layout
+    from diffcam_jax.service.page import batch, clip, events, layout
 
     lifetime = max(int(context.store.lifetime), 60)
     with gr.Blocks(title="diffcam_jax", delete_cache=(min(lifetime, 600), lifetime)) as blocks:
@@ -41,8 +42,11 @@ def mount(app: Any, context: Any) -> Any:
             controls = layout.one_photograph(context.directions)
         with gr.Tab("Many photographs"):
             many = batch.many_photographs()
+        with gr.Tab("A clip"):
+            moving = clip.one_clip(context.limits.clip_frames)
         page = events.wire(controls, context, folder)
         batch.wire(many, controls.form, page)
+        clip.wire(moving, controls.form, page)
         blocks.load(page.arrive, None, controls.form, api_visibility="private")
     fonts = ["ui-sans-serif", "system-ui", "sans-serif"]
     return gr.mount_gradio_app(

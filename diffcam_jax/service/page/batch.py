@@ -18,6 +18,7 @@ from diffcam_jax.errors import UserError
 from diffcam_jax.faces.photo import read_photo, to_8_bits
 from diffcam_jax.service.page import archive, status
 from diffcam_jax.service.page.edits import Busy, Visit, edit
+from diffcam_jax.service.page.photograph import refuse_clip
 from diffcam_jax.service.page.session import Session
 
 _THUMBNAIL = 72  # pixels
@@ -78,12 +79,9 @@ def wire(controls: Controls, form: Sequence[Any], page: Any) -> None:
         try:
             if not paths:
                 raise UserError("Drop photographs first.")
-            given = page.form(values)
-            if not any(value for _, value in given.strengths):
-                raise UserError("Move a slider on the first tab first: it says what to change.")
+            given = page.unseen(values)
             tune = TUNE_QUICKLY if given.tune == TUNE else given.tune
-            face = "all" if given.face == "all" else "1"
-            given = dataclasses.replace(given, tune=tune, face=face)
+            given = dataclasses.replace(given, tune=tune)
             visit = page.visit(request)
             async for told, rows, ready in _edit_all(visit, [Path(p) for p in paths], given):
                 save = gr.update(value=ready and str(ready), interactive=ready is not None)
@@ -134,6 +132,7 @@ async def _edit_all(
 
 async def _edit_one(visit: Visit, row: _Row, form: Any) -> AsyncIterator[tuple[str, Any]]:
     """Edits a photograph, and waits for room where others are before it."""
+    refuse_clip(row.path, row.name)
     session = Session(row.path, row.name)
     while True:
         try:

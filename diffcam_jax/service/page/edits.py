@@ -6,7 +6,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,7 +54,7 @@ def submit(
 
     Args:
         context: of the service.
-        photo: file of the photograph.
+        photo: file of the photograph or the clip.
         name: of that file, for people.
         settings: see `settings.Settings`.
         mask: painted, uint8 [h, w].
@@ -76,7 +76,7 @@ def submit(
         raise Busy(f"too many edits are waiting; try again in {full.seconds:.0f} seconds") from full
     except OSError as error:
         raise UserError(
-            f"the server has no room for this photograph ({error.strerror}); try again later"
+            f"the server has no room for this file ({error.strerror}); try again later"
         ) from error
 
 
@@ -98,6 +98,49 @@ async def follow(queue: Queue, job: Job) -> AsyncIterator[tuple[Job, str]]:
         if found.state in ENDED:
             return
         await asyncio.sleep(_LOOK_AGAIN)
+
+
+async def run(
+    visit: Visit,
+    path: Path,
+    name: str,
+    settings: Mapping[str, Any],
+    keep: Callable[[Job], Any],
+    mask: np.ndarray | None = None,
+    edited: Path | None = None,
+) -> AsyncIterator[tuple[str, Any]]:
+    """Has the service edit a file, and removes the edit from it.
+
+    Args:
+        visit: who asks.
+        path: of the file.
+        name: of the file, for people.
+        settings: see `submit`, as for the files that follow.
+        keep: takes what is wanted out of the folder of the job that is done.
+        mask: painted.
+        edited: the file edited elsewhere.
+
+    Yields:
+        What to tell and None; in the end "" and what was kept.
+
+    Raises:
+        UserError: a file or a setting is at fault.
+        Busy: too many edits wait, or this visitor asks too often.
+    """
+    queue = visit.context.queue
+    if wait := visit.context.rate.take(visit.client):
+        raise Busy(f"that was quick; try again in {wait:.0f} seconds")
+    job = submit(visit.context, path, name, settings, mask, edited)
+    try:
+        async for found, told in follow(queue, job):
+            if found.state == "failed":
+                raise UserError(found.error)
+            if found.state != "done":
+                yield told, None
+        kept = keep(job)
+    finally:  # also when a visitor leaves: nobody waits for this edit any more
+        queue.cancel(job.id)
+    yield "", kept
 
 
 async def edit(
@@ -123,20 +166,16 @@ async def edit(
         UserError: the photograph or a setting is at fault.
         Busy: too many edits wait, or this visitor asks too often.
     """
-    begun, queue = time.monotonic(), visit.context.queue
-    if wait := visit.context.rate.take(visit.client):
-        raise Busy(f"that was quick; try again in {wait:.0f} seconds")
-    job = submit(visit.context, session.photo, session.name, form.asked(), mask, edited)
-    try:
-        async for found, told in follow(queue, job):
-            if found.state == "failed":
-                raise UserError(found.error)
-            if found.state != "done":
-                yield told, None
-        step = _kept(queue, job, form, visit.folder, Path(session.name).stem or "photograph")
-    finally:  # also when a visitor leaves: nobody waits for this edit any more
-        queue.cancel(job.id)
-    yield status.done(step.report, time.monotonic() - begun), step
+    begun, stem = time.monotonic(), Path(session.name).stem or "photograph"
+
+    def keep(job: Job) -> Step:
+        return _kept(visit.context.queue, job, form, visit.folder, stem)
+
+    given = session.photo, session.name, form.asked()
+    async for told, step in run(visit, *given, keep, mask, edited):
+        if step is not None:
+            told = status.done(step.report, time.monotonic() - begun)
+        yield told, step
 
 
 def link_or_copy(source: Path, target: Path) -> None:

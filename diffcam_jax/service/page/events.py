@@ -1,5 +1,6 @@
 """What happens when something on the page is used."""
 
+import dataclasses
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,17 @@ class Page:
         strengths = tuple(zip(self.names, (float(v or 0) for v in values), strict=False))
         face, method, mask_mode, tune, aligned = values[len(self.names) :]
         return Form(strengths, face, method, mask_mode, int(tune or 0), bool(aligned))
+
+    def unseen(self, values: tuple) -> Form:
+        """What the controls say for files in which nobody has chosen a face.
+
+        Raises:
+            UserError: nothing is to be changed.
+        """
+        given = self.form(values)
+        if not any(value for _, value in given.strengths):
+            raise UserError("Move a slider on the first tab first: it says what to change.")
+        return dataclasses.replace(given, face="all" if given.face == "all" else "1")
 
     def visit(self, request: gr.Request) -> Visit:
         """Who asks."""

@@ -17,6 +17,7 @@ from diffcam_jax.faces import align
 from diffcam_jax.faces.decoding import read_bytes
 from diffcam_jax.faces.landmarks import MAX_FACES, FaceLandmarker, reduced
 from diffcam_jax.faces.photo import decode_photo, to_8_bits, write_photo
+from diffcam_jax.service import clips
 from diffcam_jax.service.page.session import Session
 
 PREVIEW = 1024  # longest side, in pixels
@@ -40,8 +41,9 @@ def open_photograph(path: Path, name: str, most_pixels: int, folder: Path) -> Se
         folder: of the visitors' pictures.
 
     Raises:
-        UserError: it cannot be read.
+        UserError: it cannot be read, or is a clip.
     """
+    refuse_clip(path, name)
     photo = decode_photo(read_bytes(path), Path(name), most_pixels)
     pixels = to_8_bits(photo.pixels)
     before = folder / secrets.token_hex(16) / "before.png"
@@ -51,6 +53,16 @@ def open_photograph(path: Path, name: str, most_pixels: int, folder: Path) -> Se
     quads = [align.ffhq_quad(face.points) for face in faces]
     height, width = pixels.shape[:2]
     return Session(path, name, before, (width, height), reduced(pixels, PREVIEW), quads)
+
+
+def refuse_clip(path: Path, name: str) -> None:
+    """Has clips sent elsewhere.
+
+    Raises:
+        UserError: the file is a clip.
+    """
+    if clips.is_one(path, name):
+        raise UserError(f"{name}: is a clip; it is edited on the tab for clips")
 
 
 def face_choices(session: Session) -> list[tuple[str, str]]:

@@ -14,8 +14,12 @@ _STAGES = {
     "draft": "Finding where the edit acts",
     "tuning": "Fitting the generator to the photograph",
     "blend": "Reaching the strength, and blending",
+    "edit": "Editing the frames of the clip",
     "write": "Writing the pictures",
 }
+
+_PARTS = ("look", "tune", "edit")  # of the seconds of a clip
+_MOST_DAMAGED = 3  # lines about damaged frames
 
 
 def idle(text: str) -> str:
@@ -64,6 +68,18 @@ def done(report: dict[str, Any], seconds: float) -> str:
     lines = reached(report) or ["The edit has been blended in."]
     share = report["untouched_share"]
     lines.append(f"{share:.1%} of the photograph is unchanged, pixel for pixel. {seconds:.1f} s.")
+    return _list(lines)
+
+
+def clip_done(report: dict[str, Any]) -> str:
+    """How the edit of a clip came out."""
+    lines = [note for face in report["faces"] for note in face["notes"]]
+    lines += [*report["damaged"][:_MOST_DAMAGED], *report["notes"]]
+    lines.append(f"{report['frames']} frames, {sum(report['seconds'][s] for s in _PARTS):.1f} s.")
+    return _list(list(dict.fromkeys(lines)))
+
+
+def _list(lines: list[str]) -> str:
     items = "".join(f"<li>{html.escape(line)}</li>" for line in lines)
     return f'<div class="status" role="status"><ul>{items}</ul></div>'
 
