@@ -72,7 +72,7 @@ def get_config(mode: str = "") -> ConfigDict:
     config.cells.hide = hide
 
     config.places = ConfigDict()  # where the edits act, see train.places.PlaceConfig
-    config.places.whole = ("gender", "old", "yaw")
+    config.places.whole = ("gender", "old", "yaw", "pitch", "light_side")
     config.places.pair = 0.3
     config.places.contrast = 0.85
     config.places.share = 0.7
@@ -84,7 +84,7 @@ def get_config(mode: str = "") -> ConfigDict:
     config.augment.blur = 0.2
     config.augment.occlude = 0.25
     config.augment.hide = 0.6  # undo the edit in random cells, so that masks cover all of it
-    config.sided = ("yaw",)  # mirrored, these are another edit
+    config.sided = ("yaw", "light_side")  # mirrored, these are another edit
 
     if mode == "paper":
         config.steps, config.batch_size = 1000, 6

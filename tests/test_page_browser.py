@@ -15,6 +15,8 @@ from PIL import Image
 
 from diffcam_jax.faces import samples
 from diffcam_jax.programs import edit
+from diffcam_jax.video.opening import open_clip, read_frames
+from tests import clip_files
 
 STEPS = 3
 
@@ -58,6 +60,8 @@ def test_the_page(tmp_path, subtests):
             phone(browser, address)
         with subtests.test("many photographs, some of which are none"):
             many(first, tmp_path)
+        with subtests.test("a clip is edited and played"):
+            plays(first, tmp_path)
         with subtests.test("a visitor who leaves ends the edit"):
             leaves(browser, address, tmp_path)
         with subtests.test("nothing is asked of another computer, and nothing failed"):
@@ -235,6 +239,32 @@ def many(page, folder):
     with zipfile.ZipFile(saved(page, "#save-all", folder / "edited.zip")) as archive:
         assert sorted(archive.namelist()) == ["errors.json", "hopper.json", "hopper.png"]
         assert "notes.jpg" in json.loads(archive.read("errors.json"))
+    page.get_by_role("tab", name="One photograph").click()
+
+
+def plays(page, folder):
+    """The portrait moves by a pixel a frame."""
+    portrait = pixels(samples.hopper())
+    clip = clip_files.write_video(
+        folder / "me.mp4",
+        6,
+        (480, 560),
+        draw=lambda n, width, height: portrait[n:][:height, :width],
+    )
+    page.get_by_role("tab", name="Clip").click()
+    page.set_input_files("#clip input[type=file]", clip)
+    page.locator("#clip", has_text="me.mp4").wait_for()
+    page.wait_for_timeout(500)
+    page.click("#edit-clip")
+    page.locator("#told-clip progress").wait_for(timeout=30_000)
+    assert "6 frames" in settled(page, "#told-clip")
+    page.wait_for_function("document.querySelector('#video video')?.videoWidth === 480")
+    result = saved(page, "#save-clip", folder / "moved.mp4")
+    pairs = zip(
+        *([f.pixels.astype(int) for f in read_frames(open_clip(p))] for p in (clip, result))
+    )
+    changed = [(abs(before - after).max(-1) > 24).mean() for before, after in pairs]
+    assert len(changed) == 6 and all(0.002 < share < 0.2 for share in changed)
     page.get_by_role("tab", name="One photograph").click()
 
 

@@ -104,6 +104,14 @@ def test_the_larger_person_of_every_scene_with_all_of_their_tracks():
 
 
 @pytest.mark.weights
+def test_a_scene_may_be_shorter_than_any_track():
+    tracker = Tracker(face_landmarker(), lambda pixels, quad: np.full(3, np.nan))
+    for _ in range(3):
+        tracker.read(skimage.data.astronaut())
+    assert [len(track.weight) for track in tracker.finish()] == [3]
+
+
+@pytest.mark.weights
 def test_persons_come_go_hide_and_change_places(tmp_path):
     """Two portraits on a ground; one is hidden for a while, the other one enters late."""
     with matplotlib.cbook.get_sample_data("grace_hopper.jpg") as file:

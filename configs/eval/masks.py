@@ -21,14 +21,11 @@ def settings(mode: str) -> ConfigDict:
     """Returns the settings of this protocol."""
     debug = mode == "debug"
     names = (
-        "smiling",
-        "mouth_open",
-        "eyes_closed",
-        "old",
-        "eyeglasses",
-        "beard",
-        "bushy_eyebrows",
-        "hair_color",
+        *("smiling", "mouth_open", "mouth_width", "surprise", "beard"),
+        *("eyes_closed", "squint", "eye_size", "eye_makeup", "eyeglasses"),
+        *("bushy_eyebrows", "brow_raise", "brow_height", "frown"),
+        *("old", "skin_tone", "skin_undertone"),
+        *("hair_color", "black_hair", "blond_hair", "red_hair", "grey_hair"),
     )
     return ConfigDict(
         {

@@ -56,16 +56,46 @@ def _mouth(e: Evidence) -> np.ndarray:
     return _of_face(e, *_LIPS) | e.inside(OUTER_LIPS)
 
 
+def _eyes(e: Evidence) -> np.ndarray:
+    return _of_face(e, *_EYES)
+
+
+def _brows(e: Evidence) -> np.ndarray:
+    return _of_face(e, *_BROWS)
+
+
+def _hair(e: Evidence) -> np.ndarray:
+    return e.has("hair")
+
+
+def _skin(e: Evidence) -> np.ndarray:
+    return _of_face(e, "skin", "nose")
+
+
 # The part of a face that an attribute concerns.
 REGIONS: dict[str, Region] = {
     "smiling": _mouth,
     "mouth_open": _mouth,
-    "eyes_closed": lambda e: _of_face(e, *_EYES),
-    "bushy_eyebrows": lambda e: _of_face(e, *_BROWS),
+    "eyes_closed": _eyes,
+    "bushy_eyebrows": _brows,
     "old": lambda e: _of_face(e, *_FACE),
     "eyeglasses": lambda e: _of_face(e, "eyeglasses") | e.inside(_EYE_BAND),
     "beard": lambda e: e.inside(LOWER_FACE) & e.has("skin", "hair", *_LIPS),
-    "hair_color": lambda e: e.has("hair"),
+    "hair_color": _hair,
+    "black_hair": _hair,
+    "blond_hair": _hair,
+    "red_hair": _hair,
+    "grey_hair": _hair,
+    "mouth_width": _mouth,
+    "surprise": lambda e: _mouth(e) | _of_face(e, *_EYES, *_BROWS),
+    "frown": _brows,
+    "brow_raise": _brows,
+    "brow_height": _brows,
+    "squint": _eyes,
+    "eye_size": _eyes,
+    "eye_makeup": _eyes,
+    "skin_tone": _skin,
+    "skin_undertone": _skin,
 }
 
 

@@ -5,7 +5,8 @@
     python edit.py --ray auto --src s3://bucket/in --out s3://bucket/out --attribute smiling=1
     python edit.py CLIP --attribute smiling=0@0s,1@2s --out out
     python edit.py PHOTO --edited FILE --out out
-    python edit.py --list                       (installed: diffcam-edit)
+    python edit.py --list
+Installed, it is the command `diffcam-edit`.
 """
 
 import argparse

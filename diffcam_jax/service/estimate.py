@@ -15,7 +15,7 @@ _FIRST = {
     "write": 0.7,
 }
 # Of a clip: seconds of a frame, except for tuning, which all frames of a face share.
-_OF_CLIP = {"find faces": 0.2, "tuning": 30.0, "edit": 0.8}
+_OF_CLIP = {"find faces": 0.2, "draft": 10.0, "tuning": 30.0, "edit": 0.8}
 _MEMORY = 0.5  # weight of the newest measurement
 
 
@@ -61,7 +61,7 @@ def _key(stage: str, frames: int) -> str:
 
 def _parts(stage: str, frames: int) -> int:
     """How many times the seconds that are known of a stage pass."""
-    return frames if frames and stage != "tuning" else 1
+    return frames if frames and stage not in ("draft", "tuning") else 1
 
 
 @dataclasses.dataclass(frozen=True)

@@ -68,17 +68,43 @@ class Health(BaseModel):
 
 
 _PARTS = {
-    "smiling": "mouth",
-    "mouth_open": "mouth",
-    "beard": "mouth",
-    "eyes_closed": "eyes",
-    "eyeglasses": "eyes",
-    "bushy_eyebrows": "eyes",
-    "hair_color": "hair",
-    "old": "head",
-    "gender": "head",
-    "yaw": "head",
+    "mouth": ("smiling", "mouth_open", "mouth_width", "beard"),
+    "eyes": (
+        "eyes_closed",
+        "squint",
+        "eye_size",
+        "eye_makeup",
+        "eyeglasses",
+        "bushy_eyebrows",
+        "brow_height",
+        "brow_raise",
+        "frown",
+    ),
+    "hair": (
+        "hair_color",
+        "black_hair",
+        "blond_hair",
+        "red_hair",
+        "grey_hair",
+        "bangs",
+        "baldness",
+    ),
+    "head": (
+        "old",
+        "gender",
+        "yaw",
+        "pitch",
+        "surprise",
+        "face_width",
+        "skin_tone",
+        "skin_undertone",
+        "light_side",
+    ),
 }
+
+
+def _part(name: str) -> str:
+    return next((part for part, names in _PARTS.items() if name in names), "other")
 
 
 def edit(context: Context, job: Job) -> Edit:
@@ -106,7 +132,7 @@ def attributes(context: Context) -> list[Attribute]:
             name=name,
             lowest=direction.range[0],
             highest=direction.range[1],
-            part=_PARTS.get(name, "other"),
+            part=_part(name),
         )
         for name, direction in context.directions.items()
     ]

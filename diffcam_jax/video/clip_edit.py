@@ -23,6 +23,7 @@ import numpy as np
 
 import diffcam_jax
 from diffcam_jax.command.progress import Progress, tell
+from diffcam_jax.command.side_by_side import cores, side_by_side
 from diffcam_jax.editing.config import EditConfig
 from diffcam_jax.editor.editor import TUNE, Editor
 from diffcam_jax.errors import UserError
@@ -198,6 +199,7 @@ def _pivots(
         for row in [] if known[i] else pivots.sample_rows(track):
             wanted.setdefault(track.start + row, []).append(i)
     samples: dict[int, list[Sample]] = {}
+    tell(progress, "draft")
     for frame in read_frames(clip) if wanted else ():
         for i in wanted.get(frame.number, ()):
             quad = tracks[i].quads[frame.number - tracks[i].start]
@@ -239,33 +241,40 @@ def _edited(
     given = editor, request.curves, request.config
     editors = [TrackEditor(*given, pivot, request.raw) for pivot in found]
 
-    def viewed() -> Iterator[_Step]:
-        for frame in read_frames(clip, max(start - LEAD, 0)):
-            faces: dict[int, View] = {}
-            for i, track in enumerate(tracks):
-                row = None if frame.damaged else track.at(frame.number)
-                if row is not None:
-                    weight = float(track.weight[row])
-                    faces[i] = editors[i].view(frame, track.quads[row], weight)
-            yield _Step(frame, faces)
+    def view(frame: Frame) -> _Step:
+        faces: dict[int, View] = {}
+        for i, track in enumerate(tracks):
+            row = None if frame.damaged else track.at(frame.number)
+            if row is not None:
+                weight = float(track.weight[row])
+                faces[i] = editors[i].view(frame, track.quads[row], weight)
+        return _Step(frame, faces)
 
-    def drawn() -> Iterator[_Step]:
-        for step, around in with_neighbours(viewed(), CODES):
-            faces: dict[int, Drawn] = {}
-            for i, view in step.faces.items():
-                one = editors[i].draw(view, step.around(around, i), step.frame.time)
-                if one is not None:
-                    faces[i] = one
-            yield _Step(step.frame, faces)
+    def draw(given: tuple[_Step, list[_Step]]) -> _Step:
+        step, around = given
+        faces: dict[int, Drawn] = {}
+        for i, seen in step.faces.items():
+            one = editors[i].draw(seen, step.around(around, i), step.frame.time)
+            if one is not None:
+                faces[i] = one
+        return _Step(step.frame, faces)
 
-    for step, around in with_neighbours(drawn(), MASKS):
-        if step.frame.number < start:
-            continue
+    def put_in(given: tuple[_Step, list[_Step]]) -> tuple[Frame, np.ndarray, np.ndarray]:
+        step, around = given
         pixels, touched = step.frame.pixels, np.zeros(step.frame.pixels.shape[:2], bool)
         for i, one in step.faces.items():
             pixels, here = paste(pixels, one, step.around(around, i))
             touched |= here
-        yield step.frame, pixels, touched
+        return step.frame, pixels, touched
+
+    # Each stage of a frame leaves a core to the others; the order of frames is kept.
+    frames = read_frames(clip, max(start - LEAD, 0))
+    views = (done() for _, done in side_by_side(view, frames, cores()))
+    around_views = with_neighbours(views, CODES)
+    drawn = (done() for _, done in side_by_side(draw, around_views, cores()))
+    for given, done in side_by_side(put_in, with_neighbours(drawn, MASKS), cores()):
+        if given[0].frame.number >= start:
+            yield done()
 
 
 def _told(track: Track, pivot: Pivot) -> dict[str, Any]:

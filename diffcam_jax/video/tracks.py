@@ -30,7 +30,7 @@ _NEAR, _SPEED, _FACTOR = 0.25, 0.02, 1.5
 # Two persons have a cosine of SFace's embeddings below the published threshold.
 _SAME_PERSON = 0.363
 # Frames without a detection that are edited nevertheless; frames over which an edit fades in and
-# out where a face comes or goes within a scene; shortest track that is edited.
+# out where a face comes or goes within a scene; shortest track that is edited in a longer scene.
 _BRIDGED, _FADE, _SHORTEST = 3, 6, 5
 # Side, in sides of a crop, of the part of the frame in which a face is expected.
 _REACH = 1.4
@@ -157,8 +157,8 @@ class Tracker:
         number, self._number = self._number, self._number + 1
         begins = trusted and self._cuts.begins(pixels)
         if begins:
-            self.cuts.append(number)
             self._end(self._growing, cut=True)
+            self.cuts.append(number)
             self._growing, self._searched = [], -_SEARCH
         quads = self._detect(pixels, number) if trusted else []
         free, missed = quads, []
@@ -236,7 +236,7 @@ class Tracker:
         for track in tracks:
             count = len(track.paths) - track.missing
             seen = np.array(track.sharpness[:count]) > 0
-            if seen.sum() >= _SHORTEST:
+            if seen.sum() >= min(_SHORTEST, self._number - self.cuts[-1]):
                 path = smoothing.smooth(np.stack(track.paths[:count]), seen)
                 comes = not track.begins_scene and track.start > 0
                 weight = _weight(seen, comes, not (cut and not track.missing))

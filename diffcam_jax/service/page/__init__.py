@@ -42,7 +42,7 @@ def mount(app: Any, context: Any) -> Any:
             controls = layout.one_photograph(context.directions)
         with gr.Tab("Many photographs"):
             many = batch.many_photographs()
-        with gr.Tab("A clip"):
+        with gr.Tab("Clip"):
             moving = clip.one_clip(context.limits.clip_frames)
         page = events.wire(controls, context, folder)
         batch.wire(many, controls.form, page)

@@ -69,8 +69,9 @@ def one_clip(most_frames: int) -> Controls:
     button = gr.Button("Edit the clip", variant="primary", elem_id="edit-clip")
     told = gr.HTML(status.idle("Drop a clip."), elem_id="told-clip")
     still = {"interactive": False, "buttons": []}
-    video = gr.Video(label="Result", visible=False, elem_id="video", **still)
-    picture = gr.Image(label="Result", visible=False, type="filepath", elem_id="animation", **still)
+    result = {"label": "Result", "visible": False, "height": 560}
+    video = gr.Video(elem_id="video", **result, **still)
+    picture = gr.Image(type="filepath", elem_id="animation", **result, **still)
     sheet = gr.Image(label="Before and after", type="filepath", elem_id="sheet", **still)
     with gr.Row():
         save = gr.DownloadButton("Download the clip", interactive=False, elem_id="save-clip")
