@@ -53,7 +53,7 @@ def test_the_flow_is_small_and_says_what_its_attributes_do():
 
 def test_directions_say_where_they_act_and_how_far():
     shipped = load_directions()
-    assert set(shipped) <= set(ATTRIBUTES) and list(shipped)[:10] == list(ATTRIBUTES)[:10]
+    assert list(shipped) == list(ATTRIBUTES) and len(shipped) >= 28
     for name, direction in shipped.items():
         assert direction.classes and (direction.classes, direction.box) == REGIONS[name][:2]
         assert direction.score == ATTRIBUTES[name].score

@@ -21,7 +21,7 @@ def settings(mode: str) -> ConfigDict:
     """Returns the settings of this protocol."""
     debug = mode == "debug"
     names = (
-        *("smiling", "mouth_open", "mouth_width", "surprise", "beard"),
+        *("smiling", "mouth_open", "surprise", "beard"),
         *("eyes_closed", "squint", "eye_size", "eye_makeup", "eyeglasses"),
         *("bushy_eyebrows", "brow_raise", "brow_height", "frown"),
         *("old", "skin_tone", "skin_undertone"),

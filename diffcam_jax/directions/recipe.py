@@ -73,7 +73,6 @@ ATTRIBUTES = {
     "eye_size": _around_eyes("eye_size"),
     "eye_makeup": _around_eyes("eye_makeup"),
     "face_width": _raises("face_width"),
-    "mouth_width": _raises("mouth_width"),
     "bangs": _raises("bangs", layers=_ALL),
     "baldness": _raises("baldness", layers=_ALL),
     "black_hair": _raises("black_hair", layers=_ALL),

@@ -86,7 +86,6 @@ REGIONS: dict[str, Region] = {
     "blond_hair": _hair,
     "red_hair": _hair,
     "grey_hair": _hair,
-    "mouth_width": _mouth,
     "surprise": lambda e: _mouth(e) | _of_face(e, *_EYES, *_BROWS),
     "frown": _brows,
     "brow_raise": _brows,

@@ -264,7 +264,7 @@ _TABLE = (
         description="differential-activation classifier over the shipped directions",
         licence="Apache-2.0; trained on pictures of mobile_stylegan_ffhq: non-commercial research",
         origin="this project",
-        sha256="806e7e45f8f58d23f1934b50a8261d553f7b1dea35a9befcf17a2a94fbb70f4b",
+        sha256="91a6af4d05f7957268023c6959bfe48211b838ed1cb36498b1c37bcfcab18299",
     ),
     Part(
         name="directions_mobile",
@@ -272,7 +272,7 @@ _TABLE = (
         description="editing directions of mobile_stylegan_ffhq",
         licence="Apache-2.0; fitted on pictures of mobile_stylegan_ffhq: non-commercial research",
         origin="this project",
-        sha256="c2a23013f708c38b78ac614293b77f003bc1d818c0c0256012057905fae49e90",
+        sha256="c769cbf2ae6ca4bac73505653381442e91c3e6fc25aa4966cf91f18ad235b84d",
     ),
 )
 

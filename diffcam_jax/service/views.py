@@ -68,7 +68,7 @@ class Health(BaseModel):
 
 
 _PARTS = {
-    "mouth": ("smiling", "mouth_open", "mouth_width", "beard"),
+    "mouth": ("smiling", "mouth_open", "beard"),
     "eyes": (
         "eyes_closed",
         "squint",

@@ -199,7 +199,8 @@ def _pivots(
         for row in [] if known[i] else pivots.sample_rows(track):
             wanted.setdefault(track.start + row, []).append(i)
     samples: dict[int, list[Sample]] = {}
-    tell(progress, "draft")
+    if wanted:
+        tell(progress, "draft")
     for frame in read_frames(clip) if wanted else ():
         for i in wanted.get(frame.number, ()):
             quad = tracks[i].quads[frame.number - tracks[i].start]

@@ -17,7 +17,6 @@ GROUPS = {
     "Expression": (
         "smiling",
         "mouth_open",
-        "mouth_width",
         "surprise",
         "frown",
         "brow_raise",
@@ -41,7 +40,6 @@ GROUPS = {
 LABELS = {
     "smiling": ("smile", "less", "more"),
     "mouth_open": ("open mouth", "more closed", "more open"),
-    "mouth_width": ("mouth", "narrower", "wider"),
     "surprise": ("surprise", "less", "more"),
     "frown": ("frown", "less", "more"),
     "brow_raise": ("raised brows", "lower", "higher"),
