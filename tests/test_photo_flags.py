@@ -9,6 +9,7 @@ from PIL import Image
 from diffcam_jax.errors import UserError
 from diffcam_jax.programs import edit
 from diffcam_jax.service.intake import Intake
+from diffcam_jax.service.limits import Limits
 from diffcam_jax.service.work import do
 from tests import small_editor
 from tests.service_world import SMILE, context, editor
@@ -66,6 +67,6 @@ def test_settings_of_the_service(tmp_path, moving):
     for strip in (False, True):
         job = job_of(parts, moving, first_frame=True, strip=strip)
         folder = parts.queue.store.folder(job)
-        do(editor(), job, folder, 10**6, lambda *told: None)
+        do(editor(), job, folder, Limits(pixels=10**6), lambda *told: None)
         assert rights(folder / "result.png") == (None if strip else RIGHTS)
         assert rights(folder / "before.png") is None

@@ -195,12 +195,13 @@ def test_a_clip_takes_its_time_frame_by_frame(clock):
     assert 0 < wait[1] - wait[0] == pytest.approx(wait[2] - wait[1])
     for _ in range(12):
         track = Track(estimator, 50)
-        for stage, steps, seconds in (("find faces", 50, 0.1), ("tuning", 10, 1), ("edit", 50, 2)):
+        stages = ("find faces", 50, 0.1), ("draft", 1, 5), ("tuning", 10, 1), ("edit", 50, 2)
+        for stage, steps, seconds in stages:
             for step in range(steps):
                 track(stage, step, steps)
                 clock.now += seconds
         track.end()
-    assert estimator.of_job(100) == pytest.approx(100 * 0.1 + 10 + 100 * 2, rel=0.01)
+    assert estimator.of_job(100) == pytest.approx(100 * 0.1 + 5 + 10 + 100 * 2, rel=0.01)
     assert estimator.of_job() == photograph
 
 

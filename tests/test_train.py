@@ -211,7 +211,7 @@ def test_a_config_that_makes_no_sense_is_one_clear_line(fields, message):
 
 def test_a_run_goes_on_with_the_next_stage_of_its_recipe_only(tmp_path):
     stages = [get_config(f"stage{number}").to_dict() for number in (1, 2, 3)]
-    assert [stage["steps"] for stage in stages] == [700, 1000, 1300]
+    assert [stage["steps"] for stage in stages] == [700, 1000, 2300]
     write_config(tmp_path, stages[0])
     for stage in stages[1:]:
         check_config(tmp_path, stage)

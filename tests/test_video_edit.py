@@ -10,6 +10,7 @@ from diffcam_jax.editor.editor import Editor
 from diffcam_jax.errors import UserError
 from diffcam_jax.files import domain
 from diffcam_jax.files.domain import Domain
+from diffcam_jax.files.locks import held
 from diffcam_jax.programs import edit
 from diffcam_jax.video import clip_edit
 from diffcam_jax.video.clip_edit import ClipRequest, edit_clip
@@ -125,6 +126,16 @@ def test_another_request_takes_nothing_over(editor, clip, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         edit_clip(editor, open_clip(clip), other, tmp_path / "clip.mp4", work, stop)
     assert (work / "looked.safetensors").stat().st_mtime_ns != kept
+
+
+def test_one_process_at_a_time_and_no_folder_of_others(editor, clip, tmp_path):
+    work = tmp_path / "work"
+    with held(work / ".lock"), pytest.raises(UserError, match="is being edited"):
+        run(editor, clip, tmp_path)
+    (work / "mine.txt").write_text("mine")
+    with pytest.raises(UserError, match="holds no unfinished clip"):
+        run(editor, clip, tmp_path)
+    assert (work / "mine.txt").read_text() == "mine"
 
 
 def test_a_damaged_frame_is_kept_and_told(editor, tmp_path):

@@ -3,8 +3,7 @@
     python app.py
     python app.py --port 0 --no-browser --results DIR
     DIFFCAM_TOKEN=$(openssl rand -hex 16) python app.py --host 0.0.0.0
-
-An installed package has the same as `diffcam-app`.
+Installed, it is the command `diffcam-app`.
 """
 
 import argparse
@@ -133,12 +132,12 @@ def _editor(options: argparse.Namespace) -> "Editor":
     from diffcam_jax.command import arguments
     from diffcam_jax.editing import checkpoints
     from diffcam_jax.editor.editor import Editor
-    from diffcam_jax.programs.edit_request import variant
+    from diffcam_jax.programs import edit_request
 
     folders = arguments.networks(options)
-    config = variant(checkpoints.resolve(**folders), trained=options.domain is not None)
-    given = {"directions": arguments.directions(options), "domain": arguments.domain(options)[0]}
-    return Editor.from_checkpoints(config, **given, **folders)
+    directions, domain = arguments.directions(options), arguments.domain(options)[0]
+    config = edit_request.variant(checkpoints.resolve(**folders), None, options.domain is not None)
+    return Editor.from_checkpoints(config, directions=directions, domain=domain, **folders)
 
 
 def _announce(address: str, token: str, options: argparse.Namespace) -> None:

@@ -38,7 +38,6 @@ _OF_PHOTOGRAPHS = {
     "stages": "the stages of every frame are not kept",
     "strip": "a clip keeps what its file says",
     "steps": "every frame has the encoder's code",
-    "no_cache": "nothing of a clip is kept in the cache",
 }
 
 

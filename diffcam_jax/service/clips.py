@@ -52,7 +52,8 @@ def check(folder: Path, name: str, given: Any, settings: Settings, editor: Edito
         )
     if editor.networks.encoder is None or editor.config.window is None:
         raise UserError(
-            f"{name} is a clip, and this server's networks edit photographs only; send a picture"
+            f"{name} is a clip, and this server's networks edit photographs only; send a picture, "
+            "or ask for first_frame of an animation"
         )
     if settings.method == "invertibility":
         raise UserError(f"{name} is a clip; choose its method from {', '.join((*METHODS, 'both'))}")

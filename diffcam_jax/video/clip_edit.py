@@ -29,6 +29,7 @@ from diffcam_jax.editor.editor import TUNE, Editor
 from diffcam_jax.errors import UserError
 from diffcam_jax.files import trees
 from diffcam_jax.files.json_text import decode
+from diffcam_jax.files.locks import held
 from diffcam_jax.inversion.settings import TuningSettings
 from diffcam_jax.video import look as looking
 from diffcam_jax.video import pivot as pivots
@@ -44,6 +45,8 @@ from diffcam_jax.video.writing import ClipWriter
 
 # A frame depends on so many before it and after it.
 LEAD = CODES + MASKS
+# In the folder of what is found on the way.
+_REQUEST, _LOCK = "request.json", ".lock"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,10 +107,30 @@ def edit_clip(
 
     Raises:
         UserError: no encoder, no window in the configuration, no face in any frame, a class that
-            the classifier does not know, or a file that cannot be written.
+            the classifier does not know, a file that cannot be written, or another process is at
+            it already.
     """
-    began = time.perf_counter()
     _check(editor, request)
+    names = {entry.name for entry in work.iterdir()} if work.exists() else set()
+    if names - {_LOCK} and _REQUEST not in names:
+        raise UserError(f"{work}: holds no unfinished clip; move it away, or choose another --out")
+    try:
+        with held(work / _LOCK):
+            return _edit(editor, clip, request, result, work, progress)
+    except BlockingIOError as error:
+        raise UserError(f"{clip.path}: is being edited into {work.parent} already; wait") from error
+
+
+def _edit(
+    editor: Editor,
+    clip: Clip,
+    request: ClipRequest,
+    result: Path,
+    work: Path,
+    progress: Progress,
+) -> dict[str, Any]:
+    """The edit, by the one process that has the folder."""
+    began = time.perf_counter()
     _prepare(work, {"clip": clip.fingerprint, "request": request.fingerprint(editor)})
     looked = looking.load(work / "looked.safetensors")
     if looked is None:
@@ -161,7 +184,10 @@ def _check(editor: Editor, request: ClipRequest) -> None:
             "every frame of a clip has a code of its own, which needs an encoder; give --encoder"
         )
     if request.config.window is None or request.config.method == "invertibility":
-        raise UserError("clips are edited the product's way; add --variant product")
+        raise UserError(
+            "clips are edited the product's way; add --variant product, or --first-frame for the "
+            "first picture of an animation"
+        )
     unknown = [name for name in request.curves if name not in editor.classes]
     if unknown:
         raise UserError(
@@ -171,15 +197,18 @@ def _check(editor: Editor, request: ClipRequest) -> None:
 
 
 def _prepare(work: Path, asked: dict[str, str]) -> None:
-    """An own folder for this request; what another one left there goes."""
-    path = work / "request.json"
+    """Removes what another request left in the folder."""
+    path = work / _REQUEST
     try:
         same = decode(path.read_text()) == asked
     except (OSError, ValueError, RecursionError):
         same = False
     if not same:
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir(parents=True, exist_ok=True)
+        for entry in work.iterdir():
+            if entry.is_dir():
+                shutil.rmtree(entry)
+            elif entry.name != _LOCK:
+                entry.unlink()
         trees.write_atomically(path, json.dumps(asked).encode())
 
 
