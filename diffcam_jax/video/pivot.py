@@ -37,8 +37,6 @@ from diffcam_jax.video.tracks import Track
 SAMPLES, MEASURED = 4, 3
 # Share of a track's frames that samples are chosen from, the most typical ones.
 TYPICAL = 0.6
-# Steps of the tuning of all samples, relative to those of one photograph.
-TURNS = 2
 _tuned = kept_jit(tuned_generator)
 
 
@@ -175,14 +173,12 @@ def _tune(
     """The changes of the generator, and what the report says of them."""
     codes = np.stack([sample.codes for sample in samples])
     images = to_unit(np.stack([sample.aligned for sample in samples]))
-    steps = max(TURNS * settings.steps * len(samples) // SAMPLES, 1)
-    deltas, history = tune_together(
-        generator, codes, images, window, settings.with_steps(steps), progress
-    )
+    # As many steps as one photograph gets: more burn the closed mouth in, and teeth get dark.
+    deltas, history = tune_together(generator, codes, images, window, settings, progress)
     begun, ended = (
         float(part.mean()) for part in (history[: len(samples)], history[-len(samples) :])
     )
-    return deltas, {"begun": _number(begun), "loss": _number(ended), "steps": steps}
+    return deltas, {"begun": _number(begun), "loss": _number(ended), "steps": len(history)}
 
 
 def _reached(
