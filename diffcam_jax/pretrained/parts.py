@@ -272,7 +272,7 @@ _TABLE = (
         description="editing directions of mobile_stylegan_ffhq",
         licence="Apache-2.0; fitted on pictures of mobile_stylegan_ffhq: non-commercial research",
         origin="this project",
-        sha256="c769cbf2ae6ca4bac73505653381442e91c3e6fc25aa4966cf91f18ad235b84d",
+        sha256="7e17014ddec6e8cc20d58c66d5987b40d51982e0780efafcf2f80a043beed40d",
     ),
 )
 

@@ -111,7 +111,8 @@ class Track:
         seconds = time.monotonic() - self._entered
         if not self._frames:
             self._estimator.learn(self._stage, seconds)
-        elif self._steps > 1 or self._stage == "draft":  # less is told where an interrupted edit goes on
+        # Less is told where an interrupted edit goes on.
+        elif self._steps > 1 or self._stage == "draft":
             share = (self._done + 1 - self._first) / self._steps
             self._estimator.learn(self._stage, seconds / share, self._steps)
 
