@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax.traverse_util import flatten_dict
 
 from diffcam_jax.command.allocator import keep_freed_memory
 from diffcam_jax.editor.editor import Editor
@@ -27,7 +26,6 @@ from diffcam_jax.nn.latents import wplus_rows
 from diffcam_jax.nn.network import Network, initial_variables
 from diffcam_jax.nn.stylegan2 import StyleGAN2Generator, config_widths
 from diffcam_jax.ops.window import Window
-from diffcam_jax.pretrained import networks as pretrained
 
 SHAPE = (28, 32)
 
@@ -68,22 +66,17 @@ def gradient(codes: jax.Array, generator: Network) -> jax.Array:
 
 def tuning_step(generator: Network, codes: jax.Array) -> tuple[Callable, tuple]:
     """A step of pivotal tuning in a window, and its arguments."""
-    paths = tuning.tuned_paths(generator.variables)
-    problem = tuning.TuningProblem(*SHAPE, paths, (tuning.LpipsAlex(),))
-    lpips = pretrained.load("lpips").network("lpips_alex").variables
-    frozen = tuning.Frozen(generator, (lpips,))
-    side = generator.module.resolution
-    place = jnp.full(1, 20, jnp.int32)
-    target = problem.target(frozen, codes, jnp.zeros((1, side, side, 3)), place, place // 2)
-    flat = flatten_dict(generator.variables["params"])
-    state = initial(tuple(jnp.zeros((1, *flat[path].shape)) for path in paths))
-    settings = tuning.step_settings(tuning.TuningSettings(), (1.0,) * len(paths), 0)
-    weights = tuning.Weights((1.0,), 1.0, 1.0)
+    settings, side = tuning.TuningSettings(), generator.module.resolution
+    window = Window(20, 10, *SHAPE)
+    ready = tuning.task(generator, window, settings)
+    target = ready.target(codes, jnp.zeros((1, side, side, 3)), window)
+    state = initial(tuple(jnp.zeros((1, *shape)) for shape in ready.shapes.values()))
+    first = tuning.step_settings(settings, ready.deviations, 0)
 
     def run(state, frozen, target):
-        return step(problem, state, frozen, target, weights, settings)
+        return step(ready.problem, state, frozen, target, ready.weights, first)
 
-    return run, (state, frozen, target)
+    return run, (state, ready.frozen, target)
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ result.image  # the whole photograph, same size and dtype; outside the mask the 
 import dataclasses
 import functools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import jax
@@ -213,13 +213,8 @@ class Editor:
         config = config or self.config
         check_method(config.method, self.networks.aligner is not None)
         check_strengths(self.directions, strengths)
-        unknown = [name for name in strengths if name not in self.classes]
-        if unknown and config.method != "invertibility":
-            raise UserError(
-                f"the classifier does not know {', '.join(unknown)}; train one with "
-                "configs/diffcam_mobile.py or choose "
-                f"from {', '.join(self.classes)}"
-            )
+        if config.method != "invertibility":
+            self.check_classes(strengths)
         check_mask(user_mask, pixels)
         self._coder.check_refine(refine)
         if tune < 0:
@@ -313,6 +308,19 @@ class Editor:
     def _find(self, pixels: Pixels, face: int | str, aligned: bool, landmarks) -> list[np.ndarray]:
         """The squares to edit, see `selection.find_quads`."""
         return find_quads(pixels, face, aligned, landmarks, self.domain.crop == "square")
+
+    def check_classes(self, names: Iterable[str]) -> None:
+        """Whether the classifier knows attributes.
+
+        Raises:
+            UserError: it does not.
+        """
+        if unknown := [name for name in names if name not in self.classes]:
+            raise UserError(
+                f"the classifier does not know {', '.join(unknown)}; train one with "
+                "configs/diffcam_mobile.py or choose "
+                f"from {', '.join(self.classes)}"
+            )
 
     def crop(self, pixels: Pixels, quad: Float[np.ndarray, "4 2"]) -> UInt8[np.ndarray, "s s 3"]:
         """The aligned picture at a square, as large as the generator's; see `align.crop`."""

@@ -88,7 +88,7 @@ class FaceSession:
             window, notes = entry.window, told.pop("notes")
             self.notes += notes
             generator = _tuned(generator, entry.deltas)
-        window = _placed(window)
+        window = window.placed()
         tuned = time.perf_counter()
         tell(progress, "blend")
         first = draw_window(generator, self.codes[None], window)
@@ -159,7 +159,7 @@ class FaceSession:
         """Above 0.5 where the untuned edit acts and may act [v, v]."""
         acting, around = may > 0.5, windows.fit_window(may.max(0), self.generator.module.cells)
         if around is not None:
-            place = _placed(around)
+            place = around.placed()
             drawn = [draw_window(self.generator, w, place) for w in self.ladder(asked)]
             given = self.classifier, self.image, drawn, place, self.attributes(undo, may)
             masks = np.asarray(window_edit.draft(*given, self.config))[0]
@@ -307,11 +307,6 @@ def blend_of(config: WindowConfig, directions: Sequence[Edit]) -> WindowConfig:
     """The choices of a blend for some edits: a membrane would take a beard's shade off again."""
     shades = any(known(direction.name).shades for direction in directions)
     return dataclasses.replace(config, membrane=config.membrane and not shades)
-
-
-def _placed(window: Window) -> Window:
-    """A window whose place is an argument of programs, and its shape a part of them."""
-    return Window(np.int32(window.top), np.int32(window.left), window.height, window.width)
 
 
 def is_measured(direction: Edit) -> bool:

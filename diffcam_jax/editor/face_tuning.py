@@ -58,7 +58,7 @@ def tuned_window(
         if windows.holds(entry.window, window):
             store.touch(entry.window)
             told = {"loss": entry.loss, "steps": 0, "cached": True, "notes": []}
-            return entry, {"window": _place(entry.window), **told}
+            return entry, {"window": entry.window.numbers, **told}
     start = {path: x[None] for path, x in kept[0].deltas.items()} if kept else None
     found, window, notes = _tuned(generator, aligned, codes, window, settings, start, progress)
     loss = float(found.loss[0])
@@ -72,7 +72,7 @@ def tuned_window(
         store.save(entry)
     begun, ended = (None if not np.isfinite(x) else float(x) for x in (found.begun[0], loss))
     told = {"begun": begun, "loss": ended, "steps": found.steps, "cached": False}
-    return entry, {"window": _place(window), **told, "notes": notes}
+    return entry, {"window": window.numbers, **told, "notes": notes}
 
 
 def _tuned(
@@ -91,7 +91,3 @@ def _tuned(
                 raise
             window = smaller
             notes.append(f"out of memory: tuned {window.height} x {window.width} cells of 64 only")
-
-
-def _place(window: Window) -> list[int]:
-    return [int(x) for x in (window.top, window.left, window.height, window.width)]

@@ -12,18 +12,14 @@ few sharp ones stand for the clip.
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax.traverse_util import flatten_dict
 from jaxtyping import Float
 from tqdm import tqdm
 
 from diffcam_jax.command.progress import Progress, tell
 from diffcam_jax.inversion import optimise, tuning
 from diffcam_jax.inversion.adam import initial
-from diffcam_jax.inversion.checks import check_tuning_settings
-from diffcam_jax.inversion.judges import LpipsAlex
 from diffcam_jax.inversion.settings import TuningSettings
-from diffcam_jax.inversion.tuned_parts import Deltas, check_generator, tuned_paths
-from diffcam_jax.inversion.tuning_problem import Frozen, TuningProblem, Weights
+from diffcam_jax.inversion.tuned_parts import Deltas
 from diffcam_jax.nn.network import Network
 from diffcam_jax.ops.window import Window
 
@@ -53,36 +49,29 @@ def tune_together(
     Raises:
         UserError: see `inversion.tuning.tune`.
     """
-    check_tuning_settings(settings)
-    check_generator(generator)
-    paths = tuned_paths(generator.variables)
-    flat = flatten_dict(generator.variables["params"])
-    judges = (LpipsAlex(),) if settings.lpips else ()
-    frozen = Frozen(generator, (tuning.lpips_variables(),) if settings.lpips else ())
-    problem = TuningProblem(window.height, window.width, paths, judges)
-    place = tuple(np.full(1, int(x), np.int32) for x in (window.top, window.left))
+    ready = tuning.task(generator, window, settings)
     targets = [
-        tuning.targets(problem, frozen, code[None], jnp.asarray(image[None]), *place)
+        ready.target(code[None], jnp.asarray(image[None]), window)
         for code, image in zip(codes, images, strict=True)
     ]
-    weights = Weights((settings.lpips,) * len(judges), settings.half, settings.full)
-    deviations = tuning.deviations_of(flat[path] for path in paths)
-    state = initial(tuple(np.zeros((1, *flat[path].shape), np.float32) for path in paths))
+    state = initial(tuple(np.zeros((1, *shape), np.float32) for shape in ready.shapes.values()))
     losses = []
     hidden = progress is not True
     for index in tqdm(range(settings.steps), "tuning", unit="step", disable=hidden, leave=False):
         tell(progress, "tuning", index, settings.steps)
         state, (loss, _) = optimise.jitted_step(
-            problem,
+            ready.problem,
             state,
-            frozen,
+            ready.frozen,
             targets[index % len(targets)],
-            weights,
-            tuning.step_settings(settings, deviations, index),
+            ready.weights,
+            tuning.step_settings(settings, ready.deviations, index),
         )
         losses.append(jax.device_get(loss)[0])  # steps wait for each other, as in `optimise`
     history = np.array(losses, np.float32)
     found = jax.device_get(state.unknown)
     usable = np.isfinite(history[-1]) and all(np.isfinite(x).all() for x in found)
-    deltas = {path: np.asarray(x[0], np.float16) for path, x in zip(paths, found, strict=True)}
+    deltas = {
+        path: np.asarray(x[0], np.float16) for path, x in zip(ready.shapes, found, strict=True)
+    }
     return (deltas if usable else {}), history

@@ -82,7 +82,7 @@ class TunedCache:
         """Keeps an entry; where it cannot be written, one line says so, and no edit fails."""
         if sum(array.nbytes for array in entry.deltas.values()) > LARGEST:
             return
-        window = [int(x) for x in _numbers(entry.window)]
+        window = entry.window.numbers
         tree = {".".join(path): np.asarray(x, np.float16) for path, x in entry.deltas.items()}
         try:
             metadata = {"kind": "tuned", "window": window, "loss": float(entry.loss)}
@@ -92,7 +92,7 @@ class TunedCache:
             tell_unkept("tunings", self.folder, error.strerror)
 
     def _path(self, window: Window) -> Path:
-        place = "_".join(str(int(number)) for number in _numbers(window))
+        place = "_".join(map(str, window.numbers))
         return self.folder / f"{self._name}_{place}.safetensors"
 
     def _evict(self) -> None:
@@ -103,10 +103,6 @@ class TunedCache:
                 kept += path.stat().st_size
                 if kept > LIMIT:
                     path.unlink()
-
-
-def _numbers(window: Window) -> tuple[Any, ...]:
-    return window.top, window.left, window.height, window.width
 
 
 def _used(path: Path) -> float:

@@ -15,7 +15,6 @@ steps fit better and edit less.
 """
 
 import functools
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -31,8 +30,8 @@ from diffcam_jax.inversion.checks import check_tuning_settings
 from diffcam_jax.inversion.judges import LpipsAlex
 from diffcam_jax.inversion.optimise import cosine, minimise
 from diffcam_jax.inversion.settings import TuningSettings
-from diffcam_jax.inversion.tuned_parts import Deltas, check_generator, tuned_paths
-from diffcam_jax.inversion.tuning_problem import Frozen, TuningProblem, Weights
+from diffcam_jax.inversion.tuned_parts import Deltas, Path, check_generator, tuned_paths
+from diffcam_jax.inversion.tuning_problem import Frozen, Target, TuningProblem, Weights
 from diffcam_jax.nn.network import Network
 from diffcam_jax.ops.window import Window
 from diffcam_jax.pretrained import networks as pretrained
@@ -66,19 +65,12 @@ class Tuned(NamedTuple):
     compile_seconds: float
 
 
-targets = kept_jit(TuningProblem.target, static_argnames="self")
+_target = kept_jit(TuningProblem.target, static_argnames="self")
 
 
 @kept_jit
 def _deviations(tensors: tuple[Array, ...]) -> tuple[Float[Array, ""], ...]:
     return tuple(jnp.std(tensor) for tensor in tensors)
-
-
-def deviations_of(tensors: Iterable[Array]) -> tuple[float, ...]:
-    """The standard deviations to which the rates of some tensors refer."""
-    return tuple(
-        max(float(x), LEAST_DEVIATION) for x in jax.device_get(_deviations(tuple(tensors)))
-    )
 
 
 def step_settings(
@@ -94,9 +86,55 @@ def step_settings(
 
 
 @functools.cache
-def lpips_variables() -> dict[str, Any]:
-    """Those of the judge, on the device."""
+def _lpips() -> dict[str, Any]:
     return jax.device_put(pretrained.load("lpips").network("lpips_alex").variables)
+
+
+class Task(NamedTuple):
+    """What every step of a tuning has in common.
+
+    Attributes:
+        problem: of the window.
+        frozen: what stays fixed.
+        weights: of the loss.
+        shapes: of the tensors that are tuned, by path.
+        deviations: to which their rates refer.
+    """
+
+    problem: TuningProblem
+    frozen: Frozen
+    weights: Weights
+    shapes: dict[Path, tuple[int, ...]]
+    deviations: tuple[float, ...]
+
+    def target(
+        self, codes: Float[Array | np.ndarray, "b n k"], images: Any, window: Window
+    ) -> Target:
+        """The photographs' windows with their features."""
+        count = len(codes)
+        place = (np.broadcast_to(np.asarray(x, np.int32), count) for x in (window.top, window.left))
+        return _target(self.problem, self.frozen, codes, images, *place)
+
+
+def task(generator: Network, window: Window, settings: TuningSettings) -> Task:
+    """Checks what is asked for, and loads what a tuning needs.
+
+    Raises:
+        UserError: see `tune`.
+    """
+    check_tuning_settings(settings)
+    check_generator(generator)
+    paths = tuned_paths(generator.variables)
+    flat = flatten_dict(generator.variables["params"])
+    spread = jax.device_get(_deviations(tuple(flat[path] for path in paths)))
+    judges = (LpipsAlex(),) if settings.lpips else ()
+    return Task(
+        TuningProblem(window.height, window.width, paths, judges),
+        Frozen(generator, (_lpips(),) if settings.lpips else ()),
+        Weights((settings.lpips,) * len(judges), settings.half, settings.full),
+        {path: flat[path].shape for path in paths},
+        tuple(max(float(x), LEAST_DEVIATION) for x in spread),
+    )
 
 
 def tune(
@@ -133,34 +171,24 @@ def tune(
     Reference:
         Roich et al. (2106.05744); see above for the differences.
     """
-    check_tuning_settings(settings)
-    check_generator(generator)
-    paths = tuned_paths(generator.variables)
-    flat = flatten_dict(generator.variables["params"])
-    deviations = deviations_of(flat[path] for path in paths)
-    judges = (LpipsAlex(),) if settings.lpips else ()
-    frozen = Frozen(generator, (lpips_variables(),) if settings.lpips else ())
-    problem = TuningProblem(window.height, window.width, paths, judges)
-    count = len(codes)
-    top, left = (np.broadcast_to(np.asarray(x, np.int32), count) for x in (window.top, window.left))
-    target = targets(problem, frozen, codes, images, top, left)
-    zeros = {path: np.zeros((count, *flat[path].shape), np.float16) for path in paths}
-    first = tuple(np.asarray({**zeros, **(start or {})}[path], np.float32) for path in paths)
+    ready, count = task(generator, window, settings), len(codes)
+    zeros = {path: np.zeros((count, *shape), np.float16) for path, shape in ready.shapes.items()}
+    first = tuple(np.asarray({**zeros, **(start or {})}[path], np.float32) for path in zeros)
     found = minimise(
-        problem,
-        frozen,
-        target,
-        Weights((settings.lpips,) * len(judges), settings.half, settings.full),
+        ready.problem,
+        ready.frozen,
+        ready.target(codes, images, window),
+        ready.weights,
         first,
         settings.steps,
-        functools.partial(step_settings, settings, deviations),
+        functools.partial(step_settings, settings, ready.deviations),
         seconds,
         progress,
         "tuning",
     )
     begun = found.history[0]
     return Tuned(
-        deltas={path: np.asarray(x, np.float16) for path, x in zip(paths, found.best, strict=True)},
+        deltas={path: np.asarray(x, np.float16) for path, x in zip(zeros, found.best, strict=True)},
         begun=begun,
         loss=np.where(np.isfinite(found.loss), found.loss, np.nan).astype(np.float32),
         steps=len(found.history),

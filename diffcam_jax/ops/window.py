@@ -13,6 +13,7 @@ from typing import Any
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 # Side of the map at which windows begin, in a generator that has one so large.
@@ -36,6 +37,15 @@ class Window:
     left: Any
     height: int = flax.struct.field(pytree_node=False)
     width: int = flax.struct.field(pytree_node=False)
+
+    @property
+    def numbers(self) -> list[int]:
+        """Top, left, height and width of a window whose place is not traced."""
+        return [int(x) for x in (self.top, self.left, self.height, self.width)]
+
+    def placed(self) -> "Window":
+        """The same, its place an argument of programs that are compiled, its shape a part."""
+        return self.replace(top=np.int32(self.top), left=np.int32(self.left))
 
 
 def scaled(window: Window, factor: int) -> Window:

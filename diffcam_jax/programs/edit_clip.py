@@ -18,12 +18,11 @@ from tqdm import tqdm
 from diffcam_jax.command import arguments
 from diffcam_jax.command.compilation import keep_compiled_programs
 from diffcam_jax.command.device import check_device
-from diffcam_jax.command.program import as_called
 from diffcam_jax.directions import Edit
 from diffcam_jax.editing import checkpoints
-from diffcam_jax.editor.editor import TUNE, Editor
+from diffcam_jax.editor.editor import Editor
 from diffcam_jax.errors import UserError
-from diffcam_jax.programs import claims, edit_request, output, photographs, reports
+from diffcam_jax.programs import claims, edit_request, edit_results, output, photographs, reports
 from diffcam_jax.video import curves as strengths
 from diffcam_jax.video.clip import Clip
 from diffcam_jax.video.clip_edit import ClipRequest, edit_clip
@@ -93,14 +92,12 @@ def read(options: argparse.Namespace, directions: Mapping[str, Edit]) -> ClipReq
     plan = checkpoints.resolve(**arguments.networks(options))
     config = edit_request.variant(plan, options.variant, options.domain is not None)
     config = dataclasses.replace(config, method=options.method)
-    if options.tune is not None and options.tune < 0:
-        raise UserError(f"--tune {options.tune}: give 0 or more")
     return ClipRequest(
         curves,
         config,
         photographs.parse_face(options.face),
         options.aligned,
-        TUNE if options.tune is None else options.tune,
+        edit_request.tune_steps(options, config, single=True),
         options.raw_strength,
         options.lossless,
     )
@@ -110,18 +107,12 @@ def _settings(
     options: argparse.Namespace, request: ClipRequest, directions: Mapping[str, Edit], path: Path
 ) -> dict[str, Any]:
     """Everything that decides what comes out."""
-    networks = arguments.networks(options)
     return {
-        "curves": {n: [list(c.times), list(c.values)] for n, c in request.curves.items()},
+        **edit_results.common_settings(options, request.config, request.curves, directions, path),
+        "curves": strengths.points(request.curves),
         "face": request.face,
-        "aligned": request.aligned,
         "tune": request.tune,
-        "raw_strength": request.raw,
         "lossless": request.lossless,
-        "edit": repr(request.config),
-        "networks": {role: str(folder) for role, folder in networks.items()},
-        "directions": {name: directions[name].sha256 for name in request.curves},
-        "photo": photographs.stamp(path),
     }
 
 
@@ -180,8 +171,3 @@ def tell(clip: Clip, report: Mapping[str, Any]) -> list[str]:
         f"tune {seconds['tune']:.1f} s, edit {seconds['frame']:.2f} s a frame"
     )
     return lines
-
-
-def next_step(path: Path) -> str:
-    """The command that edits a clip, for messages."""
-    return as_called(f"python edit.py {path} --attribute smiling=1 --out out")

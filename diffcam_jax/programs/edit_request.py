@@ -89,7 +89,7 @@ def read(options: argparse.Namespace, strengths: dict[str, float], single: bool)
         "landmarks": photographs.read_landmarks(options.landmarks),
         "user_mask": photographs.read_mask(options.mask, options.first_frame),
         "inversion_config": inversion.with_steps(options.steps) if options.steps else inversion,
-        "tune": _tune_steps(options, config, single),
+        "tune": tune_steps(options, config, single),
         "raw_strength": options.raw_strength,
         "deghost": not options.no_deghost,
         "cache": not options.no_cache,
@@ -124,7 +124,17 @@ def _check_networks(options: argparse.Namespace, plan: checkpoints.Plan) -> None
         raise UserError(f"--steps {options.steps}: an encoder gives the code; leave it out")
 
 
-def _tune_steps(options: argparse.Namespace, config: EditConfig, single: bool) -> int:
+def tune_steps(options: argparse.Namespace, config: EditConfig, single: bool) -> int:
+    """How many steps the generator is tuned for.
+
+    Args:
+        options: see `edit_flags.parse`.
+        config: of the edit.
+        single: see `read`.
+
+    Raises:
+        UserError: the number has no meaning.
+    """
     if options.tune is not None and options.tune < 0:
         raise UserError(f"--tune {options.tune}: give 0 or more")
     if config.window is None:

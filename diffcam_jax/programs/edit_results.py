@@ -7,12 +7,13 @@ NAME/             every stage, with --stages
 
 import argparse
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from diffcam_jax.command import arguments
 from diffcam_jax.directions import Edit
+from diffcam_jax.editing.config import EditConfig
 from diffcam_jax.editor.results import EditResult, reached, spent
 from diffcam_jax.editor.stages import write_stages
 from diffcam_jax.faces.photo import Photo, write_photo
@@ -31,26 +32,47 @@ def settings_of(
         directions: by name.
         photo: the photograph.
     """
-    networks = arguments.networks(options)
     edited = {} if options.edited is None else {"edited": photographs.stamp(options.edited)}
     return {
+        **common_settings(options, request.config, request.names, directions, photo),
         "strengths": request.strengths,
         "face": request.choices["face"],
-        "aligned": options.aligned,
         "landmarks": str(options.landmarks),
         "mask": str(options.mask),
         "steps": options.steps,
         "tune": request.choices.get("tune"),
-        "raw_strength": options.raw_strength,
         "deghost": not options.no_deghost,
         "stages": options.stages,
         "first_frame": options.first_frame,
         "strip": options.strip,
-        "edit": repr(request.config),
-        "networks": {role: str(folder) for role, folder in networks.items()},
-        "directions": {name: directions[name].sha256 for name in request.strengths},
-        "photo": photographs.stamp(photo),
         **edited,
+    }
+
+
+def common_settings(
+    options: argparse.Namespace,
+    config: EditConfig,
+    names: Iterable[str],
+    directions: Mapping[str, Edit],
+    path: Path,
+) -> dict[str, Any]:
+    """What decides the edit of a photograph and of a clip alike.
+
+    Args:
+        options: see `edit_flags.parse`.
+        config: of the edit.
+        names: of the attributes.
+        directions: by name.
+        path: of what is edited.
+    """
+    networks = arguments.networks(options)
+    return {
+        "aligned": options.aligned,
+        "raw_strength": options.raw_strength,
+        "edit": repr(config),
+        "networks": {role: str(folder) for role, folder in networks.items()},
+        "directions": {name: directions[name].sha256 for name in names},
+        "photo": photographs.stamp(path),
     }
 
 

@@ -10,8 +10,7 @@ import numpy as np
 from PIL import Image
 
 from diffcam_jax.errors import UserError, refusing
-from diffcam_jax.faces.decoding import MIN_SIDE
-from diffcam_jax.video.clip import MOST_PIXELS, AnimationFacts, Clip, Frame
+from diffcam_jax.video.clip import AnimationFacts, Clip, Frame, check_size
 
 FORMATS = ("GIF", "WEBP", "PNG")
 _MOST_FRAMES = 100_000
@@ -42,16 +41,7 @@ def open_animation(path: Path) -> Clip:
         opened(path) as image,
     ):
         width, height = image.size
-        if width * height > MOST_PIXELS:
-            raise UserError(
-                f"{path}: frames of {width}x{height} pixels are too large; the limit is "
-                f"{MOST_PIXELS / 1e6:g} million; scale the animation down"
-            )
-        if min(width, height) < MIN_SIDE:
-            raise UserError(
-                f"{path}: frames of {width}x{height} pixels are too small; the least is "
-                f"{MIN_SIDE}x{MIN_SIDE}"
-            )
+        check_size(path, width, height, "animation")
         frames = int(getattr(image, "n_frames", 1))
         if frames < 2:
             raise UserError(f"{path}: is a picture, not an animation; edit it as a photograph")

@@ -10,9 +10,34 @@ from typing import Any
 import numpy as np
 
 from diffcam_jax.errors import UserError
+from diffcam_jax.faces.decoding import MIN_SIDE
 from diffcam_jax.video.planes import UPRIGHT, Colours, Layout, Turn
 
 MOST_PIXELS = 36_000_000  # of a frame; more than 8K, and than any level of H.264
+
+
+def check_size(path: Path, width: int, height: int, kind: str) -> None:
+    """Whether frames are of a size that can be edited.
+
+    Args:
+        path: of the clip.
+        width: of a frame in pixels.
+        height: likewise; 0 where it is not known yet.
+        kind: of clip, for people.
+
+    Raises:
+        UserError: they are too large or too small.
+    """
+    if width * height > MOST_PIXELS:
+        raise UserError(
+            f"{path}: frames of {width}x{height} pixels are too large; the limit is "
+            f"{MOST_PIXELS / 1e6:g} million; scale the {kind} down"
+        )
+    if 0 < min(width, height) < MIN_SIDE:
+        raise UserError(
+            f"{path}: frames of {width}x{height} pixels are too small; the least is "
+            f"{MIN_SIDE}x{MIN_SIDE}"
+        )
 
 
 @dataclass(frozen=True, eq=False)

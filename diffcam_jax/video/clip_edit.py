@@ -35,7 +35,7 @@ from diffcam_jax.video import look as looking
 from diffcam_jax.video import pivot as pivots
 from diffcam_jax.video import sheet, writing
 from diffcam_jax.video.clip import Clip, Frame
-from diffcam_jax.video.curves import Curve
+from diffcam_jax.video.curves import Curve, points
 from diffcam_jax.video.neighbours import with_neighbours
 from diffcam_jax.video.opening import read_frames
 from diffcam_jax.video.pivot import Pivot, Sample
@@ -74,7 +74,7 @@ class ClipRequest:
     def fingerprint(self, editor: Editor) -> str:
         """Tells requests apart whose results differ."""
         told = {
-            "curves": {name: [curve.times, curve.values] for name, curve in self.curves.items()},
+            "curves": points(self.curves),
             "directions": {name: editor.directions[name].sha256 for name in self.curves},
             "config": repr(self.config),
             "choices": [self.face, self.aligned, self.tune, self.raw],
@@ -155,7 +155,7 @@ def _edit(
     edited = time.perf_counter()
     shutil.rmtree(work)
     return {
-        "curves": {name: [curve.times, curve.values] for name, curve in request.curves.items()},
+        "curves": points(request.curves),
         "method": request.config.method,
         "frames": number,
         "edited_now": number - first,
@@ -188,12 +188,7 @@ def _check(editor: Editor, request: ClipRequest) -> None:
             "clips are edited the product's way; add --variant product, or --first-frame for the "
             "first picture of an animation"
         )
-    unknown = [name for name in request.curves if name not in editor.classes]
-    if unknown:
-        raise UserError(
-            f"the classifier does not know {', '.join(unknown)}; choose from "
-            f"{', '.join(editor.classes)}"
-        )
+    editor.check_classes(request.curves)
 
 
 def _prepare(work: Path, asked: dict[str, str]) -> None:
@@ -310,12 +305,11 @@ def _edited(
 def _told(track: Track, pivot: Pivot) -> dict[str, Any]:
     """A track, for the report."""
     shown = np.flatnonzero(track.weight > 0) + track.start
-    place = pivot.window and [pivot.window.top, pivot.window.left]
     return {
         "first": int(shown[0]),
         "last": int(shown[-1]),
         "frames": len(shown),
         "factors": [round(factor, 4) for factor in pivot.factors],
-        "window": place and [int(x) for x in (*place, pivot.window.height, pivot.window.width)],
+        "window": pivot.window and pivot.window.numbers,
         **pivot.report,
     }

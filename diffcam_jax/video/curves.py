@@ -60,16 +60,21 @@ def parse(pairs: Sequence[str], directions: Mapping[str, Edit]) -> dict[str, Cur
     return curves
 
 
+def points(curves: Mapping[str, Curve]) -> dict[str, list[list[float]]]:
+    """Times and strengths by attribute, ready for JSON."""
+    return {name: [list(curve.times), list(curve.values)] for name, curve in curves.items()}
+
+
 def _curve(pair: str, text: str) -> Curve:
-    points = []
+    found = []
     for part in text.split(","):
         value, at, time = part.partition("@")
         try:
-            points.append((float(time.removesuffix("s")) if at else 0.0, float(value)))
+            found.append((float(time.removesuffix("s")) if at else 0.0, float(value)))
         except ValueError:
-            points.append((math.nan, math.nan))
-    times, values = zip(*points)
-    if not all(map(math.isfinite, (*times, *values))) or ("@" not in text and len(points) > 1):
+            found.append((math.nan, math.nan))
+    times, values = zip(*found)
+    if not all(map(math.isfinite, (*times, *values))) or ("@" not in text and len(found) > 1):
         raise UserError(
             f"--attribute {pair}: write a number, or strengths at seconds such as smiling=0@0s,1@2s"
         )

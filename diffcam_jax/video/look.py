@@ -1,12 +1,10 @@
 """The first pass over a clip: which faces are where, where scenes begin, what is damaged."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import UInt8
 
 from diffcam_jax.command.progress import Progress, tell
 from diffcam_jax.editor.editor import Editor
@@ -19,7 +17,8 @@ from diffcam_jax.video.cuts import Cuts
 from diffcam_jax.video.opening import read_frames
 from diffcam_jax.video.tracks import Track, Tracker
 
-Embed = Callable[[UInt8[np.ndarray, "s s 3"]], np.ndarray]
+# Of a track, in the order of its fields behind the first.
+_ARRAYS = ("quads", "weight", "sharpness", "looks", "embedding")
 
 
 class Looked(NamedTuple):
@@ -29,14 +28,12 @@ class Looked(NamedTuple):
         tracks: every face, the largest first.
         cuts: numbers of the frames with which scenes begin.
         frames: number of frames.
-        seconds: from the first frame to the last.
         damaged: what is kept as it is, or missing, and why, a line each.
     """
 
     tracks: list[Track]
     cuts: list[int]
     frames: int
-    seconds: float
     damaged: list[str]
 
 
@@ -84,11 +81,11 @@ def look(clip: Clip, editor: Editor, aligned: bool, progress: Progress) -> Looke
     still = square or aligned
     tracker = StillTracker(square) if still else Tracker(face_landmarker(), _embedded(editor))
     damaged: list[str] = []
-    count, seconds = 0, 0.0
+    count = 0
     for frame in read_frames(clip, damaged=damaged):
         tell(progress, "find faces", frame.number, max(clip.frames or 0, frame.number + 1))
         tracker.read(frame.pixels, frame.damaged is None)
-        count, seconds = frame.number + 1, frame.time
+        count = frame.number + 1
     tracks = tracker.finish()
     if not count:
         raise UserError(f"{clip.path}: holds no frame that can be decoded; save it again")
@@ -97,7 +94,7 @@ def look(clip: Clip, editor: Editor, aligned: bool, progress: Progress) -> Looke
             f"{clip.path}: no face was found in any of {count} frames; give a clip that shows one "
             "larger and from the front"
         )
-    return Looked(tracks, tracker.cuts, count, seconds, damaged)
+    return Looked(tracks, tracker.cuts, count, damaged)
 
 
 def _embedded(editor: Editor) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
@@ -123,7 +120,8 @@ def save(path: Path, looked: Looked) -> None:
         f"{i:04d}": {name: np.asarray(getattr(track, name)) for name in _ARRAYS}
         for i, track in enumerate(looked.tracks)
     }
-    told: dict[str, Any] = looked._asdict() | {"kind": "looked", "tracks": len(looked.tracks)}
+    told: dict[str, Any] = looked._asdict() | {"kind": "looked"}
+    del told["tracks"]
     trees.save(path, tree, told | {"starts": [track.start for track in looked.tracks]})
 
 
@@ -135,9 +133,6 @@ def load(path: Path) -> Looked | None:
             Track(int(start), *(tree[f"{i:04d}"][name] for name in _ARRAYS))
             for i, start in enumerate(told["starts"])
         ]
-        return Looked(tracks, *(told[name] for name in ("cuts", "frames", "seconds", "damaged")))
-    except (UserError, OSError, KeyError, TypeError, ValueError, json.JSONDecodeError):
+        return Looked(tracks, *(told[name] for name in ("cuts", "frames", "damaged")))
+    except (UserError, OSError, KeyError, TypeError, ValueError):
         return None
-
-
-_ARRAYS = ("quads", "weight", "sharpness", "looks", "embedding")

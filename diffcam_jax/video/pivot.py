@@ -190,32 +190,23 @@ def _reached(
     raw: bool,
 ) -> list[Reached]:
     """What each attribute reaches on one sample."""
-    place = placed(window)
+    place = window.placed()
     first = draw_window(generator, session.codes[None], place)
     may = session.without_missed(may, first, place)
     edit = functools.partial(session.blended, generator, place, _undo(asked), first, may)
     return session.reached(asked, raw, edit)[0]
 
 
-def placed(window: Window) -> Window:
-    """A window whose place is an argument of programs, and its shape a part of them."""
-    return Window(np.int32(window.top), np.int32(window.left), window.height, window.width)
-
-
 def save(path: Path, pivot: Pivot) -> None:
     """Writes a pivot, for a run that goes on later."""
     tree = {"deltas": {".".join(p): x for p, x in pivot.deltas.items()}}
     tree["condition"] = {name: np.asarray(x) for name, x in pivot.condition.items()}
-    window = pivot.window and [
-        int(x)
-        for x in (pivot.window.top, pivot.window.left, pivot.window.height, pivot.window.width)
-    ]
     trees.save(
         path,
         {name: part for name, part in tree.items() if part},
         {
             "kind": "pivot",
-            "window": window,
+            "window": pivot.window and pivot.window.numbers,
             "factors": list(pivot.factors),
             "report": pivot.report,
         },

@@ -29,7 +29,7 @@ from diffcam_jax.faces import align, scorers
 from diffcam_jax.video.clip import Frame
 from diffcam_jax.video.curves import Curve
 from diffcam_jax.video.neighbours import averaged
-from diffcam_jax.video.pivot import Pivot, placed
+from diffcam_jax.video.pivot import Pivot
 
 # Frames on either side over which codes and masks are averaged, with falling weights.
 CODES, MASKS = 2, 2
@@ -151,7 +151,7 @@ class TrackEditor:
             None,
         )
         session.condition = pivot.condition
-        may, window = session.allowed(), placed(pivot.window)
+        may, window = session.allowed(), pivot.window.placed()
         first = draw_window(self._generator, codes[None], window)
         may = session.without_missed(may, first, window)
         given = self._generator, window, self._undo, first, may, factors

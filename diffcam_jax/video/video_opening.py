@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from diffcam_jax.errors import UserError
-from diffcam_jax.faces.decoding import MIN_SIDE
 from diffcam_jax.video import ffmpeg, stored
-from diffcam_jax.video.clip import MOST_PIXELS, Clip, Tags, VideoFacts
+from diffcam_jax.video.clip import MOST_PIXELS, Clip, Tags, VideoFacts, check_size
 from diffcam_jax.video.planes import MATRICES, UPRIGHT, Colours, Turn, turned_layout
 
 _HDR = {16: "PQ", 18: "HLG"}
@@ -30,9 +29,9 @@ def open_video(path: Path) -> Clip:
         context = stream.codec_context
         if context is None:
             raise UserError(f"{path}: its codec is not known; convert it: {_convert(path)}")
-        _check_size(path, context.width, context.height)
+        check_size(path, context.width, context.height, "video")
         first = _first_frame(path, container, stream)
-        _check_size(path, first.width, first.height)
+        check_size(path, first.width, first.height, "video")
         return _clip(path, container, stream, first)
 
 
@@ -44,19 +43,6 @@ def limited(context: Any) -> None:
     context.options = {"max_pixels": str(MOST_PIXELS)}
     context.thread_count = 1
     context.flags |= 8  # AV_CODEC_FLAG_OUTPUT_CORRUPT
-
-
-def _check_size(path: Path, width: int, height: int) -> None:
-    if width * height > MOST_PIXELS:
-        raise UserError(
-            f"{path}: frames of {width}x{height} pixels are too large; the limit is "
-            f"{MOST_PIXELS / 1e6:g} million; scale the video down"
-        )
-    if 0 < min(width, height) < MIN_SIDE:
-        raise UserError(
-            f"{path}: frames of {width}x{height} pixels are too small; the least is "
-            f"{MIN_SIDE}x{MIN_SIDE}"
-        )
 
 
 def _first_frame(path: Path, container: Any, stream: Any) -> Any:
