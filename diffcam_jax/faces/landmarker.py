@@ -92,7 +92,8 @@ def quiet_native_stderr() -> Iterator[None]:
             yield
             return
         in_background = threading.current_thread() is not threading.main_thread()
-        if in_background and _is_two(shown):
+        replaced = in_background and _is_two(shown)
+        if replaced:
             sys.stderr = _beside()
         with tempfile.TemporaryFile() as sink:
             os.dup2(sink.fileno(), 2)
@@ -100,7 +101,8 @@ def quiet_native_stderr() -> Iterator[None]:
                 yield
             finally:
                 os.dup2(saved, 2)
-                sys.stderr = shown
+                if replaced and sys.stderr is _beside():  # nobody has exchanged it meanwhile
+                    sys.stderr = shown
                 os.close(saved)
 
 
