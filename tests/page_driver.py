@@ -69,6 +69,23 @@ def settled(page, selector: str = "#told", seconds: float = 300) -> str:
     raise AssertionError(f"still busy after {seconds} s: {page.inner_text(selector)}")
 
 
+def handed(page, box: str, file: Path) -> None:
+    """Hands a file to a part of the page that may have been shown only just now.
+
+    On a slow machine such a part can be drawn before it listens, so the file is handed again where
+    its name does not appear, as a person would do.
+    """
+    from playwright.sync_api import TimeoutError
+
+    for _ in range(8):
+        page.set_input_files(f"{box} input[type=file]", file)
+        with contextlib.suppress(TimeoutError):
+            page.locator(box, has_text=file.name).wait_for(timeout=15_000)
+            page.wait_for_timeout(500)
+            return
+    raise AssertionError(f"{file.name} was never taken in by {box}: {page.inner_text(box)}")
+
+
 def opened(page, photo: Path) -> str:
     """Sends a photograph; what the page tells of it."""
     page.set_input_files("#photo input[type=file]", photo)

@@ -10,7 +10,7 @@ import zipfile
 import numpy as np
 import page_driver
 import pytest
-from page_driver import opened, saved, settled, strength
+from page_driver import handed, opened, saved, settled, strength
 from PIL import Image
 
 from diffcam_jax.faces import samples
@@ -80,7 +80,7 @@ def moves_by_keyboard(page):
 def refuses_text(page, folder):
     (folder / "notes.jpg").write_text("no picture")
     page.set_input_files("#photo input[type=file]", folder / "notes.jpg")
-    page.locator("#told [role=alert]", has_text="not a picture").wait_for(timeout=30_000)
+    page.locator("#told [role=alert]", has_text="not a picture").wait_for(timeout=120_000)
     assert "notes.jpg" in page.inner_text("#told")
 
 
@@ -90,7 +90,7 @@ def edits(page, folder):
     number = strength(page, "smiling")
     number.fill("1")
     number.press("Tab")
-    page.locator("#told progress").wait_for(timeout=30_000)
+    page.locator("#told progress").wait_for(timeout=120_000)
     assert "smiling: asked 1, reached" in settled(page)
     sizes = page.evaluate(
         "[...document.querySelectorAll('#result img')].map(i => [i.naturalWidth, i.naturalHeight])"
@@ -119,7 +119,7 @@ def goes_back(page, browser, address):
     number = strength(page, "smiling")
     number.fill("0.5")
     number.press("Tab")
-    page.locator("#told progress").wait_for(timeout=30_000)
+    page.locator("#told progress").wait_for(timeout=120_000)
     settled(page)
     assert page.url == f"{address}?smiling=0.5&tune={STEPS}"
     page.click("#undo")
@@ -152,7 +152,7 @@ def confines(page, folder):
     page.mouse.up()
     page.wait_for_timeout(500)
     page.click("#edit")
-    page.locator("#told progress").wait_for(timeout=30_000)
+    page.locator("#told progress").wait_for(timeout=120_000)
     settled(page)
     result = pixels(saved(page, "#save", folder / "confined.png"))
     changed = (result != pixels(samples.hopper())).any(-1)
@@ -191,11 +191,9 @@ def takes_in(page, folder):
     opened(page, samples.hopper())
     page.click("#reset")
     page.click("#elsewhere button")
-    page.set_input_files("#edited input[type=file]", folder / "edited.jpg")
-    page.locator("#edited", has_text="edited.jpg").wait_for()
-    page.wait_for_timeout(500)
+    handed(page, "#edited", folder / "edited.jpg")
     page.click("#edit")
-    page.locator("#told progress").wait_for(timeout=30_000)
+    page.locator("#told progress").wait_for(timeout=120_000)
     assert "unchanged" in settled(page)
     photo, smile = pixels(samples.hopper()), pixels(folder / "page.png")
     changed = (pixels(saved(page, "#save", folder / "taken.png")) != photo).any(-1)
@@ -229,11 +227,9 @@ def many(page, folder):
     strength(page, "smiling").fill("1")
     strength(page, "smiling").press("Tab")
     page.get_by_role("tab", name="Many photographs").click()
-    page.set_input_files("#photos input[type=file]", folder / "many.zip")
-    page.locator("#photos", has_text="many.zip").wait_for()
-    page.wait_for_timeout(500)
+    handed(page, "#photos", folder / "many.zip")
     page.click("#edit-all")
-    page.locator("#told-all progress").first.wait_for(timeout=30_000)
+    page.locator("#told-all progress").first.wait_for(timeout=120_000)
     assert "1 edited, 1 failed" in settled(page, "#told-all")
     assert "not a picture" in page.inner_text("#table")
     with zipfile.ZipFile(saved(page, "#save-all", folder / "edited.zip")) as archive:
@@ -252,11 +248,9 @@ def plays(page, folder):
         draw=lambda n, width, height: portrait[n:][:height, :width],
     )
     page.get_by_role("tab", name="Clip").click()
-    page.set_input_files("#clip input[type=file]", clip)
-    page.locator("#clip", has_text="me.mp4").wait_for()
-    page.wait_for_timeout(500)
+    handed(page, "#clip", clip)
     page.click("#edit-clip")
-    page.locator("#told-clip progress").wait_for(timeout=30_000)
+    page.locator("#told-clip progress").wait_for(timeout=120_000)
     assert "6 frames" in settled(page, "#told-clip")
     page.wait_for_function("document.querySelector('#video video')?.videoWidth === 480")
     result = saved(page, "#save-clip", folder / "moved.mp4")
@@ -275,7 +269,7 @@ def leaves(browser, address, folder):
     opened(page, samples.collins())
     strength(page, "smiling").fill("1.5")
     strength(page, "smiling").press("Tab")
-    page.locator("#told progress").wait_for(timeout=30_000)
+    page.locator("#told progress").wait_for(timeout=120_000)
     page.close()
     end = time.monotonic() + 60
     while [path for path in (folder / "results").iterdir() if not path.name.startswith(".")]:

@@ -91,6 +91,7 @@ def assemble(
         ):
             done = _finished(place, plan)
             if done is not None:
+                shutil.rmtree(work, ignore_errors=True)  # of a run that was killed at its very end
                 return done
             _begin(work, plan)
             shards, lines, enlarged, errors = _write_all(work, jobs)
@@ -213,9 +214,8 @@ def _publish(
 ) -> None:
     """Puts the finished shards where datasets lie."""
     place = dataset_folder(out, name)
-    for rest in place.parent.glob(
-        f"*{place.name}*"
-    ):  # of a run that was killed between here and its recipe
+    # What is there is of a run that was killed between here and its recipe.
+    for rest in place.parent.glob(f"*{place.name}*"):
         shutil.rmtree(rest)
     downloads = out / "unfinished" / name / "downloads"  # stays empty, but it is made
     with contextlib.redirect_stdout(io.StringIO()):  # TensorFlow Datasets talks of downloads
