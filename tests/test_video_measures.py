@@ -43,6 +43,18 @@ def test_an_edit_that_moves_with_the_picture_is_steady_and_one_that_blinks_is_no
     assert steady.warping_original == blinking.warping_original
 
 
+def test_the_rim_is_told_from_what_it_surrounds():
+    frames, values = panned(), [30, 10, 30, 10, 30, 10]
+    faded = []
+    for frame, result, touched in edited(frames, values):
+        border = measures.rim(touched)
+        assert border.sum() == 60 * 60 - 54 * 54
+        faded.append((frame, np.where(border[..., None], frame, result), touched))
+    assert measures.steadiness(edited(frames, values)).flicker_rim > 12
+    calm = measures.steadiness(faded)
+    assert calm.flicker_rim < 3 and calm.flicker_inside > 8
+
+
 def test_what_changes_elsewhere_is_found():
     triples = edited(panned(3), [5, 5, 5])
     triples[1][1][0, 0] ^= 64

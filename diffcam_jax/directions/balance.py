@@ -74,11 +74,17 @@ def balanced(
         after = make.scored(generator, trial, names)(fresh + direction.array)
         effects[name] = {s: float(np.nanmean(after[s] - before[s])) / spreads[s] for s in names}
     own = {name: attributes[name].score for name in directions}
-    made = {}
+    given, arrays = {}, {}
     for name, direction in directions.items():
         free = attributes[name].restricted and name in REGIONS
-        added = additions(effects, own, name) if free else {}
-        array = direction.array + sum(x * directions[other].array for other, x in added.items())
+        given[name] = added = additions(effects, own, name) if free else {}
+        arrays[name] = direction.array + sum(
+            share * directions[other].array for other, share in added.items()
+        )
+    made = {}
+    for name, direction in directions.items():
+        along = attributes[name].along
+        array = arrays[name] + sum(share * arrays[other] for other, share in along)
         score, spread = own[name], spreads[own[name]]
 
         def seen(codes: np.ndarray, score: str = score) -> np.ndarray:
@@ -92,6 +98,7 @@ def balanced(
             array=array,
             move=move,
             ceiling=ceiling,
-            method=f"{direction.method}, balanced by {len(added)} others",
+            method=f"{direction.method}, balanced by {len(given[name])} others"
+            + "".join(f", with {share:g} of {other}" for other, share in along),
         )
     return made

@@ -26,6 +26,8 @@ class Attribute:
         restricted: whether its step may be restricted to its region, and balanced. What changes a
             whole head is not, since no small step tells where it leads.
         method: of its boundary, instead of that of the `Fitting`.
+        along: (attribute, share) whose balanced directions are added: a smile that opens no mouth
+            shows teeth through lips.
     """
 
     score: str
@@ -37,6 +39,7 @@ class Attribute:
     apart: tuple[str, ...] = ()
     restricted: bool = True
     method: str = ""
+    along: tuple[tuple[str, float], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

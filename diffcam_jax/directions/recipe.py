@@ -48,7 +48,7 @@ def _whole_head(
 
 
 ATTRIBUTES = {
-    "smiling": _raises("smiling"),
+    "smiling": _raises("smiling", along=(("mouth_open", 0.5),)),
     "mouth_open": _raises("mouth_open", 1.6),
     "eyes_closed": _around_eyes("eyes_closed", 2.6),
     "old": _whole_head(
@@ -131,7 +131,8 @@ def fit_scored(
         fitting: how boundaries are fitted. The method "stylespace" makes steps of style channels
             from those of a regression.
         probes: number of faces on which it is measured what steps change where. They are then
-            restricted to their regions, see `local`, and balanced, see `balance`; 0 does neither.
+            restricted to their regions, see `local`, and balanced, see `balance`; 0 does neither,
+            and adds nothing that goes along.
 
     Returns:
         (name -> Direction, name -> Boundary).
@@ -139,6 +140,8 @@ def fit_scored(
     Raises:
         UserError: see `make.make_directions`, or a score is unknown.
     """
+    asked = attributes
+    attributes = {**_companions(attributes, wplus_rows(generator.module)), **attributes}
     face = "smiling" if scorer is None else None
     scorer = scoring.built_in() if scorer is None else scorer
     needed = needed_scores(attributes)
@@ -155,7 +158,13 @@ def fit_scored(
     if probes:
         spreads = {name: max(float(np.nanstd(x)), 1e-6) for name, x in scores.items()}
         made = balanced(generator, made, attributes, spreads, trial)
-    return made, boundaries
+    return {name: made[name] for name in asked}, boundaries
+
+
+def _companions(attributes: dict[str, Attribute], rows: int) -> dict[str, Attribute]:
+    """The recipes of what goes along with attributes."""
+    names = {name for attribute in attributes.values() for name, _ in attribute.along}
+    return {name: on_generator(ATTRIBUTES[name], rows) for name in sorted(names - set(attributes))}
 
 
 def _probed(generator: Network, codes: np.ndarray, work: Path, fitting: Fitting) -> Fitting:

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, UInt8
 
 Frame = UInt8[np.ndarray, "h w 3"]
 
+RIM = 1 / 80  # of a frame's height
 # Pixels by which a flow and its way back may miss each other, beyond which a place is hidden.
 _HIDDEN = 1.5
 
@@ -27,6 +28,8 @@ class Steadiness(NamedTuple):
         warping_original: the same of the original clip: noise, light, and what the flow misses.
         flicker_inside: mean absolute change of the edit (result less original) from frame to frame
             along the flow, where either frame was edited.
+        flicker_rim: the same in the outermost places that were edited, where the edit meets the
+            original.
         flicker_outside: largest absolute difference of result and original anywhere else; 0 where
             what is not edited is untouched.
     """
@@ -34,6 +37,7 @@ class Steadiness(NamedTuple):
     warping: float
     warping_original: float
     flicker_inside: float
+    flicker_rim: float
     flicker_outside: float
 
 
@@ -98,7 +102,7 @@ def steadiness(
     Args:
         frames: original, result, and where the result may differ, in order; at least two.
     """
-    errors, changes, outside, last = [], [], 0.0, None
+    errors, changes, rims, outside, last = [], [], [], 0.0, None
     for original, result, touched in frames:
         difference = result.astype(np.float32) - original.astype(np.float32)
         if not touched.all():
@@ -113,9 +117,20 @@ def steadiness(
             either = seen & (
                 touched | (moved(last[3].astype(np.float32)[..., None], back) > 0)[..., 0]
             )
-            if either.any():
-                changes.append(float(np.abs(difference - moved(last[2], back))[either].mean()))
+            change = np.abs(difference - moved(last[2], back)).mean(-1)
+            for found, places in ((changes, either), (rims, seen & rim(touched))):
+                if places.any():
+                    found.append(float(change[places].mean()))
         last = original, result, difference, touched
     warping, warping_original = np.nanmean(errors, axis=0)
-    inside = float(np.mean(changes)) if changes else 0.0
-    return Steadiness(float(warping), float(warping_original), inside, outside)
+    inside, border = (float(np.mean(found)) if found else 0.0 for found in (changes, rims))
+    return Steadiness(float(warping), float(warping_original), inside, border, outside)
+
+
+def rim(touched: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+    """The outermost places of an area, as wide as `RIM` says."""
+    import cv2
+
+    side = 2 * max(round(RIM * len(touched)), 1) + 1
+    inner = cv2.erode(touched.astype(np.uint8), np.ones((side, side), np.uint8), borderValue=1)
+    return touched & (inner == 0)
