@@ -1,12 +1,13 @@
-"""Clips of known truth, edited: how steady, how much of the person, how long a frame takes.
+"""Clips, edited: how steady, how much of the person is kept, how long a frame takes.
 
     python -m benchmarks.clips --out DIR [--scenes speaks,hidden] [--attribute smiling=1]
         [--alone 8]
+    python -m benchmarks.clips --out DIR --scenes weeps,smiles,cut,drives
 
-Each scene of `benchmarks.clip_truth` is written as a camera would, edited without loss, and
-compared with itself. `--alone N` also edits N frames from its middle as photographs, one by one,
-which is what a clip editor has to beat: the same measures, of the same frames. A scene that is done
-is not done again.
+Each scene of `benchmarks.clip_truth` is written as a camera would, those of `benchmarks.clip_real`
+are fetched. They are edited without loss, and compared with themselves. `--alone N` also edits N
+frames from the middle as photographs, one by one, which is what a clip editor has to beat: the same
+measures, of the same frames. A scene that is done is not done again.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import clip_truth
+from benchmarks import clip_real, clip_truth
 from diffcam_jax.command.compilation import keep_compiled_programs
 from diffcam_jax.editing.config import VARIANTS
 from diffcam_jax.editor.editor import TUNE_QUICKLY, Editor
@@ -73,11 +74,13 @@ def compared(clip: Path, result: Path) -> Iterator[tuple[np.ndarray, np.ndarray,
 
 
 def run(editor: Editor, scene: str, asked: str, alone: int, out: Path) -> dict[str, Any]:
-    """Makes, edits and measures a scene."""
-    clip, result = out / f"{scene}.mp4", out / "edited" / f"{scene}.mp4"
-    result.parent.mkdir(parents=True, exist_ok=True)
-    if not clip.exists():
+    """Makes or fetches a scene, edits and measures it."""
+    if scene in clip_real.CLIPS:
+        clip = clip_real.fetch(scene, out)
+    elif not (clip := out / f"{scene}.mp4").exists():
         clip_truth.write(clip, clip_truth.frames(editor, clip_truth.SCENES[scene]))
+    result = out / "edited" / f"{scene}.mp4"
+    result.parent.mkdir(parents=True, exist_ok=True)
     wanted = curves.parse([asked], editor.directions)
     request = ClipRequest(wanted, VARIANTS["product"], lossless=True)
     report = edit_clip(editor, open_clip(clip), request, result, out / "work")
@@ -86,15 +89,16 @@ def run(editor: Editor, scene: str, asked: str, alone: int, out: Path) -> dict[s
     row = {"scene": scene, "frames": len(triples), "seconds": report["seconds"]}
     row["clip"] = measured(editor, name, triples)
     if alone:
-        first = (len(triples) - alone) // 2
-        some = triples[first : first + alone]
+        faces = [triple for triple in triples if triple[2].any()]
+        first = max((len(faces) - alone) // 2, 0)
+        some = faces[first : first + alone]
         pictures, seconds = [], []
         for original, _, _ in some:
             began = time.perf_counter()
-            edit = editor.edit(original, {name: wanted[name].peak}, tune=TUNE_QUICKLY, cache=False)
+            strengths = {name: wanted[name].peak}
+            image = editor.edit(original, strengths, tune=TUNE_QUICKLY, cache=False).image
             seconds.append(time.perf_counter() - began)
-            touched = (edit.image != original).any(-1)
-            pictures.append((original, edit.image, touched))
+            pictures.append((original, image, (image != original).any(-1)))
         row["some_of_clip"] = measured(editor, name, some)
         row["alone"] = measured(editor, name, pictures)
         row["alone"]["seconds"] = round(float(np.median(seconds)), 3)

@@ -264,7 +264,7 @@ _TABLE = (
         description="differential-activation classifier over the shipped directions",
         licence="Apache-2.0; trained on pictures of mobile_stylegan_ffhq: non-commercial research",
         origin="this project",
-        sha256="91a6af4d05f7957268023c6959bfe48211b838ed1cb36498b1c37bcfcab18299",
+        sha256="367c7fcffecf0b0625fb1540685907b5676784f878ccdc983f9bd4705087c0d5",
     ),
     Part(
         name="directions_mobile",
@@ -272,7 +272,7 @@ _TABLE = (
         description="editing directions of mobile_stylegan_ffhq",
         licence="Apache-2.0; fitted on pictures of mobile_stylegan_ffhq: non-commercial research",
         origin="this project",
-        sha256="7e17014ddec6e8cc20d58c66d5987b40d51982e0780efafcf2f80a043beed40d",
+        sha256="76da9a5a6559eae88aeed48c09b0530d9f8736e818728d71f31be08829a9e74c",
     ),
 )
 
