@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import precision_recall_curve
 
-from diffcam_jax.directions import Direction, balance, make, recipe, scoring, space
+from diffcam_jax.directions import make, recipe, scoring, space
 from diffcam_jax.directions.acts import WHOLE
 from diffcam_jax.directions.calibration import calibrate, clean_range
 from diffcam_jax.directions.fit import attribute_curves, condition, fit_boundary
-from diffcam_jax.directions.plans import Attribute, Fitting, Trial
+from diffcam_jax.directions.plans import Attribute, Fitting
 from diffcam_jax.errors import UserError
 from diffcam_jax.nn.latents import wplus_rows
 from diffcam_jax.nn.mobile_stylegan import MobileStyleGAN
@@ -285,40 +285,6 @@ def test_a_function_of_pictures_becomes_a_direction(name, whitened, tmp_path, ca
     again, _ = recipe.fit_scored(generator, attributes, tmp_path, scorer, 300, 1, 8, 0.8, fitting)
     assert not seen
     np.testing.assert_array_equal(again["red"].array, direction.array)
-
-
-def test_what_goes_along_is_added_and_counts_in_the_strength(tmp_path):
-    generator = network("stylegan2")
-    rows = wplus_rows(generator.module)
-    scorer = scoring.own({"red": redness, "bright": lambda pictures: pictures.mean((1, 2, 3))})
-    attributes = {
-        "red": Attribute("red", (0, rows), shift=0.5, along=(("bright", 0.5),)),
-        "bright": Attribute("bright", (0, rows)),
-    }
-    trial = Trial(scorer, 6)
-    codes = make.trial_codes(generator, trial)
-    steps = np.random.default_rng(0).normal(0, 0.3, (2, rows, SIZE)).astype(np.float32)
-    records = ((-2.0, 2.0), (0, rows), "", "", "made", "none")
-    made = {n: Direction(n, step, *records) for n, step in zip(attributes, steps, strict=True)}
-    spreads = {
-        name: float(score.std())
-        for name, score in make.scored(generator, trial, ["red", "bright"])(codes).items()
-    }
-    made = balance.balanced(generator, made, attributes, spreads, trial)
-    np.testing.assert_allclose(
-        made["red"].array / np.linalg.norm(made["red"].array),
-        (steps[0] + 0.5 * steps[1]) / np.linalg.norm(steps[0] + 0.5 * steps[1]),
-        atol=1e-6,
-    )
-    assert made["red"].method.endswith("balanced by 0 others, with 0.5 of bright")
-    assert made["bright"].method.endswith("balanced by 0 others")
-
-
-def test_what_goes_along_is_fitted_too_where_nobody_asked_for_it():
-    smile = recipe.ATTRIBUTES["smiling"]
-    assert list(recipe._companions({"smiling": smile}, 12)) == ["mouth_open"]
-    assert recipe._companions({"smiling": smile}, 12)["mouth_open"].layers == (2, 12)
-    assert recipe._companions({"smiling": smile, "mouth_open": smile}, 12) == {}
 
 
 def test_scoring_goes_on_where_it_stopped(tmp_path):

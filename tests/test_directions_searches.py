@@ -6,13 +6,25 @@ import math
 import numpy as np
 import pytest
 
-from diffcam_jax.directions import Direction, balance, compare, explore, searches, validate
+from diffcam_jax.directions import (
+    Direction,
+    balance,
+    compare,
+    explore,
+    make,
+    recipe,
+    scoring,
+    searches,
+    validate,
+)
 from diffcam_jax.directions.__main__ import main
 from diffcam_jax.directions.effects import Effect
 from diffcam_jax.directions.fit import METHODS, by_rank, by_size, condition, fit_boundary
+from diffcam_jax.directions.plans import Attribute, Trial
 from diffcam_jax.directions.storage import load_directions
 from diffcam_jax.errors import UserError
-from tests.test_directions_fit import planted
+from diffcam_jax.nn.latents import wplus_rows
+from tests.test_directions_fit import SIZE, network, planted, redness
 
 
 def direction(name: str, **changes) -> Direction:
@@ -75,6 +87,40 @@ def test_additions_cancel_side_effects():
     found = balance.additions(effects, own, "frown")
     assert set(found) == {"eyes_closed"}
     assert found["eyes_closed"] == pytest.approx(-0.4 / (1 + balance.COST))
+
+
+def test_what_goes_along_is_added_and_counts_in_the_strength(tmp_path):
+    generator = network("stylegan2")
+    rows = wplus_rows(generator.module)
+    scorer = scoring.own({"red": redness, "bright": lambda pictures: pictures.mean((1, 2, 3))})
+    attributes = {
+        "red": Attribute("red", (0, rows), shift=0.5, along=(("bright", 0.5),)),
+        "bright": Attribute("bright", (0, rows)),
+    }
+    trial = Trial(scorer, 6)
+    codes = make.trial_codes(generator, trial)
+    steps = np.random.default_rng(0).normal(0, 0.3, (2, rows, SIZE)).astype(np.float32)
+    records = ((-2.0, 2.0), (0, rows), "", "", "made", "none")
+    made = {n: Direction(n, step, *records) for n, step in zip(attributes, steps, strict=True)}
+    spreads = {
+        name: float(score.std())
+        for name, score in make.scored(generator, trial, ["red", "bright"])(codes).items()
+    }
+    made = balance.balanced(generator, made, attributes, spreads, trial)
+    np.testing.assert_allclose(
+        made["red"].array / np.linalg.norm(made["red"].array),
+        (steps[0] + 0.5 * steps[1]) / np.linalg.norm(steps[0] + 0.5 * steps[1]),
+        atol=1e-6,
+    )
+    assert made["red"].method.endswith("balanced by 0 others, with 0.5 of bright")
+    assert made["bright"].method.endswith("balanced by 0 others")
+
+
+def test_what_goes_along_is_fitted_too_where_nobody_asked_for_it():
+    smile = recipe.ATTRIBUTES["smiling"]
+    assert list(recipe._companions({"smiling": smile}, 12)) == ["mouth_open"]
+    assert recipe._companions({"smiling": smile}, 12)["mouth_open"].layers == (2, 12)
+    assert recipe._companions({"smiling": smile, "mouth_open": smile}, 12) == {}
 
 
 def entry(**changes):

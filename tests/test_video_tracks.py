@@ -12,7 +12,7 @@ from diffcam_jax.faces.shared import face_landmarker
 from diffcam_jax.metrics.identity import Identity
 from diffcam_jax.video import smoothing
 from diffcam_jax.video.cuts import Cuts
-from diffcam_jax.video.pivot import sample_rows
+from diffcam_jax.video.samples import candidates, chosen
 from diffcam_jax.video.tracks import Track, Tracker, choose
 
 
@@ -86,10 +86,18 @@ def test_samples_are_sharp_frames_with_nothing_before_the_face():
     track.looks[8:12] = 220  # something passes, and is sharp
     track.sharpness[8:12] = 9
     track.sharpness[20:30] = 0  # not seen
-    rows = sample_rows(track)
-    assert len(rows) == 4 and rows == sorted(rows)
-    assert not set(rows) & (set(range(8, 12)) | set(range(20, 30)))
-    assert all(track.sharpness[row] == 5 for row in rows)
+    usual, unusual = candidates(track)
+    assert len(usual) == 8 and usual == sorted(usual)
+    assert not set(usual) & (set(range(8, 12)) | set(range(20, 30)))
+    assert all(track.sharpness[row] == 5 for row in usual)
+    assert unusual == [8, 9, 10, 11]
+
+
+def test_samples_have_room_where_there_is_any():
+    assert chosen([1.0] * 8, [1.0] * 6) == [1, 3, 5, 7]
+    assert chosen([0.0] * 8, [0.0, 1.0, 0.0, 0.0, 0.0, 0.9]) == [2, 6, 9, 13]  # two usual ones
+    assert chosen([0.0, 0.0, 1.0, 0.0], [0.0]) == [0, 1, 2, 3]
+    assert chosen([0.0], []) == [0]
 
 
 def test_the_larger_person_of_every_scene_with_all_of_their_tracks():

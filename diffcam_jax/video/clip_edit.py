@@ -38,7 +38,8 @@ from diffcam_jax.video.clip import Clip, Frame
 from diffcam_jax.video.curves import Curve, points
 from diffcam_jax.video.neighbours import with_neighbours
 from diffcam_jax.video.opening import read_frames
-from diffcam_jax.video.pivot import Pivot, Sample
+from diffcam_jax.video.pivot import Pivot
+from diffcam_jax.video.samples import read_samples
 from diffcam_jax.video.track_edit import CODES, MASKS, Drawn, TrackEditor, View, paste
 from diffcam_jax.video.tracks import Track, choose
 from diffcam_jax.video.writing import ClipWriter
@@ -218,25 +219,13 @@ def _pivots(
     """Window, generator and factors of each track; found by an earlier run or now."""
     places = [work / f"pivot_{i:04d}.safetensors" for i in range(len(tracks))]
     known = [pivots.load(place) for place in places]
-    wanted: dict[int, list[int]] = {}
-    for i, track in enumerate(tracks):
-        for row in [] if known[i] else pivots.sample_rows(track):
-            wanted.setdefault(track.start + row, []).append(i)
-    samples: dict[int, list[Sample]] = {}
-    if wanted:
-        tell(progress, "draft")
-    for frame in read_frames(clip) if wanted else ():
-        for i in wanted.get(frame.number, ()):
-            quad = tracks[i].quads[frame.number - tracks[i].start]
-            aligned = editor.crop(frame.pixels, quad)
-            codes = editor.invert(aligned, cache=False)
-            samples.setdefault(i, []).append(Sample(aligned, codes, quad))
-        if frame.number >= max(wanted):
-            break
     settings = TuningSettings().with_steps(request.tune) if request.tune else None
     peaks = [curve.peak for curve in request.curves.values()]
     names = list(request.curves)
-    for i, given in samples.items():
+    todo = {i: track for i, track in enumerate(tracks) if known[i] is None}
+    if todo:
+        tell(progress, "draft")
+    for i, given in read_samples(editor, clip, todo, names, peaks, request.raw):
         choices = names, peaks, request.config, settings, request.raw, progress
         known[i] = pivots.find_pivot(editor.faces, given, *choices)
         pivots.save(places[i], known[i])

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, UInt8
 
 from diffcam_jax.command.kept_jit import kept_jit
 from diffcam_jax.command.progress import Progress
@@ -31,12 +30,10 @@ from diffcam_jax.inversion.tuned_parts import Deltas, tuned_generator
 from diffcam_jax.nn.network import Network
 from diffcam_jax.ops.image import to_unit
 from diffcam_jax.ops.window import Window
-from diffcam_jax.video.tracks import Track
+from diffcam_jax.video.samples import Sample
 
-# Frames that stand for a track, and how many of them the strength is measured on.
-SAMPLES, MEASURED = 4, 3
-# Share of a track's frames that samples are chosen from, the most typical ones.
-TYPICAL = 0.6
+# Samples that the strength is measured on.
+MEASURED = 3
 _tuned = kept_jit(tuned_generator)
 
 
@@ -61,29 +58,6 @@ class Pivot:
     def generator(self, network: Network) -> Network:
         """A generator with the person's changes."""
         return _tuned(network, self.deltas) if self.deltas else network
-
-
-def sample_rows(track: Track, count: int = SAMPLES) -> list[int]:
-    """The frames that stand for a track, as rows of it, rising.
-
-    Those that look least like the whole track does on average are left out: something may pass
-    before the face. Of each of `count` equal parts of the others it is the sharpest.
-    """
-    rows = np.flatnonzero((track.sharpness > 0) & (track.weight >= track.weight.max()))
-    usual = np.median(track.looks[rows], axis=0)
-    unlike = np.abs(track.looks[rows].astype(np.float32) - usual).mean((1, 2, 3))
-    rows = rows[unlike <= np.quantile(unlike, TYPICAL)]
-    parts = np.array_split(rows, min(count, len(rows)))
-    return [int(part[np.argmax(track.sharpness[part])]) for part in parts]
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Sample:
-    """A frame's face: aligned uint8 [s, s, 3], its code [n, k] and its place."""
-
-    aligned: UInt8[np.ndarray, "s s 3"]
-    codes: Float[np.ndarray, "n k"]
-    quad: Float[np.ndarray, "4 2"]
 
 
 def find_pivot(

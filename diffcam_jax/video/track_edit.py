@@ -20,16 +20,16 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from diffcam_jax.command.kept_jit import kept_jit
-from diffcam_jax.directions.strength import room
 from diffcam_jax.editing.config import EditConfig
 from diffcam_jax.editing.window_edit import draw_window, limit
 from diffcam_jax.editor.editor import Editor
-from diffcam_jax.editor.face_session import FaceSession, is_measured
-from diffcam_jax.faces import align, scorers
+from diffcam_jax.editor.face_session import FaceSession
+from diffcam_jax.faces import align
 from diffcam_jax.video.clip import Frame
 from diffcam_jax.video.curves import Curve
 from diffcam_jax.video.neighbours import averaged
 from diffcam_jax.video.pivot import Pivot
+from diffcam_jax.video.samples import rooms
 
 # Frames on either side over which codes and masks are averaged, with falling weights.
 CODES, MASKS = 2, 2
@@ -108,18 +108,9 @@ class TrackEditor:
         """Cuts the face out of a frame and reads its code."""
         aligned = self._editor.crop(frame.pixels, quad)
         codes = self._editor.invert(aligned, cache=False)
-        return View(frame.number, aligned, codes, quad, weight, self._rooms(aligned))
-
-    def _rooms(self, aligned: UInt8[np.ndarray, "s s 3"]) -> Float[np.ndarray, " r"]:
-        """The room of each attribute in one face, see `View`."""
-        rooms = []
-        for name, curve in self._curves.items():
-            direction, share = self._editor.directions[name], 1.0
-            quick = is_measured(direction) and not scorers.SCORERS[direction.score].needs
-            if quick and curve.peak > 0 and not self._raw:
-                share = room(direction, curve.peak, self._editor.faces.score(aligned, direction))
-            rooms.append(share)
-        return np.array(rooms, np.float32)
+        peaks = [curve.peak for curve in self._curves.values()]
+        free = rooms(self._editor.faces, aligned, list(self._curves), peaks, self._raw)
+        return View(frame.number, aligned, codes, quad, weight, free)
 
     def draw(self, view: View, around: Sequence[View], time: float) -> Drawn | None:
         """The edit of a frame; None where nothing changes.
@@ -131,12 +122,10 @@ class TrackEditor:
         """
         pivot = self._pivot
         place = operator.attrgetter("number")
-        rooms = averaged(around, place, operator.attrgetter("room"), view.number, CODES)
+        free = averaged(around, place, operator.attrgetter("room"), view.number, CODES)
         factors = [
             factor * curve.share(time) * view.weight * float(share)
-            for factor, curve, share in zip(
-                pivot.factors, self._curves.values(), rooms, strict=True
-            )
+            for factor, curve, share in zip(pivot.factors, self._curves.values(), free, strict=True)
         ]
         if pivot.window is None or not any(factors):
             return None
