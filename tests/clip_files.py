@@ -11,6 +11,19 @@ import numpy as np
 WIDTH, HEIGHT, FRAMES, RATE = 64, 48, 12, 25
 
 
+# Without styles FFmpeg opens no encoder of subtitles.
+_STYLES = """[Script Info]
+ScriptType: v4.00+
+
+[V4+ Styles]
+Format: Name, Fontname, Fontsize
+Style: Default,Arial,16
+
+[Events]
+Format: Layer, Start, End, Style, Text
+"""
+
+
 def picture(number: int, width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
     """A smooth picture in which something moves: uint8 [h, w, 3]."""
     x, y = np.meshgrid(np.arange(width), np.arange(height))
@@ -85,6 +98,35 @@ def _write_tone(out: Any, stream: Any, seconds: float) -> None:
     resampler = av.AudioResampler(stream.format, "mono", 48000)
     for part in [*resampler.resample(frame), None]:
         out.mux(stream.encode(part))
+
+
+def with_text(clip: Path, path: Path, codec: str, lines: Sequence[str]) -> Path:
+    """Copies a clip and adds subtitles, a line every tenth of a second.
+
+    Args:
+        clip: to be copied.
+        path: of the copy.
+        codec: "mov_text" in MP4, "subrip" in Matroska.
+        lines: of text.
+    """
+    with av.open(str(clip)) as source, av.open(str(path), "w") as out:
+        streams = {s.index: out.add_stream_from_template(s, opaque=True) for s in source.streams}
+        text = out.add_stream(codec)
+        text.metadata["language"] = "deu"
+        text.codec_context.subtitle_header = _STYLES.encode()
+        found = [packet for packet in source.demux() if packet.size]
+        for packet in found:
+            packet.stream = streams[packet.stream_index]
+        for number, line in enumerate(lines):
+            head = len(line).to_bytes(2, "big") if codec == "mov_text" else b""
+            packet = av.Packet(head + line.encode())
+            packet.time_base, packet.stream = Fraction(1, 1000), text
+            packet.pts = packet.dts = 100 * number
+            packet.duration = 100
+            found.append(packet)
+        for packet in found:
+            out.mux(packet)
+    return path
 
 
 def _rotate(path: Path, rotation: tuple[float, bool, bool]) -> None:

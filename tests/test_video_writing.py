@@ -2,17 +2,18 @@
 
 import resource
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
 from diffcam_jax.errors import UserError
-from diffcam_jax.video import writing
+from diffcam_jax.video import joining, writing
 from diffcam_jax.video.clip import Tags
 from diffcam_jax.video.opening import open_clip, read_frames
 from diffcam_jax.video.writing import ClipWriter, result_name
-from tests.clip_files import FRAMES, damage, packets, picture, stored, write_video
+from tests.clip_files import FRAMES, damage, packets, picture, stored, with_text, write_video
 
 TIMES = [0, 1000, 1500, 3000, 3100, 4000, 7000, 8000, 8800, 9000, 12000, 12345]
 PART = 5
@@ -166,6 +167,33 @@ def test_packets_of_sound_are_kept(tmp_path, name, sound, lossless, suffix):
     pairs = zip(*(_offsets(file) for file in (path, out)), strict=True)
     for a, b in pairs:
         assert a == pytest.approx(b, abs=0.0011 if suffix == ".mkv" else 2e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "sound", "suffix", "kept"),
+    [
+        ("a.mp4", "mov_text", "aac", ".mp4", True),
+        ("a.mkv", "subrip", "aac", ".mkv", True),
+        ("a.mov", "mov_text", "pcm_s16le", ".mkv", False),
+    ],
+)
+def test_subtitles_are_kept_where_the_container_takes_them(
+    tmp_path, name, codec, sound, suffix, kept
+):
+    plain = write_video(tmp_path / f"plain{Path(name).suffix}", sound=sound)
+    path = with_text(plain, tmp_path / name, codec, ["Good day.", "How are you?"])
+    out = result(path)
+    assert out.suffix == suffix
+    told = open_clip(path).notes + joining.notes(open_clip(path).video, False)
+    assert any("subtitles of MP4 are left out" in note for note in told) != kept
+    assert not any("streams" in note for note in told)
+    with av.open(str(out)) as file:
+        assert len(file.streams.audio) == 1 and len(file.streams.subtitles) == kept
+        if kept:
+            assert file.streams.subtitles[0].language == "deu"
+    if kept:
+        said = b"".join(packets(out, "subtitles"))
+        assert b"Good day." in said and b"How are you?" in said
 
 
 def _offsets(path):

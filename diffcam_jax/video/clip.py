@@ -107,6 +107,7 @@ class VideoFacts:
         time_base: seconds of a unit of `Samples.pts`.
         aspect: width of an upright pixel over its height.
         sound: codecs of the streams of sound.
+        text: codecs of the subtitles.
         start: microseconds by which a stream's clock is ahead, as in broadcasts; times of pictures
             and sound are less by it.
     """
@@ -119,6 +120,7 @@ class VideoFacts:
     turn: Turn = UPRIGHT
     aspect: Fraction = Fraction(1)
     sound: tuple[str, ...] = ()
+    text: tuple[str, ...] = ()
     start: int = 0
 
     @property

@@ -1,4 +1,4 @@
-"""Parts of a video and the sound of its clip, put together without decoding anything."""
+"""Parts of a video, and sound and subtitles of its clip, together without decoding anything."""
 
 import heapq
 from collections.abc import Iterator, Sequence
@@ -13,6 +13,7 @@ from diffcam_jax.video.clip import Clip, VideoFacts
 _MP4_SOUND = ("aac", "mp3", "mp3float", "ac3", "eac3", "opus", "libopus", "flac", "alac")
 # Few players know these in MP4, and the same ones know FFV1.
 _MP4_LOSSLESS = ("pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be", "pcm_s32le", "pcm_f32le")
+_MP4_TEXT = ("mov_text",)  # which Matroska does not take
 # What MP4 has fields for; everything else is kept as free keys.
 _MP4_KEYS = {
     *("title", "artist", "album_artist", "composer", "album", "date", "comment", "genre"),
@@ -41,26 +42,28 @@ class Part(NamedTuple):
 
 
 def suffix(facts: VideoFacts, lossless: bool) -> str:
-    """Of the file that holds pictures and sound.
+    """Of the file that holds pictures, sound and subtitles.
 
     MP4 keeps times and the shape of pixels as they are, of FFV1 as well (RFC 9043, section 4.3.3);
-    Matroska takes every kind of sound.
+    Matroska takes every kind of sound, and subtitles of any kind but MP4's own.
     """
-    known = (*_MP4_SOUND, *(_MP4_LOSSLESS if lossless else ()))
-    return ".mp4" if all(codec in known for codec in facts.sound) else ".mkv"
+    known = (*_MP4_SOUND, *_MP4_TEXT, *(_MP4_LOSSLESS if lossless else ()))
+    return ".mp4" if all(codec in known for codec in (*facts.sound, *facts.text)) else ".mkv"
 
 
 def notes(facts: VideoFacts, lossless: bool) -> tuple[str, ...]:
     """What people should know about the file, a line each."""
     told = []
+    if suffix(facts, lossless) == ".mkv" and any(codec in _MP4_TEXT for codec in facts.text):
+        told.append("subtitles of MP4 are left out, for Matroska does not take them")
     if suffix(facts, lossless) == ".mp4":
         if lossless and facts.tags.siting not in (None, "left"):
             told.append(f"the place of colour samples ({facts.tags.siting}) is not kept")
         return tuple(told)
     if (1000 / facts.rate).denominator != 1 and (1000 * facts.time_base).denominator != 1:
         told.append(
-            f"MP4 does not take {', '.join(facts.sound)}, and Matroska rounds the times of frames "
-            "to milliseconds"
+            f"MP4 does not take {', '.join((*facts.sound, *facts.text))}, and Matroska rounds the "
+            "times of frames to milliseconds"
         )
     if lossless and facts.aspect != 1:
         told.append(
@@ -70,10 +73,10 @@ def notes(facts: VideoFacts, lossless: bool) -> tuple[str, ...]:
 
 
 def join(clip: Clip, parts: Sequence[Part], out: Path, kind: str) -> None:
-    """Writes pictures, sound, chapters and what the clip says about itself.
+    """Writes pictures, sound, subtitles, chapters and what the clip says about itself.
 
     Args:
-        clip: source of the sound.
+        clip: source of sound and subtitles.
         parts: in their order.
         out: file to write.
         kind: ".mp4" or ".mkv".
@@ -111,21 +114,23 @@ def join(clip: Clip, parts: Sequence[Part], out: Path, kind: str) -> None:
         pictures.codec_context.sample_aspect_ratio = facts.aspect
         if (found := ffmpeg.picture(source)) is not None:
             pictures.metadata.update(_kept(found.metadata))
-        sounds = {}
-        for stream in source.streams.audio:
-            if stream.codec_context is not None:
-                sounds[stream.index] = made = target.add_stream_from_template(stream)
+        copied = {}
+        for stream in (*source.streams.audio, *source.streams.subtitles):
+            if (codec := stream.codec_context) is not None:
+                if kind == ".mkv" and codec.name in _MP4_TEXT:
+                    continue
+                copied[stream.index] = made = target.add_stream_from_template(stream)
                 made.metadata.update(_kept(stream.metadata))
                 made.disposition = stream.disposition
         packets = [_pictures(parts, facts, pictures, head, delay)]
-        if sounds:
-            packets.append(_sound(source, sounds, facts))
+        if copied:
+            packets.append(_others(source, copied, facts))
         for _, which, packet in heapq.merge(*packets, key=lambda entry: entry[:2]):
             try:
                 target.mux(packet)
             except av.FFmpegError as error:
                 if which == 0 or no_room(error):
-                    raise  # of sound, damaged packets are left out
+                    raise  # damaged packets of others are left out
 
 
 def _pictures(
@@ -166,12 +171,11 @@ def _pictures(
             shown += len(part.times)
 
 
-def _sound(
-    source: Any, sounds: dict[int, Any], facts: VideoFacts
+def _others(
+    source: Any, copied: dict[int, Any], facts: VideoFacts
 ) -> Iterator[tuple[float, int, Any]]:
-    """Packets of sound as they are: (second, 1, packet)."""
-    streams = [stream for stream in source.streams.audio if stream.index in sounds]
-    packets = source.demux(streams)
+    """Packets of sound and subtitles as they are: (second, 1, packet)."""
+    packets = source.demux([stream for stream in source.streams if stream.index in copied])
     last = 0.0
     while True:
         try:
@@ -187,7 +191,7 @@ def _sound(
         packet.dts = None if packet.dts is None else packet.dts - ahead
         when = packet.dts if packet.dts is not None else packet.pts
         last = last if when is None else max(last, float(when * packet.time_base))
-        packet.stream = sounds[packet.stream.index]
+        packet.stream = copied[packet.stream.index]
         yield last, 1, packet
 
 

@@ -76,11 +76,14 @@ def _clip(path: Path, container: Any, stream: Any, frame: Any) -> Clip:
     rate = next(
         (r for r in (stream.average_rate, stream.guessed_rate) if r and 0 < r <= _FASTEST), None
     )
-    sound = tuple(s.codec_context.name for s in container.streams.audio if s.codec_context)
-    if left_out := len(container.streams) - 1 - len(sound):
+    sound, text = (
+        tuple(s.codec_context.name for s in streams if s.codec_context)
+        for streams in (container.streams.audio, container.streams.subtitles)
+    )
+    if left_out := len(container.streams) - 1 - len(sound) - len(text):
         notes.append(
-            f"of {len(container.streams)} streams {left_out} are left out: further pictures, "
-            "subtitles and data"
+            f"of {len(container.streams)} streams {left_out} are left out: further pictures and "
+            "data"
         )
     seconds = _seconds(container, stream)
     frames = stream.frames or None
@@ -88,7 +91,7 @@ def _clip(path: Path, container: Any, stream: Any, frame: Any) -> Clip:
         frames = max(1, round(seconds * rate))
     facts = VideoFacts(
         upright, colours, tags, Fraction(rate or 25), Fraction(stream.time_base), turn, aspect,
-        sound, _start(container),
+        sound, text, _start(container),
     )  # fmt: skip
     return Clip(path, "video", width, height, frames, seconds, tuple(notes), facts)
 
