@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import diffcam_jax
-from convert_weights.kinds import KINDS, encoder_type
+from convert_weights.kinds import KINDS, option
 from convert_weights.packaged import PACKAGED, convert_files
 from convert_weights.sources import is_archive, read_files
 from diffcam_jax.command.program import as_called
@@ -148,7 +148,7 @@ def convert_state(options: argparse.Namespace) -> int:
         "remarks": converted.remarks,
     }
     if "encoder" in converted.networks:
-        config["encoder_type"] = encoder_type(state.notes)
+        config |= {name: option(state.notes, name) for name in ("encoder_type", "dataset_type")}
     if "classifier" in converted.networks:
         config |= _classes(options, converted.networks["classifier"].module.num_classes)
     return _write(

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from convert_weights.kinds import KINDS, Kind, Part, encoder_type
+from convert_weights.kinds import KINDS, Kind, Part, option
 from convert_weights.layout import Layout
 from convert_weights.state import State
 from diffcam_jax.errors import UserError
@@ -333,7 +333,7 @@ def recognise(state: State) -> str:
     names = [name for name, _ in fitting]
     if {"psp", "e4e"} <= set(names):
         trained = {"GradualStyleEncoder": "psp", "Encoder4Editing": "e4e"}.get(
-            encoder_type(state.notes)
+            option(state.notes, "encoder_type")
         )
         if trained is None:
             raise UserError(

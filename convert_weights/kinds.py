@@ -70,9 +70,9 @@ def _layout(module: str, function: str) -> LayoutFunction:
     return layout
 
 
-def encoder_type(notes: Mapping[str, Any]) -> str:
-    """The class name in the training options, or nothing."""
-    return str(notes.get("encoder_type") or notes.get("opts/encoder_type") or "")
+def option(notes: Mapping[str, Any], name: str) -> str:
+    """What the training options say of an encoder, such as its class, or nothing."""
+    return str(notes.get(name) or notes.get(f"opts/{name}") or "")
 
 
 def _ada_generator(shapes: Shapes, notes: Mapping[str, Any]) -> Layout:
@@ -95,7 +95,7 @@ def _ada_generator(shapes: Shapes, notes: Mapping[str, Any]) -> Layout:
 def _psp_encoder(shapes: Shapes, notes: Mapping[str, Any]) -> Layout:
     from convert_weights.layouts import encoders
 
-    if encoder_type(notes).startswith("Encoder4Editing"):
+    if option(notes, "encoder_type").startswith("Encoder4Editing"):
         raise UserError("its options say Encoder4Editing; convert it with the kind e4e")
     found = encoders.recognise(shapes)
     layouts = {
@@ -111,7 +111,7 @@ def _psp_encoder(shapes: Shapes, notes: Mapping[str, Any]) -> Layout:
 def _e4e_encoder(shapes: Shapes, notes: Mapping[str, Any]) -> Layout:
     from convert_weights.layouts import encoders
 
-    if encoder_type(notes).startswith("GradualStyle"):
+    if option(notes, "encoder_type").startswith("GradualStyle"):
         raise UserError("its options say GradualStyleEncoder; convert it with the kind psp")
     return encoders.encoder4editing(shapes)
 
@@ -119,7 +119,7 @@ def _e4e_encoder(shapes: Shapes, notes: Mapping[str, Any]) -> Layout:
 def _restyle_encoder(shapes: Shapes, notes: Mapping[str, Any]) -> Layout:
     from convert_weights.layouts import encoders
 
-    progressive = "Progressive" in encoder_type(notes)
+    progressive = "Progressive" in option(notes, "encoder_type")
     if "input_layer.0.weight" in shapes:
         return encoders.restyle_irse(shapes, progressive=progressive)
     return encoders.restyle_resnet(shapes, progressive=progressive)

@@ -11,7 +11,7 @@ from skimage.registration import phase_cross_correlation
 
 from diffcam_jax.errors import UserError
 from diffcam_jax.faces import align
-from diffcam_jax.faces.align import crop, frame_quad, paste, photo_mask
+from diffcam_jax.faces.align import crop, frame_quad, paste, photo_mask, whole_quad
 
 FEW = settings(max_examples=25, deadline=None, derandomize=True)
 
@@ -141,6 +141,52 @@ def test_crop_far_beyond_the_border(side):
 def test_crop_of_nothing(quad):
     with pytest.raises(UserError, match="does not fit the 200x300 photograph"):
         crop(noise_photo(300, 200), quad, 64)
+
+
+BARS = (0.125, 0.125, 0.0, 0.0)  # of cars, 512 x 384 in 512 x 512
+
+
+def test_squares_of_whole_pictures_by_hand():
+    assert whole_quad(480, 640, BARS)[[0, 2]].tolist() == [[0, -80], [640, 560]]
+    assert whole_quad(600, 400, BARS)[[0, 2]].tolist() == [[-200, -100], [600, 700]]
+    # The left half is padding: the picture lies around three quarters of the square's width.
+    assert whole_quad(100, 100, (0.0, 0.0, 0.5, 0.0))[[0, 2]].tolist() == [[-100, -50], [100, 150]]
+    np.testing.assert_array_equal(whole_quad(9, 9, (0.0,) * 4), frame_quad(9, 9))
+
+
+def test_a_whole_picture_is_cut_out_exactly_and_black_beyond():
+    photo = noise_photo(48, 64)
+    cut = crop(photo, whole_quad(48, 64, BARS), 64, "black")
+    np.testing.assert_array_equal(cut[8:56], photo.astype(np.float32) / 255)
+    assert not cut[:8].any() and not cut[56:].any()
+
+
+@pytest.mark.parametrize(("height", "width"), [(480, 640), (500, 300), (90, 640), (51, 37)])
+def test_only_the_bars_of_a_whole_picture_are_black(height, width):
+    """The border is as bright as the middle: nothing beyond it is mixed in."""
+    photo = np.full((height, width, 3), 200, np.uint8)
+    quad = whole_quad(height, width, BARS)
+    cut = crop(photo, quad, 128, "black")
+    x, y = places(quad, 128)
+    inside = (x > 0) & (x < width) & (y > 0) & (y < height)
+    np.testing.assert_allclose(cut, np.repeat(inside[..., None] * 200 / 255, 3, -1), atol=1e-6)
+
+
+def test_a_picture_that_fills_hardly_a_line_is_refused():
+    with pytest.raises(UserError, match="does not fit the 640x50 photograph"):
+        crop(noise_photo(50, 640), whole_quad(50, 640, BARS), 128, "black")
+
+
+@pytest.mark.parametrize(("height", "width"), [(480, 640), (500, 300), (48, 64)])
+def test_nothing_beyond_a_whole_picture_is_pasted(height, width):
+    """Neither white bars nor black ones are seen in the photograph, at its very border either."""
+    photo, quad = np.full((height, width, 3), 100, np.uint8), whole_quad(height, width, BARS)
+    shown = crop(np.full_like(photo, 255), quad, 128, "black")
+    ones = np.ones((128, 128), np.float32)
+    edited = np.where(shown > 0, np.float32(150 / 255), np.float32(1))
+    np.testing.assert_array_equal(paste(photo, edited, ones, quad, "black"), 150)
+    nothing = crop(photo, quad, 128, "black") + (1 - shown)
+    np.testing.assert_array_equal(paste(photo, nothing, ones, quad, "black"), photo)
 
 
 def test_frame_must_be_square():

@@ -11,6 +11,8 @@ from diffcam_jax.editing.config import VARIANTS
 from diffcam_jax.editor.editor import Editor
 from diffcam_jax.errors import UserError
 from diffcam_jax.faces.align import centre_quad
+from diffcam_jax.faces.photo import read_photo
+from diffcam_jax.faces.samples import hopper
 from diffcam_jax.files import domain
 from diffcam_jax.files.domain import Domain
 from diffcam_jax.programs import edit_flags
@@ -50,6 +52,7 @@ def test_masks_keep_a_cell_away_from_padding_alone():
         ({"padding": [0.6, 0.4, 0, 0]}, "leaves nothing"),
         ({"padding": "none"}, "is damaged"),
         ({"crop": "box"}, "crop 'box'"),
+        ({"crop": ["whole"]}, "crop .'whole'. or"),
         ({"size": 3.5}, "size 3.5"),
         ({"parsing": 1}, "parsing 1"),
         ({"name": 7}, "name and licence"),
@@ -96,3 +99,14 @@ def test_edits_stay_in_the_centred_square_and_off_its_padding(folder, tune):
     rows, columns = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))
     assert rows.min() >= 40 and rows.max() < 120  # a quarter above and below is padding
     assert columns.min() >= 20 and columns.max() < 160  # and an eighth on the right
+
+
+def test_an_edit_made_elsewhere_is_not_taken_into_the_padding(folder):
+    photo = read_photo(hopper()).pixels  # 600 x 512, so that the square begins in row 44
+    edited = photo.copy()
+    for top in (80, 280):
+        edited[top : top + 60, 200:280] = 255 - edited[top : top + 60, 200:280]
+    editor = Editor.from_pretrained(folder, config=VARIANTS["product"])
+    result = editor.blend(photo, edited)
+    rows = np.flatnonzero((result.image != photo).any((1, 2)))
+    assert 172 < rows.min() < 300 < rows.max() < 428  # rows 172 to 427 are no padding

@@ -7,7 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffcam_jax.inversion.encoding import encode, restyle_loop, shrink
+from diffcam_jax.inversion import Inverter
+from diffcam_jax.inversion.encoding import Encoder, encode, read, restyle_loop, shrink
+from diffcam_jax.nn.network import Network
+from diffcam_jax.nn.stylegan2 import StyleGAN2Generator
 
 RNG = np.random.default_rng(0)
 
@@ -101,6 +104,37 @@ def test_restyle_approaches_the_picture_geometrically(average, batched):
             code, moved[:, None] + np.broadcast_to(average, (2, 3)), atol=1e-5
         )
         np.testing.assert_allclose(picture, fill(code), atol=0)
+
+
+class Painter(nn.Module):
+    """A generator that paints the first row's colour."""
+
+    resolution: int = 8
+
+    def synthesis(self, codes, size):
+        return fill(codes)
+
+
+@pytest.mark.parametrize(
+    ("module", "steps", "share"), [(MeanColour(2), 0, 2), (Half(), 5, 31 / 32)]
+)
+def test_bars_are_not_read(module, steps, share):
+    colour = np.array([0.5, -0.25, 0.125], np.float32)
+    picture = np.full((1, 512, 512, 3), -1, np.float32)
+    picture[:, 64:448] = colour
+    variables = VARIABLES if steps == 0 else {"params": {"rate": jnp.float32(0.5)}}
+    encoder = Encoder(Network(module, variables), np.zeros(3, np.float32), steps, 2, 32)
+    codes = read(Network(Painter(), {}), encoder, jnp.asarray(picture))
+    np.testing.assert_allclose(codes, np.broadcast_to(share * colour, (1, 2, 3)), atol=1e-5)
+
+
+def test_codes_are_kept_by_what_the_encoder_reads():
+    encoder = Encoder(Network(MeanColour(2), VARIABLES), np.zeros(3, np.float32), 0, 2)
+    generator = Network(StyleGAN2Generator((4, 4), 3), {"params": {"const": np.zeros(3)}})
+    one, other = (
+        Inverter(generator, x, "in_domain").recipe for x in (encoder, encoder.replace(bars=2))
+    )
+    assert one != other
 
 
 def test_restyle_looks_at_the_reduced_reconstruction():

@@ -45,23 +45,24 @@ def state(layout, *inputs) -> dict[str, np.ndarray]:
     return layout.export(jax.tree.map(np.asarray, variables))
 
 
-def pyramid(rows: int) -> dict[str, tuple[int, ...]]:
-    """Official shapes of a small encoder of 64 pixels with a head for each row."""
+def pyramid(rows: int, side: int = 64) -> dict[str, tuple[int, ...]]:
+    """Official shapes of a small encoder of 64 or more pixels with a head for each row."""
     shapes = body(3) | LATERAL
+    halvings = (side // 16).bit_length() - 1
     for row in range(rows):
-        for i in range(2 + (row >= 3) + (row >= 7)):
+        for i in range(halvings + (row >= 3) + (row >= 7)):
             shapes[f"styles.{row}.convs.{2 * i}.weight"] = (32, 32, 3, 3)
             shapes[f"styles.{row}.convs.{2 * i}.bias"] = (32,)
         shapes |= dense(f"styles.{row}.linear", K, 32)
     return shapes
 
 
-def inverter(kind: str, rows: int) -> dict:
+def inverter(kind: str, rows: int, side: int = 64) -> dict:
     """The checkpoint of pSp or e4e: an encoder with its generator and the mean code."""
-    layout = {"psp": encoders.gradual, "e4e": encoders.encoder4editing}[kind](pyramid(rows))
+    layout = {"psp": encoders.gradual, "e4e": encoders.encoder4editing}[kind](pyramid(rows, side))
     drawing = stylegan2.generator_rosinality(generator_shapes((4,) * (rows // 2), K, 1))
     parts = {
-        "encoder": state(layout, jnp.zeros((1, 64, 64, 3))),
+        "encoder": state(layout, jnp.zeros((1, side, side, 3))),
         "decoder": state(drawing, jnp.zeros((1, K))),
     }
     named = {f"{part}.{key}": x for part, found in parts.items() for key, x in found.items()}
@@ -84,6 +85,16 @@ def converted(folder, kind: str, checkpoint: dict):
     return to
 
 
+def write_classifier(folder) -> None:
+    """A classifier of two attributes, whose maps all show something."""
+    blank = jnp.zeros((1, 64, 64, 3))
+    model = DiffClassifier(18, 4, 2, 1)
+    variables = jax.tree.map(np.asarray, random_variables(model, blank, blank))
+    variables["params"]["fc"]["kernel"] = np.abs(variables["params"]["fc"]["kernel"])
+    about = {"kind": "classifier", "classes": list(NAMES)}
+    model_folder.save(folder, {"classifier": Network(model, variables)}, {}, about)
+
+
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """Programs are compiled quickly, which is most of the time."""
@@ -95,15 +106,9 @@ def quick(monkeypatch):
 def place(tmp_path_factory):
     """A folder with a classifier of two attributes, a photograph of a face, and one of noise."""
     root = tmp_path_factory.mktemp("paper")
-    blank = jnp.zeros((1, 64, 64, 3))
-    model = DiffClassifier(18, 4, 2, 1)
-    variables = jax.tree.map(np.asarray, random_variables(model, blank, blank))
-    variables["params"]["fc"]["kernel"] = np.abs(variables["params"]["fc"]["kernel"])
-    network = {"classifier": Network(model, variables)}
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     Image.fromarray(noise).save(root / "noise.png")
-    about = {"kind": "classifier", "classes": list(NAMES)}
-    model_folder.save(root / "classifier", network, {}, about)
+    write_classifier(root / "classifier")
     with matplotlib.cbook.get_sample_data("grace_hopper.jpg") as file:
         Image.open(file).convert("RGB").save(root / "face.png")
     return root

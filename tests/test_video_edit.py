@@ -15,6 +15,7 @@ from diffcam_jax.programs import edit
 from diffcam_jax.video import clip_edit
 from diffcam_jax.video.clip_edit import ClipRequest, edit_clip
 from diffcam_jax.video.curves import Curve
+from diffcam_jax.video.look import look
 from diffcam_jax.video.opening import open_clip, read_frames
 from tests import clip_files, small_editor
 
@@ -73,6 +74,14 @@ def test_frames_change_as_the_curve_says_and_nowhere_else(undisturbed, clip):
         assert not luma[outside].any()
     assert not any(changed[:6])  # 25 frames a second: nothing before 0.2 s, two frames of mask
     assert all(changed[9:])
+
+
+def test_frames_of_whole_pictures_stand_still(editor, clip):
+    kind = Domain("wide", 128, "whole", padding=(1 / 6, 1 / 6, 0.0, 0.0))
+    other = Editor(editor.networks, editor.directions, editor.config, domain=kind)
+    (track,) = look(open_clip(clip), other, False, False).tracks
+    corners = [[0, -16], [0, 80], [96, 80], [96, -16]]  # of 96 x 64 pixels, and bars of 16
+    np.testing.assert_allclose(track.quads, np.broadcast_to(corners, (FRAMES, 4, 2)))
 
 
 def test_sound_and_times_are_those_of_the_clip(undisturbed, clip):

@@ -18,6 +18,7 @@ from diffcam_jax.errors import UserError
 from diffcam_jax.faces import align
 from diffcam_jax.faces.photo import read_photo
 from diffcam_jax.faces.selection import find_quads
+from diffcam_jax.files.domain import FACES, Domain
 from diffcam_jax.inversion.tuned_parts import Deltas, tuned_generator
 from diffcam_jax.nn.latents import wplus_rows
 
@@ -105,13 +106,13 @@ class Choice(NamedTuple):
         aligned: the picture already is an FFHQ crop.
         which: "largest", or its number counted from 1, largest first.
         points: its landmarks [n, 2] in pixels, 5, 68 or 478, in the place of detection.
-        square: not a face but the largest centred square, whatever it shows.
+        domain: what kind of pictures they are.
     """
 
     aligned: bool = False
     which: int | str = "largest"
     points: Float[np.ndarray, "n 2"] | None = None
-    square: bool = False
+    domain: Domain = FACES
 
 
 def read_face(path: Path, size: int, choice: Choice = Choice()) -> UInt8[np.ndarray, "s s 3"]:
@@ -128,10 +129,11 @@ def read_face(path: Path, size: int, choice: Choice = Choice()) -> UInt8[np.ndar
     """
     pixels = read_photo(path).pixels
     try:
-        (quad,) = find_quads(pixels, choice.which, choice.aligned, choice.points, choice.square)
+        (quad,) = find_quads(pixels, choice.which, choice.aligned, choice.points, choice.domain)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
-    return np.rint(align.crop(pixels, quad, size) * 255).astype(np.uint8)
+    face = align.crop(pixels, quad, size, choice.domain.beyond)
+    return np.rint(face * 255).astype(np.uint8)
 
 
 def read_faces(

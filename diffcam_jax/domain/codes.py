@@ -36,7 +36,7 @@ def encode(folder: Path) -> None:
     side, digest = networks.generator.module.resolution, generator_hash(networks.generator)
     run = jax.jit(pipeline.encode)
     pictures, found = requests.read(folder).pictures, []
-    choice = Choice(square=kind.crop == "square")
+    choice = Choice(domain=kind)
     for start in tqdm(range(0, len(names), BATCH), "codes", unit="batch"):
         part = names[start : start + BATCH]
         read = np.stack([read_face(pictures / name, side, choice) for name in part])

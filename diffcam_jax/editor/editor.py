@@ -239,7 +239,7 @@ class Editor:
                 edit = self.faces(*given, raw_strength, mask, cache, progress)
             else:
                 given = original, codes, quad, strengths, self.directions, config, mask
-                edit = edit_whole(networks, *given)
+                edit = edit_whole(networks, *given, self.domain)
             edit.report["seconds"] = {
                 "align": round(cropped - begun, 3),
                 "invert": round(inverted - cropped, 3),
@@ -247,7 +247,7 @@ class Editor:
                 "edit": round(time.perf_counter() - inverted, 3),
             }
             faces.append(edit)
-        image, untouched = paste_faces(pixels, faces)
+        image, untouched = paste_faces(pixels, faces, self.domain.beyond)
         report = {
             "strengths": dict(strengths),
             "method": config.method,
@@ -307,7 +307,7 @@ class Editor:
 
     def _find(self, pixels: Pixels, face: int | str, aligned: bool, landmarks) -> list[np.ndarray]:
         """The squares to edit, see `selection.find_quads`."""
-        return find_quads(pixels, face, aligned, landmarks, self.domain.crop == "square")
+        return find_quads(pixels, face, aligned, landmarks, self.domain)
 
     def check_classes(self, names: Iterable[str]) -> None:
         """Whether the classifier knows attributes.
@@ -324,8 +324,9 @@ class Editor:
 
     def crop(self, pixels: Pixels, quad: Float[np.ndarray, "4 2"]) -> UInt8[np.ndarray, "s s 3"]:
         """The aligned picture at a square, as large as the generator's; see `align.crop`."""
-        face = align.crop(pixels, quad, self.generator.resolution)
+        face = align.crop(pixels, quad, self.generator.resolution, self.domain.beyond)
         return np.round(face * 255).astype(np.uint8)
 
     def _crop_mask(self, mask: np.ndarray, quad: np.ndarray) -> Float[np.ndarray, "s s"]:
-        return align.crop(grey(mask), quad, self.generator.resolution)[..., 0]
+        cut = align.crop(grey(mask), quad, self.generator.resolution, self.domain.beyond)[..., 0]
+        return cut * self.domain.inside(len(cut))

@@ -73,7 +73,7 @@ def blend(
     found = [
         ExternalEdit(faces, pixels, edited, quad, names, config, user_mask).run() for quad in quads
     ]
-    image, untouched = paste_faces(pixels, found)
+    image, untouched = paste_faces(pixels, found, faces.domain.beyond)
     report = {
         "names": list(names),
         "method": config.method,
@@ -125,6 +125,7 @@ class ExternalEdit:
 
     def __init__(self, faces, pixels, edited, quad, names, config, user_mask) -> None:
         self.faces, self.pixels, self.other, self.quad = faces, pixels, edited, quad
+        self.domain = faces.domain
         self.names, self.user_mask = list(names), user_mask
         self.classifier = faces.networks.classifier
         self.directions = [faces.directions[name] for name in names] or [_ANYTHING]
@@ -147,7 +148,7 @@ class ExternalEdit:
         times = [time.perf_counter()]
         place = registration.register(self.pixels, self.other, self.quad)
         times.append(time.perf_counter())
-        image = align.crop(self.pixels, self.quad, self.side)
+        image = align.crop(self.pixels, self.quad, self.side, self.domain.beyond)
         edited, softened, known, told = self.matched(image, place)
         times.append(time.perf_counter())
         aligned = np.rint(image * 255).astype(np.uint8)
@@ -213,6 +214,10 @@ class ExternalEdit:
 
     def looked(self, aligned) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
         """Where each attribute may act [r, v, v], whose shapes are kept [v, v], and shares."""
+        inside = self.domain.inside(self.size)
+        if not self.domain.parsing:
+            may = np.repeat(inside[None], len(self.directions), 0)
+            return may, (inside == 0).astype(np.float32), {}
         face = regions.look(aligned, face_landmarker(), hand_landmarker())
         for name, direction in zip(self.names, self.directions):
             self.notes += [f"{name}: {note}" for note in regions.notes(face, direction)]
@@ -225,13 +230,14 @@ class ExternalEdit:
         shares = {"parsing": 1 - may.max(0).mean(), "hands": face.hands.mean()}
         both = resize(jnp.asarray(np.stack([*may, kept])), (self.size, self.size), "area")
         *may, kept = np.asarray(both)
-        return np.stack(may), kept, {k: round(float(v), 4) for k, v in shares.items()}
+        return np.stack(may) * inside, kept, {k: round(float(v), 4) for k, v in shares.items()}
 
     def by_hand(self) -> np.ndarray:
         """The mask by hand [s, s]; without one, one that changes nothing."""
         if self.user_mask is None:
             return np.full((self.side,) * 2, self.config.user_mask != "union", np.float32)
-        return align.crop(grey(self.user_mask), self.quad, self.side)[..., 0]
+        cut = align.crop(grey(self.user_mask), self.quad, self.side, self.domain.beyond)[..., 0]
+        return cut * self.domain.inside(self.side)
 
     def compared(
         self, softened, edited, known, may

@@ -127,16 +127,16 @@ class FaceSession:
     def allowed(self) -> np.ndarray:
         """Where each attribute may act [r, v, v]: by parsing, covered mouths and domain."""
         domain = self.editor.domain
+        inside = domain.inside(self.size)
         if domain.parsing:
             may, shapes = self.parsed()
             shapes, may = (
                 _resized(x, size=(self.size, self.size), method="area") for x in (shapes[None], may)
             )
         else:
-            inside = domain.inside(self.size)
-            may = np.repeat(inside[None], len(self.names), 0)
+            may = np.ones((len(self.names), 1, 1), np.float32)
             shapes = (inside == 0).astype(np.float32)[None]
-        self.shapes, may = shapes, np.asarray(may)
+        self.shapes, may = shapes, np.asarray(may) * inside
         if self.config.method == "both":
             given = self.editor.networks.decomposer, self.image, self.codes[None]
             out = _domain_mask(*given, size=self.size)

@@ -23,19 +23,22 @@ def check_mask(user_mask: np.ndarray | None, pixels: np.ndarray) -> None:
         )
 
 
-def paste_faces(pixels: np.ndarray, faces: Sequence[FaceEdit]) -> tuple[np.ndarray, dict[str, Any]]:
+def paste_faces(
+    pixels: np.ndarray, faces: Sequence[FaceEdit], beyond: align.Beyond
+) -> tuple[np.ndarray, dict[str, Any]]:
     """Puts edited faces into their photograph.
 
     Args:
         pixels: the photograph [h, w, 3], uint8 or uint16.
         faces: in the order in which they are pasted.
+        beyond: see `align.paste`.
 
     Returns:
         The edited photograph, and for the report its size and how much of it is untouched.
     """
     image, touched = pixels, np.zeros(pixels.shape[:2], bool)
     for face in faces:
-        image = align.paste(image, face.source, face.paste_mask, face.quad)
+        image = align.paste(image, face.source, face.paste_mask, face.quad, beyond)
         touched |= align.photo_mask(face.paste_mask, face.quad, *pixels.shape[:2]) > 0
     return image, {
         "size": [pixels.shape[1], pixels.shape[0]],

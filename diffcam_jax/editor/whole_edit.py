@@ -14,6 +14,7 @@ from diffcam_jax.editing.config import EditConfig
 from diffcam_jax.editing.edit import edit_batch
 from diffcam_jax.editing.pipeline import Pipeline
 from diffcam_jax.editor.results import FaceEdit, judged
+from diffcam_jax.files.domain import FACES, Domain
 from diffcam_jax.ops.image import from_unit, to_unit
 
 
@@ -26,6 +27,7 @@ def edit_whole(
     directions: Mapping[str, Edit],
     config: EditConfig,
     user_mask: Float[np.ndarray, "s s"] | None,
+    domain: Domain = FACES,
 ) -> FaceEdit:
     """Edits one face.
 
@@ -39,6 +41,7 @@ def edit_whole(
         directions: and other edits, by name.
         config: choices.
         user_mask: where the edit may act, or also acts.
+        domain: what kind of pictures they are; nothing is edited in its padding.
 
     Raises:
         UserError: an edit cannot move this face, see `Edit.moved`.
@@ -53,11 +56,12 @@ def edit_whole(
     image, code = jnp.asarray(to_unit(aligned)[None]), jnp.asarray(codes[None])
     # From here on NumPy: every operation on a device would be compiled, at each start.
     edit = jax.device_get(edit_batch(networks, image, code, edits, config, by_hand))
-    logits, mask = [] if edit.logits is None else edit.logits[0], edit.mask[0]
-    cam_mask, domain = (None if m is None else m[0] for m in (edit.cam_mask, edit.domain))
+    inside = domain.inside(size)
+    logits, mask = [] if edit.logits is None else edit.logits[0], edit.mask[0] * inside
+    cam_mask, out = (None if m is None else m[0] for m in (edit.cam_mask, edit.domain))
     report = {
         "mask_area": round(float((mask > 0).mean()), 6),
-        "out_of_domain_share": None if domain is None else round(float(domain.mean()), 6),
+        "out_of_domain_share": None if out is None else round(float(out.mean()), 6),
         "classifier": judged(names, classes, logits),
         "seconds": {},
     }
@@ -65,13 +69,13 @@ def edit_whole(
         aligned=aligned,
         inverted=from_unit(edit.inverted[0]),
         edited=from_unit(edit.edited[0]),
-        fused=from_unit(edit.fused[0]),
+        fused=np.where(inside[..., None] > 0, from_unit(edit.fused[0]), aligned),
         deghosted=None if edit.deghosted is None else from_unit(edit.deghosted[0]),
         source=edit.source[0] / 2 + np.float32(0.5),
         mask=mask,
         cam_mask=cam_mask,
-        domain=domain,
-        paste_mask=edit.paste_mask[0],
+        domain=out,
+        paste_mask=edit.paste_mask[0] * inside,
         latents=codes,
         edited_latents=edit.codes[0],
         quad=quad,

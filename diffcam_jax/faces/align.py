@@ -10,14 +10,17 @@ Source: T. Karras, S. Laine, T. Aila, "A Style-Based Generator Architecture for 
 1812.04948), appendix A.
 """
 
+from typing import Literal
+
 import numpy as np
 from jaxtyping import Float, Float32, UInt8, UInt16
 
 from diffcam_jax.errors import UserError
-from diffcam_jax.faces.warping import lanczos, pad, soften, warp, warp_mask
+from diffcam_jax.faces.warping import continued, covered, lanczos, pad, soften, warp, warp_mask
 
 Pixels = UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]
 Quad = Float[np.ndarray, "4 2"]
+Beyond = Literal["mirrored", "black"]
 
 # Rows of the eye contours and the mouth corners, left and right of the picture. MediaPipe's rows
 # are the counterparts of dlib's: the corners of FFHQ's own photographs differ by 1.7 % of a side
@@ -33,7 +36,9 @@ _FEATHER = 1 / 32
 # dropped.
 _SAME = 0.06
 _MIN_QUAD = 32  # pixels; below this side a face is a few pixels wide
-_MAX_QUAD = 8  # in sides of the photograph; beyond this the landmarks belong to another picture
+# In sides of the photograph; beyond this the landmarks belong to another picture, and of a whole
+# picture hardly a line would be seen.
+_MAX_QUAD = 8
 _STRIP_PIXELS = 4_000_000  # a large photograph is blended in strips of this size, to save memory
 
 
@@ -103,17 +108,37 @@ def centre_quad(height: int, width: int) -> Quad:
     return np.array([left, top]) + frame_quad(side, side)
 
 
-def crop(pixels: Pixels, quad: Quad, size: int) -> Float32[np.ndarray, "{size} {size} 3"]:
+def whole_quad(height: int, width: int, padding: tuple[float, float, float, float]) -> Quad:
+    """The smallest square whose unpadded part holds a whole picture, at its centre.
+
+    Args:
+        height: of the picture, in pixels.
+        width: of the picture, in pixels.
+        padding: shares of the square at its top, bottom, left and right.
+
+    Returns:
+        Corners [4, 2] float64, some of them beyond the picture.
+    """
+    top, bottom, left, right = padding
+    side = max(width / (1 - left - right), height / (1 - top - bottom))
+    centre = np.array([1 + left - right, 1 + top - bottom]) / 2 * side
+    return np.array([width, height]) / 2 - centre + side * frame_quad(1, 1)
+
+
+def crop(
+    pixels: Pixels, quad: Quad, size: int, beyond: Beyond = "mirrored"
+) -> Float32[np.ndarray, "{size} {size} 3"]:
     """Cuts the quad out of a photograph.
 
     Values are interpolated (bicubic) and, where the quad is larger than the crop, filtered against
-    aliasing (Lanczos). Beyond its border the photograph is mirrored, blurred and faded to its
-    median colour, as in FFHQ.
+    aliasing (Lanczos).
 
     Args:
         pixels: the photograph [h, w, 3].
-        quad: a square [4, 2], as `ffhq_quad` and `frame_quad` return it.
+        quad: a square [4, 2], as `ffhq_quad`, `frame_quad` and `whole_quad` return it.
         size: side of the crop in pixels.
+        beyond: what is shown beyond the photograph's border: itself, "mirrored", blurred and faded
+            to its median colour, as in FFHQ; or "black", as in StyleGAN2's pictures of cars.
 
     Returns:
         [size, size, 3] float32 in [0, 1]. A quad that is the frame of a size x size picture gives
@@ -128,10 +153,12 @@ def crop(pixels: Pixels, quad: Quad, size: int) -> Float32[np.ndarray, "{size} {
     height, width = pixels.shape[:2]
     side = _side(quad)
     centre = quad.mean(axis=0)
-    if not (
-        _MIN_QUAD <= side <= _MAX_QUAD * max(height, width)
-        and np.all((centre > 0) & (centre < (width, height)))
-    ):
+    if beyond == "black":  # what is shown need not be in the middle
+        fits = side <= _MAX_QUAD * min(height, width)
+    else:
+        inside = (centre > 0) & (centre < (width, height))
+        fits = side <= _MAX_QUAD * max(height, width) and inside.all()
+    if not (side >= _MIN_QUAD and fits):
         raise UserError(
             f"a face {side:.0f} pixels wide at ({centre[0]:.0f}, {centre[1]:.0f}) does not fit "
             f"the {width}x{height} photograph or is below {_MIN_QUAD} pixels; use a larger "
@@ -141,7 +168,7 @@ def crop(pixels: Pixels, quad: Quad, size: int) -> Float32[np.ndarray, "{size} {
     low = np.maximum(np.floor(quad.min(axis=0)).astype(int) - border, 0)
     high = np.minimum(np.ceil(quad.max(axis=0)).astype(int) + border, (width, height))
     region = pixels[low[1] : high[1], low[0] : high[0]]
-    quad = quad - low
+    original, quad = quad, quad - low
 
     shrink = int(side / size / 2)
     if shrink > 1:
@@ -161,14 +188,21 @@ def crop(pixels: Pixels, quad: Quad, size: int) -> Float32[np.ndarray, "{size} {
         + border
     )
     missing = np.maximum(missing, 0)
-    if missing.max() > border:
+    if beyond == "mirrored" and missing.max() > border:
         margins = np.maximum(missing, round(_side(quad) * 0.3))
         region, quad = pad(region, margins, _side(quad) * 0.02), quad + margins[:2]
-    return np.clip(warp(region, _crop_to_photo(quad, size), size, size), 0, 1)
+    result = np.clip(warp(region, _crop_to_photo(quad, size), size, size), 0, 1)
+    if beyond == "black":
+        result[~covered(_crop_to_photo(original, size), size, height, width)] = 0
+    return result
 
 
 def paste(
-    pixels: Pixels, edited: Float[np.ndarray, "s s 3"], mask: Float[np.ndarray, "s s"], quad: Quad
+    pixels: Pixels,
+    edited: Float[np.ndarray, "s s 3"],
+    mask: Float[np.ndarray, "s s"],
+    quad: Quad,
+    beyond: Beyond = "mirrored",
 ) -> Pixels:
     """Puts an edited crop back into its photograph, at the photograph's own resolution and depth.
 
@@ -186,6 +220,7 @@ def paste(
         edited: the edited crop [s, s, 3] in [0, 1].
         mask: [s, s] in [0, 1], the weight of the edit.
         quad: where the crop was cut.
+        beyond: what the crop shows beyond the photograph's border.
 
     Returns:
         A new photograph of the same shape and dtype. Where `photo_mask` is 0 it is the original,
@@ -195,8 +230,11 @@ def paste(
         Diff-CAM (arXiv 2207.08134), Eq. 5.
     """
     size = len(edited)
-    aligned = crop(pixels, quad, size)
+    aligned = crop(pixels, quad, size, beyond)
     change = np.asarray(edited, np.float32) - aligned
+    if beyond == "black":
+        shown = covered(_crop_to_photo(quad, size), size, *pixels.shape[:2])
+        aligned, change = continued(aligned, shown), continued(change, shown)
     forget = 1 - np.exp(-((soften(np.abs(change).mean(axis=-1)) / _SAME) ** 2))
 
     result = pixels.copy()

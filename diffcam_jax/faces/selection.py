@@ -9,6 +9,7 @@ from diffcam_jax.errors import UserError
 from diffcam_jax.faces import align
 from diffcam_jax.faces.landmarks import MAX_FACES, DetectedFace
 from diffcam_jax.faces.shared import face_landmarker
+from diffcam_jax.files.domain import FACES, Domain
 
 
 def find_quads(
@@ -16,7 +17,7 @@ def find_quads(
     which: int | str = "largest",
     aligned: bool = False,
     points: Float[np.ndarray, "n 2"] | None = None,
-    square: bool = False,
+    domain: Domain = FACES,
 ) -> list[Float[np.ndarray, "4 2"]]:
     """The squares around the requested faces of a photograph, as `align.crop` takes them.
 
@@ -25,13 +26,13 @@ def find_quads(
         which: see `select_faces`.
         aligned: whether the whole photograph already is a crop like FFHQ's.
         points: landmarks of one face, instead of detection.
-        square: take the largest centred square, whatever it shows.
+        domain: what kind of pictures they are; the others choose among faces only.
 
     Raises:
         UserError: there is no such face, or the photograph is not square though aligned.
     """
-    if square:
-        return [align.centre_quad(*pixels.shape[:2])]
+    if domain.crop != "face":
+        return [still_quad(domain, *pixels.shape[:2])]
     if aligned:
         return [align.frame_quad(*pixels.shape[:2])]
     if points is not None:
@@ -39,6 +40,13 @@ def find_quads(
     wanted = 1 if which == "largest" else MAX_FACES if which == "all" else int(which)
     faces = select_faces(face_landmarker().detect(pixels, wanted), which)
     return [align.ffhq_quad(face.points) for face in faces]
+
+
+def still_quad(domain: Domain, height: int, width: int) -> Float[np.ndarray, "4 2"]:
+    """What is cut out of every picture of height x width in a domain without faces."""
+    if domain.crop == "whole":
+        return align.whole_quad(height, width, domain.padding)
+    return align.centre_quad(height, width)
 
 
 def select_faces(faces: Sequence[DetectedFace], which: int | str) -> list[DetectedFace]:

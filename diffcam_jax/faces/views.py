@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8, UInt16
 
 from diffcam_jax.faces.align import Quad
-from diffcam_jax.faces.warping import warp
+from diffcam_jax.faces.warping import covered, warp
 
 Pixels = UInt8[np.ndarray, "_ _ 3"] | UInt16[np.ndarray, "_ _ 3"]
 Map = Float[np.ndarray, "3 3"]
@@ -59,9 +59,7 @@ def view(
 
 def inside(matrix: Map, size: int, height: int, width: int) -> Bool[np.ndarray, "{size} {size}"]:
     """Which pixels of a square of `size` a map takes into a picture of height x width."""
-    steps = np.arange(size) + 0.5
-    places = np.stack(np.meshgrid(steps, steps), -1) @ matrix[:2, :2].T + matrix[:2, 2]
-    return ((places >= 0.5) & (places <= np.array([width, height]) - 0.5)).all(-1)
+    return covered(matrix, size, height, width, margin=0.5)
 
 
 def frame(quad: Quad, size: int, around: float = 1.0) -> Map:

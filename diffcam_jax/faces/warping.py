@@ -67,6 +67,30 @@ def soften(plane: np.ndarray) -> np.ndarray:
     return cv2.GaussianBlur(plane, (0, 0), max(1.0, len(plane) / 512))
 
 
+def covered(
+    matrix: np.ndarray, size: int, height: int, width: int, margin: float = 0.0
+) -> np.ndarray:
+    """Which centres of pixels [size, size] a map takes into a picture, `margin` off its border.
+
+    Args:
+        matrix: see `warp`.
+        size: side of the result.
+        height: of the picture.
+        width: of the picture.
+        margin: in pixels of the picture.
+    """
+    steps = np.arange(size) + 0.5
+    places = np.stack(np.meshgrid(steps, steps), -1) @ matrix[:2, :2].T + matrix[:2, 2]
+    return ((places >= margin) & (places <= np.array([width, height]) - margin)).all(-1)
+
+
+def continued(image: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """A picture [h, w, c] with its nearest values beyond the upright rectangle that is known."""
+    rows, columns = (np.flatnonzero(known.any(axis))[[0, -1]] for axis in (1, 0))
+    height, width = known.shape
+    return image[np.clip(np.arange(height), *rows)[:, None], np.clip(np.arange(width), *columns)]
+
+
 def pad(image: np.ndarray, margins: np.ndarray, blur: float) -> np.ndarray:
     """Continues a picture beyond its border: mirrored, increasingly blurred, finally its median.
 

@@ -35,7 +35,8 @@ class Domain:
     Attributes:
         name: of the domain.
         size: side of the generator's square pictures.
-        crop: what of a photograph is edited: every "face", or the largest centred "square".
+        crop: what of a photograph is edited: every "face", the largest centred "square", or the
+            "whole", scaled to fit into what is not padding.
         padding: shares of the square at its top, bottom, left and right that are no part of the
             pictures, such as the bars of cars of 512 x 384 in 512 x 512; no mask enters them.
         parsing: whether face parsing says where attributes may act.
@@ -44,10 +45,15 @@ class Domain:
 
     name: str
     size: int
-    crop: Literal["face", "square"]
+    crop: Literal["face", "square", "whole"]
     padding: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
     parsing: bool = False
     licence: str = ""
+
+    @property
+    def beyond(self) -> Literal["mirrored", "black"]:
+        """What is shown beyond the border of a photograph, see `align.crop`."""
+        return "mirrored" if self.crop == "face" else "black"
 
     def inside(self, side: int) -> Float32[np.ndarray, "{side} {side}"]:
         """1 where a mask of this side may be, and 0 in the padding and the cells next to it.
@@ -114,7 +120,7 @@ def read(folder: Path) -> tuple[Domain, dict[str, Path]]:
 def _checked(given: dict[str, Any]) -> Domain:
     if not all(isinstance(given[name], str) for name in ("name", "licence")):
         raise ValueError("name and licence are no texts")
-    if given["crop"] not in ("face", "square") or type(given["parsing"]) is not bool:
+    if given["crop"] not in ("face", "square", "whole") or type(given["parsing"]) is not bool:
         raise ValueError(f"crop {given['crop']!r} or parsing {given['parsing']!r} is not known")
     if type(given["size"]) is not int or not 8 <= given["size"] <= 4096:
         raise ValueError(f"size {given['size']!r} is no side of pictures")

@@ -41,12 +41,15 @@ class Encoder:
             codes.
         steps: passes of ReStyle's loop; 0 for a single pass.
         rows: of the W+ codes it gives.
+        bars: rows at the top of its square pictures, and as many at the bottom, that it does not
+            read: 32 of 256 for pictures of cars.
     """
 
     network: Network
     latent_avg: Float[Array | np.ndarray, "*rows k"]
     steps: int = flax.struct.field(pytree_node=False, default=0)
     rows: int = flax.struct.field(pytree_node=False, default=WPLUS_ROWS)
+    bars: int = flax.struct.field(pytree_node=False, default=0)
 
 
 def encoder_of(folder: ModelFolder, rows: int) -> Encoder:
@@ -65,15 +68,17 @@ def encoder_of(folder: ModelFolder, rows: int) -> Encoder:
         network = network.replace(module=network.module.clone(frozen=0))
     module, arrays = network.module, folder.arrays
     iterative = isinstance(module, BackboneEncoder | ResNetBackboneEncoder)
-    steps = RESTYLE_STEPS if iterative else 0
+    steps, side = RESTYLE_STEPS if iterative else 0, input_size(module)
+    # Official encoders of cars read 192 x 256 pixels, the square less the bars of such pictures.
+    bars = side // 8 if str(folder.config.get("dataset_type")).startswith("cars") else 0
     # The rows are known without tracing the network, which takes a second.
     if hasattr(module, "n_styles") and "latent_avg" in arrays:
-        return Encoder(network, arrays["latent_avg"], steps, module.n_styles)
-    side = input_size(module)
+        return Encoder(network, arrays["latent_avg"], steps, module.n_styles, bars)
     picture = jax.ShapeDtypeStruct((1, side, side, 6 if iterative else 3), jnp.float32)
     codes = jax.eval_shape(module.apply, network.variables, picture)
     latent_avg = arrays.get("latent_avg", np.zeros(codes.shape[-1], np.float32))
-    return Encoder(network, latent_avg, steps, rows if codes.ndim == 2 else codes.shape[1])
+    rows = rows if codes.ndim == 2 else codes.shape[1]
+    return Encoder(network, latent_avg, steps, rows, bars)
 
 
 def input_size(encoder: nn.Module) -> int:
@@ -91,22 +96,27 @@ def shrink(images: Float[Array, "b h w 3"], size: int = ENCODER_SIZE) -> Float[A
     )
 
 
-def fit(pictures: Float[Array, "b h w 3"], size: int) -> Float[Array, "b s s 3"]:
-    """Square pictures at exactly the size an encoder reads.
+def fit(
+    pictures: Float[Array, "b h w 3"], size: int, bars: int = 0
+) -> Float[Array, "b {size-2*bars} {size} 3"]:
+    """Square pictures at exactly the size an encoder reads, without its bars.
 
     They are averaged when they are larger, interpolated when smaller.
     """
-    return resize(pictures, (size, size), "area" if pictures.shape[1] > size else "bilinear")
+    square = resize(pictures, (size, size), "area" if pictures.shape[1] > size else "bilinear")
+    return square[:, bars : size - bars]
 
 
 def draw(
-    generator: nn.Module, variables: Mapping[str, Any], codes: Float[Array, "b n k"], size: int
-) -> Float[Array, "b s s 3"]:
+    generator: nn.Module,
+    variables: Mapping[str, Any],
+    codes: Float[Array, "b n k"],
+    size: int,
+    bars: int = 0,
+) -> Float[Array, "b {size-2*bars} {size} 3"]:
     """A generator's pictures at the size an encoder reads."""
-    return fit(
-        generator.apply(variables, codes, method="synthesis", size=min(size, generator.resolution)),
-        size,
-    )
+    side = min(size, generator.resolution)
+    return fit(generator.apply(variables, codes, method="synthesis", size=side), size, bars)
 
 
 def encode(
@@ -214,21 +224,27 @@ def read(generator: Network, encoder: Encoder, images: jax.Array) -> jax.Array:
         images: RGB, any side.
     """
     (module, variables), steps, rows = encoder.network, encoder.steps, encoder.rows
-    average, side = jnp.asarray(encoder.latent_avg), input_size(module)
+    average, side, bars = jnp.asarray(encoder.latent_avg), input_size(module), encoder.bars
     if steps == 0:
-        return _encode(module, variables, average, images, side, rows)
-    images = fit(images, side)
-    generate = functools.partial(_draw, generator.module, generator.variables, size=side)
+        return _encode(module, variables, average, images, side, rows, bars)
+    images = fit(images, side, bars)
+    generate = functools.partial(_draw, *generator, size=side, bars=bars)
     mean = generate(jnp.broadcast_to(average, (1, rows, average.shape[-1])))
     codes, _ = restyle_loop(module, variables, generate, average, images, mean, steps)
     return codes[-1]
 
 
-@kept_jit(static_argnames=("module", "side", "rows"))
+@kept_jit(static_argnames=("module", "side", "rows", "bars"))
 def _encode(
-    module: nn.Module, variables: dict, average: jax.Array, images: jax.Array, side: int, rows: int
+    module: nn.Module,
+    variables: dict,
+    average: jax.Array,
+    images: jax.Array,
+    side: int,
+    rows: int,
+    bars: int,
 ) -> jax.Array:
-    return encode(module, variables, average, fit(images, side), rows)
+    return encode(module, variables, average, fit(images, side, bars), rows)
 
 
-_draw = kept_jit(draw, static_argnames=("generator", "size"))
+_draw = kept_jit(draw, static_argnames=("generator", "size", "bars"))

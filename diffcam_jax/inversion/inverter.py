@@ -87,6 +87,8 @@ class Inverter:
         """Everything its codes depend on besides the picture, ready for JSON."""
         if self._begins is not None:
             began = trees.tree_hash(self._begins.network.variables)
+            if self._begins.bars:
+                began += f" {self._begins.bars}"
         else:
             began = self._pivots.recipe if self._way.tunes else "mean"
         chosen = getattr(self.generator.module, "chosen", None)  # it decides where the mean is

@@ -166,8 +166,8 @@ def _choice(options: argparse.Namespace, photos: Sequence[Path]) -> Choice:
             f"--landmarks are those of one photograph, and {len(photos)} were given; give them "
             "one by one"
         )
-    square = arguments.domain(options)[0].crop == "square"
-    return Choice(options.aligned, face, photographs.read_landmarks(options.landmarks), square)
+    domain, _ = arguments.domain(options)
+    return Choice(options.aligned, face, photographs.read_landmarks(options.landmarks), domain)
 
 
 def _inverter(studio: Studio, method: str, options: argparse.Namespace) -> Inverter:

@@ -277,7 +277,7 @@ def _edited(
         step, around = given
         pixels, touched = step.frame.pixels, np.zeros(step.frame.pixels.shape[:2], bool)
         for i, one in step.faces.items():
-            pixels, here = paste(pixels, one, step.around(around, i))
+            pixels, here = paste(pixels, one, step.around(around, i), editor.domain.beyond)
             touched |= here
         return step.frame, pixels, touched
 

@@ -1,5 +1,6 @@
 """The first pass over a clip: which faces are where, where scenes begin, what is damaged."""
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ from diffcam_jax.command.progress import Progress, tell
 from diffcam_jax.editor.editor import Editor
 from diffcam_jax.errors import UserError
 from diffcam_jax.faces import align
+from diffcam_jax.faces.selection import still_quad
 from diffcam_jax.faces.shared import face_landmarker
 from diffcam_jax.files import trees
 from diffcam_jax.video.clip import Clip
@@ -38,11 +40,14 @@ class Looked(NamedTuple):
 
 
 class StillTracker:
-    """The same square in every frame, one track per scene: of clips that are cropped already."""
+    """The same square in every frame, one track per scene: of clips without faces to be found.
 
-    def __init__(self, square: bool) -> None:
-        """Takes the largest centred square of frames, or, if not `square`, whole square frames."""
-        self._quad = align.centre_quad if square else align.frame_quad
+    Args:
+        quad: the square, of frames of a height and a width.
+    """
+
+    def __init__(self, quad: Callable[[int, int], np.ndarray]) -> None:
+        self._quad = quad
         self._cuts, self._number, self._place = Cuts(), 0, np.zeros((4, 2))
         self.cuts: list[int] = []
 
@@ -77,9 +82,12 @@ def look(clip: Clip, editor: Editor, aligned: bool, progress: Progress) -> Looke
     Raises:
         UserError: there is no frame, no face in any of them, or aligned frames are not square.
     """
-    square = editor.domain.crop == "square"
-    still = square or aligned
-    tracker = StillTracker(square) if still else Tracker(face_landmarker(), _embedded(editor))
+    if editor.domain.crop != "face":
+        tracker = StillTracker(functools.partial(still_quad, editor.domain))
+    elif aligned:
+        tracker = StillTracker(align.frame_quad)
+    else:
+        tracker = Tracker(face_landmarker(), _embedded(editor))
     damaged: list[str] = []
     count = 0
     for frame in read_frames(clip, damaged=damaged):

@@ -150,7 +150,7 @@ class TrackEditor:
 
 
 def paste(
-    pixels: np.ndarray, drawn: Drawn, around: Sequence[Drawn]
+    pixels: np.ndarray, drawn: Drawn, around: Sequence[Drawn], beyond: align.Beyond = "mirrored"
 ) -> tuple[np.ndarray, np.ndarray]:
     """Puts the edit of a face into its frame.
 
@@ -158,6 +158,7 @@ def paste(
         pixels: of the frame, uint8 or uint16.
         drawn: the edit.
         around: those of the frames around, `drawn` included.
+        beyond: see `align.paste`.
 
     Returns:
         The edited frame, and where it may differ, boolean [h, w].
@@ -168,4 +169,4 @@ def paste(
     mask = np.minimum(mask, 1) * drawn.bound
     quad = drawn.view.quad
     touched = align.photo_mask(mask, quad, *pixels.shape[:2]) > 0
-    return align.paste(pixels, drawn.source, mask, quad), touched
+    return align.paste(pixels, drawn.source, mask, quad, beyond), touched

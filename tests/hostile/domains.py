@@ -13,17 +13,25 @@ from tests.hostile.law import Reader
 def _domain_seeds() -> list[bytes]:
     from diffcam_jax.files import domain
 
-    kind = domain.Domain("cars", 64, "square", (0.25, 0.25, 0.0, 0.0), licence="mine")
-    domain.write(Path("out"), kind, {"generator": "generator"}, "directions.safetensors")
-    return [Path("out", domain.FILE).read_bytes()]
+    seeds = []
+    for crop in ("square", "whole"):
+        kind = domain.Domain("cars", 64, crop, (0.25, 0.25, 0.0, 0.0), licence="mine")
+        domain.write(Path("out"), kind, {"generator": "generator"}, "directions.safetensors")
+        seeds.append(Path("out", domain.FILE).read_bytes())
+    return seeds
 
 
 def _domain(data: bytes, folder: Path) -> Any:
+    from diffcam_jax.faces import align, selection
     from diffcam_jax.files import domain
 
     (folder / domain.FILE).write_bytes(data)
     kind, places = domain.read(folder)
     assert all(place.resolve().is_relative_to(folder.resolve()) for place in places.values())
+    if kind.crop != "face":
+        align.crop(
+            np.zeros((48, 64, 3), np.uint8), selection.still_quad(kind, 48, 64), 32, kind.beyond
+        )
     return kind.inside(64)
 
 
