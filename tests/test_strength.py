@@ -7,8 +7,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from diffcam_jax.directions import Direction
-from diffcam_jax.directions.strength import GROWTH, NEAR, SLIGHT, TRIES, reach
+from diffcam_jax.directions import Direction, load_directions
+from diffcam_jax.directions.strength import GROWTH, NEAR, SLIGHT, TRIES, reach, room
 
 NOTHING = np.zeros((1, 4), np.float32)
 
@@ -108,6 +108,15 @@ def test_without_room_nothing_changes_and_nothing_is_rendered(ceiling):
     found = search(lambda f: pytest.fail("rendered") if f else 0.4, ceiling=ceiling)
     assert found.factor == 0 and found.reached == 0 and "no room" in found.note
     assert found.tries == () and found.before == found.after == 0.4
+
+
+def test_who_wears_glasses_gets_no_others_and_may_lose_them():
+    glasses = load_directions()["eyeglasses"]
+    assert room(glasses, 1.0, 0.004) == 1.0
+    assert room(glasses, 1.0, 0.06) == 0.0 and glasses.ceiling > 0.06 + glasses.move / 4
+    assert room(glasses, -1.0, 0.06) == 1.0
+    smile = load_directions()["smiling"]
+    assert 0 < room(smile, 1.0, smile.ceiling - 0.5 * smile.move) < 1
 
 
 def test_zero_is_nothing_and_renders_nothing():

@@ -5,6 +5,7 @@ effect. The regions are generous, so that no wanted change is cut off: a box con
 every face that is aligned as in FFHQ, whatever its pose.
 """
 
+import math
 from typing import NamedTuple
 
 from diffcam_jax.nn.conventions import CLASSES
@@ -32,6 +33,8 @@ class Acts(NamedTuple):
         keeps: names of classes whose shapes stay the photograph's; only their light changes.
         shades: whether light and colours change on purpose, as under a beard. They then fade out
             towards the borders of the region, and are not evened out.
+        present: score from which on a photograph has the attribute and nothing is added to it: who
+            wears glasses gets no other ones.
     """
 
     classes: tuple[str, ...]
@@ -39,6 +42,7 @@ class Acts(NamedTuple):
     farthest: float = 1.0
     keeps: tuple[str, ...] = ()
     shades: bool = False
+    present: float = math.inf
 
 
 _LOWER: Box = (0.45, 0.98, 0.1, 0.9)
@@ -63,6 +67,7 @@ REGIONS = {
         ("skin", *_BROWS, *_EYES, "eyeglasses", *_EARS, "nose"),
         (0.37, 0.65, 0.06, 0.94),
         keeps=(*_BROWS, *_EYES),
+        present=0.05,
     ),
     # On a woman's face a beard often begins where a man's has long been full.
     "beard": Acts(

@@ -56,6 +56,8 @@ def room(direction: Edit, asked: float, before: float) -> float:
     """The share of a request for which a photograph with this score has room, in [0, 1]."""
     if asked <= 0 or not math.isfinite(before):
         return 1.0
+    if before >= known(direction.name).present:
+        return 0.0
     return min(max((direction.ceiling - before) / (asked * direction.move), 0.0), 1.0)
 
 
