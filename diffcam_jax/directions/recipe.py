@@ -141,7 +141,8 @@ def fit_scored(
         UserError: see `make.make_directions`, or a score is unknown.
     """
     asked = attributes
-    attributes = {**_companions(attributes, wplus_rows(generator.module)), **attributes}
+    if probes:
+        attributes = _companions(attributes, wplus_rows(generator.module)) | attributes
     face = "smiling" if scorer is None else None
     scorer = scoring.built_in() if scorer is None else scorer
     needed = needed_scores(attributes)

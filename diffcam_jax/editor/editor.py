@@ -25,12 +25,11 @@ from diffcam_jax.editing.pipeline import Pipeline, check, hashes
 from diffcam_jax.editor import external_edit
 from diffcam_jax.editor.codes import Coder
 from diffcam_jax.editor.face_edit import FaceEditor
-from diffcam_jax.editor.pasting import check_mask, paste_faces
+from diffcam_jax.editor.pasting import check_mask, crop_mask, paste_faces
 from diffcam_jax.editor.results import EditResult
 from diffcam_jax.editor.whole_edit import edit_whole
 from diffcam_jax.errors import UserError
 from diffcam_jax.faces import align
-from diffcam_jax.faces.panel import grey
 from diffcam_jax.faces.selection import find_quads
 from diffcam_jax.files.domain import FACES, Domain
 from diffcam_jax.files.domain import read as read_domain
@@ -233,7 +232,8 @@ class Editor:
             tell(progress, "invert")
             codes = self.invert(original, inversion_config, refine, cache, progress)
             inverted = time.perf_counter()
-            mask = None if user_mask is None else self._crop_mask(user_mask, quad)
+            side = self.generator.resolution
+            mask = None if user_mask is None else crop_mask(user_mask, quad, side, self.domain)
             if config.window is not None and config.method != "invertibility":
                 given = original, codes, quad, strengths, config, tuning
                 edit = self.faces(*given, raw_strength, mask, cache, progress)
@@ -326,7 +326,3 @@ class Editor:
         """The aligned picture at a square, as large as the generator's; see `align.crop`."""
         face = align.crop(pixels, quad, self.generator.resolution, self.domain.beyond)
         return np.round(face * 255).astype(np.uint8)
-
-    def _crop_mask(self, mask: np.ndarray, quad: np.ndarray) -> Float[np.ndarray, "s s"]:
-        cut = align.crop(grey(mask), quad, self.generator.resolution, self.domain.beyond)[..., 0]
-        return cut * self.domain.inside(len(cut))

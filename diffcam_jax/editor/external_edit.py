@@ -23,11 +23,10 @@ from diffcam_jax.directions.acts import known as known_acts
 from diffcam_jax.editing import external, regions
 from diffcam_jax.editing.config import METHODS, EditConfig
 from diffcam_jax.editor.face_edit import FaceEditor
-from diffcam_jax.editor.pasting import check_mask, paste_faces
+from diffcam_jax.editor.pasting import check_mask, crop_mask, paste_faces
 from diffcam_jax.editor.results import EditResult, FaceEdit, judged
 from diffcam_jax.errors import UserError, suggestion
 from diffcam_jax.faces import align, appearance, registration, views
-from diffcam_jax.faces.panel import grey
 from diffcam_jax.faces.shared import face_landmarker, hand_landmarker
 from diffcam_jax.ops.image import from_unit, resize
 
@@ -236,8 +235,7 @@ class ExternalEdit:
         """The mask by hand [s, s]; without one, one that changes nothing."""
         if self.user_mask is None:
             return np.full((self.side,) * 2, self.config.user_mask != "union", np.float32)
-        cut = align.crop(grey(self.user_mask), self.quad, self.side, self.domain.beyond)[..., 0]
-        return cut * self.domain.inside(self.side)
+        return crop_mask(self.user_mask, self.quad, self.side, self.domain)
 
     def compared(
         self, softened, edited, known, may

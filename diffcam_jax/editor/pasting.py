@@ -4,10 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from diffcam_jax.editor.results import FaceEdit
 from diffcam_jax.errors import UserError
 from diffcam_jax.faces import align
+from diffcam_jax.faces.panel import grey
+from diffcam_jax.files.domain import Domain
 
 
 def check_mask(user_mask: np.ndarray | None, pixels: np.ndarray) -> None:
@@ -21,6 +24,13 @@ def check_mask(user_mask: np.ndarray | None, pixels: np.ndarray) -> None:
             f"the mask has {user_mask.shape[::-1]} pixels, the photograph "
             f"{pixels.shape[1::-1]}; give equal sizes"
         )
+
+
+def crop_mask(
+    user_mask: Float[np.ndarray, "_ _"], quad: align.Quad, side: int, domain: Domain
+) -> Float[np.ndarray, "{side} {side}"]:
+    """A mask of a photograph at a square of it, and nothing in the padding of the domain."""
+    return align.crop(grey(user_mask), quad, side, domain.beyond)[..., 0] * domain.inside(side)
 
 
 def paste_faces(

@@ -10,17 +10,15 @@ Source: T. Karras, S. Laine, T. Aila, "A Style-Based Generator Architecture for 
 1812.04948), appendix A.
 """
 
-from typing import Literal
-
 import numpy as np
 from jaxtyping import Float, Float32, UInt8, UInt16
 
 from diffcam_jax.errors import UserError
 from diffcam_jax.faces.warping import continued, covered, lanczos, pad, soften, warp, warp_mask
+from diffcam_jax.files.domain import Beyond
 
 Pixels = UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]
 Quad = Float[np.ndarray, "4 2"]
-Beyond = Literal["mirrored", "black"]
 
 # Rows of the eye contours and the mouth corners, left and right of the picture. MediaPipe's rows
 # are the counterparts of dlib's: the corners of FFHQ's own photographs differ by 1.7 % of a side

@@ -15,7 +15,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from jaxtyping import Float32
@@ -26,6 +26,8 @@ from diffcam_jax.files.trees import write_atomically
 
 FILE = "domain.json"
 ROLES = ("generator", "encoder", "classifier", "deghoster")
+Crop = Literal["face", "square", "whole"]
+Beyond = Literal["mirrored", "black"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,13 +47,13 @@ class Domain:
 
     name: str
     size: int
-    crop: Literal["face", "square", "whole"]
+    crop: Crop
     padding: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
     parsing: bool = False
     licence: str = ""
 
     @property
-    def beyond(self) -> Literal["mirrored", "black"]:
+    def beyond(self) -> Beyond:
         """What is shown beyond the border of a photograph, see `align.crop`."""
         return "mirrored" if self.crop == "face" else "black"
 
@@ -120,7 +122,7 @@ def read(folder: Path) -> tuple[Domain, dict[str, Path]]:
 def _checked(given: dict[str, Any]) -> Domain:
     if not all(isinstance(given[name], str) for name in ("name", "licence")):
         raise ValueError("name and licence are no texts")
-    if given["crop"] not in ("face", "square", "whole") or type(given["parsing"]) is not bool:
+    if given["crop"] not in get_args(Crop) or type(given["parsing"]) is not bool:
         raise ValueError(f"crop {given['crop']!r} or parsing {given['parsing']!r} is not known")
     if type(given["size"]) is not int or not 8 <= given["size"] <= 4096:
         raise ValueError(f"size {given['size']!r} is no side of pictures")

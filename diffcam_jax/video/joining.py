@@ -47,23 +47,28 @@ def suffix(facts: VideoFacts, lossless: bool) -> str:
     MP4 keeps times and the shape of pixels as they are, of FFV1 as well (RFC 9043, section 4.3.3);
     Matroska takes every kind of sound, and subtitles of any kind but MP4's own.
     """
+    return ".mkv" if _refused(facts, lossless) else ".mp4"
+
+
+def _refused(facts: VideoFacts, lossless: bool) -> list[str]:
+    """The codecs of sound and subtitles that MP4 does not take."""
     known = (*_MP4_SOUND, *_MP4_TEXT, *(_MP4_LOSSLESS if lossless else ()))
-    return ".mp4" if all(codec in known for codec in (*facts.sound, *facts.text)) else ".mkv"
+    return [codec for codec in (*facts.sound, *facts.text) if codec not in known]
 
 
 def notes(facts: VideoFacts, lossless: bool) -> tuple[str, ...]:
     """What people should know about the file, a line each."""
-    told = []
-    if suffix(facts, lossless) == ".mkv" and any(codec in _MP4_TEXT for codec in facts.text):
-        told.append("subtitles of MP4 are left out, for Matroska does not take them")
-    if suffix(facts, lossless) == ".mp4":
+    told, refused = [], _refused(facts, lossless)
+    if not refused:
         if lossless and facts.tags.siting not in (None, "left"):
             told.append(f"the place of colour samples ({facts.tags.siting}) is not kept")
         return tuple(told)
+    if any(codec in _MP4_TEXT for codec in facts.text):
+        told.append("subtitles of MP4 are left out, for Matroska does not take them")
     if (1000 / facts.rate).denominator != 1 and (1000 * facts.time_base).denominator != 1:
         told.append(
-            f"MP4 does not take {', '.join((*facts.sound, *facts.text))}, and Matroska rounds the "
-            "times of frames to milliseconds"
+            f"MP4 does not take {', '.join(refused)}, and Matroska rounds the times of frames to "
+            "milliseconds"
         )
     if lossless and facts.aspect != 1:
         told.append(
@@ -115,10 +120,10 @@ def join(clip: Clip, parts: Sequence[Part], out: Path, kind: str) -> None:
         if (found := ffmpeg.picture(source)) is not None:
             pictures.metadata.update(_kept(found.metadata))
         copied = {}
+        left_out = _MP4_TEXT if kind == ".mkv" else ()
         for stream in (*source.streams.audio, *source.streams.subtitles):
-            if (codec := stream.codec_context) is not None:
-                if kind == ".mkv" and codec.name in _MP4_TEXT:
-                    continue
+            codec = stream.codec_context
+            if codec is not None and codec.name not in left_out:
                 copied[stream.index] = made = target.add_stream_from_template(stream)
                 made.metadata.update(_kept(stream.metadata))
                 made.disposition = stream.disposition

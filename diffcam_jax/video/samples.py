@@ -133,18 +133,12 @@ def read_samples(
             seen[i][row] = editor.crop(frame.pixels, tracks[i].quads[row])
             if row == waiting[i][-1]:
                 crops = seen.pop(i)
-                free = [
-                    [float(rooms(editor.faces, crops[r], names, peaks, raw).mean()) for r in kind]
-                    for kind in kinds[i]
-                ]
-                both = kinds[i][0] + kinds[i][1]
-                stand = sorted(both[number] for number in chosen(*free))
-                yield (
-                    i,
-                    [
-                        Sample(crops[r], editor.invert(crops[r], cache=False), tracks[i].quads[r])
-                        for r in stand
-                    ],
-                )
+                free = {r: rooms(editor.faces, x, names, peaks, raw) for r, x in crops.items()}
+                usual, unusual = kinds[i]
+                numbers = chosen(*([float(free[r].mean()) for r in kind] for kind in kinds[i]))
+                stand = sorted((usual + unusual)[number] for number in numbers)
+                codes = [editor.invert(crops[r], cache=False) for r in stand]
+                quads = tracks[i].quads[stand]
+                yield i, [Sample(crops[r], *rest) for r, *rest in zip(stand, codes, quads)]
         if frame.number >= max(wanted):
             break
