@@ -33,6 +33,13 @@ def test_codes_are_of_use_to_labels_alone():
     assert "ganspace" in commands["directions"] and "--labels" not in commands["directions"]
 
 
+def test_deghosting_is_trained_on_request():
+    asked = dataclasses.replace(REQUEST, deghost=True)
+    stage = stages(asked)[-1]
+    assert stage.name == "deghoster" and stages(REQUEST)[-1].name == "classifier"
+    assert "--config.model.prior=/d/generator" in stage.command(asked, Path("/d"))
+
+
 def test_overrides_reach_their_own_training_last():
     given = dataclasses.replace(REQUEST, overrides=("generator.ada=off", "encoder.seed=3"))
     commands = {stage.name: stage.command(given, Path("/d")) for stage in stages(given)}
@@ -49,6 +56,12 @@ def test_a_request_is_kept_and_another_refused(tmp_path):
     assert requests.read(tmp_path) == REQUEST
     with pytest.raises(UserError, match="another request: size was 64 and is 128; give the same"):
         requests.keep(tmp_path, dataclasses.replace(REQUEST, size=128))
+    assert requests.read(tmp_path) == REQUEST
+    # Deghosting may be added, and what is there is not taken away.
+    requests.keep(tmp_path, dataclasses.replace(REQUEST, deghost=True))
+    assert requests.read(tmp_path).deghost
+    with pytest.raises(UserError, match="deghost was True and is False; give the same"):
+        requests.keep(tmp_path, REQUEST)
     (tmp_path / requests.FILE).write_text('{"name": "birds"')
     with pytest.raises(UserError, match="is damaged"):
         requests.read(tmp_path)
@@ -91,6 +104,16 @@ def test_health_of_a_classifier(tmp_path, accuracy, classes, words):
     assert words in found and bool(found) == bool(words)
 
 
+@pytest.mark.parametrize(("restored", "words"), [(24.0, ""), (21.5, "21.5 dB) than blends (22.0")])
+def test_health_of_a_deghosting_network(tmp_path, restored, words):
+    told = {"eval/psnr_restored": restored, "eval/psnr_fused": 22.0}
+    write_run(tmp_path / "deghoster", {"step": 5, **told})
+    found = health.deghoster(tmp_path)
+    assert words in found and bool(found) == bool(words)
+    write_run(tmp_path / "other" / "deghoster")
+    assert health.deghoster(tmp_path / "other") == ""
+
+
 def test_status_says_what_is_done_how_good_and_how_long(tmp_path):
     requests.keep(tmp_path, REQUEST)
     (tmp_path / "data/pictures/birds").mkdir(parents=True)
@@ -125,8 +148,18 @@ def test_wrong_flags_are_one_line(tmp_path, capsys, monkeypatch, given, words):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_requests_of_before_are_read(tmp_path):
+    """Written by a version that knew of no deghosting."""
+    requests.keep(tmp_path, REQUEST)
+    before = json.loads((tmp_path / requests.FILE).read_text())
+    del before["deghost"], before["steps"]["deghoster"]
+    (tmp_path / requests.FILE).write_text(json.dumps(before))
+    assert requests.read(tmp_path) == REQUEST
+
+
 def test_a_stage_that_fails_ends_the_run_and_is_named(tmp_path):
     missing = dataclasses.replace(REQUEST, pictures=tmp_path / "none")
     stage = stages(missing)[0]
     with pytest.raises(UserError, match=r"data ended before it was done \(exit code 2\)"):
         running.run(stage, missing, tmp_path, "stage 1")
+    assert json.loads((tmp_path / running.SECONDS).read_text())["data"] > 0

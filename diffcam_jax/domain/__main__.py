@@ -63,6 +63,9 @@ def main(argv: list[str] | None = None) -> int:
     new.add_argument(
         "--anyway", action="store_true", help="go on although a network seems to be no good"
     )
+    new.add_argument(
+        "--deghost", action="store_true", help="train a deghosting network as well, see docs"
+    )
     state = commands.add_parser("status", help="how far it is")
     state.add_argument("folder", type=Path, metavar="DIR")
     encode = commands.add_parser("codes", help="a stage: codes of the labelled pictures")

@@ -76,6 +76,19 @@ def classifier(folder: Path) -> str:
     return ""
 
 
+def deghoster(folder: Path) -> str:
+    """Checks that restored pictures are nearer to the truth than the blends they are made of."""
+    restored, fused = (
+        series(folder / "deghoster", f"eval/psnr_{name}") for name in ("restored", "fused")
+    )
+    if not restored or restored[-1][1] > fused[-1][1]:
+        return ""
+    return (
+        f"restored pictures are no nearer to the truth ({restored[-1][1]:.1f} dB) than blends "
+        f"({fused[-1][1]:.1f} dB); train longer with --steps deghoster=N, or leave --deghost out"
+    )
+
+
 def figures(folder: Path, stage: str) -> str:
     """The last numbers of a stage, in a few words."""
     records, shown = read_lines(folder / stage / METRICS), []
@@ -84,6 +97,7 @@ def figures(folder: Path, stage: str) -> str:
         ("eval/fid", "FID"),
         ("eval/whitened", "error of codes"),
         ("eval/accuracy", "accuracy"),
+        ("eval/psnr_restored", "PSNR"),
     ):
         if found := [record[name] for record in records if _has(record, name)]:
             shown.append(f"{words} {found[-1]:.3g}")

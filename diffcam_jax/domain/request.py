@@ -15,8 +15,8 @@ from diffcam_jax.files.trees import write_atomically
 FILE = "request.json"
 LABELS = "labels.csv"  # of the pictures that can be read
 SIDES = (32, 64, 128, 256)
-# Steps of each training, in batches of 16, 16 and 24, and drawn pictures.
-STEPS = {"generator": 4500, "encoder": 3000, "classifier": 800}
+# Steps of each training, in batches of 16, 16, 24 and 4, and drawn pictures.
+STEPS = {"generator": 4500, "encoder": 3000, "classifier": 800, "deghoster": 1000}
 DRAWN, PAIRS = 4000, 400
 
 
@@ -35,6 +35,7 @@ class Request:
         drawn: pictures drawn for the encoder.
         pairs: pictures drawn with all their edits for the classifier.
         overrides: fields of the trainings' configurations, as "STAGE.FIELD=VALUE".
+        deghost: train a deghosting network as well, which the published method ends with.
     """
 
     name: str
@@ -47,10 +48,11 @@ class Request:
     drawn: int = DRAWN
     pairs: int = PAIRS
     overrides: tuple[str, ...] = ()
+    deghost: bool = False
 
 
 def keep(folder: Path, request: Request) -> None:
-    """Keeps a request, or finds the same one kept.
+    """Keeps a request, or finds the same one kept; deghosting may be asked for later.
 
     Raises:
         UserError: the folder belongs to another request, and how they differ.
@@ -58,13 +60,14 @@ def keep(folder: Path, request: Request) -> None:
     wanted = _plain(request)
     if (folder / FILE).exists():
         kept = _plain(read(folder))
-        if differing := [name for name in wanted if wanted[name] != kept[name]]:
+        differing = [name for name in wanted if wanted[name] != kept[name]]
+        later = differing == ["deghost"] and request.deghost
+        if differing and not later:
             told = "; ".join(f"{n} was {kept[n]} and is {wanted[n]}" for n in differing)
             raise UserError(
                 f"{folder} holds a domain of another request: {told}; give the same, or another "
                 "--out"
             )
-        return
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / FILE, json.dumps(wanted, indent=2).encode() + b"\n")
 
@@ -97,12 +100,13 @@ def _checked(given: dict[str, Any]) -> Request:
     numbers = [given["size"], given["drawn"], given["pairs"], *given["steps"].values()]
     if not all(type(number) is int and 0 < number < 1 << 40 for number in numbers):
         raise ValueError("a number is none")
-    if given["steps"].keys() != STEPS.keys():
+    if not given["steps"].keys() <= STEPS.keys():
         raise ValueError("other stages are trained")
-    if type(given["align"]) is not bool:
-        raise ValueError("align is neither true nor false")
+    if not all(type(given.get(name, False)) is bool for name in ("align", "deghost")):
+        raise ValueError("align or deghost is neither true nor false")
     paths = {name: given[name] and Path(given[name]) for name in ("pictures", "labels")}
-    return Request(**{**given, **paths, "overrides": tuple(given["overrides"])})
+    rest = {"steps": {**STEPS, **given["steps"]}, "overrides": tuple(given["overrides"])}
+    return Request(**{**given, **paths, **rest})
 
 
 def _plain(request: Request) -> dict[str, Any]:

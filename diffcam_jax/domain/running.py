@@ -1,12 +1,13 @@
 """Goes from pictures to an editor, stage by stage, and says how far it is.
 
 DIR/request.json      what was asked for
-DIR/seconds.json      how long each finished stage took
+DIR/seconds.json      how long each stage took, interruptions left out
 DIR/domain.json       what is made, see `files.domain`
 """
 
 import json
 import math
+import re
 import subprocess
 import sys
 import time
@@ -50,15 +51,7 @@ def make(folder: Path, request: Request, fewest: int = inputs.FEWEST, anyway: bo
         if request.labels:
             labelled = inputs.table(found.names, found.values)
             write_atomically(folder / requests.LABELS, labelled.encode())
-        kind = domain.Domain(
-            request.name,
-            request.size,
-            "face" if request.align else "square",
-            parsing=request.align,
-            licence=request.licence,
-        )
-        networks = {role: role for role in ("generator", "encoder", "classifier")}
-        domain.write(folder, kind, networks, "directions.safetensors")
+        _describe(folder, request)
         todo = stages(request)
         for number, stage in enumerate(todo, 1):
             run(stage, request, folder, f"stage {number} of {len(todo)}, {stage.name}")
@@ -66,6 +59,21 @@ def make(folder: Path, request: Request, fewest: int = inputs.FEWEST, anyway: bo
                 if not anyway:
                     raise UserError(f"{stage.name}: {advice}; or go on with --anyway")
                 print(f"note: {stage.name}: {advice}")
+        _describe(folder, request)
+
+
+def _describe(folder: Path, request: Request) -> None:
+    """Writes what an editor has to know; deghosting is named as soon as it is there."""
+    kind = domain.Domain(
+        request.name,
+        request.size,
+        "face" if request.align else "square",
+        parsing=request.align,
+        licence=request.licence,
+    )
+    roles = ["generator", "encoder", "classifier"]
+    roles += ["deghoster"] * (folder / "deghoster" / "config.json").exists()
+    domain.write(folder, kind, {role: role for role in roles}, "directions.safetensors")
 
 
 def run(stage: Stage, request: Request, folder: Path, label: str) -> None:
@@ -77,15 +85,30 @@ def run(stage: Stage, request: Request, folder: Path, label: str) -> None:
     if not (folder / stage.result).exists():
         print(label, flush=True)
         began = time.perf_counter()
-        code = subprocess.run(stage.command(request, folder), check=False).returncode
+        try:
+            code = _passed_on(stage.command(request, folder))
+        finally:
+            took = _seconds(folder).get(stage.name, 0.0) + time.perf_counter() - began
+            kept = {**_seconds(folder), stage.name: round(took, 1)}
+            write_atomically(folder / SECONDS, json.dumps(kept, indent=2).encode() + b"\n")
         if code or not (folder / stage.result).exists():
             raise UserError(
                 f"{stage.name} ended before it was done (exit code {code}); mend what it says "
                 "above, and give the same command to go on"
             )
-        took = _seconds(folder).get(stage.name, 0.0) + time.perf_counter() - began
-        kept = {**_seconds(folder), stage.name: round(took, 1)}
-        write_atomically(folder / SECONDS, json.dumps(kept, indent=2).encode() + b"\n")
+
+
+def _passed_on(command: list[str]) -> int:
+    """Runs a command and shows what it prints, but for what it says to do next.
+
+    Returns:
+        Its exit code.
+    """
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        for line in process.stdout:
+            if told := re.sub(r"(^|; )next: .*", "", line.rstrip("\n")):
+                print(told, flush=True)
+    return process.returncode
 
 
 def status(folder: Path) -> list[str]:
@@ -132,8 +155,8 @@ def _seconds(folder: Path) -> dict[str, float]:
         return {}
 
 
-def tell(folder: Path, out=sys.stdout) -> None:
+def tell(folder: Path) -> None:
     """Prints the status of a folder, and what to do next."""
-    print("\n".join(status(folder)), file=out)
+    print("\n".join(status(folder)))
     if all((folder / stage.result).exists() for stage in stages(requests.read(folder))):
-        print(f"next: python edit.py PICTURE --domain {folder} --list", file=out)
+        print(f"next: python edit.py PICTURE --domain {folder} --list")

@@ -9,6 +9,7 @@
     directions   python -m diffcam_jax.directions fit | ganspace  directions.safetensors
     pairs        python -m diffcam_jax.data.pairs                 pairs/
     classifier   train.py --config diffcam_mobile                 classifier/
+    deghoster    train.py --config deghost (on request)           deghoster/
 
 Every command goes on where it was interrupted, and so does the whole.
 """
@@ -58,6 +59,8 @@ def stages(request: Request) -> list[Stage]:
         Stage("pairs", _pairs, f"pairs/{_last_shard(request)}"),
         Stage("classifier", _classifier, "classifier/config.json", health.classifier),
     ]
+    if request.deghost:
+        found.append(Stage("deghoster", _deghoster, "deghoster/config.json", health.deghoster))
     return [stage._replace(steps=request.steps.get(stage.name, 0)) for stage in found]
 
 
@@ -171,4 +174,25 @@ def _classifier(request: Request, folder: Path) -> list[str]:
         batch_size=24,
         learning_rate=1e-3,
         weight_decay=0.05,
+    )
+
+
+def _deghoster(request: Request, folder: Path) -> list[str]:
+    return _train(
+        request,
+        folder,
+        "deghoster",
+        "deghost",
+        data__source="prepared",
+        data__folder=_dataset(folder, "drawn"),
+        data__size=request.size,
+        networks__generator=folder / "generator",
+        networks__encoder=folder / "encoder",
+        networks__classifier=folder / "classifier",
+        networks__directions=folder / "directions.safetensors",
+        ghost__classifier_size=request.size,
+        model__in_size=request.size // 2,
+        model__out_size=request.size,
+        model__prior=folder / "generator",
+        model__train_prior=False,
     )

@@ -67,7 +67,7 @@ def tuned_window(
     if not np.isfinite(loss):
         notes.append("the tuning found no finite loss; the generator stays as it is")
     elif loss > UNREACHED:
-        notes.append("the tuning hardly reaches this face (covered, blurred or tiny?)")
+        notes.append("the tuning hardly reaches this picture: is it covered, blurred or tiny?")
     if cache and np.isfinite(loss):
         store.save(entry)
     begun, ended = (None if not np.isfinite(x) else float(x) for x in (found.begun[0], loss))
