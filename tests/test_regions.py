@@ -9,8 +9,10 @@ from diffcam_jax.directions import Direction
 from diffcam_jax.editing.regions import (
     FRAME,
     MARGIN,
+    MISSED,
     VISIBLE,
     Face,
+    in_front,
     kept_shapes,
     may_act,
     mouth_is_hidden,
@@ -215,3 +217,11 @@ def test_nothing_may_change_where_nothing_is_named():
     assert not may_act(
         face(skin=np.s_[100:104, 100:104]), direction("skin")
     ).any()  # no wider than its margins
+
+
+def test_specks_lie_before_nothing():
+    missed = np.zeros((256, 256), np.float32)
+    missed[40:48, 40:48] = missed[100:103, 60:90] = 0.5  # 64 pixels of a glint, 90 of a cable
+    missed[200:, :] = MISSED
+    found = in_front(missed)
+    assert found[100:103, 60:90].all() and found.sum() == 90

@@ -9,8 +9,9 @@ from.
 import dataclasses
 from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from diffcam_jax.ops.image import resize
 
@@ -123,6 +124,22 @@ def dilate(mask: Float[Array, "b h w"], radius: int) -> Float[Array, "b h w"]:
     for axis in (1, 2):
         mask = _window(mask, radius, axis, jnp.maximum)
     return mask
+
+
+def without_holes(mask: Bool[Array, "b h w"]) -> Bool[Array, "b h w"]:
+    """Fills what a mask encloses: from where no way of free neighbours leads to the edge."""
+    border, free = ((0, 0), (1, 1), (1, 1)), ~mask
+    edge = jnp.pad(jnp.zeros_like(mask[:, 1:-1, 1:-1]), border, constant_values=True)
+
+    def spread(state: tuple[Array, Array]) -> tuple[Array, Array]:
+        padded = jnp.pad(state[0], border)
+        rows, columns = padded[:, :, 1:-1], padded[:, 1:-1]
+        near = rows[:, :-2] | rows[:, 2:] | columns[:, :, :-2] | columns[:, :, 2:]
+        reached = state[0] | (near & free)
+        return reached, (reached != state[0]).any()
+
+    outside, _ = jax.lax.while_loop(lambda state: state[1], spread, (free & edge, jnp.array(True)))
+    return ~outside
 
 
 def feather(mask: Float[Array, "b h w"], radius: int) -> Float[Array, "b h w"]:

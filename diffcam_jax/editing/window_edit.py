@@ -22,7 +22,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from diffcam_jax.command.kept_jit import kept_jit
 from diffcam_jax.editing.classifier import Classifier
-from diffcam_jax.editing.compose import blend, dilate, feather, with_user_mask
+from diffcam_jax.editing.compose import blend, dilate, feather, with_user_mask, without_holes
 from diffcam_jax.editing.config import EditConfig, WindowConfig
 from diffcam_jax.editing.diffcam import Activation
 from diffcam_jax.editing.pairs import find
@@ -188,9 +188,10 @@ def compose(
     allowed = meant >= config.cam
     largest = jnp.max(jnp.where(allowed, change, 0.0), axis=(1, 2), keepdims=True)
     core = allowed & (change > jnp.maximum(config.share * largest, config.least))
-    # Closed first: between places that change, patches of the old face would look like stains.
+    # Closed and filled: amid what changes, patches of the old face would look like stains.
     closed = 1 - dilate(1 - dilate(core.astype(jnp.float32), config.rim), config.rim)
-    mask = feather(dilate(closed, config.rim), config.rim)
+    grown = dilate(closed, config.rim)
+    mask = feather(jnp.maximum(grown, without_holes(grown > 0) & (may > 0)), config.rim)
     kept = jnp.exp(-((change / config.detail) ** 2))[..., None]
 
     def up(x: Array) -> Array:

@@ -39,8 +39,6 @@ from diffcam_jax.ops.window import Window
 
 # Diff-CAM's value from which on a place belongs into the window, and the least area of such places.
 DRAFT, LEAST_AREA = 0.45, 50
-# A tuned generator that misses the photograph by more, in [0, 2], shows something else there.
-MISSED = 0.3
 _tuned = kept_jit(tuned_generator)
 _resized = kept_jit(resize, static_argnames=("size", "method"))
 _domain_mask = kept_jit(domain_mask, static_argnames="size")
@@ -185,7 +183,9 @@ class FaceSession:
 
     def without_missed(self, may: np.ndarray, first: jax.Array, window: Window) -> np.ndarray:
         """The regions less what the tuned generator still shows otherwise: something in front."""
-        missed = np.asarray(window_edit.missed(self.image, first, window, self.size))[0] > MISSED
+        missed = regions.in_front(
+            np.asarray(window_edit.missed(self.image, first, window, self.size))[0]
+        )
         self.kept["missed"] = round(float((missed & (may.max(0) > 0)).mean()), 4)
         return may * ~missed
 
