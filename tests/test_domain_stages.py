@@ -4,9 +4,11 @@ import dataclasses
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from diffcam_jax.domain import health, running
+from diffcam_jax.domain import curves, health, running
 from diffcam_jax.domain import request as requests
 from diffcam_jax.domain.__main__ import main
 from diffcam_jax.domain.request import Request
@@ -163,3 +165,23 @@ def test_a_stage_that_fails_ends_the_run_and_is_named(tmp_path):
     with pytest.raises(UserError, match=r"data ended before it was done \(exit code 2\)"):
         running.run(stage, missing, tmp_path, "stage 1")
     assert json.loads((tmp_path / running.SECONDS).read_text())["data"] > 0
+
+
+def test_curves_count_no_interruptions(tmp_path):
+    """The clock of a run begins anew when it goes on."""
+    records = [(1, 60.0), (2, 120.0), (3, 30.0), (4, 90.0), (5, 60.0)]
+    named = [{"step": n, "seconds": t, "eval/frechet": 9.0 - n} for n, t in records]
+    write_run(tmp_path / "generator", *named)
+    requests.keep(tmp_path, REQUEST)
+    assert curves.minutes(tmp_path / "generator") == 4.5
+    picture = tmp_path / "curves.png"
+
+    def width() -> int:
+        assert main(["status", str(tmp_path), f"--curves={picture}"]) == 0
+        return np.asarray(Image.open(picture)).shape[1]
+
+    assert width() == 400
+    # With a second training there are two; of a third there are no numbers yet.
+    write_run(tmp_path / "encoder", {"step": 1, "seconds": 3.0, "e/whitened": 0.4})
+    write_run(tmp_path / "classifier")
+    assert width() == 1200

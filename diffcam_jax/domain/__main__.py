@@ -1,7 +1,7 @@
 """Makes an editor of your own pictures: python -m diffcam_jax.domain new | status.
 
 new NAME --pictures DIR    trains everything, or goes on with it
-status DIR                 how far it is
+status DIR                 how far it is; --curves PNG draws it
 codes DIR                  one stage of the former: codes of the labelled pictures
 """
 
@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 from diffcam_jax.command.arguments import positive
+from diffcam_jax.domain import curves, running
 from diffcam_jax.domain import request as requests
-from diffcam_jax.domain import running
 from diffcam_jax.errors import UserError, exit_code
 
 
@@ -68,6 +68,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     state = commands.add_parser("status", help="how far it is")
     state.add_argument("folder", type=Path, metavar="DIR")
+    state.add_argument("--curves", type=Path, metavar="PNG", help="draw the trainings' figures")
     encode = commands.add_parser("codes", help="a stage: codes of the labelled pictures")
     encode.add_argument("folder", type=Path, metavar="DIR")
     options = parser.parse_args(argv)
@@ -115,6 +116,9 @@ def _codes(options: argparse.Namespace) -> int:
 
 def _status(options: argparse.Namespace) -> int:
     running.tell(options.folder)
+    if options.curves is not None:
+        curves.draw(options.folder, options.curves)
+        print(f"look at {options.curves}")
     return 0
 
 
