@@ -4,7 +4,7 @@
 
 Every figure of benchmarks.emoji comes in five skin tones. Its second one is edited by
 skin_tone=STRENGTH, and the fourth one says which pixels a change of the skin may touch, and how.
-Prints a table and writes a sheet of figure, edit and truth.
+Prints a table and writes a sheet of figure, inversion, edit and truth.
 """
 
 import argparse
@@ -19,6 +19,8 @@ from diffcam_jax.editing.config import VARIANTS
 from diffcam_jax.editor import Editor
 from diffcam_jax.faces.panel import titled_grid
 from diffcam_jax.faces.photo import read_photo, write_photo
+from diffcam_jax.metrics.pixel import psnr
+from diffcam_jax.ops.image import from_unit
 
 FROM, TO = 2, 4
 SEEN = 8  # levels of 255 from which on a pixel counts as changed
@@ -30,17 +32,30 @@ def changed(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     return np.abs(before.astype(int) - after.astype(int)).max(-1) >= SEEN
 
 
-def measures(photo: np.ndarray, edited: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+def iou(a: np.ndarray, b: np.ndarray) -> float:
+    """How well two masks agree."""
+    return float((a & b).sum() / max((a | b).sum(), 1))
+
+
+def measures(
+    photo: np.ndarray, edited: np.ndarray, mask: np.ndarray, truth: np.ndarray
+) -> dict[str, float]:
     """What an edit of one figure did."""
     meant, done = changed(photo, truth), changed(photo, edited)
-    both, either = (meant & done).sum(), (meant | done).sum()
     distance = [float(np.abs(x.astype(float) - truth).mean()) for x in (edited, photo)]
     return {
-        "IoU with the true change": both / max(either, 1),
-        "share of the skin that changed": both / max(meant.sum(), 1),
+        "IoU of the mask with the true change": iou(mask > 0.5, meant),
+        "IoU of the change with the true change": iou(done, meant),
+        "share of the skin that changed": (done & meant).sum() / max(meant.sum(), 1),
         "share of the rest that changed": (done & ~meant).sum() / max((~meant).sum(), 1),
         "distance to the truth, relative to before": distance[0] / max(distance[1], 1e-9),
     }
+
+
+def reconstructions(editor: Editor, photo: np.ndarray) -> dict[str, float]:
+    """How well the generator draws a figure anew."""
+    drawn = editor.generator(editor.invert(photo)[None], method="synthesis")
+    return {"PSNR of the encoder's code": float(psnr(from_unit(drawn), photo[None])[0])}
 
 
 def main() -> int:
@@ -57,15 +72,20 @@ def main() -> int:
     for path in tqdm(sorted(options.pictures.glob(f"*_{FROM}.png")), "edits", unit="figure"):
         truth = path.with_name(path.name.replace(f"_{FROM}.png", f"_{TO}.png"))
         photo, target = (read_photo(p).pixels for p in (path, truth))
-        edited = editor.edit(photo, {"skin_tone": options.strength}, tune=options.tune).image
-        found.append(measures(photo, edited, target))
-        rows.append([photo, edited, target])
+        result = editor.edit(photo, {"skin_tone": options.strength}, tune=options.tune)
+        judged = measures(photo, result.image, result.mask, target)
+        tuned = {"PSNR after tuning": float(psnr(result.inverted[None], photo[None])[0])}
+        found.append(judged | reconstructions(editor, photo) | tuned)
+        rows.append([photo, result.inverted, result.image, target])
     print("| | mean | median |\n|---|---|---|")
     for name in found[0]:
         values = [one[name] for one in found]
         print(f"| {name} | {statistics.fmean(values):.3f} | {statistics.median(values):.3f} |")
     options.out.mkdir(parents=True, exist_ok=True)
-    write_photo(options.out / "emoji.png", titled_grid(rows[:SHOWN], ["figure", "edit", "truth"]))
+    write_photo(
+        options.out / "emoji.png",
+        titled_grid(rows[:SHOWN], ["figure", "inversion", "edit", "truth"]),
+    )
     return 0
 
 

@@ -127,8 +127,8 @@ def test_status_says_what_is_done_how_good_and_how_long(tmp_path):
     )
     lines = running.status(tmp_path)
     assert lines[0] == "data        done in 12 s"
-    # 4000 steps at 2 a second are left.
-    assert lines[1] == "generator   step 500 of 4500, about 0 h 33 min left; distance 123"
+    # 2500 steps at 2 a second are left.
+    assert lines[1] == "generator   step 500 of 3000, about 0 h 21 min left; distance 123"
     assert [line.split()[1] for line in lines[2:]] == ["waits"] * 6
 
 

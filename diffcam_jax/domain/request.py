@@ -16,7 +16,7 @@ FILE = "request.json"
 LABELS = "labels.csv"  # of the pictures that can be read
 SIDES = (32, 64, 128, 256)
 # Steps of each training, in batches of 16, 16, 24 and 4, and drawn pictures.
-STEPS = {"generator": 4500, "encoder": 3000, "classifier": 800, "deghoster": 1000}
+STEPS = {"generator": 3000, "encoder": 3000, "classifier": 800, "deghoster": 1000}
 DRAWN, PAIRS = 4000, 400
 
 

@@ -107,12 +107,14 @@ class StyleGAN2Discriminator(nn.Module):
         group: number of samples that the minibatch standard deviation compares.
         num_classes: length of the labels; 0 is a discriminator without labels.
         mapping_layers: depth of the network that maps labels.
+        outputs: numbers for each picture without labels; more than the logit make it an encoder.
     """
 
     widths: tuple[int, ...] = config_widths(1024)
     group: int = GROUP
     num_classes: int = 0
     mapping_layers: int = 8
+    outputs: int = 1
 
     @property
     def resolution(self) -> int:
@@ -127,7 +129,7 @@ class StyleGAN2Discriminator(nn.Module):
         width = self.widths[0]
         self.final_linear = [
             ScaledDense(width, True),
-            ScaledDense(width if self.num_classes else 1, False),
+            ScaledDense(width if self.num_classes else self.outputs, False),
         ]
         if self.num_classes:
             self.embed = ScaledDense(width, False)
@@ -135,7 +137,7 @@ class StyleGAN2Discriminator(nn.Module):
 
     def __call__(
         self, images: Float[Array, "b s s 3"], label: Float[Array, "b c"] | None = None
-    ) -> Float[Array, "b 1"]:
+    ) -> Float[Array, "b n"]:
         """Judges pictures.
 
         Args:
@@ -144,7 +146,7 @@ class StyleGAN2Discriminator(nn.Module):
             label: [b, num_classes] of a conditional discriminator, 1 for the picture's class.
 
         Returns:
-            [b, 1] logits; the samples of a group influence each other.
+            [b, outputs], the logits; the samples of a group influence each other.
 
         Raises:
             UserError: it is conditional, and there are no labels.

@@ -8,6 +8,9 @@ step runs up to four phases:
     path  every 4 steps: path length penalty of the generator on half a batch, 4 times its weight
     g     non-saturating loss of the generator, then the moving average
 
+With an anchor (`stylegan2_anchor`) the phase "anchor" goes before all of these in the first
+steps, and its losses are part of "g" afterwards.
+
 Adam's rate and decays are corrected for the additional updates, see `lazy_adam`. An interval or a
 weight of 0 leaves a penalty out.
 
@@ -23,7 +26,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 from ml_collections import ConfigDict
 
@@ -33,8 +35,11 @@ from diffcam_jax.files import model_folder
 from diffcam_jax.nn.network import Network
 from diffcam_jax.nn.stylegan2 import StyleGAN2Generator, config_widths
 from diffcam_jax.nn.stylegan2_discriminator import StyleGAN2Discriminator
+from diffcam_jax.pretrained import networks as pretrained
+from diffcam_jax.train.lazy_adam import lazy_adam
 from diffcam_jax.train.samples import Samples
 from diffcam_jax.train.state import Batch, Metrics, Net, TrainState, average, gradients, update
+from diffcam_jax.train.stylegan2_anchor import Anchor, anchor_optimisers
 from diffcam_jax.train.stylegan2_losses import Losses
 from diffcam_jax.train.trainer import Phase, Source, Trainer
 
@@ -87,6 +92,10 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
     path_every = config.path_every if config.path_weight else 0
     d_optimiser = lazy_adam(config.learning_rate, r1_every)
     g_optimiser = lazy_adam(config.learning_rate, path_every)
+    anchor = make_anchor(config, losses)
+    if anchor is not None:
+        optimisers = anchor_optimisers(config.learning_rate, path_every)
+        g_optimiser = optimisers.generator
     run = functools.partial(gradients, axis=axis, accumulate=config.accumulate)
 
     def create() -> TrainState:
@@ -99,6 +108,12 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
                 _initialised(losses.discriminator, keys[1], losses.blank_picture), d_optimiser
             ),
         }
+        if anchor is not None:
+            key = jax.random.fold_in(jax.random.key(config.seed), 2)
+            found = _initialised(anchor.encoder, key, losses.blank_picture)
+            nets["anchor"] = Net.create(found, optimisers.encoder)
+            if anchor.lpips is not None:
+                nets["lpips"] = Net.create(jax.tree.map(jnp.array, anchor.lpips.variables))
         extra = {
             "path_mean": jnp.float32(0),
             "ada_p": jnp.float32(probability),
@@ -130,11 +145,32 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
         mean = jnp.where(jnp.isfinite(metrics["mean"]), metrics["mean"], state.extra["path_mean"])
         return new.replace(extra={**new.extra, "path_mean": mean}), metrics
 
+    def train_anchor(
+        state: TrainState, batch: Batch, key: PRNGKeyArray, adversarial: bool = False
+    ) -> tuple[TrainState, Metrics]:
+        def loss(params: Any, batch: Batch, key: PRNGKeyArray) -> Any:
+            total, (metrics, _) = anchor.loss(state, params, batch, key)
+            if adversarial:
+                total += losses.generator_loss(state, params["generator"], batch, key)[0]
+            return total, (metrics, {})
+
+        params = {name: state.nets[name].params for name in ("generator", "anchor")}
+        grads, metrics, _ = run(loss, params, batch, key)
+        alone = not adversarial
+        encoder = optimisers.encoder_alone if alone else optimisers.encoder
+        generator = optimisers.generator_alone if alone else optimisers.generator
+        new, _ = update(state, "anchor", encoder, grads["anchor"], metrics)
+        return averaged(*update(new, "generator", generator, grads["generator"], metrics))
+
     def train_g(state: TrainState, batch: Batch, key: PRNGKeyArray) -> tuple[TrainState, Metrics]:
+        if anchor is not None:
+            return train_anchor(state, batch, key, adversarial=True)
         loss = functools.partial(losses.generator_loss, state)
         grads, metrics, changed = run(loss, state.nets["generator"].params, batch, key)
-        new, metrics = update(state, "generator", g_optimiser, grads, metrics, changed)
-        decay = ema_decay(state.step, config.batch_size, config.ema_kimg, config.ema_rampup)
+        return averaged(*update(state, "generator", g_optimiser, grads, metrics, changed))
+
+    def averaged(new: TrainState, metrics: Metrics) -> tuple[TrainState, Metrics]:
+        decay = ema_decay(new.step, config.batch_size, config.ema_kimg, config.ema_rampup)
         return average(new, "generator", decay), metrics
 
     samples = Samples(
@@ -166,11 +202,13 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
         )
 
     # The generator's own loss comes last, so that the average is that of a whole step.
+    alone = 0 if anchor is None else config.anchor.steps
     phases = (
-        Phase("d", train_d),
-        Phase("r1", train_r1, r1_every),
-        Phase("path", train_path, path_every),
-        Phase("g", train_g),
+        Phase("anchor", train_anchor, int(alone > 0), until=alone),
+        Phase("d", train_d, since=alone),
+        Phase("r1", train_r1, r1_every, since=alone),
+        Phase("path", train_path, path_every, since=alone),
+        Phase("g", train_g, since=alone),
     )
     return Trainer(
         create,
@@ -183,6 +221,22 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
         else "python train.py --config configs/encoder.py:psp --config.generator={workdir} "
         "--config.data.folder=FACES --workdir ENCODER",
     )
+
+
+def make_anchor(config: ConfigDict, losses: Losses) -> Anchor | None:
+    """The anchor of a configuration; None without one.
+
+    Raises:
+        UserError: networks of classes have none.
+    """
+    if not config.anchor.weight:
+        return None
+    if config.model.num_classes:
+        raise UserError(
+            "config.anchor.weight: networks with classes are trained without an anchor; give 0"
+        )
+    lpips = pretrained.load("lpips").network("lpips_alex") if config.anchor.lpips else None
+    return Anchor(losses, config.anchor.weight, lpips, config.anchor.lpips)
 
 
 def _initialised(module: nn.Module, key: PRNGKeyArray, blank: Array) -> dict:
@@ -228,23 +282,6 @@ def ada_probability(text: str) -> float:
     if not 0 <= value <= 1:
         raise UserError(f"config.ada={text!r}: give off, on, or a fixed probability from 0 to 1")
     return value
-
-
-def lazy_adam(
-    learning_rate: float, every: int, betas: tuple[float, float] = (0.0, 0.99)
-) -> optax.GradientTransformation:
-    """Creates Adam for a network whose regulariser has an update of its own at some steps.
-
-    Args:
-        learning_rate: for updates without a regulariser.
-        every: steps between two updates of the regulariser; 0 is a network without one.
-        betas: Adam's decays for updates without a regulariser.
-
-    Reference:
-        Karras et al. (1912.04958), appendix B, lazy regularization.
-    """
-    ratio = every / (every + 1) if every else 1.0
-    return optax.adam(learning_rate * ratio, betas[0] ** ratio, betas[1] ** ratio, eps=1e-8)
 
 
 def ema_decay(step: Array, batch_size: int, kimg: float, rampup: float) -> Float[Array, ""]:
