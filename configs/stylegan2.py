@@ -78,8 +78,8 @@ def stylegan2(name: str, size: int, *, steps: int, batch_size: int) -> ConfigDic
     config.path_weight = 2.0
     config.ema_kimg = 10.0
     config.ema_rampup = 0.05
-    # An encoder trained along, for small sets: weight of its losses, 0 is none; LPIPS's share; and
-    # steps at the beginning that it and the generator take alone.
+    # For small sets, see train.stylegan2_anchor: weight of its losses, 0 is none; of LPIPS among
+    # them; and steps at the beginning without a discriminator.
     config.anchor = ConfigDict({"weight": 0.0, "lpips": 1.0, "steps": 0})
     config.ada = "off"  # "on", or a fixed probability such as "0.2"
     config.ada_target = 0.6

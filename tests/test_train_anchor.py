@@ -1,4 +1,4 @@
-"""StyleGAN2's anchor: its distance by hand, its phases on tiny networks, what it refuses."""
+"""StyleGAN2's anchor: components against NumPy, its phases on tiny networks, what it refuses."""
 
 import jax
 import jax.numpy as jnp
@@ -8,11 +8,9 @@ import pytest
 from configs import stylegan2_64
 from diffcam_jax.data.toy import ToyPictures
 from diffcam_jax.errors import UserError
-from diffcam_jax.train.stylegan2 import build, networks
-from diffcam_jax.train.stylegan2_anchor import AXES, Anchor, energy_distance
-from diffcam_jax.train.stylegan2_losses import Losses
+from diffcam_jax.train.stylegan2 import build
+from diffcam_jax.train.stylegan2_anchor import axes_of, components, principal_axes, reading
 from tests.fast import fast
-from tests.random_variables import random_variables
 
 SIDE, WIDTH = 8, 6
 
@@ -36,50 +34,49 @@ def tiny(**changes):
     return config
 
 
-def test_the_distance_is_that_of_every_pair():
-    rng, key = np.random.default_rng(0), jax.random.key(3)
-    a, b = rng.standard_normal((5, WIDTH)), rng.standard_normal((3, WIDTH)) + 1
-    axes = np.asarray(jax.random.normal(key, (WIDTH, AXES)), np.float64)
-    axes /= np.linalg.norm(axes, axis=0)
-
-    def mean(p, q, same=False):
-        pairs = [(x, y) for i, x in enumerate(p) for j, y in enumerate(q) if not same or i != j]
-        return np.mean([np.abs((x - y) @ axes).mean() for x, y in pairs])
-
-    expected = 2 * mean(a, b) - mean(a, a, True) - mean(b, b, True)
-    assert float(energy_distance(key, jnp.asarray(a), jnp.asarray(b))) == pytest.approx(
-        expected, abs=1e-4
-    )
-
-
-def test_the_distance_of_equal_distributions_is_none_on_average():
-    keys = jax.random.split(jax.random.key(0), 400)
-
-    def one(key, width):
-        axes, x, y = jax.random.split(key, 3)
-        a, b = jax.random.normal(x, (16, WIDTH)), width * jax.random.normal(y, (8, WIDTH))
-        return energy_distance(axes, a, b)
-
-    same, wider = (np.asarray(fast(jax.vmap(lambda k, w=w: one(k, w)))(keys)) for w in (1.0, 2.0))
-    assert abs(same.mean()) < 4 * same.std() / 20
-    assert wider.mean() > 0.1
+def test_components_are_the_first_and_white():
+    """Pictures that vary along three known thumbnails, one more than the others."""
+    rng = np.random.default_rng(0)
+    shapes = np.linalg.qr(rng.standard_normal((16 * 16 * 3, 3)))[0].T.reshape(3, 16, 1, 16, 1, 3)
+    strengths = rng.standard_normal((400, 3)) * (300, 200, 100)
+    small = 128 + np.tensordot(strengths, shapes, 1)
+    images = np.broadcast_to(small, (400, 16, 2, 16, 2, 3)).reshape(400, 32, 32, 3)
+    images = images.round().clip(0, 255).astype(np.uint8)
+    mean, axes = principal_axes(images, 3)
+    found = np.asarray(components(*map(jnp.asarray, (images / np.float32(127.5) - 1, mean, axes))))
+    np.testing.assert_allclose(np.cov(found.T, bias=True), np.eye(3), atol=1e-3)
+    np.testing.assert_allclose(found.mean(0), 0, atol=1e-3)
+    for i in range(3):
+        assert abs(np.corrcoef(found[:, i], strengths[:, i])[0, 1]) > 0.98
 
 
-def test_a_code_is_that_of_its_picture_alone():
-    generator, discriminator = networks(tiny())
-    encoder = Anchor(Losses(generator, discriminator, 0.0, False), 1.0, None, 0.0).encoder
-    pictures = jnp.asarray(np.random.default_rng(0).uniform(-1, 1, (4, SIDE, SIDE, 3)))
-    variables = random_variables(encoder, pictures)
-    codes = np.asarray(fast(encoder.apply)(variables, pictures))
-    assert codes.shape == (4, WIDTH)
-    np.testing.assert_allclose(
-        fast(encoder.apply)(variables, pictures[2:3])[0], codes[2], atol=1e-5
-    )
+def test_there_are_no_more_axes_than_pictures_vary_along():
+    images = np.zeros((50, 16, 16, 3), np.uint8)
+    images[:, :8] = np.arange(50)[:, None, None, None]
+    _, axes = principal_axes(images, 10)
+    assert axes.shape == (768, 1) and np.isfinite(axes).all()
+
+
+def test_components_are_half_of_the_code_at_most():
+    found = axes_of(Shapes(), 8, WIDTH)
+    assert found["anchor_axes"].shape == (SIDE * SIDE * 3, WIDTH // 2)
 
 
 @pytest.fixture(scope="module")
 def trainer():
     return build(tiny(), Shapes(), None)
+
+
+def test_the_mapping_reads_components_alone_at_first(trainer):
+    kernel = np.asarray(trainer.create().nets["generator"].params["dense_0"]["kernel"])
+    assert (kernel[WIDTH // 2 :] == 0).all() and (kernel[: WIDTH // 2] != 0).all()
+    full = np.random.default_rng(0).standard_normal((512, 512))
+    kernel = reading({"params": {"dense_0": {"kernel": jnp.asarray(full)}}}, 64)
+    found = (
+        np.random.default_rng(1).standard_normal((400, 512)) @ kernel["params"]["dense_0"]["kernel"]
+    )
+    # What a layer gives is as large as before.
+    assert np.std(found) == pytest.approx(np.sqrt(512), rel=0.05)
 
 
 def test_the_anchor_goes_before_and_then_along(trainer):
@@ -95,27 +92,31 @@ def test_pictures_are_drawn_of_their_codes(trainer):
     data, state = Shapes(), trainer.create()
     step = fast(lambda state, batch: trainer.phases[0].step(state, batch, state.phase_key(0)))
     errors = []
-    for _ in range(40):
+    for _ in range(60):
         new, metrics = step(state, data[0])
         errors.append(float(metrics["l2"]))
         state = new.replace(step=new.step + 1)
     assert np.mean(errors[-5:]) < 0.7 * np.mean(errors[:5])
-    first = trainer.create()
-    before, after = (s.nets["discriminator"].params for s in (first, state))
+    before, after = (s.nets["discriminator"].params for s in (trainer.create(), state))
     jax.tree.map(np.testing.assert_array_equal, before, after)
 
 
-def test_with_the_discriminator_encoder_and_generator_learn_together(trainer):
-    state = trainer.create()
+def test_the_generators_loss_is_the_sum_of_both(trainer):
+    """At equal draws: the loss with an anchor less that without is the anchor's."""
     number = [phase.name for phase in trainer.phases].index("g")
-    step = fast(lambda s, batch: trainer.phases[number].step(s, batch, s.phase_key(number)))
-    new, metrics = step(state, Shapes()[0])
-    assert {"l2", "spread", "loss"} <= metrics.keys() and "lpips" not in metrics
-    for name in ("generator", "anchor"):
-        moved = jax.tree.map(
-            lambda a, b: float(jnp.abs(a - b).max()), state.nets[name].params, new.nets[name].params
-        )
-        assert max(jax.tree.leaves(moved)) > 0, name
+    plain = build(tiny(anchor={"weight": 0.0}), Shapes(), None)
+    assert [phase.name for phase in plain.phases] == ["d", "r1", "path", "g"]
+    state, batch = trainer.create(), Shapes()[0]
+
+    def metrics(phase, place):
+        return fast(lambda s, b: phase.step(s, b, s.phase_key(place))[1])(state, batch)
+
+    both, alone = (metrics(phase, number) for phase in (trainer.phases[number], trainer.phases[0]))
+    without = metrics(plain.phases[3], number)
+    assert {"l2", "loss"} <= both.keys() and "lpips" not in both
+    assert float(both["loss"]) == pytest.approx(
+        float(without["loss"]) + float(alone["loss"]), rel=1e-4
+    )
 
 
 def test_networks_of_classes_have_no_anchor():

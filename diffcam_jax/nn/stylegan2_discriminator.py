@@ -107,14 +107,12 @@ class StyleGAN2Discriminator(nn.Module):
         group: number of samples that the minibatch standard deviation compares.
         num_classes: length of the labels; 0 is a discriminator without labels.
         mapping_layers: depth of the network that maps labels.
-        outputs: numbers for each picture without labels; more than the logit make it an encoder.
     """
 
     widths: tuple[int, ...] = config_widths(1024)
     group: int = GROUP
     num_classes: int = 0
     mapping_layers: int = 8
-    outputs: int = 1
 
     @property
     def resolution(self) -> int:
@@ -129,7 +127,7 @@ class StyleGAN2Discriminator(nn.Module):
         width = self.widths[0]
         self.final_linear = [
             ScaledDense(width, True),
-            ScaledDense(width if self.num_classes else self.outputs, False),
+            ScaledDense(width if self.num_classes else 1, False),
         ]
         if self.num_classes:
             self.embed = ScaledDense(width, False)
@@ -137,7 +135,7 @@ class StyleGAN2Discriminator(nn.Module):
 
     def __call__(
         self, images: Float[Array, "b s s 3"], label: Float[Array, "b c"] | None = None
-    ) -> Float[Array, "b n"]:
+    ) -> Float[Array, "b 1"]:
         """Judges pictures.
 
         Args:
@@ -146,7 +144,7 @@ class StyleGAN2Discriminator(nn.Module):
             label: [b, num_classes] of a conditional discriminator, 1 for the picture's class.
 
         Returns:
-            [b, outputs], the logits; the samples of a group influence each other.
+            [b, 1] logits; the samples of a group influence each other.
 
         Raises:
             UserError: it is conditional, and there are no labels.

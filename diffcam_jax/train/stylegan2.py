@@ -39,7 +39,7 @@ from diffcam_jax.pretrained import networks as pretrained
 from diffcam_jax.train.lazy_adam import lazy_adam
 from diffcam_jax.train.samples import Samples
 from diffcam_jax.train.state import Batch, Metrics, Net, TrainState, average, gradients, update
-from diffcam_jax.train.stylegan2_anchor import Anchor, anchor_optimisers
+from diffcam_jax.train.stylegan2_anchor import ALONE_RATE, MOMENTUM, Anchor, axes_of, reading
 from diffcam_jax.train.stylegan2_losses import Losses
 from diffcam_jax.train.trainer import Phase, Source, Trainer
 
@@ -94,31 +94,29 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
     g_optimiser = lazy_adam(config.learning_rate, path_every)
     anchor = make_anchor(config, losses)
     if anchor is not None:
-        optimisers = anchor_optimisers(config.learning_rate, path_every)
-        g_optimiser = optimisers.generator
+        alone_optimiser = lazy_adam(ALONE_RATE * config.learning_rate, 0, (MOMENTUM, 0.99))
     run = functools.partial(gradients, axis=axis, accumulate=config.accumulate)
 
     def create() -> TrainState:
         keys = jax.random.split(jax.random.key(config.seed))
+        drawing = _initialised(losses.generator, keys[0], losses.blank_code)
         nets = {
-            "generator": Net.create(
-                _initialised(losses.generator, keys[0], losses.blank_code), g_optimiser
-            ),
+            "generator": Net.create(drawing, g_optimiser),
             "discriminator": Net.create(
                 _initialised(losses.discriminator, keys[1], losses.blank_picture), d_optimiser
             ),
         }
-        if anchor is not None:
-            key = jax.random.fold_in(jax.random.key(config.seed), 2)
-            found = _initialised(anchor.encoder, key, losses.blank_picture)
-            nets["anchor"] = Net.create(found, optimisers.encoder)
-            if anchor.lpips is not None:
-                nets["lpips"] = Net.create(jax.tree.map(jnp.array, anchor.lpips.variables))
+        if anchor is not None and anchor.lpips is not None:
+            nets["lpips"] = Net.create(jax.tree.map(jnp.array, anchor.lpips.variables))
         extra = {
             "path_mean": jnp.float32(0),
             "ada_p": jnp.float32(probability),
             "ada_signs": jnp.float32(0),
         }
+        if anchor is not None:
+            extra |= axes_of(data, config.batch_size, config.model.latent_size)
+            read = extra["anchor_axes"].shape[1]
+            nets["generator"] = Net.create(reading(drawing, read), g_optimiser)
         return TrainState.create(nets, config.seed, ("generator",), extra)
 
     def train_d(state: TrainState, batch: Batch, key: PRNGKeyArray) -> tuple[TrainState, Metrics]:
@@ -146,26 +144,20 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
         return new.replace(extra={**new.extra, "path_mean": mean}), metrics
 
     def train_anchor(
-        state: TrainState, batch: Batch, key: PRNGKeyArray, adversarial: bool = False
+        state: TrainState, batch: Batch, key: PRNGKeyArray
     ) -> tuple[TrainState, Metrics]:
-        def loss(params: Any, batch: Batch, key: PRNGKeyArray) -> Any:
-            total, (metrics, _) = anchor.loss(state, params, batch, key)
-            if adversarial:
-                total += losses.generator_loss(state, params["generator"], batch, key)[0]
-            return total, (metrics, {})
-
-        params = {name: state.nets[name].params for name in ("generator", "anchor")}
-        grads, metrics, _ = run(loss, params, batch, key)
-        alone = not adversarial
-        encoder = optimisers.encoder_alone if alone else optimisers.encoder
-        generator = optimisers.generator_alone if alone else optimisers.generator
-        new, _ = update(state, "anchor", encoder, grads["anchor"], metrics)
-        return averaged(*update(new, "generator", generator, grads["generator"], metrics))
+        loss = functools.partial(anchor.loss, state)
+        grads, metrics, changed = run(loss, state.nets["generator"].params, batch, key)
+        return averaged(*update(state, "generator", alone_optimiser, grads, metrics, changed))
 
     def train_g(state: TrainState, batch: Batch, key: PRNGKeyArray) -> tuple[TrainState, Metrics]:
-        if anchor is not None:
-            return train_anchor(state, batch, key, adversarial=True)
-        loss = functools.partial(losses.generator_loss, state)
+        def loss(params: Any, batch: Batch, key: PRNGKeyArray) -> Any:
+            total, result = losses.generator_loss(state, params, batch, key)
+            if anchor is None:
+                return total, result
+            anchored, result = anchor.loss(state, params, batch, key)
+            return total + anchored, result
+
         grads, metrics, changed = run(loss, state.nets["generator"].params, batch, key)
         return averaged(*update(state, "generator", g_optimiser, grads, metrics, changed))
 

@@ -1,48 +1,47 @@
 """What keeps a StyleGAN2 of few pictures from drawing the same one again and again.
 
-An encoder of the same width is trained along, whose codes the generator has to draw as the real
-pictures they were found for: what the generator can draw then covers the pictures from the first
-steps on. The mapping follows the codes, so that random codes are like those of pictures:
+A picture's first principal components, whitened, are taken as the first numbers of its z, and the
+others drawn at random. The generator, whose mapping at first reads no others, has to draw such
+codes as their pictures. Whitened components are distributed as z is, up to second order: what the
+generator can draw covers the pictures from the first steps on, and random codes are like those of
+pictures.
 
-    l2, lpips    of a real picture and what the generator draws of its code
-    spread       energy distance of random codes from codes of pictures, along random axes
-
-Sources: Larsen et al., Autoencoding beyond pixels using a learned similarity metric (1512.09300),
-of the encoder; Kolouri et al., Sliced-Wasserstein Autoencoder (1804.01947), of random axes; Szekely
-and Rizzo, Energy statistics (2013), of the distance. The mapping's own rate is this project's.
+Source: Bojanowski et al., Optimizing the Latent Space of Generative Networks (1707.05776), whose
+codes begin as principal components. That they stay so beside a discriminator is this project's.
 """
 
 import dataclasses
-from typing import Any, NamedTuple
+import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
-from jaxtyping import Array, Float, PRNGKeyArray
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 
 from diffcam_jax.nn.latents import to_wplus
 from diffcam_jax.nn.network import Network
-from diffcam_jax.nn.stylegan2_discriminator import StyleGAN2Discriminator
-from diffcam_jax.train.lazy_adam import lazy_adam
+from diffcam_jax.ops.image import resize, to_unit
 from diffcam_jax.train.state import Batch, Metrics, TrainState
 from diffcam_jax.train.stylegan2_losses import Losses
+from diffcam_jax.train.trainer import Source
 
-AXES = 256
-DRAWN = 4  # random codes for each code of a picture
-# The mapping's layers are scaled down a hundredfold; without an anchor they hardly have to move.
-MAPPING_RATE = 30.0
-ALONE_RATE = 5.0  # times the usual rate, and with momentum, while there is no discriminator
+SIDE = 16  # of the thumbnails whose components are taken
+COMPONENTS = 64
+PICTURES = 2048  # from which they are computed, at least if there are so many
+# Without a discriminator the generator learns at so many times the usual rate, with momentum.
+ALONE_RATE, MOMENTUM = 3.0, 0.9
 
 
 @dataclasses.dataclass(frozen=True)
 class Anchor:
-    """The losses of generator and encoder, whose parameters are {"generator", "anchor"}.
+    """The anchor's loss; the components are in the state, as "anchor_mean" and "anchor_axes".
 
     Attributes:
         losses: of the generator without an anchor.
         weight: of the reconstruction beside the generator's own loss.
-        lpips: its weight relative to that of L2, and its network; None leaves it out.
-        lpips_weight: see above.
+        lpips: the network; None leaves LPIPS out.
+        lpips_weight: weight of LPIPS relative to that of L2.
     """
 
     losses: Losses
@@ -50,84 +49,80 @@ class Anchor:
     lpips: Network | None
     lpips_weight: float
 
-    @property
-    def encoder(self) -> StyleGAN2Discriminator:
-        """Its module; a picture's code depends on no other picture."""
-        generator = self.losses.generator
-        return StyleGAN2Discriminator(generator.widths, group=1, outputs=generator.latent_size)
-
     def loss(
         self, state: TrainState, params: Any, batch: Batch, key: PRNGKeyArray
     ) -> tuple[Float[Array, ""], tuple[Metrics, dict]]:
-        """Reconstruction of real pictures, and distance of random codes from theirs."""
-        noise, draw, axes = jax.random.split(key, 3)
+        """Distance of real pictures from what the generator draws of their codes."""
+        noise, rest = jax.random.split(key)
         real, generator = self.losses.reals(batch), self.losses.generator
-        codes = self.encoder.apply({"params": params["anchor"]}, real)
-        drawn = self.losses.draw(params["generator"], to_wplus(codes, generator.num_styles), noise)
+        found = components(real, state.extra["anchor_mean"], state.extra["anchor_axes"])
+        others = generator.latent_size - found.shape[1]
+        z = jnp.concatenate([found, jax.random.normal(rest, (len(real), others))], 1)
+        w = generator.apply({"params": params}, z, method="mapping")
+        drawn = self.losses.draw(params, to_wplus(w, generator.num_styles), noise)
         metrics = {"l2": jnp.mean((drawn - real) ** 2)}
         total = metrics["l2"]
         if self.lpips is not None:
             far = self.lpips.module.apply(state.nets["lpips"].variables, drawn, real)
             metrics["lpips"] = far.mean()
             total += self.lpips_weight * metrics["lpips"]
-        z = jax.random.normal(draw, (DRAWN * len(real), generator.latent_size))
-        random = generator.apply({"params": params["generator"]}, z, method="mapping")
-        metrics["spread"] = energy_distance(axes, random, jax.lax.stop_gradient(codes))
-        return self.weight * (total + metrics["spread"]), (metrics, {})
+        return self.weight * total, (metrics, {})
 
 
-def energy_distance(
-    key: PRNGKeyArray, a: Float[Array, "m k"], b: Float[Array, "n k"]
-) -> Float[Array, ""]:
-    """Energy distance of two samples along random axes; unbiased, 0 for equal distributions.
-
-    Args:
-        key: of the axes.
-        a: two vectors or more.
-        b: two vectors or more.
-    """
-    axes = jax.random.normal(key, (a.shape[1], AXES))
-    axes /= jnp.linalg.norm(axes, axis=0)
-    x, y = a @ axes, b @ axes
-
-    def among(p: Array, q: Array) -> Array:
-        return jnp.abs(p[:, None] - q[None]).mean(-1).sum()
-
-    m, n = len(x), len(y)
-    between = 2 * among(x, y) / (m * n)
-    return between - among(x, x) / (m * (m - 1)) - among(y, y) / (n * (n - 1))
+def components(
+    images: Float[Array, "b s s 3"], mean: Float[Array, " d"], axes: Float[Array, "d n"]
+) -> Float[Array, "b n"]:
+    """The whitened components of pictures in [-1, 1], see `principal_axes`."""
+    return (_thumbnails(images) - mean) @ axes
 
 
-class Optimisers(NamedTuple):
-    """Of generator and encoder; without the discriminator beside them they learn faster.
-
-    The states of one network's two are interchangeable.
-    """
-
-    generator: optax.GradientTransformation
-    encoder: optax.GradientTransformation
-    generator_alone: optax.GradientTransformation
-    encoder_alone: optax.GradientTransformation
-
-
-def anchor_optimisers(rate: float, path_every: int) -> Optimisers:
-    """Creates them.
+def principal_axes(
+    images: UInt8[np.ndarray, "m s s 3"], count: int
+) -> tuple[Float[np.ndarray, " d"], Float[np.ndarray, "d n"]]:
+    """The mean thumbnail, and the axes along which thumbnails vary most, for a variance of 1.
 
     Args:
-        rate: of the generator without an anchor.
-        path_every: see `lazy_adam`.
+        images: some hundreds at least.
+        count: of axes; fewer where the pictures vary along fewer.
     """
-    fast = ALONE_RATE * rate
+    small = np.asarray(_thumbnails(jnp.asarray(to_unit(images))), np.float64)
+    mean = small.mean(0)
+    variances, axes = np.linalg.eigh(np.cov(small.T, bias=True))
+    largest = [i for i in np.argsort(-variances)[:count] if variances[i] > 1e-9 * variances[-1]]
+    whitened = axes[:, largest] / np.sqrt(variances[largest])
+    return mean.astype(np.float32), whitened.astype(np.float32)
 
-    def generator(rate: float, mapping: float, every: int, betas: tuple[float, float]) -> Any:
-        return optax.multi_transform(
-            {"rest": lazy_adam(rate, every, betas), "mapping": lazy_adam(mapping, every, betas)},
-            lambda params: {n: "mapping" if n.startswith("dense") else "rest" for n in params},
-        )
 
-    return Optimisers(
-        generator(rate, MAPPING_RATE * rate, path_every, (0.0, 0.99)),
-        lazy_adam(rate, 0, (0.0, 0.99)),
-        generator(fast, MAPPING_RATE * rate, 0, (0.9, 0.99)),
-        lazy_adam(fast, 0, (0.9, 0.99)),
-    )
+def axes_of(data: Source, batch_size: int, latent_size: int) -> dict[str, Array]:
+    """What the anchor keeps in the state, from the first batches of a run.
+
+    Args:
+        data: of the run.
+        batch_size: pictures in a batch.
+        latent_size: length of z, of which the components are half at most.
+    """
+    from jax.experimental import multihost_utils
+
+    count = -(-PICTURES // batch_size)
+    images = np.concatenate([data[step]["image"] for step in range(count)])
+    found = principal_axes(images, min(COMPONENTS, latent_size // 2))
+    if jax.process_count() > 1:  # each of them sees other pictures
+        found = multihost_utils.broadcast_one_to_all(found)
+    return dict(zip(("anchor_mean", "anchor_axes"), map(jnp.asarray, found), strict=True))
+
+
+def reading(variables: dict[str, Any], count: int) -> dict[str, Any]:
+    """Initial variables of a generator whose mapping reads the first numbers of z alone.
+
+    The others would be noise that hides them; the mapping may learn to read them later.
+    """
+    params = variables["params"]
+    kernel = params["dense_0"]["kernel"]
+    first = kernel.at[count:].set(0) * math.sqrt(len(kernel) / count)
+    dense = {**params["dense_0"], "kernel": first}
+    return {**variables, "params": {**params, "dense_0": dense}}
+
+
+def _thumbnails(images: Float[Array, "b s s 3"]) -> Float[Array, "b d"]:
+    side = min(SIDE, images.shape[1])
+    return resize(images, (side, side), "area").reshape(len(images), -1)
