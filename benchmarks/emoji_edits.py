@@ -54,7 +54,7 @@ def measures(
 
 def reconstructions(editor: Editor, photo: np.ndarray) -> dict[str, float]:
     """How well the generator draws a figure anew."""
-    drawn = editor.generator(editor.invert(photo)[None], method="synthesis")
+    drawn = editor.networks.generator(editor.invert(photo)[None], method="synthesis")
     return {"PSNR of the encoder's code": float(psnr(from_unit(drawn), photo[None])[0])}
 
 

@@ -77,7 +77,11 @@ ZERO = {
     "b1", "b2", "betas", "ema",
     "strengths",
 }  # fmt: skip
-ZERO_AT = {"config.data.size": ("encoder", "invertibility"), "config.size": ("evaluation",)}
+ZERO_AT = {
+    "config.data.size": ("encoder", "invertibility"),
+    "config.size": ("evaluation",),
+    "config.anchor.steps": ("stylegan2",),
+}
 NEGATIVE = {"sign", "none", "strengths", "strength"}
 NONE = {"config.perceptual_weight"}  # by a variant
 

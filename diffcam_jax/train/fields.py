@@ -112,7 +112,9 @@ STYLEGAN2: Table = {
     "path_weight": WEIGHT,
     "ema_kimg": above(),
     "ema_rampup": above(),
-    "anchor": Section({"weight": WEIGHT, "lpips": WEIGHT, "steps": whole(0)}),
+    "anchor": Section(
+        {"weight": WEIGHT, "lpips": WEIGHT, "steps": whole(0, note="0 begins with both networks")}
+    ),
     "ada": Rule('"off", "on", or a fixed probability from 0 to 1 as text', _is_ada),
     "ada_target": real(0, 1),
     "ada_kimg": above(),
