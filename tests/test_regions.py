@@ -221,7 +221,7 @@ def test_nothing_may_change_where_nothing_is_named():
 
 def test_specks_lie_before_nothing():
     missed = np.zeros((256, 256), np.float32)
-    missed[40:48, 40:48] = missed[100:103, 60:90] = 0.5  # 64 pixels of a glint, 90 of a cable
+    missed[40:44, 40:45] = missed[100:103, 60:90] = 0.5  # 20 pixels of a glint, 90 of a cable
     missed[200:, :] = MISSED
     found = in_front(missed)
     assert found[100:103, 60:90].all() and found.sum() == 90

@@ -37,7 +37,7 @@ FRAME = 2  # further ones around worn glasses: the parsing takes a thin bridge f
 SHADE = 16  # over which light and colours that are meant fade in: a line would show their border
 # A tuned generator that misses the photograph by more, in [0, 2], shows something else there ...
 MISSED = 0.3
-SPECK = 80 / 256**2  # ... unless its area is less: a strand of hair or a glint.
+SPECK = 24 / 256**2  # ... unless its area is less: a strand of hair or a glint.
 _SOFT = 12  # pixels of 256 over which a region fades out towards the side of its box
 
 
