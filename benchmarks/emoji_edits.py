@@ -19,6 +19,7 @@ from diffcam_jax.editing.config import VARIANTS
 from diffcam_jax.editor import Editor
 from diffcam_jax.faces.panel import titled_grid
 from diffcam_jax.faces.photo import read_photo, write_photo
+from diffcam_jax.metrics import masks
 from diffcam_jax.metrics.pixel import psnr
 from diffcam_jax.ops.image import from_unit
 
@@ -32,11 +33,6 @@ def changed(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     return np.abs(before.astype(int) - after.astype(int)).max(-1) >= SEEN
 
 
-def iou(a: np.ndarray, b: np.ndarray) -> float:
-    """How well two masks agree."""
-    return float((a & b).sum() / max((a | b).sum(), 1))
-
-
 def measures(
     photo: np.ndarray, edited: np.ndarray, mask: np.ndarray, truth: np.ndarray
 ) -> dict[str, float]:
@@ -44,9 +40,9 @@ def measures(
     meant, done = changed(photo, truth), changed(photo, edited)
     distance = [float(np.abs(x.astype(float) - truth).mean()) for x in (edited, photo)]
     return {
-        "IoU of the mask with the true change": iou(mask > 0.5, meant),
-        "IoU of the change with the true change": iou(done, meant),
-        "share of the skin that changed": (done & meant).sum() / max(meant.sum(), 1),
+        "IoU of the mask with the true change": float(masks.iou(mask[None], meant[None])[0]),
+        "IoU of the change with the true change": float(masks.iou(done[None], meant[None])[0]),
+        "share of the skin that changed": float(masks.coverage(done[None], meant[None])[0]),
         "share of the rest that changed": (done & ~meant).sum() / max((~meant).sum(), 1),
         "distance to the truth, relative to before": distance[0] / max(distance[1], 1e-9),
     }

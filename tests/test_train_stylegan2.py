@@ -13,13 +13,13 @@ from diffcam_jax.data.toy import ToyPictures
 from diffcam_jax.errors import UserError
 from diffcam_jax.files import model_folder
 from diffcam_jax.metrics.thumbnails import thumbnail_features
-from diffcam_jax.train.lazy_adam import lazy_adam
 from diffcam_jax.train.samples import Samples
 from diffcam_jax.train.stylegan2 import (
     ADA_INTERVAL,
     adapt,
     build,
     ema_decay,
+    lazy_adam,
     networks,
 )
 from diffcam_jax.train.stylegan2_losses import Losses

@@ -1,10 +1,10 @@
 """Curves of a domain's trainings: their figures by step, and how long each training took."""
 
-import io
 from pathlib import Path
 from typing import Any
 
 from diffcam_jax.domain import health
+from diffcam_jax.evaluation.document import png
 from diffcam_jax.files.json_text import read_lines
 from diffcam_jax.files.trees import write_atomically
 
@@ -34,17 +34,15 @@ def draw(folder: Path, file: Path) -> None:
         folder: of the domain.
         file: to write.
     """
-    from matplotlib.figure import Figure  # no window system, and nothing global
-
     begun = [stage for stage in SHOWN if (folder / stage / health.METRICS).exists()]
     count = max(len(begun), 1)
-    figure = Figure(figsize=(4 * count, 3), dpi=100, layout="constrained")
-    places = figure.subplots(1, count, squeeze=False)[0]
-    for axes, stage in zip(places, begun, strict=False):
-        _draw_stage(axes, stage, folder / stage)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    write_atomically(file, buffer.getvalue())
+
+    def draw_all(canvas: Any) -> None:
+        places = canvas.subplots(1, count, squeeze=False)[0]
+        for axes, stage in zip(places, begun, strict=False):
+            _draw_stage(axes, stage, folder / stage)
+
+    write_atomically(file, png(draw_all, (4.0 * count, 3.0), 100))
 
 
 def _draw_stage(axes: Any, stage: str, run: Path) -> None:

@@ -88,9 +88,9 @@ def run(stage: Stage, request: Request, folder: Path, label: str) -> None:
         try:
             code = _passed_on(stage.command(request, folder))
         finally:
-            took = _seconds(folder).get(stage.name, 0.0) + time.perf_counter() - began
-            kept = {**_seconds(folder), stage.name: round(took, 1)}
-            write_atomically(folder / SECONDS, json.dumps(kept, indent=2).encode() + b"\n")
+            took = _seconds(folder)
+            took[stage.name] = round(took.get(stage.name, 0.0) + time.perf_counter() - began, 1)
+            write_atomically(folder / SECONDS, json.dumps(took, indent=2).encode() + b"\n")
         if code or not (folder / stage.result).exists():
             raise UserError(
                 f"{stage.name} ended before it was done (exit code {code}); mend what it says "
@@ -147,7 +147,7 @@ def _clock(seconds: float) -> str:
 
 
 def _seconds(folder: Path) -> dict[str, float]:
-    """Seconds of each finished stage; a damaged file says nothing."""
+    """Seconds of each stage so far; a damaged file says nothing."""
     try:
         given = decode((folder / SECONDS).read_text())
         return {stage: float(took) for stage, took in given.items() if math.isfinite(took)}

@@ -9,9 +9,10 @@ outside (file names, class names, messages) is escaped.
 import base64
 import html
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -252,10 +253,21 @@ def _label(text: str) -> str:
 
 
 def _plot(name: str, caption: str, draw) -> Figure:
+    return Figure(name, caption, png(lambda canvas: draw(canvas.subplots()), (7.0, 3.6), 110))
+
+
+def png(draw: Callable[[Any], None], size: tuple[float, float], dpi: int) -> bytes:
+    """What is drawn on a canvas of Matplotlib, as a PNG.
+
+    Args:
+        draw: given the canvas, to which it adds its axes.
+        size: width and height in inches.
+        dpi: pixels of an inch.
+    """
     from matplotlib.figure import Figure as Canvas  # no window system, and nothing global
 
-    canvas = Canvas(figsize=(7, 3.6), dpi=110, layout="constrained")
-    draw(canvas.subplots())
+    canvas = Canvas(figsize=size, dpi=dpi, layout="constrained")
+    draw(canvas)
     buffer = io.BytesIO()
     canvas.savefig(buffer, format="png", metadata={"Software": None})
-    return Figure(name, caption, buffer.getvalue())
+    return buffer.getvalue()

@@ -26,6 +26,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 from ml_collections import ConfigDict
 
@@ -36,7 +37,6 @@ from diffcam_jax.nn.network import Network
 from diffcam_jax.nn.stylegan2 import StyleGAN2Generator, config_widths
 from diffcam_jax.nn.stylegan2_discriminator import StyleGAN2Discriminator
 from diffcam_jax.pretrained import networks as pretrained
-from diffcam_jax.train.lazy_adam import lazy_adam
 from diffcam_jax.train.samples import Samples
 from diffcam_jax.train.state import Batch, Metrics, Net, TrainState, average, gradients, update
 from diffcam_jax.train.stylegan2_anchor import ALONE_RATE, MOMENTUM, Anchor, axes_of, reading
@@ -100,6 +100,14 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
     def create() -> TrainState:
         keys = jax.random.split(jax.random.key(config.seed))
         drawing = _initialised(losses.generator, keys[0], losses.blank_code)
+        extra = {
+            "path_mean": jnp.float32(0),
+            "ada_p": jnp.float32(probability),
+            "ada_signs": jnp.float32(0),
+        }
+        if anchor is not None:
+            extra |= axes_of(data, config.batch_size, config.model.latent_size)
+            drawing = reading(drawing, extra["anchor_axes"].shape[1])
         nets = {
             "generator": Net.create(drawing, g_optimiser),
             "discriminator": Net.create(
@@ -108,15 +116,6 @@ def build(config: ConfigDict, data: Source, axis: str | None) -> Trainer:
         }
         if anchor is not None and anchor.lpips is not None:
             nets["lpips"] = Net.create(jax.tree.map(jnp.array, anchor.lpips.variables))
-        extra = {
-            "path_mean": jnp.float32(0),
-            "ada_p": jnp.float32(probability),
-            "ada_signs": jnp.float32(0),
-        }
-        if anchor is not None:
-            extra |= axes_of(data, config.batch_size, config.model.latent_size)
-            read = extra["anchor_axes"].shape[1]
-            nets["generator"] = Net.create(reading(drawing, read), g_optimiser)
         return TrainState.create(nets, config.seed, ("generator",), extra)
 
     def train_d(state: TrainState, batch: Batch, key: PRNGKeyArray) -> tuple[TrainState, Metrics]:
@@ -274,6 +273,23 @@ def ada_probability(text: str) -> float:
     if not 0 <= value <= 1:
         raise UserError(f"config.ada={text!r}: give off, on, or a fixed probability from 0 to 1")
     return value
+
+
+def lazy_adam(
+    learning_rate: float, every: int, betas: tuple[float, float] = (0.0, 0.99)
+) -> optax.GradientTransformation:
+    """Creates Adam for a network whose regulariser has an update of its own at some steps.
+
+    Args:
+        learning_rate: for updates without a regulariser.
+        every: steps between two updates of the regulariser; 0 is a network without one.
+        betas: Adam's decays for updates without a regulariser.
+
+    Reference:
+        Karras et al. (1912.04958), appendix B, lazy regularization.
+    """
+    ratio = every / (every + 1) if every else 1.0
+    return optax.adam(learning_rate * ratio, betas[0] ** ratio, betas[1] ** ratio, eps=1e-8)
 
 
 def ema_decay(step: Array, batch_size: int, kimg: float, rampup: float) -> Float[Array, ""]:

@@ -28,7 +28,7 @@ from diffcam_jax.train.trainer import Source
 
 SIDE = 16  # of the thumbnails whose components are taken
 COMPONENTS = 64
-PICTURES = 2048  # from which they are computed, at least if there are so many
+PICTURES = 2048  # of the first batches, from which they are computed
 # Without a discriminator the generator learns at so many times the usual rate, with momentum.
 ALONE_RATE, MOMENTUM = 3.0, 0.9
 

@@ -66,7 +66,7 @@ class Trainer:
     """How one network, or several, are trained.
 
     Attributes:
-        create: creates the state before the first step, from the seed alone.
+        create: creates the state before the first step, from the seed and the data alone.
         phases: run in this order in every step, each compiled on its own.
         samples: state -> named pictures to look at, uint8 [h, w, 3], which are written to
             samples/NAME_STEP.png. Here and below the state's arrays are on one device of this
