@@ -72,13 +72,15 @@ def settled(page, selector: str = "#told", seconds: float = 300) -> str:
 def handed(page, box: str, file: Path) -> None:
     """Hands a file to a part of the page that may have been shown only just now.
 
-    On a slow machine such a part can be drawn before it listens, so the file is handed again where
-    its name does not appear, as a person would do.
+    On a slow machine such a part can be drawn before it listens, so the file is handed again while
+    the part still asks for one, as a person would do.
     """
     from playwright.sync_api import TimeoutError
 
-    for _ in range(8):
-        page.set_input_files(f"{box} input[type=file]", file)
+    for _ in range(12):
+        if page.locator(box, has_text="Drop File Here").count():
+            with contextlib.suppress(TimeoutError):
+                page.set_input_files(f"{box} input[type=file]", file, timeout=5_000)
         with contextlib.suppress(TimeoutError):
             page.locator(box, has_text=file.name).wait_for(timeout=15_000)
             page.wait_for_timeout(500)

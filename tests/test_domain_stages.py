@@ -88,6 +88,24 @@ def test_health_of_a_generator(tmp_path, distances, words):
     assert words in found and bool(found) == bool(words)
 
 
+@pytest.mark.parametrize(
+    ("anchor", "distances", "words"),
+    [
+        ([4.6, 2.1, 1.5], [2.5, 2.6, 2.4], ""),  # near from the first look on
+        ([4.6, 4.5, 4.4], [2.5, 2.6, 2.4], "error of the anchor hardly fell, from 4.6 to 4.4"),
+        ([4.6, 2.1, 1.5], [2.5, 2.6, 5.4], "rose again, from 2.5 to 5.4"),
+    ],
+)
+def test_health_of_an_anchored_generator(tmp_path, anchor, distances, words):
+    records = [
+        {"step": i, "anchor/loss": a, "eval/frechet": d}
+        for i, (a, d) in enumerate(zip(anchor, distances, strict=True))
+    ]
+    write_run(tmp_path / "generator", *records)
+    found = health.generator(tmp_path)
+    assert words in found and bool(found) == bool(words)
+
+
 @pytest.mark.parametrize(("unseen", "words"), [(0.5, ""), (1.3, "0.4 on them and 1.3 on others")])
 def test_health_of_an_encoder(tmp_path, unseen, words):
     records = [{"step": i, "e/whitened": 0.4} for i in range(9)]

@@ -1,5 +1,6 @@
 """The membrane and the blend of the product's edit, on pictures whose right answer is known."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -7,6 +8,7 @@ from scipy import ndimage
 from diffcam_jax.editing import window_edit
 from diffcam_jax.editing.compose import without_holes
 from diffcam_jax.editing.config import WindowConfig
+from diffcam_jax.ops.image import resize
 from tests.fast import fast
 
 fill = fast(window_edit.fill)
@@ -140,6 +142,23 @@ def test_a_change_in_a_square_under_a_drift_of_light(drift):
     np.testing.assert_allclose(detail.std(), expected.std(), rtol=0.02)
     smooth = photograph(scale=0.0)[0]
     assert abs((source[0] - smooth)[inner].mean() - texture[inner].mean()) < 0.01
+
+
+def test_a_blend_covers_the_same_share_of_a_smaller_picture():
+    """Lengths are those of 256 pixels, so a picture of 128 has a rim half as wide."""
+    assert WindowConfig().at(256) == WindowConfig()
+    pair = drawn_pair(drift=0.1)[:3]
+    meant = in_square(SMALL, grown=6).astype(np.float32)[None]
+    covered = compose(*pair, meant, EVERYWHERE, NOWHERE, WindowConfig())[1]
+
+    def halved(x):
+        return np.asarray(resize(jnp.asarray(x), (x.shape[1] // 2, x.shape[2] // 2), "area"))
+
+    few = halved(meant[..., None])[..., 0]
+    given = *map(halved, pair), few, np.ones_like(few), np.zeros_like(few)
+    shares = [float(compose(*given, c)[1].mean()) for c in (WindowConfig().at(128), WindowConfig())]
+    np.testing.assert_allclose(shares[0], float(covered.mean()), rtol=0.12)
+    assert shares[1] > 1.3 * shares[0]
 
 
 def test_without_a_membrane_the_drift_stays():

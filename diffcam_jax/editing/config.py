@@ -39,11 +39,14 @@ DECOMPOSING = ("invertibility", "both")
 class WindowConfig:
     """Choices of the product's blend; hashable. Lengths in pixels of 256, differences in [0, 2].
 
+    A blend takes lengths in pixels of its masks: see `at`.
+
     Attributes:
         cam: value of Diff-CAM's mask from which on the attribute is meant.
         share: the core is where the change exceeds this share of the largest ...
         least: ... and this difference.
         rim: width of the softening outside the core.
+        smooth: radius over which the change is smoothed before the core is taken.
         detail: change from which on the photograph's own detail goes.
         membrane: whether light and colour are made to meet at the rim.
     """
@@ -52,8 +55,15 @@ class WindowConfig:
     share: float = 0.25
     least: float = 0.03
     rim: int = 6
+    smooth: int = 2
     detail: float = 0.2
     membrane: bool = True
+
+    def at(self, size: int) -> "WindowConfig":
+        """The same lengths in pixels of another size, at least one."""
+        lengths = {"rim": self.rim, "smooth": self.smooth}
+        scaled = {name: max(1, round(x * size / 256)) for name, x in lengths.items()}
+        return dataclasses.replace(self, **scaled)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -175,7 +175,7 @@ def compose(
     missed = resize(image - inverted, small, "area")
     drift = jnp.zeros_like(moved)
     if config.membrane:
-        strength = feather(jnp.abs(moved).mean(-1), 2)
+        strength = feather(jnp.abs(moved).mean(-1), config.smooth)
         # Clothes and background have a light of their own: a red hood must not colour the chin.
         elsewhere = jnp.clip(1 - meant / max(config.cam, 1e-3), 0, 1) * (may > 0)
         typical = jnp.nanmedian(
@@ -184,7 +184,8 @@ def compose(
         typical = jnp.nan_to_num(typical) + 1e-3
         quiet = elsewhere / (1 + (strength / typical) ** 4)
         drift = feathered(fill(moved, quiet), config.rim)
-    change = feather(dilate(jnp.abs(moved - drift).mean(-1), 1), 2)
+    moved_by = jnp.abs(moved - drift).mean(-1)
+    change = feather(dilate(moved_by, config.smooth // 2), config.smooth)
     allowed = meant >= config.cam
     largest = jnp.max(jnp.where(allowed, change, 0.0), axis=(1, 2), keepdims=True)
     core = allowed & (change > jnp.maximum(config.share * largest, config.least))

@@ -53,9 +53,10 @@ class FaceSession:
         self.generator, self.classifier = networks.generator, networks.classifier
         self.names, self.user_mask = names, user_mask
         self.directions = [editor.directions[name] for name in names]
-        self.config = dataclasses.replace(config, window=blend_of(config.window, self.directions))
         self.classes = np.array([self.classifier.names.index(name) for name in names], np.int32)
         self.size = min(config.classifier_size, aligned.shape[0])
+        window = blend_of(config.window, self.directions).at(self.size)
+        self.config = dataclasses.replace(config, window=window)
         self.image = jax.device_put(to_unit(aligned)[None])
         self.kept: dict[str, float] = {}
         self.domain: np.ndarray | None = None
