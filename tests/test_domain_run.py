@@ -6,7 +6,9 @@ import subprocess
 import sys
 import time
 
+import httpx
 import numpy as np
+import page_driver
 import pytest
 from PIL import Image
 
@@ -110,6 +112,21 @@ def test_every_stage_runs_goes_on_after_a_kill_and_ends_in_an_editor(pictures, t
     assert invert.main(["invert", *common, f"--out={tmp_path / 'codes'}", "--steps=2"]) == 0
     assert (tmp_path / "codes" / "codes.safetensors").exists()
     assert np.asarray(Image.open(out / "0000.png")).shape == (64, 64, 3)
+    with page_driver.server(tmp_path / "results", f"--domain={folder}") as address:
+        has_a_page(address)
+
+
+def has_a_page(address: str) -> None:
+    """Its sliders are called as the labels are, and nothing on it is about faces."""
+    components = httpx.get(f"{address}config", trust_env=False).json()["components"]
+    shown = {c["props"].get("elem_id"): c["props"] for c in components}
+    assert {name for name in shown if str(name).startswith("slider-")} == {
+        "slider-red",
+        "slider-wide",
+    }
+    assert "Drop a photograph." in shown["told"]["value"]
+    assert shown["faces"]["label"] == "The part that is edited"
+    assert not shown["samples"]["visible"]
 
 
 def test_deghosting_is_added_to_a_finished_domain(pictures, tmp_path):

@@ -13,6 +13,7 @@ from PIL import Image
 
 from diffcam_jax.directions.importers import read_directions
 from diffcam_jax.errors import UserError
+from diffcam_jax.files.domain import Domain
 from diffcam_jax.service.page import archive, links, photograph, status
 from diffcam_jax.service.page.links import Form
 from diffcam_jax.service.page.session import Session, Step
@@ -20,6 +21,7 @@ from diffcam_jax.service.settings import parse
 
 DIRECTIONS = read_directions(None)
 NAMES = list(DIRECTIONS)
+BIRDS = Domain("birds", 64, "square")
 
 # In steps of a slider, and within the range of every attribute.
 STRENGTHS = st.integers(-30, 40).map(lambda n: n / 20)
@@ -178,3 +180,14 @@ def test_a_photograph_is_opened_with_its_faces(tmp_path):
     assert photograph.face_choices(session) == [("the face", "1")]
     boxed = photograph.boxed(session, "1")
     assert boxed.shape == session.preview.shape and (boxed != session.preview).any()
+
+
+def test_of_pictures_without_faces_the_middle_is_edited(tmp_path):
+    photo = tmp_path / "bird.png"
+    Image.new("RGB", (90, 60), "#7090a0").save(photo)
+    session = photograph.open_photograph(photo, "bird.png", 10_000, tmp_path, BIRDS)
+    (quad,) = session.quads
+    np.testing.assert_allclose((quad.min(0), quad.max(0)), ((15, 0), (75, 60)), atol=0.5)
+    boxed = photograph.boxed(session, "1", BIRDS)
+    drawn = np.flatnonzero((boxed != session.preview).any((0, 2)))
+    assert abs(drawn[0] - 15) < 5 and abs(drawn[-1] - 75) < 5

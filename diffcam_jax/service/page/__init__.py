@@ -35,15 +35,16 @@ def mount(app: Any, context: Any) -> Any:
 
     from diffcam_jax.service.page import batch, clip, events, layout
 
+    domain = context.editor.domain
     lifetime = max(int(context.store.lifetime), 60)
     with gr.Blocks(title="diffcam_jax", delete_cache=(min(lifetime, 600), lifetime)) as blocks:
         gr.Markdown("# Change one thing in a photograph, and nothing else")
         with gr.Tab("One photograph"):
-            controls = layout.one_photograph(context.directions)
+            controls = layout.one_photograph(context.directions, domain)
         with gr.Tab("Many photographs"):
-            many = batch.many_photographs()
+            many = batch.many_photographs(domain)
         with gr.Tab("Clip"):
-            moving = clip.one_clip(context.limits.clip_frames)
+            moving = clip.one_clip(context.limits.clip_frames, domain)
         page = events.wire(controls, context, folder)
         batch.wire(many, controls.form, page)
         clip.wire(moving, controls.form, page)

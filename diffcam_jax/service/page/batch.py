@@ -16,6 +16,7 @@ from PIL import Image
 from diffcam_jax.editor.editor import TUNE, TUNE_QUICKLY
 from diffcam_jax.errors import UserError
 from diffcam_jax.faces.photo import read_photo, to_8_bits
+from diffcam_jax.files.domain import Domain
 from diffcam_jax.service.page import archive, status
 from diffcam_jax.service.page.edits import Busy, Visit, edit
 from diffcam_jax.service.page.photograph import refuse_clip
@@ -48,12 +49,19 @@ class Controls:
     save: gr.DownloadButton
 
 
-def many_photographs() -> Controls:
-    """Draws the tab for many photographs."""
-    gr.Markdown(
-        "Every photograph gets the edit that is set on the first tab. Faces are found by "
-        "themselves; where there are several, the largest one or, if so chosen, all are edited."
-    )
+def many_photographs(domain: Domain) -> Controls:
+    """Draws the tab for many photographs.
+
+    Args:
+        domain: what kind of pictures are edited.
+    """
+    told = "Every photograph gets the edit that is set on the first tab."
+    if domain.crop == "face":
+        told += (
+            " Faces are found by themselves; where there are several, the largest one or, if so "
+            "chosen, all are edited."
+        )
+    gr.Markdown(told)
     photos = gr.File(
         label="Photographs, or a zip of them", file_count="multiple", elem_id="photos", height=150
     )

@@ -10,6 +10,7 @@ from typing import Any
 import gradio as gr
 
 from diffcam_jax.errors import UserError
+from diffcam_jax.files.domain import Domain
 from diffcam_jax.service import clips
 from diffcam_jax.service.page import status
 from diffcam_jax.service.page.edits import Visit, link_or_copy, run
@@ -52,16 +53,17 @@ class Edited:
     report: Path
 
 
-def one_clip(most_frames: int) -> Controls:
+def one_clip(most_frames: int, domain: Domain) -> Controls:
     """Draws the tab for a clip.
 
     Args:
         most_frames: of a clip.
+        domain: what kind of pictures are edited.
     """
+    whom = ": of the largest face or, if so chosen, of all" if domain.crop == "face" else ""
     gr.Markdown(
-        "Every frame of the clip gets the edit that is set on the first tab: of the largest face "
-        f"or, if so chosen, of all. A clip has at most {most_frames} frames; `edit.py` takes "
-        "longer ones."
+        f"Every frame of the clip gets the edit that is set on the first tab{whom}. A clip has at "
+        f"most {most_frames} frames; `edit.py` takes longer ones."
     )
     clip = gr.File(
         label="Clip: a video, or an animated GIF, PNG or WebP", elem_id="clip", height=150

@@ -12,7 +12,7 @@ from diffcam_jax.faces import samples
 from diffcam_jax.faces.photo import as_mask, read_photo, write_photo
 from diffcam_jax.service.page import links, photograph, status
 from diffcam_jax.service.page.edits import Visit, edit
-from diffcam_jax.service.page.layout import WELCOME, Controls
+from diffcam_jax.service.page.layout import Controls, welcome
 from diffcam_jax.service.page.links import Form
 from diffcam_jax.service.page.session import Session, Step
 
@@ -87,7 +87,7 @@ class Page:
 
     def __init__(self, controls: Controls, context: Any, folder: Path) -> None:
         self.controls, self.context, self.folder = controls, context, folder
-        self.names = list(controls.sliders)
+        self.names, self.domain = list(controls.sliders), context.editor.domain
 
     def form(self, values: tuple) -> Form:
         """What the controls say."""
@@ -134,31 +134,34 @@ class Page:
         emptied = gr.update(value=None, label=f"Photograph: {name}. Drop another one")
         try:
             most = self.context.limits.pixels
-            session = photograph.open_photograph(Path(path), name, most, self.folder)
+            session = photograph.open_photograph(Path(path), name, most, self.folder, self.domain)
         except UserError as error:
             nothing = self._nothing(status.problem(str(error)))
             return [Session(), gr.update(value=None), *self._no_faces(), *nothing]
         choices = photograph.face_choices(session)
         wanted = self.form(values).face
         face = wanted if wanted in [value for _, value in choices] else "1"
-        boxed = photograph.boxed(session, face)
+        boxed = photograph.boxed(session, face, self.domain)
         count = len(session.quads)
-        told = (
-            status.idle(f"{count} face{'s' * (count > 1)} found. Move a slider.")
-            if count
-            else status.problem(
-                "No face was found; take a picture that shows more of the face, or say under "
-                "Method that it is an FFHQ crop."
-            )
-        )
         return [
             session,
             emptied,
             gr.update(value=boxed, visible=True),
             gr.update(choices=choices, value=face, visible=count > 1),
             {"background": session.preview, "layers": [], "composite": None},
-            *self._nothing(told, session),
+            *self._nothing(self._opened(count), session),
         ]
+
+    def _opened(self, count: int) -> str:
+        """What is told of a photograph in which so many parts can be edited."""
+        if self.domain.crop != "face":
+            return status.idle("Move a slider.")
+        if count:
+            return status.idle(f"{count} face{'s' * (count > 1)} found. Move a slider.")
+        return status.problem(
+            "No face was found; take a picture that shows more of the face, or say under Method "
+            "that it is an FFHQ crop."
+        )
 
     def choose(self, session: Session, event: gr.SelectData) -> Any:
         """A face was clicked on."""
@@ -167,7 +170,7 @@ class Page:
 
     def box(self, session: Session, face: str) -> Any:
         """Another face was chosen."""
-        return photograph.boxed(session, face)
+        return photograph.boxed(session, face, self.domain)
 
     async def edit(
         self,
@@ -182,7 +185,7 @@ class Page:
         form = self.form(values)
         unchanged = [gr.skip()] * (len(self.controls.shown) - 1)
         if session.photo is None:
-            yield [session, status.problem(WELCOME), *unchanged]
+            yield [session, status.problem(welcome(self.domain)), *unchanged]
             return
         try:
             mask = photograph.painted_mask(session, brush)

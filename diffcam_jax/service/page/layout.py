@@ -8,11 +8,12 @@ import gradio as gr
 
 from diffcam_jax.directions import Edit
 from diffcam_jax.editor.editor import TUNE
+from diffcam_jax.files.domain import Domain
 from diffcam_jax.service.page import links, status
 from diffcam_jax.service.page.photograph import PREVIEW
 from diffcam_jax.service.settings import MOST_STEPS
 
-# Sliders in groups, by name of the attribute; what is in none of them follows under "Other".
+# Sliders of faces in groups, by name of the attribute; what is in none of them follows in OTHER.
 GROUPS = {
     "Expression": (
         "smiling",
@@ -67,7 +68,14 @@ LABELS = {
     "pitch": ("tilt of the head", "down", "up"),
     "light_side": ("light", "from the left", "from the right"),
 }
-WELCOME = "Drop a photograph, or take one of the two portraits."
+OTHER = "Other"
+
+
+def welcome(domain: Domain) -> str:
+    """What is told before there is a photograph."""
+    if domain.crop == "face":
+        return "Drop a photograph, or take one of the two portraits."
+    return "Drop a photograph."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,34 +130,36 @@ class Controls:
         ]
 
 
-def one_photograph(directions: Mapping[str, Edit]) -> Controls:
+def one_photograph(directions: Mapping[str, Edit], domain: Domain) -> Controls:
     """Draws the tab for one photograph.
 
     Args:
         directions: that have sliders.
+        domain: what kind of pictures they edit. What only faces have is hidden for others.
     """
     made: dict[str, Any] = {}
     with gr.Row(elem_classes="columns"):
         # The style sheet puts the result to the right of both others, or between them on a phone.
         with gr.Column(elem_classes="input"):
-            _draw_input(made)
+            _draw_input(made, domain)
         with gr.Column(elem_classes="result"):
-            _draw_result(made)
+            _draw_result(made, welcome(domain))
         with gr.Column(elem_classes="choices"):
             gr.Markdown("At 1 an attribute changes as much as it usually does.")
             with gr.Group():
-                made["sliders"] = _draw_sliders(directions)
-            _draw_choices(made)
+                made["sliders"] = _draw_sliders(directions, domain)
+            _draw_choices(made, domain)
     return Controls(**made)
 
 
-def _draw_input(made: dict[str, Any]) -> None:
+def _draw_input(made: dict[str, Any], domain: Domain) -> None:
     made["photo"] = gr.File(label="Photograph", elem_id="photo", height=140)
-    with gr.Row():
+    of_faces = domain.crop == "face"
+    with gr.Row(visible=of_faces, elem_id="samples"):
         made["hopper"] = gr.Button("Grace Hopper", min_width=90, size="sm", elem_id="hopper")
         made["collins"] = gr.Button("Eileen Collins", min_width=90, size="sm", elem_id="collins")
     made["faces"] = gr.Image(
-        label="Faces: click one to choose it",
+        label="Faces: click one to choose it" if of_faces else "The part that is edited",
         elem_id="faces",
         interactive=False,
         visible=False,
@@ -162,9 +172,11 @@ def _draw_input(made: dict[str, Any]) -> None:
     )
 
 
-def _draw_sliders(directions: Mapping[str, Edit]) -> dict[str, gr.Slider]:
-    grouped = {name for names in GROUPS.values() for name in names}
-    groups = {**GROUPS, "Other": tuple(name for name in directions if name not in grouped)}
+def _draw_sliders(directions: Mapping[str, Edit], domain: Domain) -> dict[str, gr.Slider]:
+    groups, labels = (GROUPS, LABELS) if domain.crop == "face" else ({}, {})
+    grouped = {name for names in groups.values() for name in names}
+    rest = tuple(name for name in directions if name not in grouped)
+    groups = {**groups, OTHER if groups else "Attributes": rest}
     sliders = {}
     for number, (title, names) in enumerate(groups.items()):
         present = [name for name in names if name in directions]
@@ -172,12 +184,13 @@ def _draw_sliders(directions: Mapping[str, Edit]) -> dict[str, gr.Slider]:
             continue
         with gr.Accordion(title, open=number == 0):
             for name in present:
-                sliders[name] = _slider(name, *directions[name].range)
+                label = labels.get(name, (name.replace("_", " "), "less", "more"))
+                sliders[name] = _slider(name, label, *directions[name].range)
     return {name: sliders[name] for name in directions}
 
 
-def _slider(name: str, low: float, high: float) -> gr.Slider:
-    label, less, more = LABELS.get(name, (name.replace("_", " "), "less", "more"))
+def _slider(name: str, words: tuple[str, str, str], low: float, high: float) -> gr.Slider:
+    label, less, more = words
     return gr.Slider(
         low,
         high,
@@ -189,7 +202,7 @@ def _slider(name: str, low: float, high: float) -> gr.Slider:
     )
 
 
-def _draw_choices(made: dict[str, Any]) -> None:
+def _draw_choices(made: dict[str, Any], domain: Domain) -> None:
     made["at_once"] = gr.Checkbox(True, label="Edit as soon as a slider rests", elem_id="at-once")
     with gr.Row():
         made["edit"] = gr.Button("Edit", min_width=90, variant="primary", elem_id="edit")
@@ -230,11 +243,13 @@ def _draw_choices(made: dict[str, Any]) -> None:
         made["tune"] = gr.Slider(
             0, MOST_STEPS, value=TUNE, step=1, label="Steps of tuning", info="0: none"
         )
-        made["aligned"] = gr.Checkbox(False, label="The photograph already is an FFHQ crop")
+        made["aligned"] = gr.Checkbox(
+            False, label="The photograph already is an FFHQ crop", visible=domain.crop == "face"
+        )
 
 
-def _draw_result(made: dict[str, Any]) -> None:
-    made["told"] = gr.HTML(status.idle(WELCOME), elem_id="told")
+def _draw_result(made: dict[str, Any], told: str) -> None:
+    made["told"] = gr.HTML(status.idle(told), elem_id="told")
     made["result"] = gr.ImageSlider(
         label="Before and after",
         elem_id="result",

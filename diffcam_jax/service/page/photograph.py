@@ -17,6 +17,8 @@ from diffcam_jax.faces import align
 from diffcam_jax.faces.decoding import read_bytes
 from diffcam_jax.faces.landmarks import MAX_FACES, FaceLandmarker, reduced
 from diffcam_jax.faces.photo import decode_photo, to_8_bits, write_photo
+from diffcam_jax.faces.selection import still_quad
+from diffcam_jax.files.domain import FACES, Domain
 from diffcam_jax.service import clips
 from diffcam_jax.service.page.session import Session
 
@@ -31,7 +33,9 @@ def _landmarker() -> FaceLandmarker:
     return FaceLandmarker()
 
 
-def open_photograph(path: Path, name: str, most_pixels: int, folder: Path) -> Session:
+def open_photograph(
+    path: Path, name: str, most_pixels: int, folder: Path, domain: Domain = FACES
+) -> Session:
     """Reads a photograph and finds its faces.
 
     Args:
@@ -39,6 +43,7 @@ def open_photograph(path: Path, name: str, most_pixels: int, folder: Path) -> Se
         name: of the file, for people.
         most_pixels: largest accepted width x height.
         folder: of the visitors' pictures.
+        domain: what kind of pictures are edited; of those without faces it is always one part.
 
     Raises:
         UserError: it cannot be read, or is a clip.
@@ -48,10 +53,13 @@ def open_photograph(path: Path, name: str, most_pixels: int, folder: Path) -> Se
     pixels = to_8_bits(photo.pixels)
     before = folder / secrets.token_hex(16) / "before.png"
     write_photo(before, dataclasses.replace(photo, pixels=pixels, alpha=None))
-    with _lock:
-        faces = _landmarker().detect(pixels, MAX_FACES)
-    quads = [align.ffhq_quad(face.points) for face in faces]
     height, width = pixels.shape[:2]
+    if domain.crop == "face":
+        with _lock:
+            faces = _landmarker().detect(pixels, MAX_FACES)
+        quads = [align.ffhq_quad(face.points) for face in faces]
+    else:
+        quads = [still_quad(domain, height, width)]
     return Session(path, name, before, (width, height), reduced(pixels, PREVIEW), quads)
 
 
@@ -74,12 +82,17 @@ def face_choices(session: Session) -> list[tuple[str, str]]:
     return [*numbered, (f"all {count} faces", "all")]
 
 
-def boxed(session: Session, face: str) -> UInt8[np.ndarray, "h w 3"] | None:
+# The square that FFHQ cuts is wide; the face fills the middle of it.
+_FILLED = {"face": 0.62, "square": 1.0, "whole": 1.0}
+
+
+def boxed(session: Session, face: str, domain: Domain = FACES) -> UInt8[np.ndarray, "h w 3"] | None:
     """The preview with a numbered box around each face.
 
     Args:
         session: with a photograph.
         face: the chosen one, or "all".
+        domain: see `open_photograph`.
     """
     if session.preview is None:
         return None
@@ -89,8 +102,7 @@ def boxed(session: Session, face: str) -> UInt8[np.ndarray, "h w 3"] | None:
     font = ImageFont.load_default(max(14, picture.width // 40))
     for number, quad in enumerate(session.quads, start=1):
         colour = _CHOSEN if face in ("all", str(number)) else _OTHER
-        # The square that FFHQ cuts is wide; the face fills the middle of it.
-        corners = quad.mean(0) + 0.62 * (quad - quad.mean(0))
+        corners = quad.mean(0) + _FILLED[domain.crop] * (quad - quad.mean(0))
         outline = [tuple(point) for point in (corners * scale).tolist()]
         draw.line([*outline, outline[0]], fill="#000000", width=width + 4)
         draw.line([*outline, outline[0]], fill=colour, width=width)
