@@ -129,6 +129,20 @@ def has_a_page(address: str) -> None:
     assert not shown["samples"]["visible"]
 
 
+def test_killed_in_every_stage_it_ends_as_an_undisturbed_one_does(pictures, tmp_path):
+    disturbed, other = tmp_path / "disturbed", tmp_path / "other"
+    given = command(pictures, disturbed, *FEW)
+    for part in ("data", "generator", "data/pictures/drawn", "encoder", "pairs", "classifier"):
+        place = disturbed / part
+        killed(given, lambda place=place: place.exists() and any(place.rglob("*")))
+    assert main(given) == 0 and main(command(pictures, other, *FEW)) == 0
+    made = sorted(path.relative_to(other) for path in other.rglob("*.safetensors"))
+    assert made == sorted(path.relative_to(disturbed) for path in disturbed.rglob("*.safetensors"))
+    assert {str(path) for path in made} >= {"directions.safetensors", "codes.safetensors"}
+    for path in made:
+        assert (disturbed / path).read_bytes() == (other / path).read_bytes(), path
+
+
 def test_deghosting_is_added_to_a_finished_domain(pictures, tmp_path):
     folder = tmp_path / "discs"
     given = command(pictures, folder, *FEW)
