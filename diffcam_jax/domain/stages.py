@@ -23,7 +23,6 @@ from diffcam_jax.domain import health
 from diffcam_jax.domain import request as requests
 from diffcam_jax.domain.request import Request
 
-ALONE = 4000  # steps, at most, in which the anchor is all that a generator learns from
 _STILL = ("align", "light", "objects", "blur", "noise", "compress")
 
 
@@ -111,10 +110,9 @@ def _generator(request: Request, folder: Path) -> list[str]:
         ada_kimg=min(500.0, 16e-3 * request.steps["generator"]),
         # Small sets need more of it than ADA's rule, which is for batches and widths of GPUs.
         r1_gamma=0.0012 * request.size**2 / 16,
-        # Without an anchor all pictures of so short a run are one; alone it learns faster than
-        # beside a discriminator, which needs tens of thousands of steps to say anything.
+        # Without an anchor all pictures of so short a run are one.
         anchor__weight=5.0,
-        anchor__steps=min(4 * request.steps["generator"] // 5, ALONE),
+        anchor__steps=2 * request.steps["generator"] // 5,
     )
 
 
