@@ -31,7 +31,7 @@ def find_quads(
     Raises:
         UserError: there is no such face, or the photograph is not square though aligned.
     """
-    if domain.crop != "face":
+    if not domain.of_faces:
         return [still_quad(domain, *pixels.shape[:2])]
     if aligned:
         return [align.frame_quad(*pixels.shape[:2])]

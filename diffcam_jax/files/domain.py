@@ -53,9 +53,14 @@ class Domain:
     licence: str = ""
 
     @property
+    def of_faces(self) -> bool:
+        """Whether faces are looked for, and aligned."""
+        return self.crop == "face"
+
+    @property
     def beyond(self) -> Beyond:
         """What is shown beyond the border of a photograph, see `align.crop`."""
-        return "mirrored" if self.crop == "face" else "black"
+        return "mirrored" if self.of_faces else "black"
 
     def inside(self, side: int) -> Float32[np.ndarray, "{side} {side}"]:
         """1 where a mask of this side may be, and 0 in the padding and the cells next to it.

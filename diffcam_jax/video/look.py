@@ -82,7 +82,7 @@ def look(clip: Clip, editor: Editor, aligned: bool, progress: Progress) -> Looke
     Raises:
         UserError: there is no frame, no face in any of them, or aligned frames are not square.
     """
-    if editor.domain.crop != "face":
+    if not editor.domain.of_faces:
         tracker = StillTracker(functools.partial(still_quad, editor.domain))
     elif aligned:
         tracker = StillTracker(align.frame_quad)

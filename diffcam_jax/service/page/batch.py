@@ -56,7 +56,7 @@ def many_photographs(domain: Domain) -> Controls:
         domain: what kind of pictures are edited.
     """
     told = "Every photograph gets the edit that is set on the first tab."
-    if domain.crop == "face":
+    if domain.of_faces:
         told += (
             " Faces are found by themselves; where there are several, the largest one or, if so "
             "chosen, all are edited."

@@ -60,7 +60,7 @@ def one_clip(most_frames: int, domain: Domain) -> Controls:
         most_frames: of a clip.
         domain: what kind of pictures are edited.
     """
-    whom = ": of the largest face or, if so chosen, of all" if domain.crop == "face" else ""
+    whom = ": of the largest face or, if so chosen, of all" if domain.of_faces else ""
     gr.Markdown(
         f"Every frame of the clip gets the edit that is set on the first tab{whom}. A clip has at "
         f"most {most_frames} frames; `edit.py` takes longer ones."

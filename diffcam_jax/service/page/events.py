@@ -154,7 +154,7 @@ class Page:
 
     def _opened(self, count: int) -> str:
         """What is told of a photograph in which so many parts can be edited."""
-        if self.domain.crop != "face":
+        if not self.domain.of_faces:
             return status.idle("Move a slider.")
         if count:
             return status.idle(f"{count} face{'s' * (count > 1)} found. Move a slider.")

@@ -73,7 +73,7 @@ OTHER = "Other"
 
 def welcome(domain: Domain) -> str:
     """What is told before there is a photograph."""
-    if domain.crop == "face":
+    if domain.of_faces:
         return "Drop a photograph, or take one of the two portraits."
     return "Drop a photograph."
 
@@ -154,12 +154,11 @@ def one_photograph(directions: Mapping[str, Edit], domain: Domain) -> Controls:
 
 def _draw_input(made: dict[str, Any], domain: Domain) -> None:
     made["photo"] = gr.File(label="Photograph", elem_id="photo", height=140)
-    of_faces = domain.crop == "face"
-    with gr.Row(visible=of_faces, elem_id="samples"):
+    with gr.Row(visible=domain.of_faces, elem_id="samples"):
         made["hopper"] = gr.Button("Grace Hopper", min_width=90, size="sm", elem_id="hopper")
         made["collins"] = gr.Button("Eileen Collins", min_width=90, size="sm", elem_id="collins")
     made["faces"] = gr.Image(
-        label="Faces: click one to choose it" if of_faces else "The part that is edited",
+        label="Faces: click one to choose it" if domain.of_faces else "The part that is edited",
         elem_id="faces",
         interactive=False,
         visible=False,
@@ -173,7 +172,7 @@ def _draw_input(made: dict[str, Any], domain: Domain) -> None:
 
 
 def _draw_sliders(directions: Mapping[str, Edit], domain: Domain) -> dict[str, gr.Slider]:
-    groups, labels = (GROUPS, LABELS) if domain.crop == "face" else ({}, {})
+    groups, labels = (GROUPS, LABELS) if domain.of_faces else ({}, {})
     grouped = {name for names in groups.values() for name in names}
     rest = tuple(name for name in directions if name not in grouped)
     groups = {**groups, OTHER if groups else "Attributes": rest}
@@ -244,7 +243,7 @@ def _draw_choices(made: dict[str, Any], domain: Domain) -> None:
             0, MOST_STEPS, value=TUNE, step=1, label="Steps of tuning", info="0: none"
         )
         made["aligned"] = gr.Checkbox(
-            False, label="The photograph already is an FFHQ crop", visible=domain.crop == "face"
+            False, label="The photograph already is an FFHQ crop", visible=domain.of_faces
         )
 
 

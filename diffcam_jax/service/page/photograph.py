@@ -54,7 +54,7 @@ def open_photograph(
     before = folder / secrets.token_hex(16) / "before.png"
     write_photo(before, dataclasses.replace(photo, pixels=pixels, alpha=None))
     height, width = pixels.shape[:2]
-    if domain.crop == "face":
+    if domain.of_faces:
         with _lock:
             faces = _landmarker().detect(pixels, MAX_FACES)
         quads = [align.ffhq_quad(face.points) for face in faces]
