@@ -24,9 +24,10 @@ import numpy as np
 from benchmarks import clip_real, clip_truth
 from diffcam_jax.command.compilation import keep_compiled_programs
 from diffcam_jax.editing.config import VARIANTS
-from diffcam_jax.editor.editor import TUNE_QUICKLY, Editor
+from diffcam_jax.editor.editor import Editor
 from diffcam_jax.faces import align
 from diffcam_jax.faces.shared import face_landmarker
+from diffcam_jax.files.domain import FACES
 from diffcam_jax.metrics.identity import Identity
 from diffcam_jax.video import curves, measures
 from diffcam_jax.video.clip_edit import ClipRequest, edit_clip
@@ -99,7 +100,7 @@ def run(editor: Editor, scene: str, asked: str, alone: int, out: Path) -> dict[s
         for original, _, _ in some:
             began = time.perf_counter()
             strengths = {name: wanted[name].peak}
-            image = editor.edit(original, strengths, tune=TUNE_QUICKLY, cache=False).image
+            image = editor.edit(original, strengths, tune=FACES.tune_quickly, cache=False).image
             seconds.append(time.perf_counter() - began)
             pictures.append((original, image, (image != original).any(-1)))
         row["some_of_clip"] = measured(editor, name, some)

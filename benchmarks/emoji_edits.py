@@ -16,12 +16,13 @@ import numpy as np
 from tqdm import tqdm
 
 from diffcam_jax.editing.config import VARIANTS
+from diffcam_jax.editing.diffcam import diff_cam
 from diffcam_jax.editor import Editor
 from diffcam_jax.faces.panel import titled_grid
 from diffcam_jax.faces.photo import read_photo, write_photo
 from diffcam_jax.metrics import masks
 from diffcam_jax.metrics.pixel import psnr
-from diffcam_jax.ops.image import from_unit
+from diffcam_jax.ops.image import from_unit, to_unit
 
 FROM, TO = 2, 4
 SEEN = 8  # levels of 255 from which on a pixel counts as changed
@@ -48,6 +49,15 @@ def measures(
     }
 
 
+def mapped(editor: Editor, photo: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """How well Diff-CAM finds the change between a figure and its truth, no generator between."""
+    classifier, pair = editor.networks.classifier, (to_unit(x)[None] for x in (photo, truth))
+    chosen = np.array([classifier.names.index("skin_tone")])
+    found = np.asarray(diff_cam(classifier, *pair, chosen).mask) >= VARIANTS["product"].window.cam
+    value = float(masks.iou(found, changed(photo, truth)[None])[0])
+    return {"IoU of Diff-CAM's map of figure and truth with their change": value}
+
+
 def reconstructions(editor: Editor, photo: np.ndarray) -> dict[str, float]:
     """How well the generator draws a figure anew."""
     drawn = editor.networks.generator(editor.invert(photo)[None], method="synthesis")
@@ -61,7 +71,7 @@ def main() -> int:
     parser.add_argument("--pictures", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--strength", type=float, default=1.0)
-    parser.add_argument("--tune", type=int, default=20)
+    parser.add_argument("--tune", type=int, help="default: the domain's")
     options = parser.parse_args()
     editor = Editor.from_pretrained(options.domain, config=VARIANTS["product"])
     found, rows = [], []
@@ -71,7 +81,9 @@ def main() -> int:
         result = editor.edit(photo, {"skin_tone": options.strength}, tune=options.tune)
         judged = measures(photo, result.image, result.mask, target)
         tuned = {"PSNR after tuning": float(psnr(result.inverted[None], photo[None])[0])}
-        found.append(judged | reconstructions(editor, photo) | tuned)
+        found.append(
+            mapped(editor, photo, target) | judged | reconstructions(editor, photo) | tuned
+        )
         rows.append([photo, result.inverted, result.image, target])
     print("| | mean | median |\n|---|---|---|")
     for name in found[0]:

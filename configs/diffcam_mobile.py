@@ -57,6 +57,7 @@ def get_config(mode: str = "") -> ConfigDict:
     config.model.network = "local"  # or "resnet", with the fields of nn.classifier.DiffClassifier
     config.model.width = 160
     config.model.layers = 3
+    config.model.enlarge = 1  # pictures, before cells of 8 x 8 pixels look at them
     config.pretrained = "mobilenet_v2"  # the trunk of "local"
     config.sign = 1  # official: features(T) - features(I')
 
@@ -91,6 +92,7 @@ def get_config(mode: str = "") -> ConfigDict:
         config.learning_rate, config.warmup = 1e-4, 0
         config.weight_decay = config.label_smoothing = 0.0
         config.model = ConfigDict({"network": "resnet", "depth": 101, "width": 64, "split": 10})
+        config.model.strides = (1, 2, 2, 2)  # fewer give small pictures a finer map
         config.pretrained = ""
     if mode == "debug":
         shrink(config, batch_size=4, eval_size=2)

@@ -39,7 +39,7 @@ SMALL = {
         "path_every": 0,
     },
     "encoder": {f"model.{name}": value for name, value in ENCODER.items()},
-    "classifier": {"model.width": 4},
+    "classifier": {"model.width": 4, "model.enlarge": 2},
     "deghoster": {
         **{f"model.{name}": 8 for name in ("rrdb_width", "growth", "image_width")},
         "model.blocks": 1,
@@ -55,7 +55,7 @@ def small(stage: str) -> list[str]:
 
 
 FEW = [
-    *("--anyway", "--drawn", 24, "--pairs", 8, "--steps"),
+    *("--anyway", "--drawn", 48, "--pairs", 8, "--steps"),
     *(f"{stage}=4" for stage in SMALL),
     *(flag for stage in SMALL for flag in small(stage)),
 ]
@@ -89,7 +89,7 @@ def test_every_stage_runs_goes_on_after_a_kill_and_ends_in_an_editor(pictures, t
     given = command(pictures, folder, *FEW)
     checkpoints = folder / "generator" / "checkpoints"
     killed(given, lambda: any(checkpoints.glob("[0-9]*/commit_success.txt")))
-    assert status(folder)[1].startswith("generator   step")
+    assert status(folder)[2].startswith("generator   step")
     assert main(given) == 0
     told = capsys.readouterr().out
     assert told.count("next: ") == told.count("next: python edit.py PICTURE --domain") == 1
@@ -138,7 +138,7 @@ def test_killed_in_every_stage_it_ends_as_an_undisturbed_one_does(pictures, tmp_
     assert main(given) == 0 and main(command(pictures, other, *FEW)) == 0
     made = sorted(path.relative_to(other) for path in other.rglob("*.safetensors"))
     assert made == sorted(path.relative_to(disturbed) for path in disturbed.rglob("*.safetensors"))
-    assert {str(path) for path in made} >= {"directions.safetensors", "codes.safetensors"}
+    assert {str(path) for path in made} >= {"directions.safetensors", "scorer.safetensors"}
     for path in made:
         assert (disturbed / path).read_bytes() == (other / path).read_bytes(), path
 

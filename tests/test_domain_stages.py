@@ -24,15 +24,15 @@ def write_run(folder: Path, *records: dict) -> None:
     (folder / "metrics.jsonl").write_text("\n".join(lines) + '\n{"step": 9')  # the last was cut off
 
 
-def test_codes_are_of_use_to_labels_alone():
+def test_a_scorer_is_learned_from_labels_alone():
     names = [stage.name for stage in stages(REQUEST)]
     assert names == [
-        *("data", "generator", "drawn", "encoder", "codes", "directions", "pairs", "classifier")
+        *("data", "scorer", "generator", "drawn", "encoder", "directions", "pairs", "classifier")
     ]
     without = dataclasses.replace(REQUEST, labels=None)
-    assert [stage.name for stage in stages(without)] == [name for name in names if name != "codes"]
+    assert [stage.name for stage in stages(without)] == [name for name in names if name != "scorer"]
     commands = {stage.name: stage.command(without, Path("/d")) for stage in stages(without)}
-    assert "ganspace" in commands["directions"] and "--labels" not in commands["directions"]
+    assert "ganspace" in commands["directions"] and "--scorer" not in commands["directions"]
 
 
 def test_deghosting_is_trained_on_request():
@@ -137,17 +137,18 @@ def test_health_of_a_deghosting_network(tmp_path, restored, words):
 def test_status_says_what_is_done_how_good_and_how_long(tmp_path):
     requests.keep(tmp_path, REQUEST)
     (tmp_path / "data/pictures/birds").mkdir(parents=True)
-    (tmp_path / running.SECONDS).write_text('{"data": 12.0}')
+    (tmp_path / "scorer.safetensors").touch()
+    (tmp_path / running.SECONDS).write_text('{"data": 12.0, "scorer": 80.0}')
     write_run(
         tmp_path / "generator",
         {"step": 500, "run/steps_per_second": 2.0},
         {"step": 500, "eval/frechet": 123.456},
     )
     lines = running.status(tmp_path)
-    assert lines[0] == "data        done in 12 s"
+    assert lines[:2] == ["data        done in 12 s", "scorer      done in 80 s"]
     # 2500 steps at 2 a second are left.
-    assert lines[1] == "generator   step 500 of 3000, about 0 h 21 min left; distance 123"
-    assert [line.split()[1] for line in lines[2:]] == ["waits"] * 6
+    assert lines[2] == "generator   step 500 of 3000, about 0 h 21 min left; distance 123"
+    assert [line.split()[1] for line in lines[3:]] == ["waits"] * 5
 
 
 @pytest.mark.parametrize(

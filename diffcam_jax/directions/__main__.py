@@ -70,6 +70,9 @@ def _parser() -> argparse.ArgumentParser:
         "--labels", type=Path, metavar="CSV", help="numbers by code, instead of a scorer"
     )
     fit.add_argument(
+        "--scorer", type=Path, metavar="FILE", help="learned from labels, instead of the built-in"
+    )
+    fit.add_argument(
         "--codes", type=Path, metavar="FILE", help="inverted codes that the labels belong to"
     )
     fit.add_argument(

@@ -58,6 +58,8 @@ def fit(options: argparse.Namespace) -> None:
     for name in ("truncation", "length"):
         if not 0 < getattr(options, name) < np.inf:
             raise UserError(f"--{name} {getattr(options, name):g}: give a number above 0")
+    if options.scorer is not None and options.labels is not None:
+        raise UserError("--scorer was learned from labels; leave --labels out")
     if options.codes is not None and options.labels is None:
         raise UserError("--codes needs --labels; scorers draw their own samples")
     check_out(options.out)
@@ -79,17 +81,22 @@ def _fitting(options: argparse.Namespace, licence: str, method: str):
 
 
 def _fit_scorers(options: argparse.Namespace) -> dict[str, records.Direction]:
-    from diffcam_jax.directions import recipe, scoring
+    from diffcam_jax.directions import label_scorer, recipe, scoring
     from diffcam_jax.directions.plans import Attribute
 
-    scorer = scoring.built_in()
-    known = tuple(dict.fromkeys((*recipe.ATTRIBUTES, *scorer.names)))
+    own = options.scorer and label_scorer.as_scorer(label_scorer.load(options.scorer))
+    scorer = own or scoring.built_in()
+    known = scorer.names if own else tuple(dict.fromkeys((*recipe.ATTRIBUTES, *scorer.names)))
     for name in (*options.attributes, *(options.still or ())):
         if name not in known:
             raise UserError(f"no scorer is called {name!r}; {suggestion(name, known)}")
     generator = open_generator(options.generator)
     rows = wplus_rows(generator.module)
-    recipes = recipe.shipped_attributes(generator)
+    recipes = (
+        {name: Attribute(name, (0, rows)) for name in scorer.names}
+        if own
+        else recipe.shipped_attributes(generator)
+    )
     chosen = {
         name: recipes.get(name, Attribute(name, (0, rows))) for name in options.attributes
     } or recipes
@@ -111,12 +118,13 @@ def _fit_scorers(options: argparse.Namespace) -> dict[str, records.Direction]:
     }
     for attribute in chosen.values():
         records.check_layers(attribute.layers, rows)
+    probes = recipe.PROBED if own is None else 0  # those regions are known of faces alone
     licence = recipe.LICENCE if options.generator is None else "as the generator"
     made, _ = recipe.fit_scored(
         generator,
         chosen,
         options.work or options.out.with_suffix(".scores"),
-        None,
+        own,
         options.samples,
         options.seed,
         options.tries,
@@ -124,7 +132,7 @@ def _fit_scorers(options: argparse.Namespace) -> dict[str, records.Direction]:
         dataclasses.replace(
             _fitting(options, licence, recipe.METHOD), slack=recipe.SLACK * (options.still is None)
         ),
-        recipe.PROBED if options.probes is None else options.probes,
+        probes if options.probes is None else options.probes,
     )
     return made
 

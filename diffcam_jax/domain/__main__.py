@@ -2,7 +2,7 @@
 
 new NAME --pictures DIR    trains everything, or goes on with it
 status DIR                 how far it is; --curves PNG draws it
-codes DIR                  one stage of the former: codes of the labelled pictures
+scorer DIR                 one stage of the former: a scorer, learned from the labels
 """
 
 import argparse
@@ -47,7 +47,11 @@ def main(argv: list[str] | None = None) -> int:
         "--steps", nargs="+", default=[], metavar="STAGE=N", help=f"of trainings ({defaults})"
     )
     new.add_argument(
-        "--drawn", type=positive, default=requests.DRAWN, metavar="N", help="for the encoder"
+        "--drawn",
+        type=positive,
+        default=requests.DRAWN,
+        metavar="N",
+        help="for the encoder, and for directions",
     )
     new.add_argument(
         "--pairs", type=positive, default=requests.PAIRS, metavar="N", help="for the classifier"
@@ -69,10 +73,10 @@ def main(argv: list[str] | None = None) -> int:
     state = commands.add_parser("status", help="how far it is")
     state.add_argument("folder", type=Path, metavar="DIR")
     state.add_argument("--curves", type=Path, metavar="PNG", help="draw the trainings' figures")
-    encode = commands.add_parser("codes", help="a stage: codes of the labelled pictures")
-    encode.add_argument("folder", type=Path, metavar="DIR")
+    learn = commands.add_parser("scorer", help="a stage: a scorer, learned from the labels")
+    learn.add_argument("folder", type=Path, metavar="DIR")
     options = parser.parse_args(argv)
-    run = {"new": _new, "status": _status, "codes": _codes}[options.command]
+    run = {"new": _new, "status": _status, "scorer": _scorer}[options.command]
     return exit_code(lambda: run(options), options.command)
 
 
@@ -103,14 +107,14 @@ def _steps(text: str) -> tuple[str, int]:
     return stage, int(number)
 
 
-def _codes(options: argparse.Namespace) -> int:
+def _scorer(options: argparse.Namespace) -> int:
     from diffcam_jax.command.compilation import keep_compiled_programs
     from diffcam_jax.command.device import check_device
-    from diffcam_jax.domain.codes import encode
+    from diffcam_jax.domain.labelled import learn
 
     check_device()
     keep_compiled_programs()
-    encode(options.folder)
+    learn(options.folder)
     return 0
 
 

@@ -12,6 +12,7 @@ METRICS = "metrics.jsonl"  # of a run of train.py
 FALLS = 0.9  # of the first distance, at most, at the end
 COLLAPSE = 2.0  # times the best distance
 OVERFIT = 3.0  # times the error of training
+TOLD = 0.2  # correlation of scores with labels, at least
 CHANCE = 1.5  # times the accuracy of guessing, at least
 
 
@@ -23,6 +24,20 @@ def series(run: Path, name: str) -> list[tuple[int, float]]:
 def _has(record: dict, name: str) -> bool:
     """Whether a record has a number of this name; it is null where it was not finite."""
     return record.get(name) is not None
+
+
+def scorer(folder: Path) -> str:
+    """Checks that labels can be told from pictures."""
+    from diffcam_jax.directions import label_scorer  # not for `status`, which is quick
+
+    right = label_scorer.load(folder / "scorer.safetensors").right
+    bad = [f"{name} ({value:.2f})" for name, value in right.items() if value < TOLD]
+    if not bad:
+        return ""
+    return (
+        f"the labels of {', '.join(bad)} cannot be told from the pictures, as their correlation "
+        "with scores of unseen pictures says; mend labels.csv or leave the attributes out"
+    )
 
 
 def generator(folder: Path) -> str:

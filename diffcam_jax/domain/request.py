@@ -32,7 +32,7 @@ class Request:
         align: cut out faces as in FFHQ, instead of the largest centred square.
         licence: terms of the pictures, which their networks inherit.
         steps: of each training.
-        drawn: pictures drawn for the encoder.
+        drawn: pictures drawn for the encoder, and others for the directions.
         pairs: pictures drawn with all their edits for the classifier.
         overrides: fields of the trainings' configurations, as "STAGE.FIELD=VALUE".
         deghost: train a deghosting network as well, which the published method ends with.

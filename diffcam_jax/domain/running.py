@@ -69,6 +69,8 @@ def _describe(folder: Path, request: Request) -> None:
         request.size,
         "face" if request.align else "square",
         parsing=request.align,
+        # Steps on small pictures are quick, and their generators far from photographs at first.
+        tune=min(max(6400 // request.size, 20), 100),
         licence=request.licence,
     )
     roles = ["generator", "encoder", "classifier"]

@@ -2,10 +2,10 @@
 
     stage        command                                          leaves
     data         python -m diffcam_jax.data prepare               data/pictures/NAME
+    scorer       python -m diffcam_jax.domain scorer              scorer.safetensors
     generator    train.py --config stylegan2_64                   generator/
     drawn        python -m diffcam_jax.data draw                  data/pictures/drawn
     encoder      train.py --config encoder_mobile:pairs           encoder/
-    codes        python -m diffcam_jax.domain codes               codes.safetensors
     directions   python -m diffcam_jax.directions fit | ganspace  directions.safetensors
     pairs        python -m diffcam_jax.data.pairs                 pairs/
     classifier   train.py --config diffcam_mobile                 classifier/
@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from diffcam_jax.domain import health
-from diffcam_jax.domain import request as requests
 from diffcam_jax.domain.request import Request
 
+SCORER = "scorer.safetensors"
 _STILL = ("align", "light", "objects", "blur", "noise", "compress")
 
 
@@ -46,15 +46,13 @@ class Stage(NamedTuple):
 
 def stages(request: Request) -> list[Stage]:
     """The stages of a request, in their order."""
-    found = [
-        Stage("data", _prepare, f"data/pictures/{request.name}"),
+    found = [Stage("data", _prepare, f"data/pictures/{request.name}")]
+    if request.labels:
+        found.append(Stage("scorer", _scorer, SCORER, health.scorer))
+    found += [
         Stage("generator", _generator, "generator/config.json", health.generator),
         Stage("drawn", _draw, "data/pictures/drawn"),
         Stage("encoder", _encoder, "encoder/config.json", health.encoder),
-    ]
-    if request.labels:
-        found.append(Stage("codes", _codes, "codes.safetensors"))
-    found += [
         Stage("directions", _directions, "directions.safetensors"),
         Stage("pairs", _pairs, f"pairs/{_last_shard(request)}"),
         Stage("classifier", _classifier, "classifier/config.json", health.classifier),
@@ -137,15 +135,16 @@ def _encoder(request: Request, folder: Path) -> list[str]:
     )
 
 
-def _codes(request: Request, folder: Path) -> list[str]:
-    return _module("diffcam_jax.domain", "codes", folder)
+def _scorer(request: Request, folder: Path) -> list[str]:
+    return _module("diffcam_jax.domain", "scorer", folder)
 
 
 def _directions(request: Request, folder: Path) -> list[str]:
     given = ["--generator", folder / "generator", "--out", folder / "directions.safetensors"]
     if request.labels is None:
         return _module("diffcam_jax.directions", "ganspace", *given)
-    given += ["--labels", folder / requests.LABELS, "--codes", folder / "codes.safetensors"]
+    given += ["--scorer", folder / SCORER, "--work", folder / "scores"]
+    given += ["--samples", request.drawn, "--truncation", 0.9]
     return _module("diffcam_jax.directions", "fit", *given)
 
 
@@ -166,18 +165,17 @@ def _classifier(request: Request, folder: Path) -> list[str]:
         request,
         folder,
         "classifier",
-        "diffcam_mobile:paper",
+        "diffcam_mobile:stage1",
+        warmup=min(50, request.steps["classifier"] // 10),
         data__folder=folder / "pairs",
         data__size=request.size,
-        model__depth=18,
-        model__width=32,
-        model__split=1,
+        data__faces=request.pairs,
+        # Cells of two pixels at 64: on the official map of such a picture there are four in all.
+        model__enlarge=max(256 // request.size, 1),
         places__whole="()",
+        # Things are not at the same place in every picture, as parts of faces are.
+        places__pair=1.0,
         sided="()",
-        augment__shift=request.size // 16,
-        batch_size=24,
-        learning_rate=1e-3,
-        weight_decay=0.05,
     )
 
 

@@ -39,8 +39,6 @@ Pixels = UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]
 Directions = importers.Source | Sequence[importers.Source] | Mapping[str, Edit] | None
 
 PRODUCT_CONFIG = VARIANTS["product"]
-# Steps of the tuning: of a photograph on its own, and what fits four seconds a photograph.
-TUNE, TUNE_QUICKLY = 20, 7
 
 
 class Editor:
@@ -173,7 +171,7 @@ class Editor:
         config: EditConfig | None = None,
         inversion_config: inversion.PriorSettings = inversion.PriorSettings(),
         refine: int = 0,
-        tune: int = TUNE,
+        tune: int | None = None,
         raw_strength: bool = False,
         deghost: bool = True,
         cache: bool = True,
@@ -192,8 +190,8 @@ class Editor:
           config: choices of this edit.
           inversion_config: see `invert`.
           refine: see `invert`.
-          tune: steps of pivotal tuning (`inversion.tuning`); 0 edits with the generator as it is.
-            Only with a `config.window`.
+          tune: steps of pivotal tuning (`inversion.tuning`); 0 edits with the generator as it is,
+            None takes the domain's number. Only with a `config.window`.
           raw_strength: take strengths as lengths of the direction's array, without measuring the
             result.
           deghost: without a `config.window` let the deghosting network, where there is one, have
@@ -216,6 +214,7 @@ class Editor:
             self.check_classes(strengths)
         check_mask(user_mask, pixels)
         self._coder.check_refine(refine)
+        tune = self.domain.tune if tune is None else tune
         if tune < 0:
             raise UserError(f"tune={tune}: give 0 steps or more")
         tuning = TuningSettings().with_steps(tune) if tune else None

@@ -3,7 +3,7 @@
 A domain is a folder with networks, directions and this description, DIR/domain.json:
 
     {"format": 1, "name": "emoji", "size": 64, "crop": "square", "padding": [0, 0, 0, 0],
-     "parsing": false, "licence": "...",
+     "parsing": false, "tune": 100, "licence": "...",
      "networks": {"generator": "generator", "encoder": "encoder", "classifier": "classifier"},
      "directions": "directions.safetensors"}
 
@@ -25,6 +25,7 @@ from diffcam_jax.files.json_text import decode
 from diffcam_jax.files.trees import write_atomically
 
 FILE = "domain.json"
+MOST_STEPS = 1000  # of tuning
 ROLES = ("generator", "encoder", "classifier", "deghoster")
 Crop = Literal["face", "square", "whole"]
 Beyond = Literal["mirrored", "black"]
@@ -42,6 +43,8 @@ class Domain:
         padding: shares of the square at its top, bottom, left and right that are no part of the
             pictures, such as the bars of cars of 512 x 384 in 512 x 512; no mask enters them.
         parsing: whether face parsing says where attributes may act.
+        tune: steps for which the generator is tuned to one photograph unless another number is
+            asked for; folders take a third, some four seconds for a face on two cores.
         licence: terms of the networks.
     """
 
@@ -50,12 +53,18 @@ class Domain:
     crop: Crop
     padding: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
     parsing: bool = False
+    tune: int = 20
     licence: str = ""
 
     @property
     def of_faces(self) -> bool:
         """Whether faces are looked for, and aligned."""
         return self.crop == "face"
+
+    @property
+    def tune_quickly(self) -> int:
+        """The steps for each photograph of a folder."""
+        return math.ceil(self.tune / 3)
 
     @property
     def beyond(self) -> Beyond:
@@ -131,6 +140,8 @@ def _checked(given: dict[str, Any]) -> Domain:
         raise ValueError(f"crop {given['crop']!r} or parsing {given['parsing']!r} is not known")
     if type(given["size"]) is not int or not 8 <= given["size"] <= 4096:
         raise ValueError(f"size {given['size']!r} is no side of pictures")
+    if type(given.get("tune", 0)) is not int or not 0 <= given.get("tune", 0) <= MOST_STEPS:
+        raise ValueError(f"tune {given['tune']!r} is no number from 0 to {MOST_STEPS}")
     top, bottom, left, right = padding = tuple(map(float, given["padding"]))
     if not (min(padding) >= 0 and top + bottom < 1 and left + right < 1):
         raise ValueError(f"padding {padding} leaves nothing of the picture")

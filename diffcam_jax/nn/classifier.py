@@ -160,6 +160,8 @@ class LocalClassifier(PairClassifier):
         layers: number of layers between the features and H.
         stem: of the trunk, which is not trained.
         rows: of the trunk.
+        enlarge: whole factor by which pictures are first enlarged, for small ones: a cell is one
+            for each 8 / enlarge pixels.
     """
 
     num_classes: int = 10
@@ -167,6 +169,7 @@ class LocalClassifier(PairClassifier):
     layers: int = 3
     stem: int = STEM_WIDTH
     rows: Sequence[tuple[int, int, int, int]] = ROWS[:3]
+    enlarge: int = 1
 
     def setup(self) -> None:
         """Creates the layers."""
@@ -181,11 +184,12 @@ class LocalClassifier(PairClassifier):
     def features(
         self, images: Float[Array, "b h w 3"], train: bool = False
     ) -> Float[Array, "b h2 w2 c"]:
-        """A map at 1/8 of the side, which must be divisible by 8: [b,32,32,128] at 256 pixels.
+        """A map at 1/8 of the enlarged side, divisible by 8: [b,32,32,128] at 256 pixels.
 
         `train` makes no difference.
         """
-        return self.trunk(images)
+        size = (images.shape[1] * self.enlarge, images.shape[2] * self.enlarge)
+        return self.trunk(resize(images, size))
 
     def head(
         self, delta: Float[Array, "b h w c"], train: bool = False

@@ -137,7 +137,8 @@ def _add_optimisation(parser: argparse.ArgumentParser) -> None:
         "--tune",
         type=int,
         metavar="N",
-        help="steps that fit the generator to the photograph (default: 20; folders: 7; 0: none)",
+        help="steps that fit the generator to the photograph (default: the domain's, of faces 20; "
+        "folders: a third; 0: none)",
     )
     parser.add_argument(
         "--raw-strength",

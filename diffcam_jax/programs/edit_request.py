@@ -10,7 +10,6 @@ from diffcam_jax.command import arguments
 from diffcam_jax.directions import Edit, check_strengths
 from diffcam_jax.editing import checkpoints
 from diffcam_jax.editing.config import DECOMPOSING, VARIANTS, EditConfig, check_method
-from diffcam_jax.editor.editor import TUNE, TUNE_QUICKLY
 from diffcam_jax.errors import UserError
 from diffcam_jax.inversion import PriorSettings
 from diffcam_jax.programs import photographs
@@ -143,4 +142,7 @@ def tune_steps(options: argparse.Namespace, config: EditConfig, single: bool) ->
                 f"--tune {options.tune}: only the product's variant tunes; add --variant product"
             )
         return 0
-    return options.tune if options.tune is not None else TUNE if single else TUNE_QUICKLY
+    if options.tune is not None:
+        return options.tune
+    kind, _ = arguments.domain(options)
+    return kind.tune if single else kind.tune_quickly

@@ -110,7 +110,7 @@ def do(
         dataclasses.replace(editor.config, method=settings.method),
         settings.face,
         settings.aligned,
-        settings.tune,
+        editor.domain.tune if settings.tune is None else settings.tune,
         settings.raw_strength,
     )
     with _as_sent(folder, job.name):

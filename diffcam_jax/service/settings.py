@@ -7,7 +7,6 @@ from typing import Any
 
 from diffcam_jax.directions import Edit, check_strengths
 from diffcam_jax.editing.config import DECOMPOSING, METHODS
-from diffcam_jax.editor.editor import TUNE
 from diffcam_jax.errors import UserError, suggestion
 
 MOST_STEPS = 100
@@ -26,7 +25,7 @@ class Settings:
         face: "largest", "all", or a number from 1 (the largest) on.
         method: see `EditConfig.method`.
         mask_mode: how a painted mask enters, see `EditConfig.user_mask`.
-        tune: steps of pivotal tuning, 0 for none.
+        tune: steps of pivotal tuning, 0 for none; None takes the domain's number.
         raw_strength: whether strengths are lengths of the direction.
         aligned: whether the photograph already is an FFHQ crop.
         stages: whether to keep every stage as a picture.
@@ -38,7 +37,7 @@ class Settings:
     face: int | str = "largest"
     method: str = "diffcam"
     mask_mode: str = "intersection"
-    tune: int = TUNE
+    tune: int | None = None
     raw_strength: bool = False
     aligned: bool = False
     stages: bool = True

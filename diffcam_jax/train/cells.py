@@ -138,7 +138,8 @@ class CellSource:
         @functools.cache
         def face(index: int) -> Face:
             images = jnp.asarray(source.sample(index))
-            return Face(np.asarray(features(images)), np.asarray(places.sample_changes(images)))
+            changes = places.sample_changes(images, cell=places.CELL // model.enlarge)
+            return Face(np.asarray(features(images)), np.asarray(changes))
 
         self._face = face
         every = (face(i).changes for i in range(source.held_out, self._count))

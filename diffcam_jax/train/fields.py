@@ -144,6 +144,7 @@ DIFFCAM: Table = {
             "split": optional(whole(0)),
             "strides": optional(each(whole(1), 4)),
             "shrink": optional(whole(1)),
+            "enlarge": optional(one_of(1, 2, 4, 8)),
         }
     ),
     "pretrained": text(),

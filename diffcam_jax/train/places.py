@@ -19,6 +19,7 @@ in [0, 1].
 """
 
 import dataclasses
+import functools
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -52,13 +53,14 @@ class PlaceConfig:
 
 
 def changes(
-    inverted: Float[Array, "b h w 3"], edited: Float[Array, "b h w 3"]
+    inverted: Float[Array, "b h w 3"], edited: Float[Array, "b h w 3"], cell: int = CELL
 ) -> Float[Array, "2 b g g"]:
     """Measures how much colours, and how much details, change in each cell; the mean is 1.
 
     Args:
         inverted: I' of the pairs, in [-1, 1].
         edited: T of the pairs.
+        cell: pixels, a side.
     """
     delta = edited - inverted
     size = delta.shape[1:3]
@@ -66,7 +68,7 @@ def changes(
         resize(delta, (min(DETAIL, size[0] // 2), min(DETAIL, size[1] // 2)), "area"), size
     )
     maps = jnp.stack([jnp.mean(jnp.abs(d), axis=-1) for d in (delta, delta - coarse)])
-    grid = (size[0] // CELL, size[1] // CELL)
+    grid = (size[0] // cell, size[1] // cell)
     maps = resize(maps.reshape(-1, *size), grid, "area").reshape(2, -1, *grid)
     return maps / (jnp.mean(maps, axis=(2, 3), keepdims=True) + 1e-6)
 
@@ -80,11 +82,11 @@ def smoothed(maps: Float[np.ndarray, "b h w"]) -> Float[np.ndarray, "b h w"]:
     return maps
 
 
-@jax.jit
-def sample_changes(sample: UInt8[Array, "m h w 3"]) -> Float[Array, "2 n g g"]:
-    """Measures the changes of all edits of a face, as `data.pairs` stores them."""
+@functools.partial(jax.jit, static_argnames="cell")
+def sample_changes(sample: UInt8[Array, "m h w 3"], cell: int = CELL) -> Float[Array, "2 n g g"]:
+    """Measures the changes of all edits of a face, in cells of so many pixels."""
     images = to_unit(sample)
-    return changes(jnp.broadcast_to(images[:1], images[1:].shape), images[1:])
+    return changes(jnp.broadcast_to(images[:1], images[1:].shape), images[1:], cell)
 
 
 class Places(NamedTuple):

@@ -25,9 +25,10 @@ import diffcam_jax
 from diffcam_jax.command.progress import Progress, tell
 from diffcam_jax.command.side_by_side import cores, side_by_side
 from diffcam_jax.editing.config import EditConfig
-from diffcam_jax.editor.editor import TUNE, Editor
+from diffcam_jax.editor.editor import Editor
 from diffcam_jax.errors import UserError
 from diffcam_jax.files import trees
+from diffcam_jax.files.domain import FACES
 from diffcam_jax.files.json_text import decode
 from diffcam_jax.files.locks import held
 from diffcam_jax.inversion.settings import TuningSettings
@@ -68,7 +69,7 @@ class ClipRequest:
     config: EditConfig
     face: int | str = "largest"
     aligned: bool = False
-    tune: int = TUNE
+    tune: int = FACES.tune
     raw: bool = False
     lossless: bool = False
 

@@ -13,7 +13,6 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from diffcam_jax.editor.editor import TUNE, TUNE_QUICKLY
 from diffcam_jax.errors import UserError
 from diffcam_jax.faces.photo import read_photo, to_8_bits
 from diffcam_jax.files.domain import Domain
@@ -88,8 +87,8 @@ def wire(controls: Controls, form: Sequence[Any], page: Any) -> None:
             if not paths:
                 raise UserError("Drop photographs first.")
             given = page.unseen(values)
-            tune = TUNE_QUICKLY if given.tune == TUNE else given.tune
-            given = dataclasses.replace(given, tune=tune)
+            if given.tune == page.domain.tune:
+                given = dataclasses.replace(given, tune=page.domain.tune_quickly)
             visit = page.visit(request)
             async for told, rows, ready in _edit_all(visit, [Path(p) for p in paths], given):
                 save = gr.update(value=ready and str(ready), interactive=ready is not None)

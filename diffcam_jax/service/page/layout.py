@@ -7,7 +7,6 @@ from typing import Any
 import gradio as gr
 
 from diffcam_jax.directions import Edit
-from diffcam_jax.editor.editor import TUNE
 from diffcam_jax.files.domain import Domain
 from diffcam_jax.service.page import links, status
 from diffcam_jax.service.page.photograph import PREVIEW
@@ -240,7 +239,7 @@ def _draw_choices(made: dict[str, Any], domain: Domain) -> None:
             list(links.METHOD_NAMES), value="diffcam", label="How the place of the edit is found"
         )
         made["tune"] = gr.Slider(
-            0, MOST_STEPS, value=TUNE, step=1, label="Steps of tuning", info="0: none"
+            0, MOST_STEPS, value=domain.tune, step=1, label="Steps of tuning", info="0: none"
         )
         made["aligned"] = gr.Checkbox(
             False, label="The photograph already is an FFHQ crop", visible=domain.of_faces

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 from diffcam_jax.directions import Edit
 from diffcam_jax.editing.config import DECOMPOSING, METHODS
-from diffcam_jax.editor.editor import TUNE
+from diffcam_jax.files.domain import FACES
 from diffcam_jax.service.settings import MOST_STEPS
 
 METHOD_NAMES = (*METHODS, *DECOMPOSING)
@@ -35,7 +35,7 @@ class Form:
     face: str = "1"
     method: str = "diffcam"
     mask_mode: str = "intersection"
-    tune: int = TUNE
+    tune: int = FACES.tune
     aligned: bool = False
 
     def asked(self) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def read(given: Mapping[str, str], directions: Mapping[str, Edit]) -> Form:
         strengths.append((name, min(max(value, direction.range[0]), direction.range[1])))
     face, method = given.get("face", "1"), given.get("method", "diffcam")
     mask_mode = given.get("mask_mode", "intersection")
-    tune = int(min(max(_number(given.get("tune", ""), float(TUNE)), 0), MOST_STEPS))
+    tune = int(min(max(_number(given.get("tune", ""), float(FACES.tune)), 0), MOST_STEPS))
     is_face = face == "all" or (face.isascii() and face.isdecimal() and 0 < int(face[:4]) < 100)
     return Form(
         tuple(strengths),
