@@ -7,6 +7,7 @@ r"""Differential-activation classifier of the embedded generator, with spatially
 
 Each stage makes the maps flatter. The default is the last stage alone. With a GPU leave the first
 command out: `--config.data.source=online` renders config.data.faces faces at the start.
+Pictures of 64 pixels take `--config.model.enlarge=4`, so that cells are two pixels wide.
 `:paper` trains `nn.classifier.DiffClassifier` on pictures with the paper's settings (ResNet-101,
 batch 6, 1000 steps, rate 1e-4), but not from ImageNet weights.
 
