@@ -57,6 +57,9 @@ def test_masks_keep_a_cell_away_from_padding_alone():
         ({"parsing": 1}, "parsing 1"),
         ({"name": 7}, "name and licence"),
         ({"wheels": 4}, "is damaged"),
+        ({"tune": -1}, "tune -1 is no number from 0"),
+        ({"tune": True}, "tune True"),
+        ({"directions": "a\0b"}, "directions is at no place"),
         ({"networks": {"generator": "../elsewhere"}}, "generator lies outside of the folder"),
         ({"networks": {"wheel": "w"}}, "no network is called 'wheel'"),
         ({"directions": "/etc/passwd"}, "directions lies outside of the folder"),
@@ -86,6 +89,16 @@ def test_flags_take_networks_of_the_domain_unless_they_are_given(folder, tmp_pat
         "classifier": folder / "classifier",
     }
     assert directions(options) == [folder / "directions.safetensors"]
+
+
+def test_a_folder_of_before_takes_the_usual_steps_of_tuning(tmp_path):
+    domain.write(tmp_path, domain.Domain("cars", 64, "square", tune=100), {}, "directions")
+    kind, _ = domain.read(tmp_path)
+    assert (kind.tune, kind.tune_quickly) == (100, 34)
+    content = json.loads((tmp_path / domain.FILE).read_text())
+    del content["tune"]
+    (tmp_path / domain.FILE).write_text(json.dumps(content))
+    assert domain.read(tmp_path)[0].tune == domain.FACES.tune == 20
 
 
 @pytest.mark.parametrize("tune", [0, 1])

@@ -6,6 +6,7 @@ failed, not runs that could be better.
 
 from pathlib import Path
 
+from diffcam_jax.domain.request import SCORER
 from diffcam_jax.files.json_text import read_lines
 
 METRICS = "metrics.jsonl"  # of a run of train.py
@@ -30,7 +31,7 @@ def scorer(folder: Path) -> str:
     """Checks that labels can be told from pictures."""
     from diffcam_jax.directions import label_scorer  # not for `status`, which is quick
 
-    right = label_scorer.load(folder / "scorer.safetensors").right
+    right = label_scorer.load(folder / SCORER).right
     bad = [f"{name} ({value:.2f})" for name, value in right.items() if value < TOLD]
     if not bad:
         return ""

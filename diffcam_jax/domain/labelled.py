@@ -15,7 +15,6 @@ from diffcam_jax.applications.faces import Choice, read_face
 from diffcam_jax.directions import label_scorer
 from diffcam_jax.directions.labels import read_labels
 from diffcam_jax.domain import request as requests
-from diffcam_jax.domain.stages import SCORER
 from diffcam_jax.files import domain
 
 
@@ -29,7 +28,7 @@ def learn(folder: Path) -> None:
         names = [row["file"] for row in csv.DictReader(file)]
     labels = read_labels(folder / requests.LABELS, len(names), (), names)
     learned = label_scorer.fit(_pictures(folder, names), labels)
-    label_scorer.save(folder / SCORER, learned)
+    label_scorer.save(folder / requests.SCORER, learned)
     for name, right in learned.right.items():
         print(f"{name}: correlation {right:.2f} with the labels of pictures that were held out")
 

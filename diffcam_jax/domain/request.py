@@ -14,6 +14,7 @@ from diffcam_jax.files.trees import write_atomically
 
 FILE = "request.json"
 LABELS = "labels.csv"  # of the pictures that can be read
+SCORER = "scorer.safetensors"  # learned from them
 SIDES = (32, 64, 128, 256)
 # Steps of each training, in batches of 16, 16, 24 and 4, and drawn pictures.
 STEPS = {"generator": 3000, "encoder": 3000, "classifier": 800, "deghoster": 1000}

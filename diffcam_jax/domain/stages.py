@@ -20,9 +20,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from diffcam_jax.domain import health
-from diffcam_jax.domain.request import Request
+from diffcam_jax.domain.request import SCORER, Request
 
-SCORER = "scorer.safetensors"
 _STILL = ("align", "light", "objects", "blur", "noise", "compress")
 
 

@@ -128,7 +128,11 @@ def read(folder: Path) -> tuple[Domain, dict[str, Path]]:
         if role not in (*ROLES, "directions"):
             raise UserError(f"{path}: no network is called {role!r}; there are {', '.join(ROLES)}")
         found[role] = folder / str(place)
-        if not found[role].resolve().is_relative_to(folder.resolve()):
+        try:
+            inside = found[role].resolve().is_relative_to(folder.resolve())
+        except (OSError, ValueError) as error:  # no name that a file can have
+            raise UserError(f"{path}: {role} is at no place ({error}); name a folder") from error
+        if not inside:
             raise UserError(f"{path}: {role} lies outside of the folder; put it inside")
     return domain, found
 

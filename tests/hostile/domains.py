@@ -60,6 +60,25 @@ def _seconds(data: bytes, folder: Path) -> Any:
     return running.status(folder)
 
 
+def _scorer_seeds() -> list[bytes]:
+    from diffcam_jax.directions import label_scorer
+
+    numbers = np.ones(3, np.float32), np.ones(3, np.float32), np.ones((3, 2), np.float32)
+    learned = label_scorer.LabelScorer(
+        ("wings", "size"), *numbers, np.zeros(2, np.float32), {"wings": 0.9, "size": 0.5}
+    )
+    label_scorer.save(Path("out", "scorer.safetensors"), learned)
+    return [Path("out", "scorer.safetensors").read_bytes()]
+
+
+def _scorer(data: bytes, folder: Path) -> Any:
+    from diffcam_jax.domain import health
+    from diffcam_jax.domain.request import SCORER
+
+    (folder / SCORER).write_bytes(data)
+    return health.scorer(folder)
+
+
 def _table(data: bytes, folder: Path) -> Any:
     from diffcam_jax.domain import inputs
 
@@ -74,5 +93,6 @@ DOMAINS = {
     "domain_seconds": Reader(
         lambda: [json.dumps({"data": 12.0}).encode()], _seconds, "json", refusals=()
     ),
+    "domain_scorer": Reader(_scorer_seeds, _scorer, "safetensors"),
     "domain_labels": Reader(lambda: [b"file,wings,size\n000.png,1,2.5\n\n"], _table, "text"),
 }
