@@ -64,7 +64,7 @@ FEW = [
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
     root = tmp_path_factory.mktemp("discs")
-    toy_domain.write(root, 220)
+    toy_domain.write(root, 220, labelled=48)
     return root
 
 

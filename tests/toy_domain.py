@@ -21,13 +21,14 @@ def draw(red: float, wide: float, seed: int) -> Image.Image:
     return picture.resize((SIDE, SIDE), Image.Resampling.BOX)
 
 
-def write(folder: Path, count: int) -> Path:
-    """Writes pictures and labels.csv below a folder; returns the table's path."""
+def write(folder: Path, count: int, labelled: int | None = None) -> Path:
+    """Writes pictures and labels.csv, of all or some, below a folder; returns the table's path."""
     (folder / "pictures").mkdir(parents=True)
     lines = ["file,red,wide"]
     for i in range(count):
         red, wide = np.random.default_rng(1000 + i).uniform(size=2).round(3)
         draw(red, wide, i).save(folder / "pictures" / f"{i:04d}.png")
-        lines.append(f"{i:04d}.png,{red},{wide}")
+        known = labelled is None or i < labelled
+        lines.append(f"{i:04d}.png,{red},{wide}" if known else f"{i:04d}.png,,")
     (folder / "labels.csv").write_text("\n".join(lines) + "\n")
     return folder / "labels.csv"

@@ -27,7 +27,9 @@ def learn(folder: Path) -> None:
     with (folder / requests.LABELS).open(newline="") as file:
         names = [row["file"] for row in csv.DictReader(file)]
     labels = read_labels(folder / requests.LABELS, len(names), (), names)
-    learned = label_scorer.fit(_pictures(folder, names), labels)
+    labelled = np.isfinite(np.stack(list(labels.values()))).any(0)
+    pictures = _pictures(folder, [name for name, known in zip(names, labelled) if known])
+    learned = label_scorer.fit(pictures, {name: x[labelled] for name, x in labels.items()})
     label_scorer.save(folder / requests.SCORER, learned)
     for name, right in learned.right.items():
         print(f"{name}: correlation {right:.2f} with the labels of pictures that were held out")

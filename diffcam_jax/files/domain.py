@@ -25,7 +25,7 @@ from diffcam_jax.files.json_text import decode
 from diffcam_jax.files.trees import write_atomically
 
 FILE = "domain.json"
-MOST_STEPS = 1000  # of tuning
+MOST_STEPS = 100  # of tuning, by default
 ROLES = ("generator", "encoder", "classifier", "deghoster")
 Crop = Literal["face", "square", "whole"]
 Beyond = Literal["mirrored", "black"]

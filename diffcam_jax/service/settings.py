@@ -115,8 +115,8 @@ def _check(name: str, value: Any) -> None:
         good = value in FACES if isinstance(value, str) else _is_integer(value) and value >= 1
         wanted = "give largest, all, or a number from 1 on"
     elif name == "tune":
-        good = _is_integer(value) and 0 <= value <= MOST_STEPS
-        wanted = f"give a number from 0 to {MOST_STEPS}"
+        good = value is None or (_is_integer(value) and 0 <= value <= MOST_STEPS)
+        wanted = f"give a number from 0 to {MOST_STEPS}, or null for the domain's"
     else:
         good, wanted = isinstance(value, bool), "give true or false"
     if not good:
