@@ -8,8 +8,8 @@ from typing import Any
 from diffcam_jax.directions import Edit, check_strengths
 from diffcam_jax.editing.config import DECOMPOSING, METHODS
 from diffcam_jax.errors import UserError, suggestion
+from diffcam_jax.files.domain import MOST_STEPS
 
-MOST_STEPS = 100
 MOST_CHARACTERS = 20_000  # of settings as JSON
 FACES = ("largest", "all")
 _CHOICES = {"method": (*METHODS, *DECOMPOSING), "mask_mode": ("intersection", "union")}

@@ -112,7 +112,7 @@ class Page:
 
     def arrive(self, request: gr.Request) -> list[Any]:
         """The page was opened, perhaps by a link to settings."""
-        form = links.read(dict(request.query_params), self.context.directions)
+        form = links.read(dict(request.query_params), self.context.directions, self.domain.tune)
         values = self._values(form)
         values[len(self.names)] = gr.update(choices=["1", form.face], value=form.face)
         return values
@@ -254,7 +254,7 @@ class Page:
             gr.update(value=str(step.folder / f"{stem}.png"), interactive=True),
             gr.update(value=str(step.folder / f"{stem}.json"), interactive=True),
             step.report,
-            "/?" + links.query(step.settings),
+            "/?" + links.query(step.settings, self.domain.tune),
             gr.update(interactive=session.place > 0),
             gr.update(interactive=session.place + 1 < len(session.steps)),
         ]

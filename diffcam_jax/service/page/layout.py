@@ -7,10 +7,9 @@ from typing import Any
 import gradio as gr
 
 from diffcam_jax.directions import Edit
-from diffcam_jax.files.domain import Domain
+from diffcam_jax.files.domain import MOST_STEPS, Domain
 from diffcam_jax.service.page import links, status
 from diffcam_jax.service.page.photograph import PREVIEW
-from diffcam_jax.service.settings import MOST_STEPS
 
 # Sliders of faces in groups, by name of the attribute; what is in none of them follows in OTHER.
 GROUPS = {

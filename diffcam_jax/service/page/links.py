@@ -11,8 +11,7 @@ from urllib.parse import urlencode
 
 from diffcam_jax.directions import Edit
 from diffcam_jax.editing.config import DECOMPOSING, METHODS
-from diffcam_jax.files.domain import FACES
-from diffcam_jax.service.settings import MOST_STEPS
+from diffcam_jax.files.domain import FACES, MOST_STEPS
 
 METHOD_NAMES = (*METHODS, *DECOMPOSING)
 MASK_MODES = ("intersection", "union")
@@ -50,10 +49,10 @@ class Form:
         }
 
 
-def query(form: Form) -> str:
+def query(form: Form, steps: int = FACES.tune) -> str:
     """What is not left at its default, as the query of an address, without the question mark."""
     given = {name: f"{value:g}" for name, value in form.strengths if value}
-    blank = Form(())
+    blank = Form((), tune=steps)
     for field in ("face", "method", "mask_mode", "tune", "aligned"):
         value = getattr(form, field)
         if value != getattr(blank, field):
@@ -61,12 +60,13 @@ def query(form: Form) -> str:
     return urlencode(given)
 
 
-def read(given: Mapping[str, str], directions: Mapping[str, Edit]) -> Form:
+def read(given: Mapping[str, str], directions: Mapping[str, Edit], steps: int = FACES.tune) -> Form:
     """The settings in a query; what is unknown or impossible there keeps its default.
 
     Args:
         given: name -> value, from outside.
         directions: that have sliders.
+        steps: of tuning where the link says none.
     """
     strengths = []
     for name, direction in directions.items():
@@ -74,7 +74,7 @@ def read(given: Mapping[str, str], directions: Mapping[str, Edit]) -> Form:
         strengths.append((name, min(max(value, direction.range[0]), direction.range[1])))
     face, method = given.get("face", "1"), given.get("method", "diffcam")
     mask_mode = given.get("mask_mode", "intersection")
-    tune = int(min(max(_number(given.get("tune", ""), float(FACES.tune)), 0), MOST_STEPS))
+    tune = int(min(max(_number(given.get("tune", ""), float(steps)), 0), MOST_STEPS))
     is_face = face == "all" or (face.isascii() and face.isdecimal() and 0 < int(face[:4]) < 100)
     return Form(
         tuple(strengths),
